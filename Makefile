@@ -1,0 +1,53 @@
+# Every target makes the virtual environment that it needs and uses it again: .venv, or VENV=path.
+# A stamp file in it says which parts are installed; a newer pyproject.toml installs them again.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+JOBS ?= 2
+
+.PHONY: help demo test check format book lab clean
+
+help: ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+demo: $(VENV)/.installed ## a hand mesh fitted to a picture
+	$(BIN)/dhpe demo
+
+test: $(VENV)/.installed-test ## all tests, on the CPU and on a GPU where there is one
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+check: $(VENV)/.installed-dev ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev ## what the linter can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The pages are written anew, since warnings of pages left alone would not be seen; executed notebooks are kept, by the
+# hash of the library.
+book: $(VENV)/.installed-book ## the book, strictly, into _build/html
+	rm -rf _build/html _build/.doctrees
+	$(BIN)/jupyter-book build . -n -W --keep-going
+	$(BIN)/python book/check_site.py _build/html
+
+lab: $(VENV)/.installed-lab ## JupyterLab: a double click opens a chapter as a notebook
+	$(BIN)/jupyter lab book
+
+clean: ## away with everything that was made
+	rm -rf $(VENV) _build dist .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/.created
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/.created
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

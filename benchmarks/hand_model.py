@@ -1,0 +1,174 @@
+"""Time the hand model against smplx and manopth: forward and backward of a batch on two CPU cores, in one run.
+
+    python benchmarks/hand_model.py
+
+Each program poses the same hands (the open hand, exported for it) from the same axis-angle vectors, and the gradient
+of one random contraction of the vertices flows back to pose, shape, global rotation and translation. The programs take
+turns, so a busy machine slows all of them; the table gives medians. One that is not installed is left out: smplx comes
+by pip, CONTRIBUTING.md says how manopth does. Writes book/results/hand_model_speed.json.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from dhpe_lib.hand_files import write_hand
+from dhpe_lib.hand_model import HandModel
+from dhpe_lib.rotations import axis_angle_to_matrix
+
+ROOT = Path(__file__).parent.parent
+RESULT = ROOT / "book" / "results" / "hand_model_speed.json"
+BARS = {"smplx": 1.5, "manopth": 3.0}
+# Takes pose, shape, global rotation (axis-angle) and translation, gives vertices.
+Program = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def ours(model: HandModel) -> Program:
+    return lambda pose, shape, turn, shift: model(pose, shape, axis_angle_to_matrix(turn), None, shift).vertices
+
+
+def smplx_program(folder: str) -> Program:
+    import smplx
+
+    layer = smplx.MANO(folder, use_pca=False, flat_hand_mean=True)
+    return lambda pose, shape, turn, shift: layer(shape, turn, pose, shift).vertices
+
+
+def manopth_program(folder: str) -> Program:
+    sys.path.append(str(ROOT / "tests"))  # for the stand-in of chumpy, which current Python cannot import
+    import fake_chumpy
+
+    fake_chumpy.install()
+    from manopth.manolayer import ManoLayer
+
+    layer = ManoLayer(mano_root=folder, use_pca=False, flat_hand_mean=True, ncomps=45)
+    return lambda pose, shape, turn, shift: layer(torch.cat((turn, pose), 1), shape, shift)[0]
+
+
+def programs(model: HandModel) -> dict[str, Program]:
+    """Every program that is installed, ours first."""
+    found = {"dhpe": ours(model)}
+    with tempfile.TemporaryDirectory() as folder:
+        write_hand(Path(folder) / "MANO_RIGHT.pkl", model.hand)
+        for name, make in {"smplx": smplx_program, "manopth": manopth_program}.items():
+            try:
+                found[name] = make(folder)
+            except ImportError as error:
+                print(f"{name} is left out: {error}")
+    return found
+
+
+def draw_inputs(batch: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Pose, shape, global rotation, translation."""
+    scales = {45: 0.3, 10: 1.0, 3: 1.0}
+    return tuple((scales[n] * torch.randn(batch, n, generator=generator)).requires_grad_() for n in (45, 10, 3, 3))
+
+
+def seconds(program: Program, inputs: tuple[Tensor, ...], cotangent: Tensor) -> float:
+    start = time.perf_counter()
+    torch.autograd.grad((program(*inputs) * cotangent).sum(), inputs)
+    return time.perf_counter() - start
+
+
+def measure(found: dict[str, Program], inputs: tuple[Tensor, ...], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each program in each round; the first three rounds warm up and do not count."""
+    cotangent = torch.randn(len(inputs[0]), 778, 3, generator=torch.Generator().manual_seed(1))
+    taken: dict[str, list[float]] = {name: [] for name in found}
+    for _ in range(rounds + 3):
+        for name, program in found.items():
+            taken[name].append(1000 * seconds(program, inputs, cotangent))
+    return {name: times[3:] for name, times in taken.items()}
+
+
+def cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return f"{names[0]}, {os.cpu_count()} cores" if names else f"{platform.processor()}, {os.cpu_count()} cores"
+
+
+def git(*command: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "from its repository"
+
+
+def report(taken: dict[str, list[float]], arguments: argparse.Namespace) -> dict[str, object]:
+    dirty = "with changes" if git("status", "--porcelain") else ""
+    medians = {name: median(times) for name, times in taken.items()}
+    return {
+        "command": " ".join(["python", "benchmarks/hand_model.py", *sys.argv[1:]]),
+        "commit": f"{git('rev-parse', '--verify', '-q', 'HEAD') or 'none'} {dirty}".strip(),
+        "date": datetime.date.today().isoformat(),
+        "hardware": cpu_name(),
+        "threads": arguments.threads,
+        "seed": arguments.seed,
+        "batch": arguments.batch,
+        "rounds": arguments.rounds,
+        "versions": {
+            "python": platform.python_version(),
+            **{n: version(n) for n in ("torch", "numpy", *taken) if n != "dhpe"},
+        },
+        "median_ms": {name: round(value, 1) for name, value in medians.items()},
+        "fastest_ms": {name: round(min(times), 1) for name, times in taken.items()},
+        "times_as_fast_as": {n: round(medians[n] / medians["dhpe"], 2) for n in medians if n != "dhpe"},
+        "bars": BARS,
+    }
+
+
+def show(result: dict) -> None:
+    table = Table(
+        title=f"forward + backward, batch {result['batch']}, {result['threads']} threads, {result['hardware']}"
+    )
+    for column in ("program", "median ms", "fastest ms", "dhpe is faster by", "bar"):
+        table.add_column(column, justify="left" if column == "program" else "right")
+    for name, value in result["median_ms"].items():
+        ratio = result["times_as_fast_as"].get(name)
+        bar = f"{BARS[name]} x" if name in BARS else ""
+        table.add_row(name, str(value), str(result["fastest_ms"][name]), f"{ratio:.2f} x" if ratio else "", bar)
+    Console().print(table)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULT, help="the JSON file to write")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    warnings.simplefilter("ignore")  # of the other programs, which are older than what they run on
+    inputs = draw_inputs(arguments.batch, torch.Generator().manual_seed(arguments.seed))
+    result = report(measure(programs(HandModel.open_hand()), inputs, arguments.rounds), arguments)
+    show(result)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    missed = [name for name, ratio in result["times_as_fast_as"].items() if ratio < BARS[name]]
+    print(f"below the bar against {', '.join(missed)}" if missed else "every bar is met")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

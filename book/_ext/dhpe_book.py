@@ -1,0 +1,101 @@
+"""What the book needs beyond Jupyter Book: local scripts, notebooks to download, a cache that knows the library.
+
+The third-party scripts (plotly, MathJax) are copied from the installed Python packages, so that git holds none of them
+and a page asks nothing of another host.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import jupytext
+
+ROOT = Path(__file__).parent.parent.parent
+LOCAL = "dhpe"  # our folder below _static in the built site
+
+
+def package_folder(name: str) -> Path:
+    """Where an installed package lies, without importing it."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None, f"{name} is not installed: pip install -e '.[book]'"
+    return Path(spec.submodule_search_locations[0])
+
+
+def library_hash() -> str:
+    """Changes with the library and the result files: jupyter-cache itself sees only the cells of a page."""
+    digest = hashlib.sha256()
+    for path in sorted([*(ROOT / "dhpe_lib").rglob("*"), *(ROOT / "book" / "results").glob("*.json")]):
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def configure(app, config):
+    """Settings that are computed, and the environment that the notebooks' kernels inherit."""
+    os.environ["DHPE_BOOK"] = "1"  # the hand viewer then gives data for the page instead of a widget
+    os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
+    build = Path(app.outdir).parent
+    config.dhpe_library = library_hash()
+    config.nb_execution_cache_path = str(build / ".jupyter_cache" / config.dhpe_library)
+    config.mathjax_path = f"{LOCAL}/mathjax/tex-mml-chtml.js"
+    config.html_static_path = [*config.html_static_path, str(ROOT / "book" / "_static"), str(build / ".local")]
+    config.html_theme_options.setdefault("navbar_persistent", [])
+    # Types of other packages and the strings of jaxtyping's shapes are no pages of this book; ours must resolve.
+    config.nitpick_ignore_regex = [("py:.*", r"(?!dhpe_lib\b).*")]
+
+
+def stage_local_files(app):
+    """Everything that pages load on demand, into a folder that Sphinx copies to `_static`."""
+    if app.builder.format != "html":
+        return
+    folder = Path(app.outdir).parent / ".local" / LOCAL
+    shutil.rmtree(folder, ignore_errors=True)
+    fonts = Path("output/chtml/fonts/woff-v2")
+    (folder / "mathjax" / fonts).mkdir(parents=True)
+    mathjax = package_folder("sphinx-mathjax-offline") / "static" / "mathjax"
+    shutil.copy(mathjax / "tex-mml-chtml.js", folder / "mathjax")
+    for font in (mathjax / fonts).glob("*.woff"):
+        shutil.copy(font, folder / "mathjax" / fonts)
+    shutil.copy(package_folder("plotly") / "package_data" / "plotly.min.js", folder)
+    module = (ROOT / "dhpe_lib" / "assets" / "viewer.js").read_text(encoding="utf-8")
+    (folder / "viewer.js").write_text(classic_script(module), encoding="utf-8")
+
+
+def classic_script(module: str) -> str:
+    """The viewer as a plain script that sets `dhpeViewer`: browsers import no module from a page opened as a file."""
+    exports = "export { Hand, mount };\nexport default { render };\n"
+    assert module.endswith(exports), f"viewer.js no longer ends with {exports!r}"
+    return "(() => {\n" + module.removesuffix(exports) + "globalThis.dhpeViewer = { mount };\n})();\n"
+
+
+def offer_notebook(app, pagename, _templatename, context, doctree):
+    """A clean `.ipynb` of each chapter, beside its source, for the theme's download button."""
+    if doctree is None or "kernelspec" not in app.env.metadata.get(pagename, {}):
+        return
+    source = Path(app.env.doc2path(pagename))
+    notebook = Path(app.outdir, "_sources", f"{pagename}.ipynb")
+    notebook.parent.mkdir(parents=True, exist_ok=True)
+    jupytext.write(jupytext.read(source), notebook)
+    context["ipynb_source"] = f"{pagename}.ipynb"
+
+
+def disconnect_thebe(app):
+    """Unused live code buttons whose script fails on every page (sphinx-thebe 0.3.1 declares a constant twice)."""
+    for event in ("env-before-read-docs", "doctree-resolved"):
+        for listener in list(app.events.listeners.get(event, [])):
+            if listener.handler.__module__ == "sphinx_thebe":
+                app.disconnect(listener.id)
+
+
+def setup(app):
+    """Called by Sphinx."""
+    disconnect_thebe(app)
+    app.add_config_value("dhpe_library", "", "env")  # a new library reads every page again
+    app.add_css_file("book.css")
+    app.add_js_file("book.js", loading_method="defer")
+    app.connect("config-inited", configure, priority=900)
+    app.connect("builder-inited", stage_local_files)
+    app.connect("html-page-context", offer_notebook, priority=450)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

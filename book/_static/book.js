@@ -1,0 +1,79 @@
+// Draws the book's figures when they come near the view, with libraries that are fetched once and only where needed.
+// A browser keeps about 16 drawing contexts a page and drops the oldest without a word: beyond LIVE figures, those out
+// of view are taken down, their state kept, and drawn again on return.
+(() => {
+  const LIVE = 8;
+  const folder = new URL("dhpe/", document.currentScript.src);
+  const loading = {};
+  const script = (name) => loading[name] ??= new Promise((resolve, reject) => {
+    const tag = Object.assign(document.createElement("script"), { src: new URL(name, folder).href, onload: resolve });
+    tag.onerror = () => reject(new Error(`${name} is missing beside the page`));
+    document.head.append(tag);
+  });
+  const ink = () => getComputedStyle(document.documentElement).getPropertyValue("--pst-color-text-base").trim() || "#222";
+  const payload = (place) => place.payload ??= JSON.parse(place.querySelector("script").textContent);
+
+  // Each kind of figure: draw(place) -> { recolour, remove }.
+  const kinds = {
+    async "dhpe-plotly"(place) {
+      await script("plotly.min.js");
+      const figure = payload(place), graph = document.createElement("div"), clear = "rgba(0,0,0,0)";
+      graph.style.height = "100%";
+      place.append(graph);
+      const layout = { ...figure.layout, paper_bgcolor: clear, plot_bgcolor: clear, font: { ...figure.layout?.font, color: ink() } };
+      await Plotly.newPlot(graph, { ...figure, layout, config: { responsive: true, displaylogo: false, ...figure.config } });
+      return {
+        recolour: () => Plotly.relayout(graph, { "font.color": ink() }),
+        remove() {
+          figure.layout = graph.layout;
+          Plotly.purge(graph);
+          graph.remove();
+        },
+      };
+    },
+    async "dhpe-viewer"(place) {
+      await script("viewer.js");
+      const view = await dhpeViewer.mount(place, payload(place), { saved: place.saved });
+      return {
+        recolour() {},
+        remove() {
+          place.saved = view.save();
+          view.dispose();
+        },
+      };
+    },
+  };
+
+  const near = new Set(), drawn = new Map();
+
+  async function draw(place) {
+    if (drawn.has(place)) return;
+    drawn.set(place, null); // on its way
+    const kind = Object.keys(kinds).find((name) => place.classList.contains(name));
+    try {
+      drawn.set(place, await kinds[kind](place));
+    } catch (error) {
+      place.append(Object.assign(document.createElement("p"), { className: "dhpe-failed", textContent: `This figure cannot be drawn: ${error.message}` }));
+      return;
+    }
+    for (const [other, figure] of drawn) {
+      if (drawn.size <= LIVE) break;
+      if (near.has(other) || !figure) continue;
+      other.style.minHeight = `${other.offsetHeight}px`; // the text below must not jump
+      figure.remove();
+      drawn.delete(other);
+    }
+  }
+
+  document.querySelectorAll('a[href$=".ipynb"]').forEach((link) => { link.download = ""; }); // else a browser shows the JSON
+
+  const watch = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) near.delete(target);
+      else { near.add(target); draw(target); }
+    }
+  }, { rootMargin: "400px 0px" });
+  document.querySelectorAll(Object.keys(kinds).map((name) => `.${name}`).join()).forEach((place) => watch.observe(place));
+  new MutationObserver(() => drawn.forEach((figure) => figure?.recolour()))
+    .observe(document.documentElement, { attributeFilter: ["data-theme"] });
+})();

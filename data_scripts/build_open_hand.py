@@ -1,0 +1,138 @@
+"""Build the open hand: a parametric hand model in MANO's format from an MIT-licensed rigged surface.
+
+    python data_scripts/build_open_hand.py right.glb
+
+writes dhpe_lib/assets/open_hand.npz. data_scripts/README.md says where `right.glb` comes from and under which licence.
+Everything drawn at random is drawn from a fixed seed.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from open_hand import anthropometry as body
+from open_hand import correctives, joint_limits, joint_regressor, numbering, remesh, source, texture
+
+ASSET = Path(__file__).parent.parent / "dhpe_lib" / "assets" / "open_hand.npz"
+SEED, POSES_FOR_PCA, POSES_KEPT = 0, 8192, 512
+
+
+def numbered_surface(path: Path) -> source.Surface:
+    """The starting surface with MANO's counts and vertex numbers."""
+    surface = source.load(path)
+    mesh = remesh.simplify(surface)
+    kept, faces = np.unique(np.array(list(mesh.faces.values())), return_inverse=True)
+    faces = faces.reshape(-1, 3)
+    vertices, weights = surface.vertices[kept], surface.weights[kept]
+
+    placed: dict[int, int] = {}
+    for digit, places in numbering.TIPS.items():
+        bone = body.DIGITS[digit][2]
+        tip = numbering.fingertip(vertices, weights, bone, surface.axes[bone, 2])
+        placed.update(zip(numbering.near_tip(faces, tip, vertices, len(places)), places, strict=True))
+    ring = remesh.wrist_ring(faces)
+    start = int(np.argmax(vertices[ring, 2]))
+    placed.update(zip(ring[start:] + ring[:start], numbering.WRIST_RING, strict=True))
+    place = numbering.placement(len(kept), placed, weights @ np.arange(16) - vertices[:, 0])
+
+    order = np.argsort(place)
+    uv = {(int(place[np.searchsorted(kept, v)]), c): t for (v, c), t in surface.uv.items() if v in kept}
+    charts = surface.charts[list(mesh.faces)]
+    return source.Surface(vertices[order], place[faces], charts, uv, weights[order], surface.joints, surface.axes)
+
+
+def tip_positions(vertices: np.ndarray) -> np.ndarray:
+    """`[5, 3]` in MANO's order of digits."""
+    return vertices[[numbering.TIPS[digit][0] for digit in body.DIGITS]]
+
+
+def mean_hand(surface: source.Surface) -> source.Surface:
+    """The surface with the published mean bone lengths, its middle MCP at the origin."""
+    joints = surface.joints.copy()
+    joints[13] -= body.THUMB_BASE_SHIFT * surface.axes[13, 2]
+    maps = body.mean_hand_maps(joints, tip_positions(surface.vertices))
+    vertices = surface.vertices + body.stretch(surface.vertices, surface.weights, joints, maps)
+    joints = joints + body.stretch(joints, body.joint_weights(), joints, maps)
+    origin = joints[body.DIGITS["middle"][0]]
+    return source.Surface(
+        vertices - origin, surface.faces, surface.charts, surface.uv, surface.weights, joints - origin, surface.axes
+    )
+
+
+def texture_coordinates(hand: source.Surface) -> tuple[np.ndarray, np.ndarray]:
+    """`vt` `[N, 2]` (origin at the top left) and `ft` `[F, 3]`: a vertex on a seam has two places in the texture."""
+    keys = sorted({(int(v), int(c)) for face, c in zip(hand.faces, hand.charts, strict=True) for v in face})
+    index = {key: k for k, key in enumerate(keys)}
+    corners = [[index[int(v), int(c)] for v in face] for face, c in zip(hand.faces, hand.charts, strict=True)]
+    return np.array([hand.uv[key] for key in keys]), np.array(corners)
+
+
+def geometry(hand: source.Surface) -> dict[str, np.ndarray]:
+    """All arrays that do not depend on a set of poses, under MANO's names."""
+    maps = body.shape_maps(hand.joints, tip_positions(hand.vertices))
+    limits = joint_limits.limits()
+    vt, ft = texture_coordinates(hand)
+    texels = texture.texels(hand.vertices, hand.faces, hand.weights, vt, ft)
+    arrays = {
+        "v_template": hand.vertices,
+        "f": hand.faces,
+        "weights": hand.weights,
+        "J": hand.joints,
+        "shapedirs": np.stack([body.stretch(hand.vertices, hand.weights, hand.joints, m) for m in maps.values()], 2),
+        "posedirs": correctives.pose_directions(
+            hand.vertices, hand.weights, hand.joints, hand.axes[1:], limits, SEED
+        ),
+        "kintree_table": np.array([[2**32 - 1, *body.PARENTS[1:]], range(16)]),
+        "bs_style": np.array("lbs"),
+        "bs_type": np.array("lrotmin"),
+        "shape_names": np.array(list(maps)),
+        "joint_axes": hand.axes[1:],
+        "joint_limits": limits,
+        "vt": vt,
+        "ft": ft,
+        "texture": texture.paint(texels, hand.joints, tip_positions(hand.vertices), hand.axes, SEED),
+    }
+    joint_dirs = [body.stretch(hand.joints, body.joint_weights(), hand.joints, m) for m in maps.values()]
+    arrays["J_regressor"] = joint_regressor.fit(arrays, np.stack(joint_dirs, 2), SEED)
+    arrays["J"] = arrays["J_regressor"] @ hand.vertices
+    return arrays
+
+
+def pose_space(poses: np.ndarray) -> dict[str, np.ndarray]:
+    """MANO's mean pose, its principal components (rows) and the coefficients of some poses in them."""
+    mean = poses.mean(axis=0)
+    _, _, components = np.linalg.svd(poses - mean, full_matrices=False)
+    components *= np.sign(components[np.arange(45), np.abs(components).argmax(axis=1)])[:, None]
+    coefficients = (poses - mean) @ components.T
+    return {"hands_mean": mean, "hands_components": components, "hands_coeffs": coefficients[:POSES_KEPT]}
+
+
+def save(arrays: dict[str, np.ndarray]) -> None:
+    """Write the asset: float32, small integers, in one step."""
+    small = {"f": np.uint32, "kintree_table": np.uint32, "ft": np.uint16}
+    stored = {
+        name: array.astype(small[name]) if name in small else array.astype(np.float32) if array.dtype == float else array
+        for name, array in arrays.items()
+    }
+    part = ASSET.with_suffix(".part.npz")
+    np.savez_compressed(part, **stored)
+    part.replace(ASSET)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="right.glb of the WebXR generic hand")
+    arrays = geometry(mean_hand(numbered_surface(parser.parse_args().source)))
+    unposed = {"hands_mean": np.zeros(45), "hands_components": np.eye(45), "hands_coeffs": np.zeros((1, 45))}
+    save(arrays | unposed)
+
+    from dhpe_lib.poses import sample_poses  # the sampler poses the hand that was just saved
+
+    poses = sample_poses(POSES_FOR_PCA, torch.Generator().manual_seed(SEED)).double().numpy()
+    save(arrays | pose_space(poses))
+    print(f"{ASSET}: {ASSET.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""Fit a hand to 2D evidence by gradient descent through hand model, f_Reg and renderer (Eq. 13 without the network).
+
+The energy of one hand, in the crop frame (units of g, PAPER.md 9.2):
+
+    E(h) = joints * sum_k c_k || [f_Reg(v(h))_k]_XY - j2D_k ||^2 / sum_k c_k
+         + mask   * || f_Ren(v(h)) - m ||^2 / size^2
+         + pose   * || (p - mean) in the pose space, in standard deviations ||^2
+         + shape  * || s ||^2
+         + limits * sum of squared angles beyond the joint limits
+
+2D joints leave two mirrored readings in depth and say nothing of a hidden finger, so several starts are fitted at once,
+each hand keeps its best, and the priors decide between readings.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dhpe_lib.hand_model import HandModel, HandMesh, split_h
+from dhpe_lib.poses import JointLimits, PoseSpace, joint_limits, limit_penalty, pose_penalty, pose_space
+from dhpe_lib.renderer import silhouette
+from dhpe_lib.rotations import axis_angle_to_matrix, matrix_to_quaternion
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the image says of each hand, in the crop frame.
+
+    Attributes:
+        joints_2d: 21 joints in canonical order, units of g.
+        confidence: Weight of each joint; 0 where it is not known.
+        mask: Foreground of the crop in [0, 1], or None.
+    """
+
+    joints_2d: Float[Tensor, "b 21 2"]
+    confidence: Float[Tensor, "b 21"]
+    mask: Float[Tensor, "b s s"] | None = None
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Weights of the energy's terms and the course of the descent.
+
+    Attributes:
+        joints, mask, pose, shape, limits: Weights of the terms.
+        starts: Rotations tried for each hand.
+        iterations: Steps of Adam for every start, on joints and priors.
+        finalists: Starts of each hand that go on to the second stage.
+        final_iterations: Steps for these, with the mask where there is one.
+        rate: Adam's first step size; it falls to zero along half a cosine in each stage.
+    """
+
+    joints: float = 400.0
+    mask: float = 8.0
+    pose: float = 2e-3
+    shape: float = 5e-3
+    limits: float = 2.0
+    starts: int = 12
+    iterations: int = 120
+    finalists: int = 2
+    final_iterations: int = 150
+    rate: float = 0.06
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The best fit of each hand.
+
+    Attributes:
+        h: Parameters.
+        mesh: Vertices and joints in the crop frame, units of g; the middle MCP lies near z = 0.
+        energy: Value of E at h.
+        trajectory: h along the second stage of the winning start, first to last.
+    """
+
+    h: Float[Tensor, "b 63"]
+    mesh: HandMesh
+    energy: Float[Tensor, " b"]
+    trajectory: Float[Tensor, "steps b 63"]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of hands without an image: the pose space and the joint limits."""
+
+    space: PoseSpace
+    limits: JointLimits
+
+
+def hand_prior(model: HandModel) -> Prior:
+    """The prior of a model, in its dtype and on its device."""
+    return Prior(pose_space(model), joint_limits().to(model.hands_mean))
+
+
+def energy(
+    model: HandModel, h: Float[Tensor, "b 63"], evidence: Evidence, options: FitOptions, prior: Prior
+) -> Float[Tensor, " b"]:
+    """E(h) of each hand; see the head of this module.
+
+    Args:
+        model: Hand model; right hands.
+        h: Parameters.
+        evidence: One row for each hand.
+        options: Weights.
+        prior: From :func:`hand_prior`.
+
+    Returns:
+        Energies, differentiable in h.
+    """
+    mesh, parts = model.forward_h(h), split_h(h)
+    weight = evidence.confidence / evidence.confidence.sum(1, keepdim=True).clamp_min(1e-9)
+    distance = (mesh.joints[..., :2] - evidence.joints_2d).square().sum(-1)
+    total = options.joints * (weight * distance).sum(1)
+    total = total + options.pose * pose_penalty(parts.pose, prior.space)
+    total = total + options.shape * parts.shape.square().sum(1)
+    total = total + options.limits * limit_penalty(parts.pose, prior.limits)
+    if evidence.mask is not None:
+        rendered = silhouette(mesh.vertices, model.faces, evidence.mask.shape[-1])
+        total = total + options.mask * (rendered - evidence.mask).square().mean((1, 2))
+    return total
+
+
+def view_rotations(count: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n 3 3"]:
+    """Rotations that turn evenly spread directions of the hand towards the camera (Fibonacci sphere)."""
+    k = torch.arange(count, dtype=torch.float64) + 0.5
+    height, turn = 1 - 2 * k / count, k * torch.pi * (3 - 5**0.5)
+    ring = (1 - height.square()).sqrt()
+    direction = torch.stack((ring * turn.cos(), ring * turn.sin(), height), 1)
+    towards = torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64).expand_as(direction)
+    axis = torch.linalg.cross(direction, towards)
+    angle = torch.acos((direction * towards).sum(1).clamp(-1, 1))
+    return axis_angle_to_matrix(torch.nn.functional.normalize(axis, dim=1) * angle[:, None]).to(dtype)
+
+
+def align_in_plane(
+    points: Float[Tensor, "b n 2"], target: Float[Tensor, "b n 2"], weight: Float[Tensor, "b n"]
+) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"], Float[Tensor, "b 2"], Float[Tensor, " b"]]:
+    """Turn, scale and shift points in the plane onto their targets, by weighted least squares.
+
+    Returns:
+        Angle (radians, x towards y), scale, translation, and the mean squared distance that is left.
+
+    Source: Umeyama 1991 in two dimensions; complex numbers would say it in one line.
+    """
+    w = (weight / weight.sum(1, keepdim=True).clamp_min(1e-9))[..., None]
+    mean_p, mean_t = (w * points).sum(1), (w * target).sum(1)
+    p, t = points - mean_p[:, None], target - mean_t[:, None]
+    dot, cross = (w * p * t).sum((1, 2)), (w[..., 0] * (p[..., 0] * t[..., 1] - p[..., 1] * t[..., 0])).sum(1)
+    norm = (w * p * p).sum((1, 2)).clamp_min(1e-9)
+    angle, scale = torch.atan2(cross, dot), torch.hypot(dot, cross) / norm
+    cos, sin = angle.cos(), angle.sin()
+    moved = torch.stack((cos * mean_p[:, 0] - sin * mean_p[:, 1], sin * mean_p[:, 0] + cos * mean_p[:, 1]), 1)
+    left = (w * t * t).sum((1, 2)) - scale.square() * norm
+    return angle, scale, mean_t - scale[:, None] * moved, left
+
+
+def starting_points(model: HandModel, evidence: Evidence, count: int, views: int = 64) -> Float[Tensor, "b count 63"]:
+    """The best of many views of the mean hand, each turned in the plane onto the 2D joints.
+
+    Args:
+        model: Hand model.
+        evidence: One row for each hand.
+        count: Starts for each hand.
+        views: Views tried.
+
+    Returns:
+        Parameters h, best first.
+    """
+    target = evidence.joints_2d
+    b, device = len(target), target.device
+    turns = view_rotations(views, target.dtype).to(device)
+    mean = model(pose=model.hands_mean[None]).joints[0]
+    flat = (turns @ mean.mT).mT[..., :2].repeat(b, 1, 1)
+    angle, scale, shift, left = align_in_plane(
+        flat, target.repeat_interleave(views, 0), evidence.confidence.repeat_interleave(views, 0)
+    )
+    spin = axis_angle_to_matrix(torch.stack((torch.zeros_like(angle), torch.zeros_like(angle), angle), 1))
+    quaternion = matrix_to_quaternion(spin @ turns.repeat(b, 1, 1))
+    # A poor view aligns to a point; every start keeps at least a third of the largest scale.
+    floor = scale.view(b, views).amax(1, keepdim=True).expand(-1, views).flatten() / 3
+    h = torch.cat(
+        (
+            model.hands_mean.expand(b * views, 45),
+            torch.zeros(b * views, 10, dtype=target.dtype, device=device),
+            quaternion - quaternion.new_tensor([1.0, 0, 0, 0]),
+            torch.maximum(scale, floor)[:, None] - 1,
+            shift,
+            torch.zeros_like(angle)[:, None],
+        ),
+        dim=1,
+    ).view(b, views, 63)
+    order = left.view(b, views).argsort(1)[:, :count]
+    return h.gather(1, order[..., None].expand(-1, -1, 63))
+
+
+def descend(
+    function: Callable[[Tensor], Tensor], h: Float[Tensor, "b 63"], iterations: int, rate: float
+) -> tuple[Float[Tensor, "b 63"], Float[Tensor, " b"], Float[Tensor, "steps b 63"]]:
+    """Adam on each row by itself; keeps the best h that each row has seen.
+
+    Args:
+        function: Energy of each row.
+        h: Starts.
+        iterations: Steps.
+        rate: First step size; falls to zero along half a cosine.
+
+    Returns:
+        Best h, its energy, and every h from start to end.
+    """
+    h = h.detach().clone().requires_grad_()
+    optimizer = torch.optim.Adam([h], lr=rate, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(iterations, 1))
+    best, lowest, path = h.detach().clone(), torch.full_like(h[:, 0], torch.inf), []
+    for step in range(iterations + 1):
+        value = function(h)
+        path.append(h.detach().clone())
+        better = value.detach() < lowest
+        best, lowest = torch.where(better[:, None], path[-1], best), torch.where(better, value.detach(), lowest)
+        if step < iterations:
+            optimizer.zero_grad()
+            value.sum().backward()
+            optimizer.step()
+            schedule.step()
+    return best, lowest, torch.stack(path)
+
+
+def fit_hands(model: HandModel, evidence: Evidence, options: FitOptions = FitOptions()) -> Fit:
+    """Fit the model to each hand's evidence.
+
+    Args:
+        model: Hand model of a right hand (mirror the evidence of a left one).
+        evidence: One row for each hand, in its crop frame.
+        options: Weights and course.
+
+    Returns:
+        The best fit of each hand; deterministic on the CPU.
+
+    Raises:
+        ValueError: A hand has fewer than 4 joints with confidence, or a joint with confidence is not finite.
+    """
+    known = evidence.confidence > 0
+    if (known.sum(1) < 4).any():
+        raise ValueError(f"hand {int((known.sum(1) < 4).nonzero()[0])}: fewer than 4 known joints; a fit needs 4 or more")
+    if not evidence.joints_2d[known].isfinite().all():
+        raise ValueError("a joint with confidence is not finite; give it confidence 0")
+    evidence = Evidence(evidence.joints_2d.masked_fill(~known[..., None], 0), evidence.confidence, evidence.mask)
+    prior = hand_prior(model)
+    h = starting_points(model, evidence, options.starts)
+
+    def stage(h: Tensor, iterations: int, use_mask: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Descend from `[b, n, 63]`; energies `[b, n]`, path `[steps, b, n, 63]`."""
+        n = h.shape[1]
+        rows = repeat(evidence, n, use_mask)
+        best, value, path = descend(
+            lambda x: energy(model, x, rows, options, prior), h.flatten(0, 1), iterations, options.rate
+        )
+        return best.unflatten(0, (-1, n)), value.unflatten(0, (-1, n)), path.unflatten(1, (-1, n))
+
+    h, value, _ = stage(h, options.iterations, use_mask=False)
+    order = value.argsort(1)[:, : options.finalists]
+    h, value, path = stage(h.gather(1, order[..., None].expand(-1, -1, 63)), options.final_iterations, use_mask=True)
+    winner = value.argmin(1)
+    rows = torch.arange(len(h), device=h.device)
+    with torch.no_grad():
+        return Fit(h[rows, winner], model.forward_h(h[rows, winner]), value[rows, winner], path[:, rows, winner])
+
+
+def repeat(evidence: Evidence, n: int, use_mask: bool) -> Evidence:
+    """Each hand's evidence n times in a row."""
+    mask = evidence.mask.repeat_interleave(n, 0) if use_mask and evidence.mask is not None else None
+    return Evidence(evidence.joints_2d.repeat_interleave(n, 0), evidence.confidence.repeat_interleave(n, 0), mask)
+

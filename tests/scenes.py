@@ -1,0 +1,100 @@
+"""Tiny scenes: a few triangles in the crop frame, each with the motion along which its derivative is looked at."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import trimesh
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A mesh, `vertices [V, 3]` in float64 and `faces [F, 3]`, and `moved(t)`, which is `vertices` at t = 0."""
+
+    faces: Tensor
+    moved: Callable[[float], Tensor]
+
+    @property
+    def vertices(self) -> Tensor:
+        return self.moved(0.0)
+
+
+def points(*rows: tuple[float, ...]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+TRIANGLE = points((-0.23, -0.19, 0.1), (0.27, -0.11, 0.0), (0.02, 0.29, -0.1))
+ONE = torch.tensor([[0, 1, 2]])
+
+
+def rotation(angle: float) -> Tensor:
+    """About z, turning x to y."""
+    c, s = math.cos(angle), math.sin(angle)
+    return points((c, -s, 0), (s, c, 0), (0, 0, 1))
+
+
+def translate(t: float) -> Tensor:
+    return TRIANGLE + t * points((1.0, -0.6, 0.3))
+
+
+def rotate(t: float) -> Tensor:
+    return TRIANGLE @ rotation(0.3 + t).T
+
+
+def scale(t: float) -> Tensor:
+    return TRIANGLE * (1 + t)
+
+
+def slide_over(t: float) -> Tensor:
+    """One triangle over another."""
+    return torch.cat([TRIANGLE, 0.5 * TRIANGLE @ rotation(2.0).T + points((0.11 + t, 0.03, -0.4))])
+
+
+def thin(t: float) -> Tensor:
+    """Two thousandths of the image wide: far below a pixel."""
+    return points((-0.31, -0.02 + t, 0.0), (0.33, 0.043 - t, 0.0), (0.31, 0.045 + t, 0.0))
+
+
+def leave(t: float) -> Tensor:
+    """Half out of the image, to the right and below."""
+    return 2 * TRIANGLE + points((0.43 + t, 0.38, 0.0))
+
+
+def turn_edge_on(t: float) -> Tensor:
+    """A face about y, half a degree from edge-on."""
+    angle = math.pi / 2 - 0.01 + t
+    return TRIANGLE * points((math.cos(angle), 1.0, 0.0)) + points((0.013, 0.0, 0.0))
+
+
+SCENES = {
+    "translate": Scene(ONE, translate),
+    "rotate": Scene(ONE, rotate),
+    "scale": Scene(ONE, scale),
+    "two overlapping": Scene(torch.tensor([[0, 1, 2], [3, 4, 5]]), slide_over),
+    "thin": Scene(ONE, thin),
+    "leaving the image": Scene(ONE, leave),
+    "edge-on": Scene(ONE, turn_edge_on),
+}
+
+
+def ball(subdivisions: int = 2, radius: float = 0.3) -> tuple[Tensor, Tensor]:
+    """A closed surface in no special position: vertices [1, V, 3] (float64), and faces with outward normals."""
+    mesh = trimesh.creation.icosphere(subdivisions=subdivisions, radius=radius)
+    vertices = torch.tensor(mesh.vertices, dtype=torch.float64) @ rotation(0.4).T
+    tilt = points((1, 0, 0), (0, math.cos(0.7), -math.sin(0.7)), (0, math.sin(0.7), math.cos(0.7)))
+    return (vertices @ tilt.T + points((0.05, -0.03, 0.02)))[None], torch.tensor(mesh.faces)
+
+
+def letter() -> tuple[Tensor, Tensor]:
+    """A flat L, unlike itself when turned: vertices [1, V, 3] (float64) about its middle, and faces."""
+    cells = [(0, y) for y in range(6)] + [(1, y) for y in range(6)] + [(x, y) for x in (2, 3) for y in (4, 5)]
+    corners = sorted({(x + dx, y + dy) for x, y in cells for dx in (0, 1) for dy in (0, 1)})
+    index = {corner: i for i, corner in enumerate(corners)}
+    faces = []
+    for x, y in cells:
+        a, b, c, d = (index[x + dx, y + dy] for dx, dy in ((0, 0), (1, 0), (1, 1), (0, 1)))
+        faces += [(a, b, c), (a, c, d)]
+    vertices = torch.tensor([(x - 2, y - 3, 0) for x, y in corners], dtype=torch.float64) * 0.08
+    return vertices[None], torch.tensor(faces)

@@ -1,0 +1,190 @@
+"""The book is complete and its site checker finds what it is for; the strict build itself is part of `.ci/run`."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CHAPTERS = [ROOT / f"{name}.md" for name in re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text())]
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in (ROOT / "dhpe_lib").rglob("*.py")
+    if path.name != "__init__.py"
+)
+HEADER = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+    format_version: 0.13
+kernelspec:
+  display_name: Python 3 (ipykernel)
+  language: python
+  name: python3
+---
+"""
+
+
+def load(path: Path) -> ModuleType:
+    """A script that is no part of a package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+checker = load(ROOT / "book" / "check_site.py")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_chapter_opens_as_a_notebook_and_holds_no_output(chapter):
+    text = chapter.read_text(encoding="utf-8")
+    assert text.startswith(HEADER)
+    assert re.search(r"^# \S", text, re.MULTILINE)
+    assert len(text) < 60_000  # a picture or an output pasted into the source
+
+
+def test_every_page_is_in_the_table_of_contents():
+    assert set((ROOT / "book").glob("*.md")) == set(CHAPTERS)
+
+
+def test_library_page_names_every_module_once():
+    named = re.findall(r"automodule:: (\S+)", (ROOT / "book" / "api.md").read_text(encoding="utf-8"))
+    assert sorted(named) == MODULES
+
+
+def test_reference_pages_name_what_exists():
+    """A role that leads nowhere fails the strict build; here it fails in a second."""
+    text = "".join((ROOT / "book" / name).read_text(encoding="utf-8") for name in ("notation.md", "conventions.md"))
+    targets = re.findall(r"\{py:\w+\}`([\w.]+)`", text)
+    assert len(targets) > 10
+    for target in targets:
+        module = max((name for name in MODULES if f"{target}.".startswith(f"{name}.")), key=len, default=None)
+        assert module is not None, target
+        found = importlib.import_module(module)
+        for attribute in target.removeprefix(module).split(".")[1:]:
+            found = getattr(found, attribute)
+
+
+def test_exercises_have_hidden_solutions():
+    for chapter in CHAPTERS:
+        text = chapter.read_text(encoding="utf-8")
+        exercises = re.findall(r"^`{3,}\{exercise(?:-start)?\}[^\n]*\n:label: (\S+)", text, re.MULTILINE)
+        solutions = re.findall(r"^`{3,}\{solution(?:-start)?\} (\S+)\n:class: dropdown", text, re.MULTILINE)
+        assert sorted(exercises) == sorted(solutions), chapter.name
+
+
+def test_lab_opens_markdown_as_notebooks():
+    """The settings file is installed with the package, at the place where JupyterLab looks."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert '"book/_ext/lab_overrides.json" = "share/jupyter/lab/settings/overrides.d/dhpe.json"' in project
+    settings = json.loads((ROOT / "book" / "_ext" / "lab_overrides.json").read_text(encoding="utf-8"))
+    assert settings["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]["markdown"] == "Jupytext Notebook"
+
+
+GOOD = '<body id="top"><script src="a.js"></script><a href="b.html#x">b</a><a href="https://example.org">out</a></body>'
+PLANTED = {
+    "script": ('<script src="https://example.org/a.js"></script>', "from another host"),
+    "style sheet": ('<link rel="stylesheet" href="//example.org/a.css">', "from another host"),
+    "image": ('<img src="http://example.org/a.png">', "from another host"),
+    "inline style": ("<style>a { background: url(https://example.org/a.png) }</style>", "from another host"),
+    "inline module": ('<script>import("https://example.org/a.js")</script>', "from another host"),
+    "missing file": ('<img src="missing.png">', "dead link missing.png"),
+    "dead link": ('<a href="missing.html">m</a>', "dead link missing.html"),
+    "dead anchor": ('<a href="b.html#nowhere">m</a>', "dead link b.html#nowhere"),
+    "widget": ('<script type="application/vnd.jupyter.widget-view+json">{}</script>', "blank without a kernel"),
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    (tmp_path / "index.html").write_text(GOOD)
+    (tmp_path / "b.html").write_text('<p id="x"></p><script type="application/json">{"src": "https://data"}</script>')
+    (tmp_path / "a.js").write_text("")
+    return tmp_path
+
+
+def test_checker_passes_a_good_site(site):
+    assert checker.check_site(site, max_kb=100) == (2, [])
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_checker_catches(site, planted):
+    html, expected = PLANTED[planted]
+    (site / "index.html").write_text(GOOD.replace("</body>", f"{html}</body>"))
+    _, problems = checker.check_site(site, max_kb=100)
+    assert len(problems) == 1
+    assert problems[0].startswith("index.html: ")
+    assert expected in problems[0]
+
+
+def test_checker_catches_style_files_and_large_pages(site):
+    (site / "theme.css").write_text('@import "https://example.org/font.css";')
+    (site / "b.html").write_text('<p id="x"></p>' + 200_000 * " ")
+    _, problems = checker.check_site(site, max_kb=100)
+    assert problems == ["b.html: 200 kB, more than 100", "theme.css: a style loads from another host"]
+
+
+def test_checker_exit_status_counts_problems_and_pages(site, tmp_path):
+    command = [sys.executable, str(ROOT / "book" / "check_site.py")]
+    assert subprocess.run([*command, str(site)], check=False, capture_output=True).returncode == 0
+    (site / "a.js").unlink()
+    failed = subprocess.run([*command, str(site)], check=False, capture_output=True, text=True)
+    assert (failed.returncode, failed.stdout) == (1, "index.html: dead link a.js\n2 pages checked, 1 problems\n")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert subprocess.run([*command, str(empty)], check=False, capture_output=True).returncode == 1
+
+
+def test_plotly_renderer_gives_data_to_the_page():
+    nodes = pytest.importorskip(
+        "docutils.nodes", reason="the book's packages are not installed: pip install -e '.[book]'"
+    )
+    renderer = importlib.import_module("dhpe_lib.book_figures").PlotlyMime
+    figure = {"data": [{"name": "</script>"}], "layout": {"height": 333}}
+
+    class Output:
+        mime_type, content = "application/vnd.plotly.v1+json", figure
+
+    (node,) = renderer.handle_mime(None, Output, False)
+    assert isinstance(node, nodes.raw)
+    assert node.astext().startswith('<div class="dhpe-plotly" style="height:333px"><script type="application/json">')
+    assert node.astext().count("</script>") == 1
+    island = node.astext().split('json">')[1].split("</script>")[0]
+    assert json.loads(island) == figure
+    assert renderer.handle_mime(None, Output, True) is None
+    Output.mime_type = "text/html"
+    assert renderer.handle_mime(None, Output, False) is None
+
+
+def test_viewer_becomes_a_classic_script():
+    """Pages opened as files can import no module, so the book makes a plain script of the viewer."""
+    pytest.importorskip("jupytext", reason="the book's packages are not installed: pip install -e '.[book]'")
+    extension = load(ROOT / "book" / "_ext" / "dhpe_book.py")
+    module = (ROOT / "dhpe_lib" / "assets" / "viewer.js").read_text(encoding="utf-8")
+    script = extension.classic_script(module)
+    assert "export" not in script.split("// ----")[-1]
+    assert "globalThis.dhpeViewer = { mount }" in script
+    with pytest.raises(AssertionError, match="no longer ends"):
+        extension.classic_script(module + "\n")
+
+
+def test_library_hash_follows_the_sources(monkeypatch, tmp_path):
+    pytest.importorskip("jupytext", reason="the book's packages are not installed: pip install -e '.[book]'")
+    extension = load(ROOT / "book" / "_ext" / "dhpe_book.py")
+    monkeypatch.setattr(extension, "ROOT", tmp_path)
+    (tmp_path / "dhpe_lib").mkdir()
+    source = tmp_path / "dhpe_lib" / "a.py"
+    source.write_text("x = 1")
+    before = extension.library_hash()
+    assert extension.library_hash() == before
+    source.write_text("x = 2")
+    assert extension.library_hash() != before
