@@ -4,8 +4,9 @@
 
 Each program poses the same hands (the open hand, exported for it) from the same axis-angle vectors, and the gradient
 of one random contraction of the vertices flows back to pose, shape, global rotation and translation. The programs take
-turns, so a busy machine slows all of them; the table gives medians. One that is not installed is left out: smplx comes
-by pip, CONTRIBUTING.md says how manopth does. Writes book/results/hand_model_speed.json.
+turns, so a busy machine slows all of them; the table gives medians. Believe it when nothing else runs: with more at
+work than there are cores, threads wait for each other and every figure is noise. A program that is not installed is
+left out: smplx comes by pip, CONTRIBUTING.md says how manopth does. Writes book/results/hand_model_speed.json.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -114,7 +116,7 @@ def version(name: str) -> str:
         return "from its repository"
 
 
-def report(taken: dict[str, list[float]], arguments: argparse.Namespace) -> dict[str, object]:
+def report(taken: dict[str, list[float]], arguments: argparse.Namespace) -> dict[str, Any]:
     dirty = "with changes" if git("status", "--porcelain") else ""
     medians = {name: median(times) for name, times in taken.items()}
     return {
@@ -122,6 +124,7 @@ def report(taken: dict[str, list[float]], arguments: argparse.Namespace) -> dict
         "commit": f"{git('rev-parse', '--verify', '-q', 'HEAD') or 'none'} {dirty}".strip(),
         "date": datetime.date.today().isoformat(),
         "hardware": cpu_name(),
+        "load_average": round(os.getloadavg()[0], 1),
         "threads": arguments.threads,
         "seed": arguments.seed,
         "batch": arguments.batch,

@@ -7,6 +7,7 @@ Everything drawn at random is drawn from a fixed seed.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,22 +43,14 @@ def numbered_surface(path: Path) -> source.Surface:
     return source.Surface(vertices[order], place[faces], charts, uv, weights[order], surface.joints, surface.axes)
 
 
-def tip_positions(vertices: np.ndarray) -> np.ndarray:
-    """`[5, 3]` in MANO's order of digits."""
-    return vertices[[numbering.TIPS[digit][0] for digit in body.DIGITS]]
-
-
 def mean_hand(surface: source.Surface) -> source.Surface:
     """The surface with the published mean bone lengths, its middle MCP at the origin."""
-    joints = surface.joints.copy()
-    joints[13] -= body.THUMB_BASE_SHIFT * surface.axes[13, 2]
-    maps = body.mean_hand_maps(joints, tip_positions(surface.vertices))
-    vertices = surface.vertices + body.stretch(surface.vertices, surface.weights, joints, maps)
-    joints = joints + body.stretch(joints, body.joint_weights(), joints, maps)
-    origin = joints[body.DIGITS["middle"][0]]
-    return source.Surface(
-        vertices - origin, surface.faces, surface.charts, surface.uv, surface.weights, joints - origin, surface.axes
-    )
+    base = surface.joints.copy()
+    base[body.THUMB_BASE] -= body.THUMB_BASE_SHIFT * surface.axes[body.THUMB_BASE, 2]
+    surface = replace(surface, joints=base)
+    vertices, joints = body.stretch(surface, body.mean_hand_maps(surface))
+    origin = (base + joints)[body.DIGITS["middle"][0]]
+    return replace(surface, vertices=surface.vertices + vertices - origin, joints=base + joints - origin)
 
 
 def texture_coordinates(hand: source.Surface) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +63,7 @@ def texture_coordinates(hand: source.Surface) -> tuple[np.ndarray, np.ndarray]:
 
 def geometry(hand: source.Surface) -> dict[str, np.ndarray]:
     """All arrays that do not depend on a set of poses, under MANO's names."""
-    maps = body.shape_maps(hand.joints, tip_positions(hand.vertices))
+    directions = body.shape_directions(hand)
     limits = joint_limits.limits()
     vt, ft = texture_coordinates(hand)
     texels = texture.texels(hand.vertices, hand.faces, hand.weights, vt, ft)
@@ -79,22 +72,20 @@ def geometry(hand: source.Surface) -> dict[str, np.ndarray]:
         "f": hand.faces,
         "weights": hand.weights,
         "J": hand.joints,
-        "shapedirs": np.stack([body.stretch(hand.vertices, hand.weights, hand.joints, m) for m in maps.values()], 2),
-        "posedirs": correctives.pose_directions(
-            hand.vertices, hand.weights, hand.joints, hand.axes[1:], limits, SEED
-        ),
+        "shapedirs": np.stack([vertices for vertices, _ in directions.values()], 2),
+        "posedirs": correctives.pose_directions(hand.vertices, hand.weights, hand.joints, hand.axes[1:], limits, SEED),
         "kintree_table": np.array([[2**32 - 1, *body.PARENTS[1:]], range(16)]),
         "bs_style": np.array("lbs"),
         "bs_type": np.array("lrotmin"),
-        "shape_names": np.array(list(maps)),
+        "shape_names": np.array(list(directions)),
         "joint_axes": hand.axes[1:],
         "joint_limits": limits,
         "vt": vt,
         "ft": ft,
-        "texture": texture.paint(texels, hand.joints, tip_positions(hand.vertices), hand.axes, SEED),
+        "texture": texture.paint(texels, hand.joints, hand.tips, hand.axes, SEED),
     }
-    joint_dirs = [body.stretch(hand.joints, body.joint_weights(), hand.joints, m) for m in maps.values()]
-    arrays["J_regressor"] = joint_regressor.fit(arrays, np.stack(joint_dirs, 2), SEED)
+    joint_dirs = np.stack([joints for _, joints in directions.values()], 2)
+    arrays["J_regressor"] = joint_regressor.fit(arrays, joint_dirs, SEED)
     arrays["J"] = arrays["J_regressor"] @ hand.vertices
     return arrays
 
@@ -111,10 +102,9 @@ def pose_space(poses: np.ndarray) -> dict[str, np.ndarray]:
 def save(arrays: dict[str, np.ndarray]) -> None:
     """Write the asset: float32, small integers, in one step."""
     small = {"f": np.uint32, "kintree_table": np.uint32, "ft": np.uint16}
-    stored = {
-        name: array.astype(small[name]) if name in small else array.astype(np.float32) if array.dtype == float else array
-        for name, array in arrays.items()
-    }
+    stored = {}
+    for name, array in arrays.items():
+        stored[name] = array.astype(small.get(name, np.float32 if array.dtype == float else array.dtype))
     part = ASSET.with_suffix(".part.npz")
     np.savez_compressed(part, **stored)
     part.replace(ASSET)

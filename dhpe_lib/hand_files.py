@@ -185,8 +185,8 @@ def mirror_hand(hand: Mapping[str, np.ndarray]) -> Hand:
     and the entry (i, j) of a pose feature takes the sign M_i M_j; faces turn round to keep their outside outside.
 
     Args:
-        hand: Fields of a hand. Those of the open hand's own extras that have a direction (``joint_axes``,
-            ``pose_covariance``, ``ft``) are mirrored as well, all others kept.
+        hand: Fields of a hand. Of the open hand's own extras ``joint_axes`` and ``ft`` (the faces' corners in
+            the texture) are mirrored as well, all others kept.
 
     Returns:
         A new dict of the other side.
@@ -207,7 +207,6 @@ def mirror_hand(hand: Mapping[str, np.ndarray]) -> Hand:
         "hands_mean": lambda a: a * angles,
         "hands_components": lambda a: a * angles,
         "joint_axes": lambda a: a * turn,
-        "pose_covariance": lambda a: a * np.outer(angles, angles),
     }
     return {name: rules[name](value) if name in rules else value for name, value in hand.items()}
 

@@ -26,13 +26,13 @@ BATCH = 512
 # Metres: half the thickness of each phalanx (base to tip) and of the palm under each metacarpal, as capsules; soft
 # tissue gives way by SOFTNESS before two parts count as colliding.
 PHALANX_RADII = {
-    "thumb": (0.0130, 0.0100, 0.0085),
+    "thumb": (0.0170, 0.0100, 0.0090),
     "index": (0.0100, 0.0085, 0.0070),
     "middle": (0.0100, 0.0085, 0.0070),
     "ring": (0.0095, 0.0080, 0.0070),
     "little": (0.0085, 0.0070, 0.0060),
 }
-PALM_RADIUS, SOFTNESS = 0.019, 0.002
+PALM_RADIUS, SOFTNESS = 0.020, 0.0015
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ def draw_angles(n: int, generator: torch.Generator | None) -> Float[Tensor, "n 1
     across = torch.linspace(-1, 1, 4, dtype=torch.float64)
     curl = _uniform((n, 1), -0.1, 1.0, generator) + _normal((n, 1), 0.12, generator) * across
     curl = curl + _normal((n, 4), 0.09, generator)
-    gesture = (_uniform((n, 1), 0, 1, generator) < 0.35) & (_uniform((n, 4), 0, 1, generator) < 0.5)
-    straight = _uniform((n, 4), 0, 1, generator) < 0.5
+    gesture = (_uniform((n, 1), 0.0, 1.0, generator) < 0.35) & (_uniform((n, 4), 0.0, 1.0, generator) < 0.5)
+    straight = _uniform((n, 4), 0.0, 1.0, generator) < 0.5
     curl = torch.where(gesture, torch.where(straight, curl * 0.15, 0.75 + 0.25 * curl), curl).clamp(-0.2, 1.05)
     share = _normal((n, 1), 0.30, generator) + _normal((n, 4), 0.06, generator)
     # Stretched fingers spread as they like; bent ones, whose planes converge, part a little to lie side by side.
@@ -191,11 +191,11 @@ def draw_angles(n: int, generator: torch.Generator | None) -> Float[Tensor, "n 1
         angles[:, joint, 1] = -1.3 * across[k] * spread[:, k] + _normal((n,), 0.04, generator)
         angles[:, joint, 2] = _normal((n,), 0.04, generator)
     thumb = JOINTS_OF_FINGER["thumb"].start
-    opposed = _uniform((n,), 0, 1, generator)
-    angles[:, thumb, 0] = -0.3 + 0.75 * _uniform((n,), 0, 1, generator)
+    opposed = _uniform((n,), 0.0, 1.0, generator)
+    angles[:, thumb, 0] = -0.3 + 0.75 * _uniform((n,), 0.0, 1.0, generator)
     angles[:, thumb, 1] = -0.35 + 0.85 * opposed + _normal((n,), 0.12, generator)
     angles[:, thumb, 2] = 0.3 * (opposed - 0.5) + _normal((n,), 0.12, generator)
-    bend = _uniform((n,), -0.1, 1, generator)
+    bend = _uniform((n,), -0.1, 1.0, generator)
     angles[:, thumb + 1, 0] = 0.75 * bend + _normal((n,), 0.12, generator)
     angles[:, thumb + 2, 0] = 1.1 * bend + _normal((n,), 0.2, generator)
     angles += _normal((n, 15, 3), 0.01, generator)

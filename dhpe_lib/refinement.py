@@ -13,13 +13,13 @@ each hand keeps its best, and the priors decide between readings.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dhpe_lib.hand_model import HandModel, HandMesh, split_h
+from dhpe_lib.hand_model import HandMesh, HandModel, split_h
 from dhpe_lib.poses import JointLimits, PoseSpace, joint_limits, limit_penalty, pose_penalty, pose_space
 from dhpe_lib.renderer import silhouette
 from dhpe_lib.rotations import axis_angle_to_matrix, matrix_to_quaternion
@@ -44,16 +44,21 @@ class Evidence:
 class FitOptions:
     """Weights of the energy's terms and the course of the descent.
 
+    The first stage trusts the priors more than the joints, so that its energies tell a natural reading from a strained
+    one; the second follows the joints (and the mask) closely.
+
     Attributes:
         joints, mask, pose, shape, limits: Weights of the terms.
+        final_joints: Weight of the joints in the second stage.
         starts: Rotations tried for each hand.
-        iterations: Steps of Adam for every start, on joints and priors.
+        iterations: Steps of Adam for every start, without the mask.
         finalists: Starts of each hand that go on to the second stage.
         final_iterations: Steps for these, with the mask where there is one.
         rate: Adam's first step size; it falls to zero along half a cosine in each stage.
     """
 
     joints: float = 400.0
+    final_joints: float = 1200.0
     mask: float = 8.0
     pose: float = 2e-3
     shape: float = 5e-3
@@ -72,7 +77,7 @@ class Fit:
     Attributes:
         h: Parameters.
         mesh: Vertices and joints in the crop frame, units of g; the middle MCP lies near z = 0.
-        energy: Value of E at h.
+        energy: The winning start's E after the first stage: lower is the more natural reading, left hand or right.
         trajectory: h along the second stage of the winning start, first to last.
     """
 
@@ -192,13 +197,12 @@ def starting_points(model: HandModel, evidence: Evidence, count: int, views: int
         ),
         dim=1,
     ).view(b, views, 63)
-    order = left.view(b, views).argsort(1)[:, :count]
-    return h.gather(1, order[..., None].expand(-1, -1, 63))
+    return best_rows(h, left.view(b, views), count)[0]
 
 
 def descend(
-    function: Callable[[Tensor], Tensor], h: Float[Tensor, "b 63"], iterations: int, rate: float
-) -> tuple[Float[Tensor, "b 63"], Float[Tensor, " b"], Float[Tensor, "steps b 63"]]:
+    function: Callable[[Tensor], Tensor], h: Float[Tensor, "b n"], iterations: int, rate: float
+) -> tuple[Float[Tensor, "b n"], Float[Tensor, " b"], Float[Tensor, "steps b n"]]:
     """Adam on each row by itself; keeps the best h that each row has seen.
 
     Args:
@@ -243,33 +247,44 @@ def fit_hands(model: HandModel, evidence: Evidence, options: FitOptions = FitOpt
     """
     known = evidence.confidence > 0
     if (known.sum(1) < 4).any():
-        raise ValueError(f"hand {int((known.sum(1) < 4).nonzero()[0])}: fewer than 4 known joints; a fit needs 4 or more")
+        raise ValueError(
+            f"hand {int((known.sum(1) < 4).nonzero()[0])}: fewer than 4 known joints; a fit needs 4 or more"
+        )
     if not evidence.joints_2d[known].isfinite().all():
         raise ValueError("a joint with confidence is not finite; give it confidence 0")
     evidence = Evidence(evidence.joints_2d.masked_fill(~known[..., None], 0), evidence.confidence, evidence.mask)
     prior = hand_prior(model)
-    h = starting_points(model, evidence, options.starts)
+    starts = starting_points(model, evidence, options.starts)
+    loose = replace(evidence, mask=None)
+    h, first, _ = descend_all(model, starts, loose, prior, options, options.iterations)
 
-    def stage(h: Tensor, iterations: int, use_mask: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Descend from `[b, n, 63]`; energies `[b, n]`, path `[steps, b, n, 63]`."""
-        n = h.shape[1]
-        rows = repeat(evidence, n, use_mask)
-        best, value, path = descend(
-            lambda x: energy(model, x, rows, options, prior), h.flatten(0, 1), iterations, options.rate
-        )
-        return best.unflatten(0, (-1, n)), value.unflatten(0, (-1, n)), path.unflatten(1, (-1, n))
+    h, first = best_rows(h, first, options.finalists)
+    close = replace(options, joints=options.final_joints)
+    h, last, path = descend_all(model, h, evidence, prior, close, options.final_iterations)
 
-    h, value, _ = stage(h, options.iterations, use_mask=False)
-    order = value.argsort(1)[:, : options.finalists]
-    h, value, path = stage(h.gather(1, order[..., None].expand(-1, -1, 63)), options.final_iterations, use_mask=True)
-    winner = value.argmin(1)
+    winner = last.argmin(1)
     rows = torch.arange(len(h), device=h.device)
+    h = h[rows, winner]
     with torch.no_grad():
-        return Fit(h[rows, winner], model.forward_h(h[rows, winner]), value[rows, winner], path[:, rows, winner])
+        return Fit(h, model.forward_h(h), first[rows, winner], path[:, rows, winner])
 
 
-def repeat(evidence: Evidence, n: int, use_mask: bool) -> Evidence:
-    """Each hand's evidence n times in a row."""
-    mask = evidence.mask.repeat_interleave(n, 0) if use_mask and evidence.mask is not None else None
-    return Evidence(evidence.joints_2d.repeat_interleave(n, 0), evidence.confidence.repeat_interleave(n, 0), mask)
+def descend_all(
+    model: HandModel, h: Float[Tensor, "b n 63"], evidence: Evidence, prior: Prior, options: FitOptions, iterations: int
+) -> tuple[Float[Tensor, "b n 63"], Float[Tensor, "b n"], Float[Tensor, "steps b n 63"]]:
+    """:func:`descend` from n starts of each hand at once."""
+    b, n = h.shape[:2]
+    mask = None if evidence.mask is None else evidence.mask.repeat_interleave(n, 0)
+    rows = Evidence(evidence.joints_2d.repeat_interleave(n, 0), evidence.confidence.repeat_interleave(n, 0), mask)
+    best, value, path = descend(
+        lambda x: energy(model, x, rows, options, prior), h.flatten(0, 1), iterations, options.rate
+    )
+    return best.view(b, n, 63), value.view(b, n), path.view(-1, b, n, 63)
 
+
+def best_rows(
+    h: Float[Tensor, "b n 63"], value: Float[Tensor, "b n"], count: int
+) -> tuple[Float[Tensor, "b count 63"], Float[Tensor, "b count"]]:
+    """The starts of lowest energy of each hand, best first."""
+    value, order = value.sort(1)
+    return h.gather(1, order[:, :count, None].expand(-1, -1, 63)), value[:, :count]

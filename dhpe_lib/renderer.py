@@ -20,7 +20,11 @@ from torch.nn import functional
 from dhpe_lib.rasterizer import kernels
 
 DEFAULT_SIGMA = 1e-4
-"""Softness of the silhouette."""
+"""Softness of the silhouette: PyTorch3D's, and the middle of a trade.
+
+The larger sigma, the farther off a mask alone can bring a hand home, and the farther from home it stays, as a soft mask
+is wider than a hard one. Shrinking sigma while fitting, 1e-3 to 1e-5, gets both (`benchmarks/renderer.py --homing`).
+"""
 
 TAIL = 1e-4
 """A face adds nothing to a pixel where its probability is below this: PyTorch3D's blur radius."""
@@ -105,7 +109,7 @@ def _prepared_faces(vertices: Tensor, faces: Tensor) -> Tensor:
         first, last = int(faces.min()), int(faces.max())
         if first < 0 or last >= vertices.shape[1]:
             raise IndexError(f"faces name vertices {first} to {last}, but there are only 0 to {vertices.shape[1] - 1}")
-    return faces.int().contiguous()
+    return faces.int()
 
 
 # Silhouette
@@ -128,7 +132,7 @@ class _SoftSilhouette(torch.autograd.Function):
     def backward(ctx, cotangent: Tensor) -> tuple[Tensor, None, None, None]:
         vertices, faces, empty = ctx.saved_tensors
         gradient = vertices.new_zeros(_bands(vertices.device), *vertices.shape)  # one for each band: no lock needed
-        arguments = [vertices, faces, ctx.sigma, ctx.radius, empty, cotangent.contiguous(), gradient]
+        arguments = [vertices, faces, ctx.sigma, ctx.radius, empty, cotangent, gradient]
         _launch(kernels.silhouette_backward, (len(vertices), len(faces)), arguments)
         return gradient.sum(0), None, None, None
 
@@ -168,7 +172,7 @@ def silhouette(
     """
     if sigma <= 0 or image_size <= 0:
         raise ValueError(f"sigma = {sigma} and image_size = {image_size} must be positive")
-    return _SoftSilhouette.apply(vertices.contiguous(), _prepared_faces(vertices, faces), image_size, sigma)
+    return _SoftSilhouette.apply(vertices, _prepared_faces(vertices, faces), image_size, sigma)
 
 
 # Z-buffer
@@ -193,7 +197,7 @@ def rasterize(
     Raises:
         TypeError, ValueError, IndexError: As `silhouette`.
     """
-    vertices, faces = vertices.contiguous(), _prepared_faces(vertices, faces)
+    faces = _prepared_faces(vertices, faces)
     shape = (len(vertices), image_size, image_size)
     keys = torch.full(shape, kernels.NO_FACE, dtype=torch.int64, device=vertices.device)
     face = torch.full_like(keys, -1)
@@ -225,7 +229,7 @@ def interpolate(
     _launch(
         kernels.interpolate,
         tuple(fragments.face.shape),
-        [attributes.contiguous(), corners, fragments.face, fragments.barycentric, values],
+        [attributes, corners, fragments.face, fragments.barycentric, values],
     )
     return values
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-HANDS_IN_CACHE = 64
+HANDS_IN_CACHE = 128
 
 
 def blend_shape(shape: Float[Tensor, "b s"], shapedirs: Float[Tensor, "v 3 s"]) -> Float[Tensor, "b v 3"]:
@@ -99,10 +99,10 @@ class _Skin(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vertices: Tensor, transforms: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(vertices, transforms, weights)
-        columns = transforms.permute(3, 0, 2, 1).contiguous()
+        columns = transforms.permute(0, 3, 2, 1).contiguous()
         posed = torch.empty_like(vertices)
         for s in _hand_slices(vertices):
-            x, y, z, one = columns[:, s] @ weights.mT
+            x, y, z, one = (columns[s] @ weights.mT).unbind(1)
             v = vertices[s, :, None]
             torch.addcmul(one, x, v[:, 0], out=posed[s]).addcmul_(y, v[:, 1]).addcmul_(z, v[:, 2])
         return posed
@@ -111,16 +111,15 @@ class _Skin(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         vertices, transforms, weights = ctx.saved_tensors
-        rows = transforms[..., :3].permute(2, 0, 3, 1).contiguous()
-        to_vertices, to_columns = torch.empty_like(vertices), torch.empty_like(transforms.permute(3, 0, 2, 1))
+        rows = transforms[..., :3].permute(0, 2, 3, 1).contiguous()
+        to_vertices, to_columns = torch.empty_like(vertices), torch.empty_like(transforms.permute(0, 3, 2, 1))
         for s in _hand_slices(vertices):
-            x, y, z = rows[:, s] @ weights.mT
+            x, y, z = (rows[s] @ weights.mT).unbind(1)
             g, v = gradient[s, :, None], vertices[s, :, None]
             torch.mul(x, g[:, 0], out=to_vertices[s]).addcmul_(y, g[:, 1]).addcmul_(z, g[:, 2])
-            for c in range(3):
-                to_columns[c, s] = (gradient[s] * v[:, c]) @ weights
-            to_columns[3, s] = gradient[s] @ weights
-        return to_vertices, to_columns.permute(1, 3, 2, 0), None
+            to_columns[s, :3] = (v * gradient[s, None]) @ weights
+            to_columns[s, 3] = gradient[s] @ weights
+        return to_vertices, to_columns.permute(0, 3, 2, 1), None
 
 
 def _hand_slices(vertices: Tensor) -> Iterator[slice]:

@@ -7,7 +7,7 @@ import fake_chumpy
 import numpy as np
 import pytest
 import torch
-from fake_mano import random_hand
+from fake_mano import random_hand, write_mano_pickle
 from scipy.spatial.transform import Rotation
 
 from dhpe_lib.hand_files import write_hand
@@ -22,7 +22,7 @@ from dhpe_lib.hand_model import (
 )
 from dhpe_lib.rotations import axis_angle_to_matrix, matrix_to_axis_angle, random_rotations
 from dhpe_lib.skeleton import FINGERTIP_VERTICES, JOINT_NAMES, MANO_PARENTS
-from dhpe_lib.skinning import blend_pose, blend_shape, joint_transforms, skin
+from dhpe_lib.skinning import HANDS_IN_CACHE, blend_pose, blend_shape, joint_transforms, skin
 
 F64 = torch.float64
 FLIP = torch.tensor([-1.0, 1.0, 1.0], dtype=F64)
@@ -125,7 +125,7 @@ def test_h_has_the_papers_parts(model, tol, generator):
     assert {name: getattr(parts, name).shape[1] for name in sizes} == sizes
     assert torch.equal(torch.cat([getattr(parts, name) for name in sizes], 1), h)
     quaternion = parts.quaternion + torch.tensor((1.0, 0, 0, 0), dtype=F64)
-    rotation = torch.from_numpy(Rotation.from_quat(quaternion.numpy(), scalar_first=True).as_matrix())
+    rotation = torch.from_numpy(Rotation.from_quat(quaternion[:, [1, 2, 3, 0]].numpy()).as_matrix())
     expected = model(parts.pose, parts.shape, rotation, 1 + parts.scale[:, 0], parts.translation)
     torch.testing.assert_close(model.forward_h(h).vertices, expected.vertices, **tol[F64])
 
@@ -163,6 +163,23 @@ def test_gradcheck_skin_and_joint_transforms(generator):
     assert torch.autograd.gradcheck(skin, (rand(2, 7, 3).requires_grad_(), rand(2, 4, 3, 4).requires_grad_(), weights))
     local = random_rotations(30, generator, F64).unflatten(0, (2, 15)).requires_grad_()
     assert torch.autograd.gradcheck(joint_transforms, (local, rand(2, 16, 3).requires_grad_()))
+
+
+def test_many_hands_are_skinned_as_one_formula_says(device, tol, generator):
+    """More hands than one slice holds, against the plain sum; values and gradients."""
+    hands = 2 * HANDS_IN_CACHE + 3
+    sizes = {"vertices": (hands, 30, 3), "transforms": (hands, 16, 3, 4)}
+    leaves = [torch.randn(*s, generator=generator, dtype=F64).to(device).requires_grad_() for s in sizes.values()]
+    weights = torch.softmax(torch.randn(30, 16, generator=generator, dtype=F64), 1).to(device)
+    cotangent = torch.randn(hands, 30, 3, generator=generator, dtype=F64).to(device)
+    homogeneous = torch.cat((leaves[0], torch.ones_like(leaves[0][..., :1])), -1)
+    plain = torch.einsum("vj,bjrc,bvc->bvr", weights, leaves[1], homogeneous)
+    found = skin(*leaves, weights)
+    torch.testing.assert_close(found, plain, **tol[F64])
+    expected_gradients = torch.autograd.grad(plain, leaves, cotangent)
+    for gradient, expected in zip(torch.autograd.grad(found, leaves, cotangent), expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, expected, **tol[F64])
+        assert (gradient != 0).double().mean() > 0.95
 
 
 def test_skin_has_no_second_derivative_and_says_so(generator):
@@ -215,6 +232,14 @@ def test_load_gives_the_side_asked_for(hand, tmp_path):
     assert torch.equal(HandModel.load(tmp_path / "left.npz", "right").v_template, HandModel(hand).v_template)
 
 
+def test_left_mano_file_is_the_mirror_of_the_right_one(hand, tmp_path):
+    left = HandModel.load(write_mano_pickle(tmp_path / "MANO_LEFT.pkl", random_hand(side="left")))
+    assert left.side == "left"
+    expected = HandModel.load(write_mano_pickle(tmp_path / "MANO_RIGHT.pkl", hand), "left")
+    for name, value in left.named_buffers():
+        assert torch.equal(dict(expected.named_buffers())[name], value), name
+
+
 def test_unequal_batches_are_refused():
     # By hand, since in tests the annotations of forward refuse them first.
     with pytest.raises(ValueError, match=r"batch sizes \[2, 3\]; give all the same"):
@@ -243,6 +268,16 @@ def test_open_hand_bends_the_way_fingers_bend(side):
     assert (flat[0, 0] - flat[9, 0]) * (1 if side == "right" else -1) > 0.07
     length = (flat[JOINT_NAMES.index("middle_tip")] - flat[0]).norm()
     assert 0.15 < length < 0.23
+
+
+def test_about_wrist_turns_the_hand_about_its_wrist(model, tol, generator):
+    given = inputs(3, generator)
+    wrist = model.rest_joints(given["shape"])[:, :1]
+    still = model(given["pose"], given["shape"]).vertices
+    expected = (still - wrist) @ given["rotation"].mT + wrist + given["translation"][:, None]
+    moved = about_wrist(given["translation"], given["rotation"], wrist[:, 0])
+    found = model(given["pose"], given["shape"], given["rotation"], None, moved).vertices
+    torch.testing.assert_close(found, expected, **tol[F64])
 
 
 # The programs that hands are exported for; CONTRIBUTING.md says how to install them.

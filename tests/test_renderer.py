@@ -363,6 +363,20 @@ def test_rasterize_leaves_no_hole_and_takes_the_first_of_equals(dtype, device, g
     assert torch.equal(twice, face)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rasterize_leaves_no_hole_on_an_edge_through_a_pixel(dtype, device, generator):
+    """500 squares of two triangles whose common edge, but for rounding, runs through the centre of one pixel."""
+    centre = points((5.5 / 8 - 0.5, 3.5 / 8 - 0.5, 0))
+    angle = 6.3 * torch.rand(500, 1, generator=generator, dtype=torch.float64)
+    along = torch.cat([angle.cos(), angle.sin(), 0 * angle], 1)
+    across = torch.cat([-angle.sin(), angle.cos(), 0 * angle], 1)
+    lengths = 0.1 + torch.rand(4, 500, 1, generator=generator, dtype=torch.float64)
+    ways = zip(lengths, (along, across, -along, -across), strict=True)
+    vertices = torch.stack([centre + length * way for length, way in ways], 1).to(device, dtype)
+    for faces in ([[0, 1, 2], [0, 2, 3]], [[2, 0, 1], [3, 0, 2]], [[2, 1, 0], [0, 2, 3]]):
+        assert (rasterize(vertices, torch.tensor(faces, device=device), 8).face[:, 3, 5] >= 0).all()
+
+
 def test_interpolate_equals_reference(device, generator, tol):
     vertices, faces = (x.to(device) for x in ball(subdivisions=1))
     vertices = torch.cat([vertices, 0.5 * vertices])

@@ -6,16 +6,17 @@ weights, so that the surface stays as smooth as the weights are.
 Sources:
     Buryanov and Kotiuk, Proportions of hand segments, Int. J. Morphol. 28(3), 2010: bone lengths and tip tissue, 66
         adults, radiographs.
-    Colombian workers survey ACOPLA95 (n = 2,100, 20-59 years): hand length, palm length, hand breadth by sex.
+    Colombian workers survey ACOPLA95 (n = 2,100, 20-59 years): hand length and breadth by sex.
     Chatzioglou, Pinar and Govsa, Anat. Cell Biol. 57(2), 2024: finger lengths, 51 adults.
 """
+
+from typing import Protocol
 
 import numpy as np
 
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 DIGITS = {"index": (1, 2, 3), "middle": (4, 5, 6), "little": (7, 8, 9), "ring": (10, 11, 12), "thumb": (13, 14, 15)}
-FINGER_BONES = [k for digit, bones in DIGITS.items() if digit != "thumb" for k in bones]
-WRIST = 0
+WRIST, THUMB_BASE = 0, 13
 
 # Millimetres, proximal phalanx (for the thumb too), middle phalanx, distal phalanx with the soft tissue of the tip.
 BONE_LENGTHS = {
@@ -40,7 +41,6 @@ def pooled(men: tuple[float, float], women: tuple[float, float]) -> float:
 BEYOND_SIZE = 0.6
 SIZE = pooled((183, 10), (166, 8))
 BREADTH = BEYOND_SIZE * pooled((84, 4), (75, 4))
-PALM_LENGTH = BEYOND_SIZE * pooled((103, 6), (92, 5))
 DIGIT = {
     "thumb": BEYOND_SIZE * 5.5 / 49.5,
     "index": BEYOND_SIZE * 4.1 / 63.9,
@@ -48,46 +48,61 @@ DIGIT = {
     "ring": BEYOND_SIZE * 4.8 / 65.5,
     "little": BEYOND_SIZE * 4.3 / 53.3,
 }
-THICKNESS = GIRTH = BREADTH  # no measured deviation was found: taken to vary as the breadth does
+# No measured deviation was found for these: thickness and girth are taken to vary as the breadth does.
+THICKNESS = GIRTH = BREADTH
+THUMB_BASE_DEVIATION = 0.003
 
 
-def bone_directions(joints: np.ndarray, tips: np.ndarray) -> np.ndarray:
+class Rig(Protocol):
+    """A rest pose: vertices, skin weights, joints, and fingertips in MANO's order of digits."""
+
+    vertices: np.ndarray
+    weights: np.ndarray
+    joints: np.ndarray
+
+    @property
+    def tips(self) -> np.ndarray: ...
+
+
+def bone_directions(hand: Rig) -> np.ndarray:
     """Unit vector along each of the 16 bones; the wrist's points to the middle finger's base."""
+    joints = hand.joints
     ends = np.empty_like(joints)
     ends[WRIST] = joints[DIGITS["middle"][0]]
-    for bones, tip in zip(DIGITS.values(), tips, strict=True):
+    for bones, tip in zip(DIGITS.values(), hand.tips, strict=True):
         ends[list(bones)] = [joints[bones[1]], joints[bones[2]], tip]
     along = ends - joints
     return along / np.linalg.norm(along, axis=1, keepdims=True)
 
 
-def stretch(points: np.ndarray, weights: np.ndarray, joints: np.ndarray, maps: dict[int, np.ndarray]) -> np.ndarray:
-    """Displacement of points when bone j is stretched by I + maps[j]; linear in the maps.
+def stretch(
+    hand: Rig, maps: dict[int, np.ndarray], offsets: dict[int, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Displacement of vertices and joints when bone j is stretched by I + maps[j] and its base moved by offsets[j].
 
     Args:
-        points: `[N, 3]`; the rest pose's vertices, or its joints with one-hot weights of their parents.
-        weights: `[N, 16]`.
-        joints: `[16, 3]`.
-        maps: 3x3 per stretched bone, the others keep their form.
+        hand: Rest pose.
+        maps: 3x3 per stretched bone; the others keep their form.
+        offsets: Metres per moved base.
+
+    Returns:
+        `[V, 3]` and `[16, 3]`; linear in maps and offsets.
     """
-    shift = np.zeros((16, 3))
+    none, moved = np.zeros((3, 3)), offsets or {}
+    joint_shift = np.zeros((16, 3))
     for j, p in enumerate(PARENTS):
         if p >= 0:
-            shift[j] = shift[p] + maps.get(p, np.zeros((3, 3))) @ (joints[j] - joints[p])
-    each = np.stack([shift[j] + (points - joints[j]) @ maps.get(j, np.zeros((3, 3))).T for j in range(16)], axis=1)
-    return np.einsum("nj,njc->nc", weights, each)
+            along = hand.joints[j] - hand.joints[p]
+            joint_shift[j] = joint_shift[p] + maps.get(p, none) @ along + moved.get(j, 0)
+    each = [joint_shift[j] + (hand.vertices - hand.joints[j]) @ maps.get(j, none).T for j in range(16)]
+    return np.einsum("vj,jvc->vc", hand.weights, np.stack(each)), joint_shift
 
 
-def joint_weights() -> np.ndarray:
-    """`[16, 16]` one-hot parents: a joint moves with the bone that it ends."""
-    return np.eye(16)[[max(p, 0) for p in PARENTS]]
-
-
-def mean_hand_maps(joints: np.ndarray, tips: np.ndarray) -> dict[int, np.ndarray]:
+def mean_hand_maps(hand: Rig) -> dict[int, np.ndarray]:
     """Stretch of each finger bone from the source surface's length to the published mean."""
-    along = bone_directions(joints, tips)
+    along, joints = bone_directions(hand), hand.joints
     maps = {}
-    for (digit, bones), tip in zip(DIGITS.items(), tips, strict=True):
+    for (digit, bones), tip in zip(DIGITS.items(), hand.tips, strict=True):
         ends = [joints[bones[1]], joints[bones[2]], tip]
         for bone, end, length in zip(bones, ends, BONE_LENGTHS[digit], strict=True):
             if length is not None:
@@ -96,20 +111,24 @@ def mean_hand_maps(joints: np.ndarray, tips: np.ndarray) -> dict[int, np.ndarray
     return maps
 
 
-def shape_maps(joints: np.ndarray, tips: np.ndarray) -> dict[str, dict[int, np.ndarray]]:
-    """The ten named directions: one standard deviation of each as bone stretches."""
-    d = bone_directions(joints, tips)
+def shape_directions(hand: Rig) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The ten named directions: what one standard deviation of each does to vertices and joints.
+
+    Palm length has none of its own: it is what hand size adds and the other directions leave.
+    """
+    d = bone_directions(hand)
     lengthwise = {j: np.outer(d[j], d[j]) for j in range(16)}
     dorsal, sideways = np.diag([0.0, 1.0, 0.0]), np.diag([0.0, 0.0, 1.0])
-    thumb_metacarpal = DIGITS["thumb"][0]
-    return {
-        "hand size": {j: SIZE * np.eye(3) for j in range(16)},
-        "palm length": {WRIST: PALM_LENGTH * lengthwise[WRIST]},
+    maps: dict[str, dict[int, np.ndarray]] = {
+        "hand size": dict.fromkeys(range(16), SIZE * np.eye(3)),
         "palm breadth": {WRIST: BREADTH * sideways},
-        "palm thickness": {j: THICKNESS * dorsal for j in (WRIST, thumb_metacarpal)},
-        "finger girth": {j: GIRTH * (np.eye(3) - lengthwise[j]) for j in [*FINGER_BONES, 13, 14, 15]},
+        "palm thickness": dict.fromkeys((WRIST, THUMB_BASE), THICKNESS * dorsal),
+        "finger girth": {j: GIRTH * (np.eye(3) - lengthwise[j]) for j in range(1, 16)},
+        "thumb base": {},
         **{
             f"{digit} length": {j: DIGIT[digit] * lengthwise[j] for j in DIGITS[digit]}
             for digit in ("thumb", "index", "middle", "ring", "little")
         },
     }
+    moved = {"thumb base": {THUMB_BASE: THUMB_BASE_DEVIATION * np.array([0.0, 0.0, 1.0])}}
+    return {name: stretch(hand, m, moved.get(name)) for name, m in maps.items()}

@@ -1,7 +1,7 @@
 """Range of each joint about its own axes, degrees from the rest pose: flexion, abduction (towards the thumb), twist.
 
-Finger flexion after measured active ranges (MCP 87 +- 10, PIP 97 +- 17, DIP 82-85 degrees: Indian J. Plast. Surg., 2024,
-doi 10.1055/s-0044-1788593), about one deviation beyond the mean; the rest are working bounds of this project.
+Finger flexion after measured active ranges (MCP 87 +- 10, PIP 97 +- 17, DIP 82-85 degrees: Indian J. Plast. Surg.,
+2024, doi 10.1055/s-0044-1788593), about one deviation beyond the mean; the rest are working bounds of this project.
 """
 
 import numpy as np

@@ -2,9 +2,14 @@
 
 import numpy as np
 
-# thumb, index, middle, ring, little: as smplx numbers MANO's fingertips; beside them, other code bases' choices
-# (DATASETS of the field disagree by one vertex), which get the tip's neighbours.
-TIPS = {"thumb": (744, 745), "index": (320, 333, 317), "middle": (443, 444), "ring": (554, 555, 556), "little": (671, 672, 673)}
+# As smplx numbers MANO's fingertips; beside each, the vertices that other code bases take, which get its neighbours.
+TIPS = {
+    "thumb": (744, 745),
+    "index": (320, 333, 317),
+    "middle": (443, 444),
+    "ring": (554, 555, 556),
+    "little": (671, 672, 673),
+}
 # MANO's open wrist, in order around the boundary.
 WRIST_RING = (108, 79, 78, 121, 214, 215, 279, 239, 234, 92, 38, 122, 118, 117, 119, 120)
 

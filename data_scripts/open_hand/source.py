@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .anthropometry import DIGITS
+from .numbering import TIPS
+
 # WebXR: x up (dorsal), y towards the wrist, z towards the little finger.
 # MANO: x towards the wrist, y up (dorsal), z towards the thumb.
 MANO_FROM_WEBXR = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
@@ -39,7 +42,7 @@ MANO_FROM_WEBXR_JOINTS = {
 
 @dataclass
 class Surface:
-    """A rigged triangle mesh with texture charts.
+    """A rigged triangle mesh with texture charts; fingertips have their numbers after `numbering` only.
 
     Attributes:
         vertices: `[V, 3]` metres, MANO's model frame.
@@ -58,6 +61,11 @@ class Surface:
     weights: np.ndarray
     joints: np.ndarray
     axes: np.ndarray
+
+    @property
+    def tips(self) -> np.ndarray:
+        """`[5, 3]` fingertips in MANO's order of digits: index, middle, little, ring, thumb."""
+        return self.vertices[[TIPS[digit][0] for digit in DIGITS]]
 
 
 def read_glb(path: Path) -> tuple[dict, bytes]:

@@ -150,7 +150,7 @@ def smaller(a: Any, b: Any):
 def probability(signed_squared_distance: Any, sigma: Any):
     """The probability sigmoid(-d / sigma) that a face covers a pixel."""
     one = type(sigma)(1.0)
-    return one / (one + wp.exp(signed_squared_distance / sigma))
+    return one / (one + wp.exp(signed_squared_distance * (one / sigma)))
 
 
 @wp.func
@@ -201,7 +201,7 @@ def silhouette_forward(
                 if lowest >= type(sigma)(0.0):
                     distance = -distance
                 if distance < radius * radius:
-                    multiply(empty, image, y, x, type(sigma)(1.0) - probability(distance, sigma))
+                    multiply(empty, image, y, x, probability(-distance, sigma))  # 1 - p(d) = p(-d)
 
 
 @wp.func

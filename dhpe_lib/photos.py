@@ -1,0 +1,97 @@
+"""Images of any kind from files: photos as upright RGB arrays, masks of their foreground. Nothing has a gradient."""
+
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from numpy import ndarray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+class PhotoError(ValueError):
+    """An image that cannot be used; the message names the file and the remedy."""
+
+
+def read_photo(path: str | Path) -> UInt8[ndarray, "height width 3"]:
+    """Read an image of any mode and size as RGB, turned upright.
+
+    EXIF rotation is applied, 16 bits are reduced to 8, transparency is laid over white, and of several frames the
+    first is taken.
+
+    Args:
+        path: A file in any format that Pillow reads.
+
+    Returns:
+        The photo, row = y.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PhotoError: It is not an image, or damaged.
+    """
+    return _rgb(_opened(Path(path)), Path(path))
+
+
+def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[ndarray, "height width"]:
+    """Read the foreground of a photo: the pixels brighter than half of the brightest.
+
+    Args:
+        path: An image of the photo's size; 0 and 1, 0 and 255, or shades.
+        size: Width and height of the upright photo.
+
+    Returns:
+        True on the hand.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PhotoError: It is no image, of another size, or nowhere bright.
+    """
+    path = Path(path)
+    values = _rgb(_opened(path), path).max(2)
+    height, width = values.shape
+    if (width, height) != size:
+        raise PhotoError(
+            f"{path}: the mask has {width} x {height} pixels, the upright photo {size[0]} x {size[1]}; "
+            "give a mask of the photo's size"
+        )
+    if not values.any():
+        raise PhotoError(f"{path}: the mask is black everywhere; the hand's pixels must be bright")
+    return values > values.max() / 2
+
+
+def _opened(path: Path) -> Image.Image:
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.is_dir():
+        raise PhotoError(f"{path}: is a folder; name the images in it")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # large pictures and odd metadata are welcome
+            with Image.open(path) as image:
+                image.load()
+                return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        raise PhotoError(f"{path}: not an image in a format that Pillow reads; convert it to JPEG or PNG") from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise PhotoError(f"{path}: cannot be read ({error}); it is damaged or too large: copy it again") from error
+
+
+def _rgb(image: Image.Image, path: Path) -> UInt8[ndarray, "height width 3"]:
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _reduced(np.asarray(image, np.float64), 65535 if image.mode != "F" else None)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    try:
+        return np.array(image.convert("RGB"))
+    except ValueError as error:
+        raise PhotoError(f"{path}: its colours ({image.mode}) cannot be turned into RGB; convert it to PNG") from error
+
+
+def _reduced(values: ndarray, white: int | None) -> UInt8[ndarray, "height width 3"]:
+    """Grey values of more than 8 bits; white is 1 or 255 where it is not known."""
+    if white is None:
+        white = 1 if values.max() <= 1 else 255
+    grey = np.rint(255 * np.clip(np.nan_to_num(values) / white, 0, 1)).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
