@@ -42,10 +42,10 @@ print(time.perf_counter() - start)
 
 
 def open_hand(batch: int) -> tuple[Tensor, Tensor]:
-    """The open hand seen from its palm, 2/3 of the crop wide as in the paper's crops, turned a little in each image."""
+    """The open hand seen from its back, 2/3 of the crop wide as in the paper's crops, turned a little in each image."""
     with np.load(ROOT / "dhpe_lib" / "assets" / "open_hand.npz") as arrays:
         rest, faces = torch.tensor(arrays["v_template"]).float(), torch.tensor(arrays["f"].astype(np.int64))
-    rest = rest[:, [0, 2, 1]] * rest.new_tensor([1, 1, -1])  # fingers to the left, palm to the camera
+    rest = rest[:, [0, 2, 1]] * rest.new_tensor([1, 1, -1])  # fingers to the left
     rest = rest - (rest.amax(0) + rest.amin(0)) / 2
     rest = rest / (rest.amax(0) - rest.amin(0)).max() / 1.5
     angles = 0.3 * torch.randn(batch, generator=torch.Generator().manual_seed(SEED))
@@ -200,15 +200,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--homing", action="store_true", help="measure how far a mask leads a mesh home")
     parser.add_argument("--device", default="cpu", help="a torch device (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="on the CPU (default: %(default)s)"
+    )
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    load = os.getloadavg()[0]  # other programs' share of the machine shows in the times
     rows = homing() if arguments.homing else speed(arguments.device)
     gpu = torch.cuda.get_device_name() if arguments.device != "cpu" else "none"
-    options = f"--homing --device {arguments.device}" if arguments.homing else f"--device {arguments.device}"
+    options = f"--device {arguments.device} --threads {arguments.threads}{' --homing' if arguments.homing else ''}"
     result = {
         "command": f"python benchmarks/renderer.py {options}",
         "date": date.today().isoformat(),
         "seed": SEED,
-        "hardware": {"cpu": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu},
+        "hardware": {"cpu": processor(), "cores": os.cpu_count(), "gpu": gpu, "load_before": round(load, 1)},
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "warp": wp.config.version},
         "results": rows,
     }

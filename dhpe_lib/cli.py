@@ -1,0 +1,213 @@
+"""The command `dhpe`: a hand mesh from a photo, a demonstration, the hand with sliders, files for other programs.
+
+What takes time to import is imported by the command that needs it, so that `dhpe --help` is quick.
+"""
+
+import tempfile
+import webbrowser
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from dhpe_lib import __version__
+
+if TYPE_CHECKING:
+    from dhpe_lib.hand_model import HandModel
+
+Value = TypeVar("Value")
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
+hand_app = typer.Typer(no_args_is_help=True, help="The hand model by itself: look at it, export it.")
+app.add_typer(hand_app, name="hand")
+OUT = Path("dhpe_out")
+
+
+class SideName(StrEnum):
+    """Which hand."""
+
+    left = "left"
+    right = "right"
+
+
+class EvidenceName(StrEnum):
+    """Where the joints come from."""
+
+    mediapipe = "mediapipe"
+    keypoints = "keypoints"
+
+
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", metavar="PATH", help="A hand in MANO's layout (.pkl, .npz) for the open hand.")
+]
+SideOption = Annotated[SideName | None, typer.Option("--side", help="Which hand; by default the model's own.")]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files; made if need be.")]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", metavar="cpu|cuda", help="Where to compute; by default a GPU if there is one.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def dhpe(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    """Dense 3D hand meshes from photos. Start with [bold]dhpe demo[/bold]."""
+    if version:
+        Console().print(f"dhpe {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.command()
+def predict(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Images of any kind.", show_default=False)],
+    keypoints: Annotated[
+        Path | None, typer.Option("--keypoints", metavar="FILE", help="JSON with the 21 joints of each photo's hands.")
+    ] = None,
+    evidence: Annotated[
+        EvidenceName | None,
+        typer.Option("--evidence", help="Where the joints come from; by default FILE if given, else MediaPipe."),
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", metavar="FILE", help="Image of the photo's size, bright on the hand.")
+    ] = None,
+    hand: Annotated[
+        SideName | None, typer.Option("--hand", help="Which hand it is, if the joints' source does not know or errs.")
+    ] = None,
+    model: ModelOption = None,
+    out: OutOption = OUT,
+    device: DeviceOption = None,
+) -> None:
+    """Fit a mesh to every hand in every photo.
+
+    Each hand gives a mesh (.glb, .obj), its joints and parameters (.json), a picture (.png) and a page to turn it in a
+    browser (.html, works offline).
+    """
+    if evidence is EvidenceName.keypoints and keypoints is None:
+        raise typer.BadParameter("keypoints come from a file; name it with --keypoints", param_hint="--evidence")
+    if evidence is EvidenceName.mediapipe and keypoints is not None:
+        raise typer.BadParameter("MediaPipe would leave --keypoints unused; drop one of them", param_hint="--evidence")
+    if mask is not None and len(photos) > 1:
+        raise typer.BadParameter("a mask belongs to one photo; give one photo at a time", param_hint="--mask")
+    from dhpe_lib.batch import Request, find_device, load_right_hand, run_photos, summarise
+    from dhpe_lib.keypoints import import_mediapipe, read_keypoints
+
+    if keypoints is None:
+        checked("--keypoints", import_mediapipe)
+    entries = None if keypoints is None else (keypoints, checked("--keypoints", lambda: read_keypoints(keypoints)))
+    checked("--out", lambda: prepare_folder(out))
+    place = checked("--device", lambda: find_device(device))
+    right_hand = checked("--model", lambda: load_right_hand(model)).to(place)
+    console = Console(highlight=False)
+    request = Request(entries, mask, None if hand is None else hand.value, out)
+    results = run_photos(right_hand, photos, request, console)
+    summarise(results, out, console)
+    if any(result.problem for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(out: OutOption = OUT, device: DeviceOption = None) -> None:
+    """Fit a hand in a picture that is rendered here, and compare with the truth."""
+    from dhpe_lib.batch import Request, find_device, load_right_hand, run_photos
+    from dhpe_lib.demo_picture import mesh_errors, write_demo
+    from dhpe_lib.keypoints import read_keypoints
+
+    checked("--out", lambda: prepare_folder(out))
+    place = checked("--device", lambda: find_device(device))
+    scene, picture, joints = write_demo(out)
+    say("Rendered a hand, ", picture, ", with its 21 joints, ", joints, "\n")
+    request = Request((joints, read_keypoints(joints)), None, None, out)
+    (result,) = run_photos(load_right_hand(None).to(place), [picture], request, Console(highlight=False))
+    if result.problem:
+        raise RuntimeError(f"the demonstration failed: {result.problem}")
+    ((estimate, files),) = result.hands
+    plain, aligned = mesh_errors(estimate.metres(estimate.mesh.vertices), scene.vertices)
+    say(
+        f"Its vertices lie {1000 * plain:.1f} mm from the true ones on average, measured from the wrist, and "
+        f"{1000 * aligned:.1f} mm with the mesh turned and scaled onto them: joints in a picture say little of depth.\n"
+    )
+    say("Open ", files[-1], " in a browser to turn the mesh and move its fingers; ", files[-2], " is the overlay.")
+    say("With a photo of yours: dhpe predict PHOTO --keypoints FILE (dhpe predict --help says more)")
+
+
+@hand_app.command()
+def show(
+    model: ModelOption = None,
+    side: SideOption = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page to write.")] = OUT / "hand.html",
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+) -> None:
+    """Write a page with sliders for the ten shapes and every joint, and open it."""
+    from dhpe_lib.outputs import together
+    from dhpe_lib.viewer import hand_page
+
+    hand = load_hand(model, side)
+    checked("--out", lambda: prepare_folder(out.parent))
+    with together(out.parent, [out.name]) as (draft,):
+        draft.write_text(hand_page(hand, title=f"The {hand.side} hand"), encoding="utf-8")
+    say("The hand with sliders: ", out)
+    if browser:
+        webbrowser.open(out.absolute().as_uri())
+
+
+@hand_app.command()
+def export(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="FILE.pkl, .npz (the model), .obj, .ply or .glb (a mesh).")
+    ],
+    side: SideOption = None,
+    pose: Annotated[
+        str | None,
+        typer.Option("--pose", metavar="NUMBERS|FILE", help="45 angles, or a JSON with them (predict's will do)."),
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option("--shape", metavar="NUMBERS|FILE", help="Up to 10 shape coefficients, or a JSON.")
+    ] = None,
+    model: ModelOption = None,
+) -> None:
+    """Write the hand for other programs; the suffix chooses the format.
+
+    .pkl and .npz hold the model in MANO's layout; .obj, .ply and .glb a mesh in metres, posed and shaped. A pose is the
+    rotation vectors of MANO's 15 joints relative to the flat hand, in radians; a shape is in standard deviations.
+    """
+    from dhpe_lib.hand_export import export_hand
+
+    hand = load_hand(model, side)
+    checked("OUT, --pose, --shape", lambda: export_hand(out, hand, pose, shape))
+    say("Written: ", out)
+
+
+def checked(option: str, make: Callable[[], Value]) -> Value:
+    """What `make` gives; a wrong file or value becomes a message about the option."""
+    try:
+        return make()
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def load_hand(path: Path | None, side: SideName | None) -> "HandModel":
+    """The hand of a file, or the open hand."""
+    from dhpe_lib.hand_model import OPEN_HAND, HandModel
+
+    return checked("--model", lambda: HandModel.load(path or OPEN_HAND, None if side is None else side.value))
+
+
+def say(*parts: str | Path) -> None:
+    """Print words and paths."""
+    from dhpe_lib.batch import link
+
+    pieces = (link(part) if isinstance(part, Path) else part for part in parts)
+    Console(highlight=False, soft_wrap=True).print(Text.assemble(*pieces))
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder, and make sure before any work that files can be written there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+
+
+def main() -> None:
+    """Run `dhpe`."""
+    app()
