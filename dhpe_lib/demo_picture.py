@@ -22,7 +22,7 @@ from dhpe_lib.poses import JOINTS_OF_FINGER, joint_limits, pose_from_angles
 from dhpe_lib.renderer import Light, render
 from dhpe_lib.rotations import axis_angle_to_matrix
 
-WIDTH, HEIGHT, FOCAL, DISTANCE = 1200, 900, 1650.0, 0.55
+WIDTH, HEIGHT, FOCAL, DISTANCE = 1200, 900, 1900.0, 0.55
 # Flexion of the three joints and spread at the first, radians, thumb to little: an open hand about to take something.
 POSE = {
     "thumb": (0.10, 0.15, 0.20, 0.10),
@@ -47,7 +47,8 @@ SLEEVE = (
     (0.4, 1.6),
 )
 CLOTH = (0.16, 0.27, 0.36)
-ROOM = ((44, 62, 80), (214, 188, 158))
+COARSE = 3
+ROOM = ((214, 188, 158), (44, 62, 80))
 LAMPS = ((255, 214, 150), (244, 170, 120), (150, 196, 214), (255, 240, 214))
 
 
@@ -184,19 +185,20 @@ def wrist_rim(faces: Tensor) -> list[int]:
 
 
 def room(seed: int = 5) -> UInt8[ndarray, "height width 3"]:
-    """A room out of focus: light from one side, a table's edge, lamps as discs, grain."""
+    """A room out of focus: light from one side, lamps as discs, grain. Painted small, since all of it is blurred."""
     rng = np.random.default_rng(seed)
-    across = np.linspace(0, 1, WIDTH)[None, :, None] * 0.7 + np.linspace(0, 1, HEIGHT)[:, None, None] * 0.3
-    dark, bright = (np.array(color, float) for color in ROOM)
+    width, height = WIDTH // COARSE, HEIGHT // COARSE
+    across = 0.7 * np.linspace(0, 1, width)[:, None] + 0.3 * np.linspace(0, 1, height)[:, None, None]
+    bright, dark = (np.array(color, float) for color in ROOM)
     picture = Image.fromarray(np.uint8(bright + (dark - bright) * across))
     for _ in range(26):
-        x, y, size = rng.uniform(0, WIDTH), rng.uniform(0, 0.8 * HEIGHT), rng.uniform(18, 85)
+        place, size = (rng.uniform(0, width), rng.uniform(0, 0.8 * height)), rng.uniform(0.015, 0.07) * width
         disc = Image.new("L", picture.size)
-        ImageDraw.Draw(disc).circle((x, y), size, round(rng.uniform(30, 110)))
-        blurred = disc.filter(ImageFilter.GaussianBlur(rng.uniform(3, 12)))
-        picture.paste(Image.new("RGB", picture.size, LAMPS[rng.integers(len(LAMPS))]), mask=blurred)
-    grain = rng.normal(0, 2.0, (HEIGHT, WIDTH, 1))
-    return np.rint(np.clip(np.asarray(picture) + grain, 0, 255)).astype(np.uint8)
+        ImageDraw.Draw(disc).circle(place, size, round(rng.uniform(30, 110)))
+        disc = disc.filter(ImageFilter.GaussianBlur(rng.uniform(0.003, 0.01) * width))
+        picture.paste(Image.new("RGB", picture.size, LAMPS[rng.integers(len(LAMPS))]), mask=disc)
+    large = np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), float)
+    return np.rint(np.clip(large + rng.normal(0, 2.0, (HEIGHT, WIDTH, 1)), 0, 255)).astype(np.uint8)
 
 
 def mesh_errors(estimate: Float[ndarray, "v 3"], truth: Float[ndarray, "v 3"]) -> tuple[float, float]:

@@ -19,13 +19,14 @@ from PIL import Image
 from dhpe_lib import __version__
 from dhpe_lib.hand_files import write_mesh
 from dhpe_lib.hand_model import HandModel, split_h
-from dhpe_lib.pictures import PANEL, crop_photo, figure, to_pixels
+from dhpe_lib.pictures import crop_photo, figure, to_pixels
 from dhpe_lib.plotting import to_numpy
 from dhpe_lib.prediction import SIZE_ASSUMPTION, HandEstimate
 from dhpe_lib.rotations import quaternion_to_matrix
 from dhpe_lib.skeleton import JOINT_NAMES
 from dhpe_lib.viewer import TINT, PhotoView, hand_page
 
+PAGE_CROP = 800
 SUFFIXES = (".glb", ".obj", ".json", ".png", ".html")
 GLTF_AXES = np.array([1.0, -1.0, -1.0])  # from x right, y down, z away
 H_IS = (
@@ -127,7 +128,7 @@ def photo_page(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"], 
     """The interactive hand over its crop of the photo."""
     parts = split_h(estimate.h)
     rotation = quaternion_to_matrix(parts.quaternion + parts.quaternion.new_tensor((1.0, 0, 0, 0)))[0]
-    crop = to_pixels(crop_photo(photo, estimate.frame, 2 * PANEL))
+    crop = to_pixels(crop_photo(photo, estimate.frame, PAGE_CROP))
     view = PhotoView(crop, to_numpy(rotation), estimate.scale, to_numpy(parts.translation[0]))
     pose, shape = to_numpy(parts.pose[0]), to_numpy(parts.shape[0])
     return hand_page(estimate.model, pose, shape, view, title=f"{estimate.model.side.capitalize()} hand in {name}")

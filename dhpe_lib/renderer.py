@@ -219,11 +219,12 @@ def interpolate(
     Args:
         attributes: One set for all images, or one for each.
         corners: For each face three rows of `attributes`: the mesh's faces, or a texture's own.
-        fragments: From `rasterize`, in the dtype of the attributes.
+        fragments: From `rasterize`; their dtype is the result's.
 
     Returns:
         The values, 0 where there is no face.
     """
+    attributes = attributes.to(fragments.barycentric.dtype)
     values = attributes.new_zeros(*fragments.face.shape, attributes.shape[-1])
     corners = _prepared_faces(attributes, corners)
     _launch(
@@ -317,7 +318,7 @@ def _albedo(colors: Tensor | tuple[Tensor, Tensor, Tensor], faces: Tensor, fragm
         return interpolate(colors[None], faces, fragments)
     uv, uv_faces, texture = colors
     grid = 2 * interpolate(uv[None], uv_faces, fragments) - 1
-    texels = texture.movedim(-1, 0).expand(len(grid), -1, -1, -1)
+    texels = texture.to(grid.dtype).movedim(-1, 0).expand(len(grid), -1, -1, -1)
     return functional.grid_sample(texels, grid, padding_mode="border", align_corners=False).movedim(1, -1)
 
 

@@ -461,6 +461,8 @@ def test_render_texture_has_its_origin_at_the_top_left(device):
     torch.testing.assert_close(picture.image[0], texture)
     seam = render(vertices, faces, (uv.flip(0), 3 - faces, texture), image_size=8, light=light, supersample=1)
     torch.testing.assert_close(seam.image, picture.image)
+    mixed = render(vertices.float(), faces, (uv, faces, texture), image_size=8, light=light, supersample=1)
+    torch.testing.assert_close(mixed.image, picture.image.float())
 
 
 def test_vertex_normals_of_a_ball_point_outwards(device):
