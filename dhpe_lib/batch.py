@@ -103,7 +103,7 @@ def run_photos(model: HandModel, photos: Sequence[Path], request: Request, conso
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=len(photos))
         for photo in photos:
             progress.update(task, description=photo.name)

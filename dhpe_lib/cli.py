@@ -175,11 +175,11 @@ def export(
     from dhpe_lib.hand_export import export_hand
 
     hand = load_hand(model, side)
-    checked("OUT, --pose, --shape", lambda: export_hand(out, hand, pose, shape))
+    checked(None, lambda: export_hand(out, hand, pose, shape))
     say("Written: ", out)
 
 
-def checked(option: str, make: Callable[[], Value]) -> Value:
+def checked(option: str | None, make: Callable[[], Value]) -> Value:
     """What `make` gives; a wrong file or value becomes a message about the option."""
     try:
         return make()
@@ -204,6 +204,8 @@ def say(*parts: str | Path) -> None:
 
 def prepare_folder(folder: Path) -> None:
     """Make a folder, and make sure before any work that files can be written there."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: is a file; name a folder")
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
 

@@ -1,6 +1,6 @@
 """The picture of `dhpe demo`: a textured hand in a sleeve before a blurred room, made here, so that its mesh is known.
 
-A pinhole camera sees the hand from half a metre; the fit's scaled orthographic one has to make do, as with a real
+A pinhole camera sees the hand from 70 cm; the fit's scaled orthographic one has to make do, as with a real
 photo. Nothing here has a gradient.
 """
 
@@ -22,7 +22,7 @@ from dhpe_lib.poses import JOINTS_OF_FINGER, joint_limits, pose_from_angles
 from dhpe_lib.renderer import Light, render
 from dhpe_lib.rotations import axis_angle_to_matrix
 
-WIDTH, HEIGHT, FOCAL, DISTANCE = 1200, 900, 1900.0, 0.55
+WIDTH, HEIGHT, FOCAL, DISTANCE = 1200, 900, 2180.0, 0.7
 # Flexion of the three joints and spread at the first, radians, thumb to little: an open hand about to take something.
 POSE = {
     "thumb": (0.10, 0.15, 0.20, 0.10),
@@ -33,19 +33,10 @@ POSE = {
 }
 SHAPE = (0.4, 0.3, 0.5, -0.6, -0.3, 0.5, 0.4, -0.3, 0.6, 0.2)
 UPRIGHT = ((0.0, 0, 1), (1, 0, 0), (0, 1, 0))  # fingers up, palm to the camera
-YAW, TILT, ROLL = 0.45, -0.32, 0.30
+YAW, TILT, ROLL = 0.35, -0.12, 0.28
 WINDOW = Light(ambient=0.42, directional=0.72, direction=(0.75, 0.55, 0.75))
 # Rings of the sleeve: metres along the forearm from the wrist's edge, and width relative to it.
-SLEEVE = (
-    (-0.010, 0.80),
-    (-0.014, 1.16),
-    (-0.010, 1.25),
-    (0.0, 1.27),
-    (0.03, 1.25),
-    (0.035, 1.32),
-    (0.1, 1.38),
-    (0.4, 1.6),
-)
+SLEEVE = ((-0.010, 0.80), (-0.014, 1.16), (-0.010, 1.25), (0.0, 1.27), (0.03, 1.25), (0.4, 1.6))
 CLOTH = (0.16, 0.27, 0.36)
 COARSE = 3
 ROOM = ((214, 188, 158), (44, 62, 80))
@@ -80,7 +71,7 @@ def demo_scene(model: HandModel) -> DemoScene:
     for axis_angle in ((0.0, YAW, 0.0), (TILT, 0.0, 0.0), (0.0, 0.0, ROLL)):
         turn = axis_angle_to_matrix(torch.tensor(axis_angle)) @ turn
     rotation = (turn @ torch.tensor(UPRIGHT))[None]
-    place = torch.tensor([[-0.01, 0.01, DISTANCE]])
+    place = torch.tensor([[-0.008, 0.003, DISTANCE]])
     with torch.no_grad():
         hand = model(demo_pose(), torch.tensor([SHAPE]), rotation, translation=place)
     picture = render_scene(model, hand.vertices[0], room())

@@ -73,10 +73,11 @@ def read_numbers(text: str | None, field: str, side: str) -> Float[Tensor, "1 n"
         found = json.loads(content if content.lstrip()[:1] in ("[", "{") else f"[{content}]")
     except ValueError as error:
         raise ValueError(f"{source}: neither a file nor numbers with commas between them ({error})") from error
+    part = _part_of(found, field, side, source)
     try:
-        row = torch.from_numpy(np.array(_part_of(found, field, side, source), np.float32).ravel())
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{source}: does not hold numbers only") from error
+        row = torch.from_numpy(np.array(part, np.float32).ravel())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{source}: the {field} does not hold numbers only, in rows of one length") from error
     count = COUNTS[field]
     if field == "shape" and len(row) < count:
         row = torch.cat((row, row.new_zeros(count - len(row))))

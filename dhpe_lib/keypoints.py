@@ -10,7 +10,6 @@ A joint with visible 0 is not used. Nothing here has a gradient.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -166,7 +165,6 @@ def import_mediapipe() -> Any:
     Raises:
         KeypointsError: It is not installed, or is a version without the built-in hand model.
     """
-    os.environ.setdefault("GLOG_minloglevel", "2")  # it reports every start to the terminal
     try:
         import mediapipe
     except ImportError as error:

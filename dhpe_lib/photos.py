@@ -30,7 +30,7 @@ def read_photo(path: str | Path) -> UInt8[ndarray, "height width 3"]:
         FileNotFoundError: There is no such file.
         PhotoError: It is not an image, or damaged.
     """
-    return _rgb(_opened(Path(path)), Path(path))
+    return _rgb(_opened(Path(path)))
 
 
 def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[ndarray, "height width"]:
@@ -48,7 +48,7 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[ndarray, "height 
         PhotoError: It is no image, of another size, or nowhere bright.
     """
     path = Path(path)
-    values = _rgb(_opened(path), path).max(2)
+    values = _rgb(_opened(path)).max(2)
     height, width = values.shape
     if (width, height) != size:
         raise PhotoError(
@@ -77,16 +77,13 @@ def _opened(path: Path) -> Image.Image:
         raise PhotoError(f"{path}: cannot be read ({error}); it is damaged or too large: copy it again") from error
 
 
-def _rgb(image: Image.Image, path: Path) -> UInt8[ndarray, "height width 3"]:
+def _rgb(image: Image.Image) -> UInt8[ndarray, "height width 3"]:
     if image.mode == "F" or image.mode.startswith("I"):
         return _reduced(np.asarray(image, np.float64), 65535 if image.mode != "F" else None)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    try:
-        return np.array(image.convert("RGB"))
-    except ValueError as error:
-        raise PhotoError(f"{path}: its colours ({image.mode}) cannot be turned into RGB; convert it to PNG") from error
+    return np.array(image.convert("RGB"))
 
 
 def _reduced(values: ndarray, white: int | None) -> UInt8[ndarray, "height width 3"]:

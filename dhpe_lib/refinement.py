@@ -8,8 +8,9 @@ The energy of one hand, in the crop frame (units of g, PAPER.md 9.2):
          + shape  * || s ||^2
          + limits * sum of squared angles beyond the joint limits
 
-2D joints leave two mirrored readings in depth and say nothing of a hidden finger, so several starts are fitted at once,
-each hand keeps its best, and the priors decide between readings.
+2D joints leave each finger two readings in depth and say nothing of a hidden one, so several starts are fitted at once,
+each hand keeps its best, and the priors decide between readings. They cannot tell a left hand from a right one: the
+reflection in depth of one is the other, with the same picture.
 """
 
 from collections.abc import Callable
@@ -77,7 +78,7 @@ class Fit:
     Attributes:
         h: Parameters.
         mesh: Vertices and joints in the crop frame, units of g; the middle MCP lies near z = 0.
-        energy: The winning start's E after the first stage: lower is the more natural reading, left hand or right.
+        energy: The winning start's E after the first stage: lower is the more natural reading of the evidence.
         trajectory: h along the second stage of the winning start, first to last.
     """
 

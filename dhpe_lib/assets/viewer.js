@@ -389,7 +389,7 @@ function slider(parent, { name, label, min, max, show, set }) {
 
 const degrees = (radians) => `${Math.round(radians * 180 / Math.PI)}°`;
 const percent = (share) => `${Math.round(100 * share)} %`;
-const sigmas = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)} σ`;
+const sigmas = (value) => `${Math.abs(value) < 0.05 ? "" : value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)} σ`;
 
 // All sliders of shape and pose. The pose of joint j is the sum of its axes times their angles.
 class Controls {
