@@ -63,7 +63,13 @@ class Ch:
     old_name = ("chumpy.ch", "Ch")
 
     def __init__(self, **state: Any) -> None:
-        hidden = {"_dirty_vars": set(), "_itr": None, "_depends_on_deps": {}, "_make_dense": False, "_make_sparse": False}
+        hidden = {
+            "_dirty_vars": set(),
+            "_itr": None,
+            "_depends_on_deps": {},
+            "_make_dense": False,
+            "_make_sparse": False,
+        }
         self.__dict__.update(state, **hidden)
 
 

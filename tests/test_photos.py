@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from dhpe_lib.photos import PhotoError, read_mask, read_photo
 
@@ -17,15 +17,10 @@ def picture() -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr", "LAB"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr"])
 def test_colours_survive_every_mode(tmp_path, picture, mode):
-    if mode == "LAB":
-        lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
-        converted = ImageCms.applyTransform(picture, lab)
-    else:
-        converted = picture.convert(mode, palette=Image.Palette.ADAPTIVE)
     path = tmp_path / ("a.png" if mode in ("RGB", "RGBA", "P") else "a.tif")
-    converted.save(path)
+    picture.convert(mode, palette=Image.Palette.ADAPTIVE).save(path)
     photo = read_photo(path)
     assert (photo.shape, photo.dtype) == ((4, 6, 3), np.uint8)
     assert photo.flags.writeable
