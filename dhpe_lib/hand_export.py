@@ -1,6 +1,7 @@
 """The hand for other programs, in the format that a suffix names: the model in MANO's layout, or a posed mesh."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def read_numbers(text: str | None, field: str, side: str) -> Float[Tensor, "1 n"
     """
     if text is None:
         return None
-    is_file = len(text) < 4096 and Path(text).is_file()
+    is_file = os.path.isfile(text)  # pathlib's is_file stumbles over a long list
     source = text if is_file else field
     content = Path(text).read_text(encoding="utf-8-sig") if is_file else text
     try:

@@ -97,7 +97,13 @@ class PoseSpace:
 
 
 def pose_space(model: HandModel) -> PoseSpace:
-    """The spread of the poses that a model was made from (MANO's hands_mean, hands_components, hands_coeffs)."""
+    """The spread of the poses that a model was made from (MANO's hands_mean, hands_components, hands_coeffs).
+
+    Raises:
+        ValueError: The model's file has no ``hands_coeffs``, which say how wide the poses spread.
+    """
+    if "hands_coeffs" not in model.hand:
+        raise ValueError("the hand model has no hands_coeffs; use a MANO file that holds its pose coefficients")
     deviations = torch.as_tensor(model.hand["hands_coeffs"]).std(0).to(model.hands_mean)
     return PoseSpace(model.hands_mean, model.hands_components, deviations)
 

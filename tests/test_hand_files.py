@@ -237,14 +237,12 @@ def test_fake_topology_is_manos():
 def test_convert_script(hand, tmp_path):
     source = write_mano_pickle(tmp_path / "MANO_RIGHT.pkl", hand)
     command = [sys.executable, ROOT / "data_scripts" / "convert_mano.py", source, tmp_path / "out" / "right.npz"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert "right hand" in done.stdout
     assert_same(read_hand(tmp_path / "out" / "right.npz"), hand)
-    failed = subprocess.run(
-        [*command[:2], tmp_path / "none.pkl", tmp_path / "x.npz"], capture_output=True, text=True, check=False
-    )
+    missing = [*command[:2], tmp_path / "none.pkl", tmp_path / "x.npz"]
+    failed = subprocess.run(missing, capture_output=True, text=True, check=False, env=environment)
     assert failed.returncode == 1
     assert "none.pkl: no such hand file" in failed.stderr
     assert "Traceback" not in failed.stderr
