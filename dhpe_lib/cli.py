@@ -96,9 +96,9 @@ def predict(
     if keypoints is None:
         checked("--keypoints", import_mediapipe)
     entries = None if keypoints is None else (keypoints, checked("--keypoints", lambda: read_keypoints(keypoints)))
-    checked("--out", lambda: prepare_folder(out))
     place = checked("--device", lambda: find_device(device))
     right_hand = checked("--model", lambda: load_right_hand(model)).to(place)
+    checked("--out", lambda: prepare_folder(out))
     console = Console(highlight=False)
     request = Request(entries, mask, None if hand is None else hand.value, out)
     results = run_photos(right_hand, photos, request, console)

@@ -31,7 +31,7 @@ MESH_OPACITY = 0.9
 SQUARE = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5))
 
 
-def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "height width 3"]:
+def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
     """The photo with the fitted skeleton, the mesh over its crop, and the mesh from the side."""
     background = crop_photo(photo, estimate.frame, PANEL)
     mesh, faces = estimate.mesh.vertices, estimate.model.faces
@@ -71,7 +71,7 @@ def side_view(vertices: Float[Tensor, "1 v 3"]) -> Float[Tensor, "1 v 3"]:
     return (turned - (low + high) / 2) * (0.88 / (high - low)[..., :2].max()).clamp_max(1.0)
 
 
-def photo_panel(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "panel wide 3"]:
+def photo_panel(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
     """The whole photo at the panel's height, or as wide as fits, with the skeleton and the outline of the crop."""
     height, width = photo.shape[:2]
     scale = PANEL / max(height, width / WIDEST)
@@ -88,7 +88,7 @@ def photo_panel(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"])
     return np.asarray(panel)
 
 
-def side_by_side(panels: Sequence[tuple[ndarray, str]]) -> UInt8[ndarray, "height width 3"]:
+def side_by_side(panels: Sequence[tuple[ndarray, str]]) -> UInt8[ndarray, "rows columns 3"]:
     """Pictures of the panel's height in a row, each with a line of text under it."""
     width = GAP + sum(panel.shape[1] + GAP for panel, _ in panels)
     sheet = Image.new("RGB", (width, GAP + PANEL + CAPTION), PAPER)

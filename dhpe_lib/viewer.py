@@ -241,14 +241,21 @@ def widget_class() -> Any:
     return HandWidget
 
 
-def hand_widget(model: HandModel, pose: Pose = None, shape: Shape = None) -> Any:
+def hand_widget(model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None) -> Any:
     """The viewer as an anywidget, whose traits `pose` and `shape` follow the sliders and move them."""
-    payload = hand_payload(model, pose, shape)
+    payload = hand_payload(model, pose, shape, photo)
     return widget_class()(payload=payload, pose=payload["pose"], shape=payload["shape"])
 
 
-def hand_view(model: HandModel, pose: Pose = None, shape: Shape = None) -> Any:
-    """The viewer where the notebook is: data for the page while the book is built, else a live widget."""
+def hand_view(model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None) -> Any:
+    """The viewer where the notebook is: data for the page while the book is built, else a live widget.
+
+    Args:
+        model: a hand in MANO's format.
+        pose: the start, axis-angle in radians relative to the flat hand.
+        shape: the start in standard deviations.
+        photo: what to draw behind the hand, and where the hand is in it.
+    """
     if os.environ.get("DHPE_BOOK"):
-        return HandFigure(hand_payload(model, pose, shape))
-    return hand_widget(model, pose, shape)
+        return HandFigure(hand_payload(model, pose, shape, photo))
+    return hand_widget(model, pose, shape, photo)

@@ -1,4 +1,4 @@
-"""The demonstration's picture is the same each time and shows its hand where its joints are; errors are measured right."""
+"""The demonstration's picture is always the same and shows its hand where its joints are; errors are measured right."""
 
 import json
 

@@ -25,7 +25,8 @@ def test_five_files_appear_and_nothing_else(tmp_path):
     page = files[4].read_text()
     assert "Right hand in photo.jpg" in page
     assert "http" not in page.replace("http://www.w3.org", "")
-    assert Image.open(files[3]).format == "PNG"
+    with Image.open(files[3]) as picture:
+        assert picture.format == "PNG"
 
 
 def test_meshes_are_in_metres_with_y_up_from_the_wrist(tmp_path):

@@ -39,7 +39,7 @@ def drawn_faces(corners: Float[Tensor, "faces 3 3"]) -> Bool[Tensor, " faces"]:
 def squared_distance_to_edge(
     p: Float[Tensor, "size size 1 2"], a: Float[Tensor, "faces 2"], b: Float[Tensor, "faces 2"]
 ) -> Float[Tensor, "size size faces"]:
-    """|p - a - t (b - a)|^2 with t = (p - a) . (b - a) / |b - a|^2, kept between 0 and 1."""
+    """Squared distance of p to the nearest point of an edge, `a + t (b - a)` with t kept between 0 and 1."""
     t = ((p - a) * (b - a)).sum(-1) / (b - a).square().sum(-1)
     return (p - a - t.clamp(0, 1)[..., None] * (b - a)).square().sum(-1)
 
