@@ -57,9 +57,12 @@ def crop_photo(photo: UInt8[ndarray, "height width 3"], frame: CropFrame, size: 
     part = photo[top:bottom, left:right]
     if not part.size:
         return frame.center.new_full((size, size, 3), OUTSIDE)
-    with_cover = np.concatenate((part, np.full_like(part[..., :1], 255)), axis=2)
+    factor = max(1, int(frame.side / (2 * size)))  # a large photo is reduced before it is sampled
+    small = np.asarray(Image.fromarray(part).reduce(factor))
+    with_cover = np.concatenate((small, np.full_like(small[..., :1], 255)), axis=2)
     layers = torch.from_numpy(with_cover).to(frame.center).movedim(2, 0)[None] / 255
-    crop = CropFrame(frame.center - low, frame.side, frame.angle).crop_image(layers, size)[0].movedim(0, 2)
+    shifted = CropFrame((frame.center - low) / factor, frame.side / factor, frame.angle)
+    crop = shifted.crop_image(layers, size)[0].movedim(0, 2)
     return crop[..., :3] + (1 - crop[..., 3:]) * OUTSIDE
 
 

@@ -163,7 +163,7 @@ def slider_figure(
         A plotly figure with frames.
     """
     places = [columns(vertices_of(value)) for value in values]
-    names = [f"{value:.2f}" for value in values]
+    names = [f"{value:.3g}" for value in values]
     start = len(names) // 2
     figure = mesh_figure(np.stack(places[start], axis=1), faces, view=view, height=height)
     figure.frames = [

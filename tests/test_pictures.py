@@ -30,6 +30,14 @@ def test_cutting_first_changes_nothing(center, angle):
     torch.testing.assert_close(crop_photo(PHOTO, place, 64), expected, atol=1e-4, rtol=0)
 
 
+def test_a_large_photo_is_reduced_without_a_shift():
+    y, x = np.mgrid[:900, :1301]
+    photo = np.stack((x * 255 // 1301, y * 255 // 900, x * 0), 2).astype(np.uint8)
+    crop = 255 * crop_photo(photo, frame((700.5, 451.0), 799.0), 40)
+    np.testing.assert_allclose(crop[20, :, 0], (700.5 + 799 * ((np.arange(40) + 0.5) / 40 - 0.5)) * 255 / 1301, atol=1)
+    np.testing.assert_allclose(crop[:, 20, 1], (451.0 + 799 * ((np.arange(40) + 0.5) / 40 - 0.5)) * 255 / 900, atol=1)
+
+
 def test_a_crop_beside_the_photo_is_grey():
     assert (crop_photo(PHOTO, frame((900.0, 60.0), 40.0), 8) == OUTSIDE).all()
     assert (crop_photo(PHOTO, frame((-900.0, -60.0), 40.0), 8) == OUTSIDE).all()

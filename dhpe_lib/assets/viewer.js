@@ -387,8 +387,8 @@ function slider(parent, { name, label, min, max, show, set }) {
   return put;
 }
 
-const degrees = (radians) => `${Math.round(radians * 180 / Math.PI)}°`;
-const percent = (share) => `${Math.round(100 * share)} %`;
+const degrees = (radians) => `${Math.round(radians * 180 / Math.PI)}°`.replace("-", "−");
+const percent = (share) => `${Math.round(100 * share)} %`.replace("-", "−");
 const sigmas = (value) => `${Math.abs(value) < 0.05 ? "" : value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)} σ`;
 
 // All sliders of shape and pose. The pose of joint j is the sum of its axes times their angles.
