@@ -94,11 +94,11 @@ def predict(
     from dhpe_lib.keypoints import import_mediapipe, read_keypoints
 
     if keypoints is None:
-        checked("--keypoints", import_mediapipe)
-    entries = None if keypoints is None else (keypoints, checked("--keypoints", lambda: read_keypoints(keypoints)))
-    place = checked("--device", lambda: find_device(device))
-    right_hand = checked("--model", lambda: load_right_hand(model)).to(place)
-    checked("--out", lambda: prepare_folder(out))
+        _checked("--keypoints", import_mediapipe)
+    entries = None if keypoints is None else (keypoints, _checked("--keypoints", lambda: read_keypoints(keypoints)))
+    place = _checked("--device", lambda: find_device(device))
+    right_hand = _checked("--model", lambda: load_right_hand(model)).to(place)
+    _checked("--out", lambda: prepare_folder(out))
     console = Console(highlight=False)
     request = Request(entries, mask, None if hand is None else hand.value, out)
     results = run_photos(right_hand, photos, request, console)
@@ -114,8 +114,8 @@ def demo(out: OutOption = OUT, device: DeviceOption = None) -> None:
     from dhpe_lib.demo_picture import mesh_errors, write_demo
     from dhpe_lib.keypoints import read_keypoints
 
-    checked("--out", lambda: prepare_folder(out))
-    place = checked("--device", lambda: find_device(device))
+    _checked("--out", lambda: prepare_folder(out))
+    place = _checked("--device", lambda: find_device(device))
     scene, picture, joints = write_demo(out)
     say("Rendered a hand, ", picture, ", with its 21 joints, ", joints, "\n")
     request = Request((joints, read_keypoints(joints)), None, None, out)
@@ -144,7 +144,7 @@ def show(
     from dhpe_lib.viewer import hand_page
 
     hand = load_hand(model, side)
-    checked("--out", lambda: prepare_folder(out.parent))
+    _checked("--out", lambda: prepare_folder(out.parent))
     with together(out.parent, [out.name]) as (draft,):
         draft.write_text(hand_page(hand, title=f"The {hand.side} hand"), encoding="utf-8")
     say("The hand with sliders: ", out)
@@ -175,11 +175,11 @@ def export(
     from dhpe_lib.hand_export import export_hand
 
     hand = load_hand(model, side)
-    checked(None, lambda: export_hand(out, hand, pose, shape))
+    _checked(None, lambda: export_hand(out, hand, pose, shape))
     say("Written: ", out)
 
 
-def checked(option: str | None, make: Callable[[], Value]) -> Value:
+def _checked(option: str | None, make: Callable[[], Value]) -> Value:
     """What `make` gives; a wrong file or value becomes a message about the option."""
     try:
         return make()
@@ -191,7 +191,7 @@ def load_hand(path: Path | None, side: SideName | None) -> "HandModel":
     """The hand of a file, or the open hand."""
     from dhpe_lib.hand_model import OPEN_HAND, HandModel
 
-    return checked("--model", lambda: HandModel.load(path or OPEN_HAND, None if side is None else side.value))
+    return _checked("--model", lambda: HandModel.load(path or OPEN_HAND, None if side is None else side.value))
 
 
 def say(*parts: str | Path) -> None:

@@ -124,14 +124,21 @@ def rounded(values: Any, places: int) -> Any:
     return np.round(to_numpy(values).astype(float), places).tolist()
 
 
-def photo_page(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"], name: str) -> str:
-    """The interactive hand over its crop of the photo."""
+def photo_view(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> PhotoView:
+    """The crop of a photo with its fitted hand, for the viewer to draw over each other."""
     parts = split_h(estimate.h)
     rotation = quaternion_to_matrix(parts.quaternion + parts.quaternion.new_tensor((1.0, 0, 0, 0)))[0]
     crop = to_pixels(crop_photo(photo, estimate.frame, PAGE_CROP))
-    view = PhotoView(crop, to_numpy(rotation), estimate.scale, to_numpy(parts.translation[0]))
+    return PhotoView(crop, to_numpy(rotation), estimate.scale, to_numpy(parts.translation[0]))
+
+
+def photo_page(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"], name: str) -> str:
+    """The interactive hand over its crop of the photo."""
+    parts, side = split_h(estimate.h), estimate.model.side
     pose, shape = to_numpy(parts.pose[0]), to_numpy(parts.shape[0])
-    return hand_page(estimate.model, pose, shape, view, title=f"{estimate.model.side.capitalize()} hand in {name}")
+    return hand_page(
+        estimate.model, pose, shape, photo_view(estimate, photo), title=f"{side.capitalize()} hand in {name}"
+    )
 
 
 def vertex_colors(model: HandModel) -> UInt8[ndarray, "v 3"]:
