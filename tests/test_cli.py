@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
@@ -57,7 +56,7 @@ def keypoints(*entries: Any) -> str:
     return "k.json"
 
 
-def dhpe(*arguments: str) -> Result:
+def dhpe(*arguments: str) -> Any:
     return CliRunner().invoke(app, arguments)
 
 

@@ -69,7 +69,7 @@ def test_several_meshes_share_a_scene_seen_from_the_camera():
 
 def test_slider_has_a_frame_for_each_value_and_fixed_axes():
     figure = slider_figure(lambda value: VERTICES * (1 + value), FACES, [-0.5, 0.0, 1.0], "size")
-    assert [frame.name for frame in figure.frames] == ["-0.50", "0.00", "1.00"]
+    assert [frame.name for frame in figure.frames] == ["-0.5", "0", "1"]
     np.testing.assert_allclose(figure.frames[2].data[0].z, 2 * VERTICES[:, 2])
     np.testing.assert_allclose(figure.data[0].z, VERTICES[:, 2])
     assert figure.layout.sliders[0].active == 1
