@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 hand_app = typer.Typer(no_args_is_help=True, help="The hand model by itself: look at it, export it.")
 app.add_typer(hand_app, name="hand")
 OUT = Path("dhpe_out")
@@ -42,7 +42,8 @@ class EvidenceName(StrEnum):
 
 
 ModelOption = Annotated[
-    Path | None, typer.Option("--model", metavar="PATH", help="A hand in MANO's layout (.pkl, .npz) for the open hand.")
+    Path | None,
+    typer.Option("--model", metavar="PATH", help="A hand in MANO's layout (.pkl, .npz), instead of the open hand."),
 ]
 SideOption = Annotated[SideName | None, typer.Option("--side", help="Which hand; by default the model's own.")]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files; made if need be.")]
@@ -53,7 +54,7 @@ DeviceOption = Annotated[
 
 @app.callback(invoke_without_command=True)
 def dhpe(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
-    """Dense 3D hand meshes from photos. Start with [bold]dhpe demo[/bold]."""
+    """Dense 3D hand meshes from photos. Start with **dhpe demo**."""
     if version:
         Console().print(f"dhpe {__version__}", highlight=False)
         raise typer.Exit

@@ -178,7 +178,7 @@ def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monk
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     name, source = photo(here / "p.png"), keypoints({"file": "p.png", "joints_2d": joints})
     with_keypoints = ("predict", name, "--keypoints", source)
-    assert "pip install 'dhpe[mediapipe]'" in fails("predict", name)
+    assert "pip install -e '.[mediapipe]'" in fails("predict", name)
     assert "--keypoints FILE" in fails("predict", name)
     assert "pip install" in fails("predict", name, "--evidence", "mediapipe")
     assert "name it with --keypoints" in fails("predict", name, "--evidence", "keypoints")
