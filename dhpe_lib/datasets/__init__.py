@@ -1,0 +1,1 @@
+"""Datasets: one reader for each, the prepared cache, and the synthetic engine."""
