@@ -35,8 +35,7 @@ def from_crop_frame(
 
     Source: PAPER.md Sec. 4, "normalised back with the same quantities".
     """
-    wide = CropFrame(frame.center.double(), frame.side.double(), frame.angle.double())
-    return to_numpy(wide.denormalise(joints_crop.double(), k.double(), z_root.double()))
+    return to_numpy(frame.denormalise(joints_crop.double(), k.double(), z_root.double()))
 
 
 def wrist_to_palm(joints: Float[ndarray, "n 21 3"]) -> Float[ndarray, "n 21 3"]:

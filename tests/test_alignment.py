@@ -102,19 +102,21 @@ def test_protocol_c_forgives_a_similarity(truth, predicted):
     np.testing.assert_allclose(align_similarity(5 * predicted @ rotations(6) - 9, truth), placed, rtol=1e-9)
 
 
-def test_protocol_c_is_the_least_squared_distance(truth, predicted):
-    """No small turn, scale or shift of the result comes nearer."""
+@pytest.mark.parametrize("mirror", [1, -1])
+def test_protocol_c_is_the_least_squared_distance(truth, predicted, mirror):
+    """No small turn, scale or shift of the result comes nearer, and the result is no mirror image of the prediction."""
+    predicted = predicted * [mirror, 1, 1]
     placed = align_similarity(predicted, truth)
     least = np.square(placed - truth).sum((1, 2))
     center = placed.mean(1, keepdims=True)
-    for axis in range(3):
+    for axis in np.eye(3):
         for step in (-1e-3, 1e-3):
-            generator = np.cross(np.eye(3)[axis], np.eye(3))
-            q, _ = np.linalg.qr(np.eye(3) + step * generator)
+            q, _ = np.linalg.qr(np.eye(3) + step * np.cross(axis, np.eye(3)))
             turned = (placed - center) @ (q * np.sign(np.diag(q))) + center
-            shifted = placed + 1e3 * step * np.eye(3)[axis]
-            for other in (turned, shifted, center + (1 + step) * (placed - center)):
+            for other in (turned, placed + 1e3 * step * axis, center + (1 + step) * (placed - center)):
                 assert (np.square(other - truth).sum((1, 2)) > least).all()
+    frames = [joints[:, 1:4] - joints[:, :1] for joints in (predicted, placed)]
+    np.testing.assert_array_equal(*(np.sign(np.linalg.det(frame)) for frame in frames))
 
 
 def test_mirror_images_are_forgiven_on_request_only(truth):

@@ -41,7 +41,7 @@ def test_a_band_surrounds_its_curve():
     assert (low <= curve.y).all()
     assert (curve.y <= high).all()
     assert 0.01 < (high - low).max() < 0.3
-    assert not band.showlegend
+    assert (band.showlegend, band.fill, band.legendgroup) == (False, "toself", curve.legendgroup)
 
 
 def test_an_unknown_grid_is_refused():

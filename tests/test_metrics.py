@@ -132,8 +132,13 @@ def test_f_scores_count_both_ways():
     predicted = np.array([[[4.0, 0, 0], [10, 0, 0]]])
     # within 5: 1 of 2 predicted, 1 of 3 true points; within 15: 2 of 2, 1 of 3
     np.testing.assert_allclose(f_scores(predicted, truth), [[2 * 0.5 / 3 / (0.5 + 1 / 3), 2 * 1 / 3 / (1 + 1 / 3)]])
-    np.testing.assert_allclose(f_scores(predicted, truth, [3.0, 4.0]), [[0, 0]])  # at the threshold is not within it
     np.testing.assert_array_equal(f_scores(truth[:, ::-1], truth), [[1, 1]])  # no correspondence
+
+
+def test_f_scores_at_the_threshold_is_not_within_it():
+    one, two = np.zeros((1, 1, 3)), np.array([[[4.0, 0, 0], [1, 0, 0]]])
+    for predicted, truth in ((one, two), (two, one)):
+        np.testing.assert_allclose(f_scores(predicted, truth, [1.0, 4.0]), [[0, 2 / 3]])
 
 
 def test_the_interval_of_a_mean_is_the_textbooks():
