@@ -1,9 +1,9 @@
 """A batch of hands as the network sees them: crops with everything known of them, as tensors on any device.
 
-The stored picture is the crop of side g with a margin around it, in the same pixels: 224 of them are g, so the centre of
-the crop is the centre of the picture, ``pixel = size / 2 + 224 x``, and cutting the margin off gives exactly the 224 x
-224 view. The margin is for training: a shifted, turned or smaller view still shows the photo up to its border, where a
-black band would tell the network by how much it was shifted.
+The stored picture is the crop of side g with a margin around it, in the same pixels: 224 of them are g, so the crop's
+centre is the picture's, ``pixel = size / 2 + 224 x``, and cutting the margin off gives exactly the 224 x 224 view. The
+margin is for training: a view shifted by up to 16 pixels, or a little turned or smaller, still shows the photo up to
+its border, where a black band would tell the network by how much it was shifted.
 """
 
 from collections.abc import Iterator, Sequence
