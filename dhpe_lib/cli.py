@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dhpe_lib import __version__
+from dhpe_lib.data_cli import data_app
 
 if TYPE_CHECKING:
     from dhpe_lib.hand_model import HandModel
@@ -24,6 +25,7 @@ Value = TypeVar("Value")
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 hand_app = typer.Typer(no_args_is_help=True, help="The hand model by itself: look at it, export it.")
 app.add_typer(hand_app, name="hand")
+app.add_typer(data_app, name="data")
 OUT = Path("dhpe_out")
 
 
