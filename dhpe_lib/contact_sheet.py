@@ -66,7 +66,9 @@ def contact_sheet(tiles: Sequence[Tile], title: str, columns: int | None = None,
         sheet.paste(Image.fromarray(draw_tile(one, tile)), (left, top))
         for line, (text, color) in enumerate(zip(one.caption, (INK, FAINT), strict=True)):
             font = ImageFont.load_default(12)
-            pen.text((left + 2, top + tile + LINE * (line + 0.6)), fitted(text, font, tile - 4), color, font, anchor="lm")
+            pen.text(
+                (left + 2, top + tile + LINE * (line + 0.6)), fitted(text, font, tile - 4), color, font, anchor="lm"
+            )
     return sheet
 
 
