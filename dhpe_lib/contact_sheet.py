@@ -21,6 +21,8 @@ PAPER, INK, FAINT = (247, 248, 250), (52, 60, 72), (122, 130, 142)
 TILE, GAP, LINE, TITLE = 224, 10, 16, 44
 MASK, TINT = (0, 190, 255), 0.22
 """Colour of a mask, and how much of it lies over the hand; its outline is opaque."""
+OUTLINE = (((40, 44, 52), 3), ((255, 255, 255), 1))
+"""Colour and thickness of a line, dark below light, to show on any picture."""
 SQUARE = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5)])
 
 
@@ -82,7 +84,9 @@ def draw_tile(tile: Tile, size: int) -> UInt8[ndarray, "size size 3"]:
         picture = tinted(picture, np.asarray(Image.fromarray(tile.mask).resize(small)))
     if tile.outline is not None:
         drawn = Image.fromarray(picture)
-        ImageDraw.Draw(drawn).line([tuple(corner) for corner in scale * tile.outline], "white", 1)
+        corners = [tuple(corner) for corner in scale * tile.outline]
+        for color, thickness in OUTLINE:
+            ImageDraw.Draw(drawn).line(corners, color, thickness)
         picture = np.asarray(drawn)
     square = Image.new("RGB", (size, size), PAPER)
     corner = (size - small[0]) // 2, (size - small[1]) // 2

@@ -165,3 +165,6 @@ def test_batches_are_cut_and_joined(samples, device):
     assert images.shape == (4, 3, 224, 224)
     assert images.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(images[2, 1], crops.images[2, 16:240, 16:240, 1] / 255)
+    again = crops[[1, 0, 3, 2]].without_margin().network_images(images)
+    assert again is images
+    torch.testing.assert_close(images[3, 1], crops.images[2, 16:240, 16:240, 1] / 255)
