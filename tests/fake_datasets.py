@@ -57,12 +57,13 @@ def projected(cloud: np.ndarray, k: np.ndarray) -> np.ndarray:
 
 def noise(size: tuple[int, int], seed: int = 0) -> np.ndarray:
     """A picture that no flip and no shift leaves as it is."""
-    return np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    raw = np.random.default_rng(seed).bytes(size[0] * size[1] * 3)
+    return np.frombuffer(raw, np.uint8).reshape(size[1], size[0], 3)
 
 
 def write_image(path: Path, values: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(path)
+    Image.fromarray(values).save(path, **({"compress_level": 0} if path.suffix.lower() == ".png" else {}))
     return path
 
 

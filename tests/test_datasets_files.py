@@ -105,7 +105,7 @@ def test_tables_name_the_entry():
     with pytest.raises(DatasetError, match="a is no list"):
         table({"0": rows}, (2, 3), "a", REMEDY)
     nan = [rows[0], [[1, 2, 3], [4, 5, float("nan")]]]
-    with pytest.raises(DatasetError, match=r"a is not finite at \(1, 1, 2\)|a: entry 1 is not finite at \(1, 2\)"):
+    with pytest.raises(DatasetError, match=r"a: entry 1 is not finite at \(1, 2\)"):
         table(nan, (2, 3), "a", REMEDY)
 
 

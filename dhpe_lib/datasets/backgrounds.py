@@ -7,7 +7,7 @@ Source: Silberman et al., Indoor Segmentation and Support Inference from RGBD Im
 """
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import h5py
 import numpy as np
@@ -24,14 +24,6 @@ NYU_COUNT = 1_449
 NYU_FRAME = 16  # pixels cut off at each side
 HOMEPAGE = "https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html"
 REMEDY = f"get {NYU_FILE} from {HOMEPAGE} again, or name a folder of images"
-
-
-class Backgrounds(Protocol):
-    """A sequence of pictures."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> UInt8[ndarray, "height width 3"]: ...
 
 
 class NyuDepth:
@@ -95,7 +87,7 @@ class ImageFolder:
         return read_photo(self.paths[index])
 
 
-def open_backgrounds(path: Path) -> Backgrounds:
+def open_backgrounds(path: Path) -> NyuDepth | ImageFolder:
     """Open NYU depth v2 or a folder of images, whichever is there.
 
     Args:
