@@ -91,13 +91,15 @@ def prepare(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where to; each split gets a folder in it.", show_default=False)
     ],
-    split: SplitOption = None,
+    split: Annotated[
+        list[str] | None, typer.Option("--split", metavar="SPLIT", help="One of the splits; may be repeated.")
+    ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes.", show_default="one for each core")
     ] = os.cpu_count() or 1,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")] = False,
 ) -> None:
-    """Crop every hand to 224 x 224 and write a cache for training, all splits or one.
+    """Crop every hand to 224 x 224 and write a cache for training, of all splits or some.
 
     A run that was stopped, by Ctrl-C or worse, goes on where it was when the same command is given again.
     """
@@ -105,7 +107,7 @@ def prepare(
     from dhpe_lib.datasets.preparation import prepare as prepare_split
 
     dataset = dataset_of(name)
-    for one in [known_split(dataset, split)] if split else dataset.splits:
+    for one in [known_split(dataset, name) for name in split or dataset.splits]:
         job = Job(name, one, dataset.reader, folder, out / one, skip_bad)
         try:
             cache = refused(partial(prepare_split, job, workers, Console()))

@@ -132,4 +132,5 @@ def test_ctrl_c(here, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(preparation, "crop_sample", stop)
         assert "the same command goes on from there" in data(*command, code=130)
-    assert "5 samples in out/train" in data(*command)
+    assert "5 samples in out/train" in data(*command, "--split", "test")
+    assert len(Prepared("out/test")) == 5
