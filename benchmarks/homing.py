@@ -87,6 +87,8 @@ METHODS: dict[str, tuple[Callable[[Tensor, Tensor, float], Tensor], Callable[[Te
     "soft, sigma 1e-5": (lambda v, f, t: silhouette(v, f, SIZE, "soft", 1e-5), plain),
     "soft, sigma 1e-4": (lambda v, f, t: silhouette(v, f, SIZE, "soft", 1e-4), plain),
     "soft, sigma 1e-3 to 1e-5": (lambda v, f, t: silhouette(v, f, SIZE, "soft", 1e-3 * 1e-2**t), plain),
+    "kato, pyramid of masks": (lambda v, f, t: silhouette(v, f, SIZE, "kato"), pyramid),
+    "soft, sigma 1e-4, pyramid of masks": (lambda v, f, t: silhouette(v, f, SIZE, "soft", 1e-4), pyramid),
     "coverage, pyramid of masks": (lambda v, f, t: silhouette(v, f, SIZE, "coverage"), pyramid),
 }
 
