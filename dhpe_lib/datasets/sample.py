@@ -1,16 +1,25 @@
 """One labelled picture of a hand, the same for every dataset.
 
 Pixels, camera frame and joint order are those of the chapter *Conventions*; lengths are in millimetres.
+
+A pixel i covers [i, i + 1) here. Cameras of calibrated photographs (STB, Dexter+Object, FreiHAND, HO-3D) come from
+tools that put whole numbers at the pixels' centres: their principal points, and with them all projections, move by half
+a pixel (:func:`from_pixel_centers`). RHD is rendered, with the principal point at half the picture's width: its numbers
+already count from the picture's corner and stay. Nothing here has a gradient.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
-from dhpe_lib.skeleton import MIDDLE_MCP
+from dhpe_lib.hand_files import Side
+from dhpe_lib.skeleton import JOINT_NAMES, MIDDLE_MCP
+
+RING_MCP = JOINT_NAMES.index("ring_1")
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Sample:
     joints_3d: Float[ndarray, "21 3"]
     visible: Bool[ndarray, " 21"]
     mask: Bool[ndarray, "height width"] | None
-    side: Literal["left", "right"]
+    side: Side
     joint_0: Literal["wrist", "palm"]
 
     @property
@@ -50,6 +59,19 @@ class Sample:
     def root(self) -> Float[ndarray, " 3"]:
         """The middle MCP in the camera frame, millimetres; NaN where unknown."""
         return self.joints_3d[MIDDLE_MCP]
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """What every dataset's reader offers: a sequence of samples that reads a picture when it is asked for."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One name for each index, unique and stable."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
 
 
 def project(joints_3d: Float[ndarray, "n 3"], k: Float[ndarray, "3 3"]) -> Float[ndarray, "n 2"]:
@@ -64,6 +86,20 @@ def project(joints_3d: Float[ndarray, "n 3"], k: Float[ndarray, "3 3"]) -> Float
     """
     homogeneous = joints_3d @ k.T
     return homogeneous[:, :2] / homogeneous[:, 2:]
+
+
+def from_pixel_centers(k: Float[ndarray, "3 3"]) -> Float[ndarray, "3 3"]:
+    """Bring a camera whose whole numbers are the pixels' centres to the project's: c + 1/2.
+
+    Args:
+        k: Camera matrix; its projection of a point in the middle of the first pixel is (0, 0).
+
+    Returns:
+        The camera matrix whose projection of that point is (0.5, 0.5).
+    """
+    corner = np.eye(3)
+    corner[:2, 2] = 0.5
+    return corner @ k
 
 
 def mirror(sample: Sample) -> Sample:
@@ -89,3 +125,55 @@ def mirror(sample: Sample) -> Sample:
         joints_3d=sample.joints_3d * np.array([-1, 1, 1]),
         mask=None if sample.mask is None else np.ascontiguousarray(sample.mask[:, ::-1]),
     )
+
+
+def as_right_hand(sample: Sample) -> Sample:
+    """Mirror a sample whose hand is a left one; the last step of every reader.
+
+    Args:
+        sample: As it is in the photo.
+
+    Returns:
+        The sample, or its mirror image.
+    """
+    return mirror(sample) if sample.side == "left" else sample
+
+
+def with_palm(sample: Sample) -> Sample:
+    """Make joint 0 the palm's centre, as in the paper: palm = (wrist + middle MCP) / 2, in space.
+
+    Args:
+        sample: Whose first joint is the wrist or the palm.
+
+    Returns:
+        The sample with the palm; visible if one of the two joints is.
+
+    Source: Zimmermann & Brox, ICCV 2017 (they halve the 2D labels too; here the point in space is projected).
+    """
+    if sample.joint_0 == "palm":
+        return sample
+    palm = (sample.joints_3d[0] + sample.root) / 2
+    return _with_joint_0(sample, "palm", palm, bool(sample.visible[[0, MIDDLE_MCP]].any()))
+
+
+def with_wrist(sample: Sample) -> Sample:
+    """Guess the wrist from the palm's centre: wrist = ring MCP + 2 (palm - ring MCP), for hand models that need one.
+
+    Args:
+        sample: Whose first joint is the palm or the wrist.
+
+    Returns:
+        The sample with a wrist; visible if the palm is.
+
+    Source: the rule of hand3d's and of Ge et al.'s (CVPR 2019) STB readers.
+    """
+    if sample.joint_0 == "wrist":
+        return sample
+    ring = sample.joints_3d[RING_MCP]
+    return _with_joint_0(sample, "wrist", 2 * sample.joints_3d[0] - ring, bool(sample.visible[0]))
+
+
+def _with_joint_0(sample: Sample, name: Literal["wrist", "palm"], point: Float[ndarray, " 3"], visible: bool) -> Sample:
+    joints_2d, joints_3d, seen = sample.joints_2d.copy(), sample.joints_3d.copy(), sample.visible.copy()
+    joints_2d[0], joints_3d[0], seen[0] = project(point[None], sample.k)[0], point, visible
+    return replace(sample, joints_2d=joints_2d, joints_3d=joints_3d, visible=seen, joint_0=name)
