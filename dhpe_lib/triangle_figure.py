@@ -73,7 +73,7 @@ def widget_class() -> Any:
     class TriangleWidget(anywidget.AnyWidget):
         _esm = SCRIPT
         payload = traitlets.Dict().tag(sync=True)
-        triangle = traitlets.List().tag(sync=True)
+        triangle = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
         method = traitlets.Unicode().tag(sync=True)
 
     return TriangleWidget

@@ -1,4 +1,4 @@
-"""The browser's masks and gradients equal the library's, and each place gets the form of the figure that works there."""
+"""The browser's masks and gradients equal the library's; each place gets the form of the figure that works there."""
 
 import json
 import shutil
