@@ -280,7 +280,7 @@ def picture_row(pictures: Mapping[str, Any], width: int = 200) -> PictureRow:
         text = html.escape(caption)
         figures.append(
             f'<figure style="margin:0;width:{width}px"><img src="{address}" alt="{text}" style="{style}">'
-            f'<figcaption style="font-size:13px;line-height:1.3;margin-top:4px">{text}</figcaption></figure>'
+            f'<figcaption style="font-size:13px;line-height:1.3;margin:4px 0 0;color:inherit;text-align:left">{text}</figcaption></figure>'
         )
     row = "display:flex;flex-wrap:wrap;gap:14px;margin:8px 0;font-family:system-ui,sans-serif"
     return PictureRow(f'<div class="dhpe-pictures" style="{row}">{"".join(figures)}</div>')

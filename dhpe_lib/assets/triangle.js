@@ -177,7 +177,9 @@ const STYLE = `
 .dhpe-tri .corner:active{cursor:grabbing}
 .dhpe-tri .corner .dot{fill:var(--pst-color-background,var(--jp-layout-color0,Canvas));stroke:currentColor;stroke-width:.14}
 .dhpe-tri .corner .reach{fill:transparent}
-.dhpe-tri .body:focus-visible,.dhpe-tri .corner:focus-visible{outline:none;stroke-width:.26}
+/* a page's outlines are in its pixels, which here are the triangle's */
+.dhpe-tri .body:focus,.dhpe-tri .corner:focus{outline:none!important;box-shadow:none!important}
+.dhpe-tri .body:focus-visible{stroke-width:.26}
 .dhpe-tri .corner:focus-visible .dot{stroke-width:.3}
 .dhpe-tri .arrow{fill:none;stroke:#d0342c;stroke-width:.22;stroke-linecap:round;stroke-linejoin:round;pointer-events:none}
 .dhpe-tri .panel{flex:1 1 230px;min-width:210px;display:flex;flex-direction:column;gap:10px}
