@@ -1,0 +1,208 @@
+"""The synthetic engine: a seed in, pictures of hands out, with everything known of them.
+
+The order is that of the world: a hand, its arm and what it holds; skin, cloth and light; what is behind; the camera.
+Everything is drawn on the CPU from one seed, so a seed means one scene; on the CPU it means the same bytes, for the same
+number of threads and version of PyTorch. Nothing here has a gradient.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from dhpe_lib.datasets.crops import SIZE, Crops, pack_masks
+from dhpe_lib.datasets.synthetic import backgrounds
+from dhpe_lib.datasets.synthetic.arm import Arms, draw_arms, grow_arms
+from dhpe_lib.datasets.synthetic.camera_effects import Cameras, draw_cameras, photograph
+from dhpe_lib.datasets.synthetic.cloth import Materials, draw_materials
+from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
+from dhpe_lib.datasets.synthetic.hands import Hands, draw_hands, in_perspective
+from dhpe_lib.datasets.synthetic.lighting import Lights, draw_lights
+from dhpe_lib.datasets.synthetic.objects import Things, draw_things, place_things
+from dhpe_lib.datasets.synthetic.shading import Picture, Stage, draw_picture
+from dhpe_lib.datasets.synthetic.skin import Skin, draw_skin
+from dhpe_lib.hand_model import HandModel
+
+POOL = 256
+"""Backgrounds that are painted at a time."""
+CLOSEST = 0.25
+"""Nothing comes nearer to the camera than this share of the root's depth."""
+FLESH = 0.016
+"""Metres from a joint to the skin before it, at most; a fingertip lies in the skin."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is drawn for each image, but for what is behind."""
+
+    hands: Hands
+    arms: Arms
+    things: Things
+    skin: Skin
+    materials: Materials
+    lights: Lights
+    cameras: Cameras
+
+
+@dataclass(frozen=True)
+class SyntheticBatch:
+    """Pictures and the truth.
+
+    Attributes:
+        images: RGB; s is 224, of which is g, plus twice the margin.
+        masks: Where hand is seen, by most of a pixel. The arm beyond the wrist's ring is not hand, as in MANO's mesh;
+            what a thing hides is not either.
+        depth: Of the nearest surface of anything, crop frame (units of g from the root); infinite on the background.
+        joints_crop: Crop frame, Eq. 8: x, y in perspective.
+        joints_mm: Camera frame of the picture.
+        visible: Whether a joint lies in the picture with nothing before it but the flesh around it.
+        h: The hand before perspective (Eq. 4): `HandModel.forward_h` and then
+            :func:`dhpe_lib.datasets.synthetic.hands.in_perspective` with kappa give the mesh in the picture.
+        kappa: The side g over the focal length.
+        k: The camera of the picture.
+    """
+
+    images: UInt8[Tensor, "b s s 3"]
+    masks: Bool[Tensor, "b s s"]
+    depth: Float[Tensor, "b s s"]
+    joints_crop: Float[Tensor, "b 21 3"]
+    joints_mm: Float[Tensor, "b 21 3"]
+    visible: Bool[Tensor, "b 21"]
+    h: Float[Tensor, "b 63"]
+    kappa: Float[Tensor, " b"]
+    k: Float[Tensor, "b 3 3"]
+
+    def crops(self) -> Crops:
+        """The same as every other dataset's crops."""
+        n, device = len(self.h), self.h.device
+        middle = torch.full((n, 2), self.images.shape[1] / 2, device=device)
+        side = torch.full((n,), float(SIZE), device=device)
+        no, yes = torch.zeros(n, dtype=torch.bool, device=device), torch.ones(n, dtype=torch.bool, device=device)
+        return Crops(
+            images=self.images,
+            mask_bits=pack_masks(self.masks),
+            has_mask=yes,
+            joints_2d=self.joints_crop[..., :2],
+            joints_3d=self.joints_mm,
+            visible=self.visible,
+            k=self.k,
+            center=middle,
+            side=side,
+            z_root=self.joints_mm[:, 9, 2],
+            left=no,
+            palm=no,
+            h=self.h,
+        )
+
+
+class SyntheticHands:
+    """Draws batches of hands.
+
+    Args:
+        device: Where the pictures are made and stay.
+        folder: Pictures to use as backgrounds; by default they are painted.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu", folder: Path | None = None) -> None:
+        self.device = torch.device(device)
+        self.model = HandModel.open_hand().to(self.device)
+        self.stage = Stage.build(self.model)
+        self.folder = folder
+
+    def backgrounds(self, n: int, seed: int) -> UInt8[Tensor, "n 3 288 288"]:
+        """A pool of backgrounds, painted or cut from the folder."""
+        if self.folder is None:
+            return backgrounds.paint_backgrounds(n, seed).to(self.device)
+        return backgrounds.folder_backgrounds(self.folder, n, seed).to(self.device)
+
+    def batch(self, n: int, seed: int, pool: Tensor, margin: int = 0, jitter: bool = True) -> SyntheticBatch:
+        """Draw some pictures.
+
+        Args:
+            n: How many.
+            seed: The same seed gives the same scenes, and on the CPU the same bytes.
+            pool: Backgrounds to choose from.
+            margin: Pixels around the 224 x 224 view, a multiple of 8.
+            jitter: Whether crops miss their hand by a little, as a detector's do.
+
+        Returns:
+            The batch.
+        """
+        dice = Dice.from_seed(seed, n, self.device)
+        size = SIZE + 2 * margin
+        behind = backgrounds.behind(pool, dice, size)
+        hands = draw_hands(self.model, dice, jitter)
+        scene = Scene(
+            hands,
+            draw_arms(dice),
+            draw_things(dice, 0.25),
+            draw_skin(dice),
+            draw_materials(dice),
+            draw_lights(dice, behind.mean((2, 3))),
+            draw_cameras(dice),
+        )
+        return self.render(scene, behind, dice.pixel_generator())
+
+    @torch.no_grad()
+    def render(self, scene: Scene, behind: Float[Tensor, "b 3 s s"], noise: torch.Generator) -> SyntheticBatch:
+        """Picture a scene.
+
+        Args:
+            scene: What is in it.
+            behind: Backgrounds, sRGB.
+            noise: Source of the sensor's noise, on the engine's device.
+
+        Returns:
+            The pictures and the truth about them.
+        """
+        hands, size = scene.hands, behind.shape[-1]
+        seen, solid = self.vertices(scene)
+        looks = (scene.skin, scene.materials, scene.lights)
+        picture = draw_picture(self.stage, solid, seen, looks, 1000 / hands.unit, size, size / SIZE)
+        image = picture.color.permute(0, 3, 1, 2) + (1 - picture.coverage)[:, None] * behind
+        joints = hands.joints_crop
+        return SyntheticBatch(
+            images=photograph(scene.cameras, image, noise).permute(0, 2, 3, 1).contiguous(),
+            masks=picture.hand >= 0.5,
+            depth=picture.depth,
+            joints_crop=joints,
+            joints_mm=hands.joints_mm,
+            visible=visible_joints(picture, joints, FLESH * 1000 / hands.unit),
+            h=hands.h,
+            kappa=hands.kappa,
+            k=hands.camera(size),
+        )
+
+    def vertices(self, scene: Scene) -> tuple[Float[Tensor, "b v 3"], Float[Tensor, "b v 3"]]:
+        """All vertices of a scene in perspective, and before it."""
+        hands = scene.hands
+        arm = grow_arms(scene.arms, hands.body[:, self.stage.ring], hands.rotation, hands.unit)
+        thing = place_things(scene.things, hands)
+        solid = torch.cat((hands.body, arm.arm, arm.sleeve, thing), 1)
+        nearest = ((CLOSEST - 1) / hands.kappa)[:, None]
+        solid = torch.cat((solid[..., :2], torch.maximum(solid[..., 2], nearest)[..., None]), -1)
+        return in_perspective(solid, hands.kappa), solid
+
+
+def visible_joints(
+    picture: Picture, joints: Float[Tensor, "b 21 3"], flesh: Float[Tensor, " b"]
+) -> Bool[Tensor, "b 21"]:
+    """Which joints are in the picture with the hand's own flesh before them, and no more than that.
+
+    Args:
+        picture: What the z-buffer shows.
+        joints: Crop frame.
+        flesh: How far behind the nearest surface a joint may lie, units of g.
+
+    Returns:
+        One answer for each joint.
+    """
+    size = picture.depth.shape[-1]
+    pixel = (size / 2 + SIZE * joints[..., :2]).floor().long()
+    inside = ((pixel >= 0) & (pixel < size)).all(-1)
+    x, y = pixel.clamp(0, size - 1).unbind(-1)
+    image = torch.arange(len(joints), device=joints.device)[:, None]
+    covered = joints[..., 2] - picture.depth[image, y, x]
+    return inside & (covered < flesh[:, None])
