@@ -86,15 +86,14 @@ def irradiance(
     Returns:
         Linear colour; 1 shows a white surface as white.
     """
-    upward = 0.5 + 0.5 * (normal * lights.up[image]).sum(-1, keepdim=True)
-    room = lights.far[image] + (lights.near - lights.far)[image] * upward
-    shade = normal.new_tensor((0.75, 1.0, 1.05))  # in the creases between fingers light is red
-    total = room * open_sky[:, None] ** torch.where(skin[:, None] > 0, shade, 1.0)
-    facing = -(lights.directions[image] @ normal[..., None])[..., 0]
+    upward = 0.5 + 0.5 * (normal * lights.up.index_select(0, image)).sum(-1, keepdim=True)
+    room = lights.far.index_select(0, image) + (lights.near - lights.far).index_select(0, image) * upward
+    total = room * open_sky[:, None]
     wrap = skin[:, None] * normal.new_tensor(SUBSURFACE) + 0.03
     for k, share in enumerate((lit, open_sky)):
-        diffuse = ((facing[:, k, None] + wrap) / (1 + wrap)).clamp_min(0)
-        total = total + lights.lamps[image, k] * diffuse * share[:, None]
+        facing = -(normal * lights.directions[:, k].index_select(0, image)).sum(-1, keepdim=True)
+        diffuse = ((facing + wrap) / (1 + wrap)).clamp_min(0)
+        total = total + lights.lamps[:, k].index_select(0, image) * diffuse * share[:, None]
     return total
 
 
@@ -128,9 +127,17 @@ def occlusion(depth: Float[Tensor, "b s s"]) -> Float[Tensor, "b s s"]:
     return 1 - 0.62 * hidden / (8 * len(REACH))
 
 
+def toward_lamp(lights: Lights, vertices: Float[Tensor, "b v 3"]) -> Float[Tensor, "b v 3"]:
+    """Vertices as the first lamp sees them: z along its light, the crop in the middle of [-1/2, 1/2]."""
+    travel = lights.directions[:, 0]
+    side = functional.normalize(torch.linalg.cross(travel, travel.new_tensor((0.3, 1.0, 0.2)).expand_as(travel)), dim=-1)
+    frame = torch.stack((side, torch.linalg.cross(travel, side), travel), 1) / SHADOW_EXTENT
+    return vertices @ frame.mT
+
+
 def lit_by_lamp(
     lights: Lights,
-    vertices: Float[Tensor, "b v 3"],
+    in_light: Float[Tensor, "b v 3"],
     faces: Tensor,
     image: Int[Tensor, " n"],
     place: Float[Tensor, "n 3"],
@@ -139,23 +146,20 @@ def lit_by_lamp(
 
     Args:
         lights: Of each image.
-        vertices: Of everything that throws a shadow, crop frame.
+        in_light: Vertices of everything that throws a shadow, from `toward_lamp`.
         faces: Its faces.
         image: Which image a place is in.
-        place: In the crop frame.
+        place: Seen from the lamp as well.
 
     Returns:
         1 in the light, 0 in the shadow, softened by the mean of four looks.
     """
-    travel = lights.directions[:, 0]
-    side = functional.normalize(torch.linalg.cross(travel, travel.new_tensor((0.3, 1.0, 0.2)).expand_as(travel)), dim=-1)
-    frame = torch.stack((side, torch.linalg.cross(travel, side), travel), 1) / SHADOW_EXTENT
-    first = rasterize(vertices @ frame.mT, faces, SHADOW_SIZE).depth
-    seen = (frame[image] @ place[..., None])[..., 0]
-    total = torch.zeros_like(seen[:, 0])
+    first = rasterize(in_light, faces, SHADOW_SIZE).depth.flatten()
+    pixel = (place[:, :2] + 0.5) * SHADOW_SIZE
+    softness = lights.softness[image] * (SHADOW_SIZE / SHADOW_EXTENT)
+    behind, total = place[:, 2] * (SHADOW_EXTENT / SHADOW_BIAS) - 0.5, torch.zeros_like(place[:, 2])
     for x, y in ((-1, -0.4), (0.4, -1), (1, 0.4), (-0.4, 1)):
-        offset = lights.softness[image, None] * seen.new_tensor((x, y)) / SHADOW_EXTENT
-        pixel = ((seen[:, :2] + offset + 0.5) * SHADOW_SIZE).long().clamp(0, SHADOW_SIZE - 1)
-        blocker = first[image, pixel[:, 1], pixel[:, 0]]
-        total = total + 0.25 * (1 - ((seen[:, 2] - blocker) * SHADOW_EXTENT / SHADOW_BIAS - 0.5).clamp(0, 1))
+        column, row = ((pixel[:, k] + o * softness).clamp(0, SHADOW_SIZE - 1).long() for k, o in enumerate((x, y)))
+        blocker = first[(image * SHADOW_SIZE + row) * SHADOW_SIZE + column]
+        total += 0.25 * (1 - (behind - blocker * (SHADOW_EXTENT / SHADOW_BIAS)).clamp(0, 1))
     return total

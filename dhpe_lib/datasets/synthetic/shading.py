@@ -4,7 +4,7 @@ The z-buffer has two by two points in a pixel. Where all four see one surface, o
 all; at edges each is, which costs a quarter more than no anti-aliasing at all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,14 @@ from torch.nn import functional
 
 from dhpe_lib.datasets.synthetic.arm import COLUMNS, CUFF, RINGS, tube_faces, wrist_ring
 from dhpe_lib.datasets.synthetic.cloth import Materials, cloth_color, thing_color
-from dhpe_lib.datasets.synthetic.lighting import Lights, highlight, irradiance, lit_by_lamp, occlusion
+from dhpe_lib.datasets.synthetic.lighting import (
+    Lights,
+    highlight,
+    irradiance,
+    lit_by_lamp,
+    occlusion,
+    toward_lamp,
+)
 from dhpe_lib.datasets.synthetic.objects import superquadrics, thing_faces
 from dhpe_lib.datasets.synthetic.skin import (
     GLOSS,
@@ -35,6 +42,7 @@ HAND, ARM, SLEEVE, THING, NOTHING = range(5)
 DEPTH_EDGE = 0.03
 """Points of a pixel that differ more in depth, units of g, are coloured one by one."""
 STEEPEST = 0.7
+QUAD = ((0, 0), (0, 1), (1, 0), (1, 1))
 NOISE_SIZE, NOISE_EXTENT = 256, 0.12
 
 
@@ -44,7 +52,7 @@ class Stage:
 
     Attributes:
         faces: Of hand, arm, sleeve and thing, in this order.
-        part: Of each face, and of none (last).
+        part: Of no face (first) and of each face.
         ring: The wrist's vertices.
         uv: Texture coordinates of each corner of the hand's faces.
         maps: The skin's.
@@ -73,7 +81,9 @@ class Stage:
             tube_faces(sleeve),
             n + arm.numel() + sleeve.numel() + thing_faces(),
         )
-        part = torch.cat([torch.full((len(faces),), k) for k, faces in enumerate(parts)] + [torch.tensor([NOTHING])])
+        part = torch.cat(
+            [torch.tensor([NOTHING])] + [torch.full((len(faces),), k) for k, faces in enumerate(parts)]
+        ).to(torch.uint8)
         corners = torch.as_tensor(model.hand["ft"].astype(np.int64))
         uv = torch.as_tensor(model.hand["vt"]).float()[corners]
         stage = cls(torch.cat(parts), part, ring, uv, skin_maps(model), rest_places(model, ring), tileable_noise())
@@ -82,7 +92,7 @@ class Stage:
     def to(self, device: torch.device) -> "Stage":
         """The same on another device."""
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return Stage(ring=self.ring, **moved)
+        return replace(self, **moved)
 
 
 def rest_places(model: HandModel, ring: list[int]) -> Float[Tensor, "vertices 4"]:
@@ -128,11 +138,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Samples:
-    """The points that are coloured: image, row and column among the z-buffer's points, and weight in their pixel."""
+    """The points that are coloured: image, row and column among the z-buffer's points, part, and weight in their pixel."""
 
     image: Tensor
     row: Tensor
     column: Tensor
+    part: Tensor
     weight: Float[Tensor, " n"]
     face: Tensor
     barycentric: Float[Tensor, "n 3"]
@@ -164,32 +175,40 @@ def draw_picture(
     """
     view = seen * seen.new_tensor((1 / extent, 1 / extent, 1.0))
     fragments = rasterize(view, stage.faces, 2 * size)
-    part = stage.part[fragments.face.long()]
-    samples = chosen_samples(fragments, part)
-    normal = vertex_normals(solid, stage.faces)
-    near = -functional.max_pool2d(-fragments.depth, 2)
-    color = shade(stage, samples, (normal, view, seen), looks, scale, near, extent)
+    part = stage.part.index_select(0, fragments.face.flatten() + 1).view_as(fragments.face)
+    quads = [part[:, y::2, x::2] for y, x in QUAD]
+    depths = [fragments.depth[:, y::2, x::2] for y, x in QUAD]
+    samples = chosen_samples(fragments, part, depths)
+    near = torch.minimum(torch.minimum(depths[0], depths[1]), torch.minimum(depths[2], depths[3]))
+    color = shade(stage, samples, (vertex_normals(solid, stage.faces), view, seen), looks, scale, near, extent)
     pixel = (samples.image * size + samples.row // 2) * size + samples.column // 2
     flat = torch.zeros(len(solid) * size * size, 3).to(color)
     flat.index_add_(0, pixel, samples.weight[:, None] * color)
-    share = [functional.avg_pool2d((part == k).to(color), 2) for k in (HAND, NOTHING)]
-    return Picture(flat.view(len(solid), size, size, 3), 1 - share[1], share[0], near)
+    hand, nothing = (sum((part == k).to(torch.uint8) for part in quads).to(color) / 4 for k in (HAND, NOTHING))
+    return Picture(flat.view(len(solid), size, size, 3), 1 - nothing, hand, near)
 
 
-def chosen_samples(fragments: Fragments, part: Int[Tensor, "b n n"]) -> Samples:
+def chosen_samples(fragments: Fragments, part: Int[Tensor, "b n n"], depths: list[Tensor]) -> Samples:
     """Of the four points of a pixel the first, if all see one surface, else those that see any."""
-    quads = [(part[:, y::2, x::2], fragments.depth[:, y::2, x::2]) for y in (0, 1) for x in (0, 1)]
-    (first, depth), others = quads[0], quads[1:]
-    plain = first != NOTHING
-    for other, its_depth in others:
-        plain = plain & (other == first) & ((its_depth - depth).abs() < DEPTH_EDGE)
-    chosen = (part != NOTHING).clone()
-    for y, x in ((0, 1), (1, 0), (1, 1)):
+    n, quads = part.shape[-1], [part[:, y::2, x::2] for y, x in QUAD]
+    plain = quads[0] != NOTHING
+    for other, depth in zip(quads[1:], depths[1:], strict=True):
+        plain &= (other == quads[0]) & ((depth - depths[0]).abs() < DEPTH_EDGE)
+    chosen = part != NOTHING
+    for y, x in QUAD[1:]:
         chosen[:, y::2, x::2] &= ~plain
-    image, row, column = chosen.nonzero(as_tuple=True)
-    weight = torch.where(plain[image, row // 2, column // 2], 1.0, 0.25).to(fragments.barycentric)
-    at = (image, row, column)
-    return Samples(*at, weight, fragments.face[at].long(), fragments.barycentric[at], fragments.depth[at])
+    at = chosen.flatten().nonzero()[:, 0]
+    image, row, column = at // (n * n), at // n % n, at % n
+    whole = plain.flatten()[(image * (n // 2) + row // 2) * (n // 2) + column // 2]
+    weight = torch.where(whole, 1.0, 0.25).to(fragments.barycentric)
+    barycentric = fragments.barycentric.view(-1, 3).index_select(0, at)
+    face, depth = fragments.face.flatten()[at].long(), fragments.depth.flatten()[at]
+    return Samples(image, row, column, part.flatten()[at], weight, face, barycentric, depth)
+
+
+def carried(table: Float[Tensor, "rows c"], corners: Tensor, samples: Samples) -> Float[Tensor, "n c"]:
+    """Weighted sum of three rows of a table for each sample: its corners' values, barycentric."""
+    return functional.embedding_bag(corners, table, per_sample_weights=samples.barycentric, mode="sum")
 
 
 def shade(
@@ -203,10 +222,10 @@ def shade(
 ) -> Float[Tensor, "n 3"]:
     """Colour of each sample, sRGB in [0, 1]."""
     (skin, materials, lights), (normals, view, seen) = looks, geometry
-    image, part = samples.image, stage.part[samples.face]
-    corners, share = stage.faces[samples.face], samples.barycentric[..., None]
-    rest = (stage.rest[corners] * share).sum(1)
-    normal = (normals[image[:, None], corners] * share).sum(1)
+    image, part = samples.image, samples.part
+    corners = stage.faces.index_select(0, samples.face)
+    rest = carried(stage.rest, corners, samples)
+    normal = carried(normals.flatten(0, 1), corners + normals.shape[1] * image[:, None], samples)
     on_hand = part == HAND
     maps, slope = hand_maps(stage, samples, view, on_hand, extent)
     palm = rest[:, 3]
@@ -227,12 +246,11 @@ def shade(
         those = part == kind
         color[those] = paint(materials, image[those], rest[those, :3], spots[those])
 
-    n = 2 * near.shape[-1]
     row, column = samples.row, samples.column
-    place = torch.stack(((column + 0.5) / n - 0.5, (row + 0.5) / n - 0.5, samples.depth), -1)
-    place = place * place.new_tensor((extent, extent, 1.0))
     sky = occlusion(-functional.max_pool2d(-near, 2))[image, row // 4, column // 4]
-    lit = lit_by_lamp(lights, seen, stage.faces, image, place)
+    in_light = toward_lamp(lights, seen)
+    place = carried(in_light.flatten(0, 1), corners + in_light.shape[1] * image[:, None], samples)
+    lit = lit_by_lamp(lights, in_light, stage.faces, image, place)
     light = irradiance(lights, image, normal, is_skin.to(color), sky, lit)
     gloss = torch.where(is_skin, 0.045 * skin.variety[image, 5] + 0.12 * maps[:, GLOSS], materials.gloss[image, 0])
     gloss = torch.where(part == SLEEVE, 0.01, gloss)
@@ -246,19 +264,19 @@ def hand_maps(
 ) -> tuple[Float[Tensor, "m 7"], Float[Tensor, "m 2"]]:
     """The skin's maps at the samples on the hand, and the slope of its relief along x and y of the picture."""
     image, face, share = samples.image[on_hand], samples.face[on_hand], samples.barycentric[on_hand]
-    uv = (stage.uv[face] * share[..., None]).sum(1)
+    uv = (stage.uv.index_select(0, face) * share[..., None]).sum(1)
     maps = functional.grid_sample(stage.maps[None], 2 * uv[None, None] - 1, padding_mode="border", align_corners=False)
-    maps = maps[0, :, 0].mT
+    maps = maps[0, :, 0].mT.contiguous()
     # d(uv)/d(xy) of each face: texture edges times the inverse of picture edges.
     corners = view[:, stage.faces[: len(stage.uv)], :2] * extent
-    edges = corners[:, :, 1:] - corners[:, :, :1]
-    determinant = edges[..., 0, 0] * edges[..., 1, 1] - edges[..., 0, 1] * edges[..., 1, 0]
-    determinant = torch.where(determinant.abs() < 1e-7, 1e-7, determinant)
-    (ax, ay), (bx, by) = edges[..., 0, :].unbind(-1), edges[..., 1, :].unbind(-1)
-    inverse = torch.stack((by, -bx, -ay, ax), -1).unflatten(-1, (2, 2)) / determinant[..., None, None]
-    jacobian = inverse @ (stage.uv[:, 1:] - stage.uv[:, :1])
-    slopes = maps[:, (SLOPE_U, SLOPE_V), None]
-    return maps, (jacobian[image, face] @ slopes)[..., 0]
+    (ax, ay), (bx, by) = ((corners[:, :, k] - corners[:, :, 0]).unbind(-1) for k in (1, 2))
+    a, b = ((stage.uv[:, k] - stage.uv[:, 0]) for k in (1, 2))
+    determinant = ax * by - ay * bx
+    determinant = torch.where(determinant.abs() < 1e-7, 1e-7, determinant)[..., None]
+    along_x, along_y = by[..., None] * a - ay[..., None] * b, ax[..., None] * b - bx[..., None] * a
+    jacobian = torch.cat((along_x, along_y), -1) / determinant
+    jacobian = jacobian.flatten(0, 1).index_select(0, image * len(stage.uv) + face).view(-1, 2, 2)
+    return maps, (jacobian * maps[:, None, (SLOPE_U, SLOPE_V)]).sum(-1)
 
 
 def noise_at(stage: Stage, rest: Float[Tensor, "n 4"], offset: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
