@@ -19,7 +19,7 @@ from torch import Tensor
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.plotting import to_numpy
 from dhpe_lib.poses import JOINTS_OF_FINGER, joint_limits, pose_from_angles
-from dhpe_lib.renderer import Light, render
+from dhpe_lib.renderer import Light, Texture, render
 from dhpe_lib.rotations import axis_angle_to_matrix
 
 WIDTH, HEIGHT, FOCAL, DISTANCE = 1200, 900, 2180.0, 0.7
@@ -130,7 +130,7 @@ def render_scene(
     edge = (WIDTH - HEIGHT) // 2
     square = torch.zeros(WIDTH, WIDTH, 3)
     square[edge : edge + HEIGHT] = torch.from_numpy(background) / 255
-    colors = (uv, uv_faces, torch.cat((texture, cloth(texture.shape[1]))))
+    colors = Texture(uv, uv_faces, torch.cat((texture, cloth(texture.shape[1]))))
     image = render(view[None], faces, colors, square, WIDTH, WINDOW).image[0, edge : edge + HEIGHT]
     return np.rint(255 * to_numpy(image).clip(0, 1)).astype(np.uint8)
 

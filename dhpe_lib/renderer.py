@@ -1,220 +1,296 @@
-"""f_Ren and the first f_TRen: meshes in the crop frame to masks and images, by Warp kernels under torch's autograd.
+"""f_Ren and f_TRen: meshes to silhouettes and pictures, with gradients, by Warp kernels under torch's autograd.
 
-The camera is scaled orthographic (PAPER 9.2): x, y in [-1/2, 1/2] fill the image, the centre of pixel i lies at
-(i + 1/2) / size - 1/2, smaller z is nearer. Tensors are shared with Warp without a copy. On CUDA the kernels run on
-torch's current stream without waiting for it; on the CPU on as many threads as torch uses.
+Without a camera, vertices are in the crop frame (PAPER 9.2) and seen by a scaled orthographic camera: x in [-1/2, 1/2]
+fills the image's width, y has the same unit, smaller z is nearer. With a `Pinhole` they are in its camera frame.
+
+Tensors are shared with Warp without a copy. On CUDA the kernels run on torch's current stream, nothing waits for the
+device, and after a first call all of it can be captured in a CUDA graph. On the CPU they run on as many threads as
+torch uses, and results are the same to the bit for a given number of threads; on CUDA sums are taken in any order, so
+the last digits of soft and coverage silhouettes and of all gradients may differ from run to run.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from threading import Thread
+from typing import Literal
 
 import torch
-import warp as wp
-from jaxtyping import Float, Int, Integer
-from torch import Tensor
+from jaxtyping import Bool, Float, Int, Integer
+from torch import Tensor, nn
 from torch.nn import functional
 
-from dhpe_lib.rasterizer import kernels
+from dhpe_lib.rasterizer import fragments as fragment_functions
+from dhpe_lib.rasterizer import silhouettes
+from dhpe_lib.rasterizer.fragments import Fragments
+from dhpe_lib.rasterizer.launch import prepare_faces
+
+Method = Literal["coverage", "soft", "kato"]
+Backend = Literal["warp", "pytorch3d"]
+ImageSize = int | tuple[int, int]
+
+DEFAULT_METHOD: Method = "coverage"
 
 DEFAULT_SIGMA = 1e-4
-"""Softness of the silhouette: PyTorch3D's, and the middle of a trade.
+"""Softness of the soft silhouette: PyTorch3D's.
 
 The larger sigma, the farther off a mask alone can bring a hand home, and the farther from home it stays, as a soft mask
-is wider than a hard one. Shrinking sigma while fitting, 1e-3 to 1e-5, gets both (`benchmarks/renderer.py --homing`).
+is wider than a hard one. Shrinking sigma while fitting gets both (`benchmarks/renderer.py --homing`).
 """
 
-TAIL = 1e-4
-"""A face adds nothing to a pixel where its probability is below this: PyTorch3D's blur radius."""
-
-MOST_BANDS = 8
-"""At most so many threads share one launch."""
-
 
 @dataclass(frozen=True)
-class Fragments:
-    """What a z-buffer knows of a pixel: the nearest face (-1: none), where in it, and how far (infinite: no face)."""
+class Pinhole:
+    """A camera at the origin that looks along +z.
 
-    face: Int[Tensor, "batch size size"]
-    barycentric: Float[Tensor, "batch size size 3"]
-    depth: Float[Tensor, "batch size size"]
+    Attributes:
+        k: One matrix, or one for each mesh; pixels of the image that is rendered, whose pixel i covers [i, i + 1).
+        near: Faces with a corner at a smaller z are not drawn; in the unit of the vertices.
+    """
 
-
-@dataclass(frozen=True)
-class Rendering:
-    """A picture of meshes: colours and coverage in [0, 1], depth (infinite: no face), unit normals (0: no face)."""
-
-    image: Float[Tensor, "batch size size 3"]
-    mask: Float[Tensor, "batch size size"]
-    depth: Float[Tensor, "batch size size"]
-    normals: Float[Tensor, "batch size size 3"]
+    k: Float[Tensor, "one_or_batch 3 3"]
+    near: float = 1e-3
 
 
 @dataclass(frozen=True)
 class Light:
-    """Ambient light, and light that travels along `direction` (in the crop frame, where +z is away from the camera)."""
+    """The lamps. Each number is one for all images, or a tensor with one for each; gradients flow to tensors.
 
-    ambient: float = 0.5
-    directional: float = 0.6
-    direction: tuple[float, float, float] = (0.4, 0.6, 1.0)
+    brightness = ambient + directional max(0, -n . direction) + sum_k harmonics_k Y_k(n)
+
+    Attributes:
+        ambient: Everywhere the same; for each channel if [batch, 3].
+        directional: Of a lamp far away; for each channel if [batch, 3].
+        direction: In which the lamp's light travels (+z is away from the camera), of any length.
+        harmonics: Coefficients of `spherical_harmonics` for each channel.
+    """
+
+    ambient: float | Float[Tensor, "batch channels"] = 0.5
+    directional: float | Float[Tensor, "batch channels"] = 0.6
+    direction: tuple[float, float, float] | Float[Tensor, "batch 3"] = (0.4, 0.6, 1.0)
+    harmonics: Float[Tensor, "batch 9 3"] | None = None
 
 
 DAYLIGHT = Light()
 
-# Launching
+
+@dataclass(frozen=True)
+class Texture:
+    """Colours in an image that is wrapped round the mesh.
+
+    Attributes:
+        uv: Places in the image, from its top left (0, 0) to its bottom right (1, 1).
+        uv_faces: For each face of the mesh three rows of `uv`.
+        image: In [0, 1]; one for all meshes, or one for each.
+    """
+
+    uv: Float[Tensor, "places 2"]
+    uv_faces: Integer[Tensor, "faces 3"]
+    image: Float[Tensor, "*batch height width 3"]
 
 
-@lru_cache
-def _load(device: str) -> None:
-    """Compile the kernels for a device, or take them from Warp's cache, before several threads ask for them."""
-    wp.load_module(kernels, device=device)
+@dataclass(frozen=True)
+class Rendering:
+    """A picture of meshes.
+
+    Attributes:
+        image: Colours in [0, 1].
+        mask: How much of a pixel is covered, in [0, 1].
+        depth: Of the nearest face, in the unit of z; infinite where there is none.
+        normals: Unit vectors towards the camera; 0 where there is no face.
+        fragments: Face and barycentric coordinates of each sample, `supersample` of them along each side of a pixel.
+    """
+
+    image: Float[Tensor, "batch height width 3"]
+    mask: Float[Tensor, "batch height width"]
+    depth: Float[Tensor, "batch height width"]
+    normals: Float[Tensor, "batch height width 3"]
+    fragments: Fragments
 
 
-def _launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Tensor | float]) -> None:
-    """Run a kernel where the tensors are: on CUDA all rows at once, on the CPU one band of rows in each thread."""
-    if 0 in dim:
-        return
-    first = next(argument for argument in arguments if isinstance(argument, Tensor))
-    scalar = wp.dtype_from_torch(first.dtype)
-    inputs = [wp.from_torch(a.detach()) if isinstance(a, Tensor) else scalar(a) for a in arguments]
-    _load(str(first.device))
-    if first.device.type == "cuda":
-        wp.launch(kernel, dim, [0, 1, *inputs], stream=wp.stream_from_torch(first.device))
-        return
-    bands = _bands(first.device)
-    launch = partial(wp.launch, kernel, dim, device="cpu")
-    others = [Thread(target=launch, args=([band, bands, *inputs],)) for band in range(1, bands)]
-    for thread in others:  # started anew each time (50 us), since a kept pool would hang in a forked data loader
-        thread.start()
-    launch([0, bands, *inputs])
-    for thread in others:
-        thread.join()
+def _rows_and_columns(image_size: ImageSize) -> tuple[int, int]:
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if height <= 0 or width <= 0:
+        raise ValueError(f"image_size = {image_size}: rows and columns must be positive")
+    return height, width
 
 
-def _bands(device: torch.device) -> int:
-    """Into how many bands a launch is split: one for each thread, but starting one takes 0.1 ms under Python's lock."""
-    return min(torch.get_num_threads(), MOST_BANDS) if device.type == "cpu" else 1
+def to_pixels(
+    vertices: Float[Tensor, "batch vertices 3"], image_size: ImageSize, camera: Pinhole | None = None
+) -> Float[Tensor, "batch vertices 3"]:
+    """Where vertices lie in an image: u and v in pixels, and z as it is.
+
+    u = width (x + 1/2), v = height / 2 + width y without a camera; (u, v, 1) = K X / z with one.
+
+    Args:
+        vertices: In the crop frame, or in the camera's.
+        image_size: Pixels along each side, or rows and columns.
+        camera: A pinhole, or None for the crop frame.
+
+    Returns:
+        Places; u and v are NaN for a vertex nearer to a pinhole than `near`. Finite gradient to the vertices, 0 there.
+
+    Raises:
+        ValueError: An image size that is not positive.
+    """
+    height, width = _rows_and_columns(image_size)
+    x, y, z = vertices.unbind(-1)
+    if camera is None:
+        return torch.stack([width * (x + 0.5), 0.5 * height + width * y, z], dim=-1)
+    seen = z > camera.near
+    k = camera.k.to(vertices)
+    rays = vertices / torch.where(seen, z, torch.ones_like(z))[..., None]
+    u, v, _ = (rays @ k.mT).unbind(-1)
+    return torch.stack([torch.where(seen, u, math.nan), torch.where(seen, v, math.nan), z], dim=-1)
 
 
-def _prepared_faces(vertices: Tensor, faces: Tensor) -> Tensor:
-    """The faces as the kernels read them, after the checks that need no waiting for a GPU."""
-    if vertices.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"vertices are {vertices.dtype}; the renderer works in float32 and float64: convert them first")
-    if faces.device != vertices.device:
-        raise ValueError(f"faces are on {faces.device}, vertices on {vertices.device}: move one of them")
-    faces = faces.long()
-    if faces.device.type == "cpu" and faces.numel():  # elsewhere the question would wait for the device
-        first, last = int(faces.min()), int(faces.max())
-        if first < 0 or last >= vertices.shape[1]:
-            raise IndexError(f"faces name vertices {first} to {last}, but there are only 0 to {vertices.shape[1] - 1}")
-    return faces.int()
-
-
-# Silhouette
-
-
-class _SoftSilhouette(torch.autograd.Function):
-    """Autograd's side of `kernels.silhouette_forward` and `kernels.silhouette_backward`."""
-
-    @staticmethod
-    def forward(ctx, vertices: Tensor, faces: Tensor, image_size: int, sigma: float) -> Tensor:
-        empty = vertices.new_ones(len(vertices), image_size, image_size)
-        radius = math.sqrt(math.log(1 / TAIL - 1) * sigma)
-        _launch(kernels.silhouette_forward, (len(vertices), len(faces)), [vertices, faces, sigma, radius, empty])
-        ctx.save_for_backward(vertices, faces, empty)
-        ctx.sigma, ctx.radius = sigma, radius
-        return 1 - empty
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, cotangent: Tensor) -> tuple[Tensor, None, None, None]:
-        vertices, faces, empty = ctx.saved_tensors
-        gradient = vertices.new_zeros(_bands(vertices.device), *vertices.shape)  # one for each band: no lock needed
-        arguments = [vertices, faces, ctx.sigma, ctx.radius, empty, cotangent, gradient]
-        _launch(kernels.silhouette_backward, (len(vertices), len(faces)), arguments)
-        return gradient.sum(0), None, None, None
+# Silhouettes
 
 
 def silhouette(
     vertices: Float[Tensor, "batch vertices 3"],
-    faces: Integer[Tensor, "faces 3"],
-    image_size: int = 224,
+    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "batch faces 3"],
+    image_size: ImageSize = 224,
+    method: Method = DEFAULT_METHOD,
     sigma: float = DEFAULT_SIGMA,
-) -> Float[Tensor, "batch size size"]:
-    """Soft silhouette: the probability that a pixel is covered, smooth in the vertices.
+    camera: Pinhole | None = None,
+    backend: Backend = "warp",
+) -> Float[Tensor, "batch height width"]:
+    """f_Ren: the mask of a mesh, with a gradient to its vertices.
 
-    m = 1 - prod_k (1 - p_k) over the faces k, with p_k = sigmoid(-d_k / sigma) and d_k the squared distance of the
-    pixel's centre to the face's boundary, negative inside, where the image spans [-1, 1]. Faces with d_k >=
-    log(1 / 1e-4 - 1) sigma add nothing. Equals PyTorch3D's SoftSilhouetteShader at this sigma, with that blur radius
-    and no limit of faces per pixel. Triangles show inside a silhouette: where n faces meet, m is 1 - 2^-n.
+    - "coverage": the share of the pixel's square under the mesh, exact for one layer; its exact derivative, which is
+      at the outline's pixels.
+    - "soft": 1 - prod_k (1 - sigmoid(s_k / sigma)), with s_k the squared distance of the pixel's centre to face k's
+      boundary, positive inside, where the image's smaller side spans [-1, 1]. Equals PyTorch3D's
+      SoftSilhouetteShader with blur radius log(1 / 1e-4 - 1) sigma and no limit of faces per pixel. Triangles show inside:
+      where n faces meet, m is 1 - 2^-n.
+    - "kato": 0 or 1 by the pixel's centre, the paper's; an approximate gradient that reaches along rows and columns.
 
-    Gradient to x and y of the vertices, none to z (a silhouette does not depend on it), no second derivatives.
-    Deterministic on the CPU for a given number of threads; on CUDA sums may differ in the last digits from run to run.
+    No gradient to z in the crop frame (a silhouette does not depend on it); no second derivatives.
 
     Args:
-        vertices: In the crop frame. A face with a corner that is not finite is not drawn, nor one without area.
-        faces: Vertex indices, one topology for all meshes; the order of the corners does not matter.
-        image_size: Pixels along each side.
-        sigma: Softness, in squared halves of an image: an edge is blurred over about sqrt(sigma) image_size / 2 pixels.
+        vertices: In the crop frame, or in the camera's. A face with a corner that is not finite is not drawn, nor one
+            without area.
+        faces: Vertex indices, one topology for all meshes or one for each; rows of -1 fill up a shorter one. The order
+            of the corners does not matter.
+        image_size: Pixels along each side, or rows and columns.
+        method: Which of the three.
+        sigma: Softness of "soft": an edge is blurred over about sqrt(sigma) image_size / 2 pixels.
+        camera: A pinhole, or None for the crop frame.
+        backend: "warp", or "pytorch3d" if it is installed, which has "soft" only.
 
     Returns:
-        Probabilities in [0, 1], row = y.
+        The mask in [0, 1], row = y.
 
     Raises:
         TypeError: The vertices are neither float32 nor float64.
-        ValueError: Faces on another device, sigma or image_size not positive.
+        ValueError: Faces on another device, sigma or image_size not positive, an unknown method or backend.
         IndexError: A face names a vertex that is not there (on CUDA such a face is not drawn: asking would wait).
+        ImportError: PyTorch3D is asked for and absent.
 
     Source:
-        Liu et al., Soft Rasterizer, ICCV 2019, Eqs. 1 and 5; the paper's f_Ren (Sec. 3.3) for L_Sh (Eq. 9).
+        The paper's f_Ren (Sec. 3.3) for L_Sh (Eq. 9); Kato et al., CVPR 2018; Liu et al., ICCV 2019.
     """
-    if sigma <= 0 or image_size <= 0:
-        raise ValueError(f"sigma = {sigma} and image_size = {image_size} must be positive")
-    return _SoftSilhouette.apply(vertices, _prepared_faces(vertices, faces), image_size, sigma)
+    if sigma <= 0:
+        raise ValueError(f"sigma = {sigma} must be positive")
+    height, width = _rows_and_columns(image_size)
+    places, checked = to_pixels(vertices, image_size, camera), prepare_faces(vertices, faces)
+    sigma_px = sigma * (min(height, width) / 2) ** 2
+    if backend == "pytorch3d":
+        if method != "soft":
+            raise ValueError(f'PyTorch3D has no {method!r} silhouette; use method="soft" or backend="warp"')
+        from dhpe_lib.pytorch3d_backend import soft_silhouette
+
+        return soft_silhouette(places, checked, height, width, sigma_px)
+    if backend != "warp":
+        raise ValueError(f'backend = {backend!r}; use "warp" or "pytorch3d"')
+    if method == "coverage":
+        return silhouettes.coverage(places, checked, height, width)
+    if method == "soft":
+        return silhouettes.soft(places, checked, height, width, sigma_px)
+    if method == "kato":
+        return silhouettes.kato(places, checked, height, width)
+    raise ValueError(f'method = {method!r}; use "coverage", "soft" or "kato"')
 
 
-# Z-buffer
-
-
-@torch.no_grad()
-def rasterize(
-    vertices: Float[Tensor, "batch vertices 3"], faces: Integer[Tensor, "faces 3"], image_size: int = 224
-) -> Fragments:
-    """The nearest face at each pixel's centre, with barycentric coordinates and depth; no gradient.
-
-    Depth decides in float32, in float64 too; of faces at one depth the first in `faces` wins.
+class SilhouetteRenderer(nn.Module):
+    """f_Ren for one topology, without weights: `silhouette` with its settings remembered.
 
     Args:
-        vertices: In the crop frame.
-        faces: Vertex indices, seen from both sides.
-        image_size: Pixels along each side.
+        faces: Vertex indices.
+        image_size: Pixels along each side, or rows and columns.
+        method: As in `silhouette`.
+        sigma: As in `silhouette`.
+    """
+
+    faces: Tensor
+
+    def __init__(
+        self,
+        faces: Integer[Tensor, "faces 3"],
+        image_size: ImageSize = 224,
+        method: Method = DEFAULT_METHOD,
+        sigma: float = DEFAULT_SIGMA,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("faces", faces.clone(), persistent=False)
+        self.image_size, self.method, self.sigma = image_size, method, sigma
+
+    def forward(self, vertices: Float[Tensor, "batch vertices 3"]) -> Float[Tensor, "batch height width"]:
+        """Masks of meshes in the crop frame."""
+        return silhouette(vertices, self.faces, self.image_size, self.method, self.sigma)
+
+
+# Fragments
+
+
+def rasterize(
+    vertices: Float[Tensor, "batch vertices 3"],
+    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "batch faces 3"],
+    image_size: ImageSize = 224,
+    camera: Pinhole | None = None,
+    backend: Backend = "warp",
+) -> Fragments:
+    """The nearest face at each pixel's centre, with barycentric coordinates and depth.
+
+    Depth decides in float32, in float64 too; of faces at one depth the first in `faces` wins. Under a pinhole
+    barycentric coordinates are those of the point on the face, not of its image.
+
+    Args:
+        vertices: In the crop frame, or in the camera's.
+        faces: Vertex indices, seen from both sides; as in `silhouette`.
+        image_size: Pixels along each side, or rows and columns.
+        camera: A pinhole, or None for the crop frame.
+        backend: "warp", or "pytorch3d" if it is installed.
 
     Returns:
-        face -1, barycentric 0 and infinite depth where no face covers the pixel's centre.
+        Face -1, barycentric 0 and infinite depth where no face covers the pixel's centre. Gradient of barycentric
+        coordinates and depth to the vertices, none where a pixel changes its face.
 
     Raises:
-        TypeError, ValueError, IndexError: As `silhouette`.
+        TypeError, ValueError, IndexError, ImportError: As `silhouette`.
     """
-    faces = _prepared_faces(vertices, faces)
-    shape = (len(vertices), image_size, image_size)
-    keys = torch.full(shape, kernels.NO_FACE, dtype=torch.int64, device=vertices.device)
-    face = torch.full_like(keys, -1)
-    barycentric = vertices.new_zeros(*shape, 3)
-    depth = vertices.new_full(shape, math.inf)
-    _launch(kernels.nearest_face, (len(vertices), len(faces)), [vertices, faces, keys])
-    _launch(kernels.resolve, shape, [vertices, faces, keys, face, barycentric, depth])
-    return Fragments(face, barycentric, depth)
+    height, width = _rows_and_columns(image_size)
+    places, checked = to_pixels(vertices, image_size, camera), prepare_faces(vertices, faces)
+    return _rasterize(places, checked, height, width, camera, backend)
 
 
-@torch.no_grad()
+def _rasterize(
+    places: Tensor, faces: Tensor, height: int, width: int, camera: Pinhole | None, backend: Backend
+) -> Fragments:
+    if backend == "pytorch3d":
+        from dhpe_lib.pytorch3d_backend import rasterize as pytorch3d_rasterize
+
+        return pytorch3d_rasterize(places, faces, height, width, camera is not None)
+    if backend != "warp":
+        raise ValueError(f'backend = {backend!r}; use "warp" or "pytorch3d"')
+    return fragment_functions.rasterize(places, faces, height, width, camera is not None)
+
+
 def interpolate(
-    attributes: Float[Tensor, "one_or_batch places channels"],
-    corners: Integer[Tensor, "faces 3"],
+    attributes: Float[Tensor, "one_or_batch rows channels"],
+    corners: Integer[Tensor, "faces 3"] | Integer[Tensor, "batch faces 3"],
     fragments: Fragments,
-) -> Float[Tensor, "batch size size channels"]:
-    """Attributes of corners carried over the pixels, sum_c barycentric_c attributes[corners[face, c]]; no gradient.
+) -> Float[Tensor, "batch height width channels"]:
+    """Attributes of corners carried over the pixels: sum_c b_c attributes[corners[face, c]].
 
     Args:
         attributes: One set for all images, or one for each.
@@ -222,24 +298,30 @@ def interpolate(
         fragments: From `rasterize`; their dtype is the result's.
 
     Returns:
-        The values, 0 where there is no face.
+        The values, 0 where there is no face. Gradient to the attributes, and through the fragments to the vertices.
     """
-    attributes = attributes.to(fragments.barycentric.dtype)
-    values = attributes.new_zeros(*fragments.face.shape, attributes.shape[-1])
-    corners = _prepared_faces(attributes, corners)
-    _launch(
-        kernels.interpolate,
-        tuple(fragments.face.shape),
-        [attributes, corners, fragments.face, fragments.barycentric, values],
-    )
-    return values
+    return fragment_functions.interpolate(attributes, prepare_faces(attributes, corners), fragments)
 
 
-# Images
+def label_map(labels: Integer[Tensor, " faces"], fragments: Fragments) -> Int[Tensor, "batch height width"]:
+    """The label of the face that a pixel shows, such as the part of the hand.
+
+    Args:
+        labels: One for each face.
+        fragments: From `rasterize` or a `Rendering`.
+
+    Returns:
+        Labels, -1 where there is no face.
+    """
+    return functional.pad(labels.long(), (0, 1), value=-1)[fragments.face]
+
+
+# Light and colour
 
 
 def vertex_normals(
-    vertices: Float[Tensor, "batch vertices 3"], faces: Integer[Tensor, "faces 3"]
+    vertices: Float[Tensor, "batch vertices 3"],
+    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "batch faces 3"],
 ) -> Float[Tensor, "batch vertices 3"]:
     """Unit normals of a smooth surface: the mean of the normals of the faces around a vertex, weighted by their area.
 
@@ -250,78 +332,177 @@ def vertex_normals(
     Returns:
         Unit vectors; 0 at a vertex whose faces have no area. Gradient to the vertices.
     """
-    corners = vertices[:, faces.long()]
+    each = faces.long().expand(len(vertices), -1, -1).flatten(1)
+    padding = (each < 0)[..., None]
+    rows = each.clamp_min(0)[..., None].expand(-1, -1, 3)
+    corners = vertices.gather(1, rows).unflatten(1, (-1, 3))
     normals = torch.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0], dim=-1)
-    each_corner = normals[:, :, None].expand_as(corners).flatten(1, 2)
-    return functional.normalize(torch.zeros_like(vertices).index_add(1, faces.long().flatten(), each_corner), dim=-1)
+    each_corner = normals.repeat_interleave(3, dim=1).masked_fill(padding, 0)
+    return functional.normalize(torch.zeros_like(vertices).scatter_add(1, rows, each_corner), dim=-1)
 
 
-@torch.no_grad()
-def render(
-    vertices: Float[Tensor, "batch vertices 3"],
-    faces: Integer[Tensor, "faces 3"],
-    colors: Float[Tensor, "vertices 3"] | tuple[Tensor, Tensor, Tensor],
-    background: Float[Tensor, "*batch size size 3"] | None = None,
-    image_size: int = 224,
-    light: Light = DAYLIGHT,
-    supersample: int = 2,
-) -> Rendering:
-    """Shaded picture of meshes over a background, with anti-aliased edges; no gradient yet.
-
-    color = albedo (ambient + directional max(0, -n . direction)) with smooth normals n, which are turned to the camera
-    on faces seen from their back. A pixel is the mean of supersample^2 points; where no face is, the background shows.
+def spherical_harmonics(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
+    """The nine real, orthonormal spherical harmonics up to degree 2, enough for what a matt surface shows of its light.
 
     Args:
-        vertices: In the crop frame.
-        faces: Vertex indices.
-        colors: In [0, 1]; for each vertex, or a texture: uv [N, 2] from the texture's top left (0, 0) to its bottom
-            right (1, 1), uv_faces [F, 3] with rows of uv, and the texture [height, width, 3].
-        background: One image, or one for each mesh; black if None.
-        image_size: Pixels along each side.
-        light: The lamps.
-        supersample: Points along each side of a pixel.
+        normals: Unit vectors.
 
     Returns:
-        Image, coverage, and mean depth and normal of a pixel's covered points.
+        Y_00, Y_1-1, Y_10, Y_11, Y_2-2, Y_2-1, Y_20, Y_21, Y_22 (of 1, y, z, x, xy, yz, 3 z^2 - 1, xz, x^2 - y^2).
 
-    Raises:
-        TypeError, ValueError, IndexError: As `silhouette`.
+    Source:
+        Ramamoorthi and Hanrahan, An Efficient Representation for Irradiance Environment Maps, SIGGRAPH 2001, Eq. 3.
     """
-    fragments = rasterize(vertices, faces, image_size * supersample)
-    normals = _facing_normals(vertices, faces, fragments)
-    travel = functional.normalize(vertices.new_tensor(light.direction), dim=0)
-    brightness = light.ambient + light.directional * (-(normals @ travel)).clamp_min(0)
-    shaded = (_albedo(colors, faces, fragments) * brightness[..., None]).clamp(0, 1)
-    covered = (fragments.face >= 0).to(vertices.dtype)
-    mask = _pool(covered[..., None], supersample)
-    image = _pool(shaded * covered[..., None], supersample)
-    if background is not None:
-        image = image + (1 - mask) * background
-    depth = _pool(fragments.depth.where(covered > 0, 0)[..., None], supersample) / mask
-    depth = depth.where(mask > 0, math.inf)[..., 0]
-    return Rendering(image, mask[..., 0], depth, functional.normalize(_pool(normals, supersample), dim=-1))
+    x, y, z = normals.unbind(-1)
+    c0, c1, c2, c3 = (0.5 * math.sqrt(q / math.pi) for q in (1, 3, 15, 5 / 4))
+    rows = [
+        c0 * torch.ones_like(x), c1 * y, c1 * z, c1 * x,
+        c2 * x * y, c2 * y * z, c3 * (3 * z * z - 1), c2 * x * z, c2 / 2 * (x * x - y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, dim=-1)
 
 
-def _facing_normals(vertices: Tensor, faces: Tensor, fragments: Fragments) -> Tensor:
+def shade(
+    normals: Float[Tensor, "batch height width 3"], light: Light = DAYLIGHT
+) -> Float[Tensor, "batch height width channels"]:
+    """How bright a matt white surface is.
+
+    brightness = ambient + directional max(0, -n . direction) + sum_k harmonics_k Y_k(n)
+
+    Args:
+        normals: Unit vectors; where they are 0, only the ambient light shows.
+        light: The lamps.
+
+    Returns:
+        Brightness, not below 0; one channel where no lamp has colour. Gradient to normals and the light's tensors.
+    """
+
+    def spread(value: float | Tensor) -> float | Tensor:
+        return value[:, None, None].to(normals) if isinstance(value, Tensor) else value
+
+    x, y, z = normals.unbind(-1)
+    if isinstance(light.direction, Tensor):
+        direction = functional.normalize(light.direction.to(normals), dim=-1)[:, None, None]
+        towards = -(normals * direction).sum(-1)
+    else:  # plain numbers need no copy to the device
+        norm = math.sqrt(sum(part * part for part in light.direction))
+        dx, dy, dz = (part / norm for part in light.direction)
+        towards = -(dx * x + dy * y + dz * z)
+    brightness = spread(light.ambient) + spread(light.directional) * towards.clamp_min(0)[..., None]
+    if light.harmonics is not None:
+        brightness = brightness + torch.einsum("bhwk,bkc->bhwc", spherical_harmonics(normals), light.harmonics.to(normals))
+    return brightness.clamp_min(0)
+
+
+def _facing_normals(vertices: Tensor, places: Tensor, faces: Tensor, fragments: Fragments) -> Tensor:
     """Smooth unit normals at each pixel, on the side of the surface that the camera sees."""
-    normals = functional.normalize(interpolate(vertex_normals(vertices, faces), faces, fragments), dim=-1)
-    a, b, c = vertices[:, faces.long(), :2].unbind(2)
+    smooth = fragment_functions.interpolate(vertex_normals(vertices, faces), faces, fragments)
+    normals = functional.normalize(smooth, dim=-1)
+    each = faces.long().clamp_min(0).expand(len(places), -1, -1)
+    a, b, c = (places.gather(1, each[..., k, None].expand(-1, -1, 2)) for k in range(3))
     seen_from_back = (b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0] > 0
     seen_from_back = functional.pad(seen_from_back, (0, 1))  # for face -1
-    turned = seen_from_back.gather(1, fragments.face.remainder(len(faces) + 1).flatten(1)).view_as(fragments.face)
+    turned = seen_from_back.gather(1, fragments.face.remainder(faces.shape[1] + 1).flatten(1)).view_as(fragments.face)
     return normals * torch.where(turned, -1, 1)[..., None]
 
 
-def _albedo(colors: Tensor | tuple[Tensor, Tensor, Tensor], faces: Tensor, fragments: Fragments) -> Tensor:
+def _albedo(colors: Tensor | Texture, faces: Tensor, fragments: Fragments) -> Tensor:
     """The colour of the surface at each pixel."""
     if isinstance(colors, Tensor):
-        return interpolate(colors[None], faces, fragments)
-    uv, uv_faces, texture = colors
-    grid = 2 * interpolate(uv[None], uv_faces, fragments) - 1
-    texels = texture.to(grid.dtype).movedim(-1, 0).expand(len(grid), -1, -1, -1)
+        return fragment_functions.interpolate(colors.view(-1, *colors.shape[-2:]), faces, fragments)
+    return sample_texture(colors, fragments)
+
+
+def sample_texture(texture: Texture, fragments: Fragments) -> Float[Tensor, "batch height width 3"]:
+    """The texture's colour at each pixel, between texels bilinearly.
+
+    Args:
+        texture: Wrapped round the mesh that was rasterized.
+        fragments: From `rasterize`.
+
+    Returns:
+        Colours; where there is no face, that of the texture's corner. Gradient to the image, the uv and the fragments.
+    """
+    grid = 2 * interpolate(texture.uv[None], texture.uv_faces, fragments) - 1
+    texels = texture.image.to(grid.dtype).movedim(-1, -3).expand(len(grid), -1, -1, -1)
     return functional.grid_sample(texels, grid, padding_mode="border", align_corners=False).movedim(1, -1)
 
 
+def render(
+    vertices: Float[Tensor, "batch vertices 3"],
+    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "batch faces 3"],
+    colors: Float[Tensor, "*batch vertices 3"] | Texture,
+    background: Float[Tensor, "*batch height width 3"] | None = None,
+    image_size: ImageSize = 224,
+    light: Light = DAYLIGHT,
+    supersample: int = 1,
+    camera: Pinhole | None = None,
+    backend: Backend = "warp",
+) -> Rendering:
+    """f_TRen: a shaded picture of meshes over a background, with anti-aliased edges and gradients to all of it.
+
+    color = albedo brightness(n) (see `shade`), with smooth normals n, turned to the camera on faces seen from their back.
+    Each sample shows its nearest face, or the background; then outlines are smoothed (`dhpe_lib.rasterizer.kernels.antialias`)
+    and a pixel is the mean of its supersample^2 samples.
+
+    Gradient of image and mask to the vertices, also across outlines, to colours or texture, light and background; of
+    depth and normals to the vertices. No soft shadows, and none cast.
+
+    Args:
+        vertices: In the crop frame, or in the camera's.
+        faces: Vertex indices; as in `silhouette`.
+        colors: In [0, 1], for each vertex; or a texture.
+        background: One image, or one for each mesh; black if None.
+        image_size: Pixels along each side, or rows and columns.
+        light: The lamps.
+        supersample: Samples along each side of a pixel; 2 helps fine textures.
+        camera: A pinhole, or None for the crop frame.
+        backend: What rasterizes: "warp", or "pytorch3d" if it is installed.
+
+    Returns:
+        Image, coverage, and mean depth and normal of a pixel's covered samples.
+
+    Raises:
+        TypeError, ValueError, IndexError, ImportError: As `silhouette`.
+
+    Source:
+        The paper's f_TRen (Sec. 3.5).
+    """
+    height, width = (supersample * side for side in _rows_and_columns(image_size))
+    places = to_pixels(vertices, image_size, camera)
+    if supersample > 1:
+        places = torch.cat([supersample * places[..., :2], places[..., 2:]], dim=-1)
+    checked = prepare_faces(vertices, faces)
+    fragments = _rasterize(places, checked, height, width, camera, backend)
+    normals = _facing_normals(vertices, places, checked, fragments)
+    covered = (fragments.face >= 0)[..., None]
+    shaded = (_albedo(colors, checked, fragments) * shade(normals, light)).clamp(0, 1)
+    behind = vertices.new_zeros(()) if background is None else _magnified(background.to(vertices), supersample)
+    layers = torch.cat([torch.where(covered, shaded, behind), covered.to(vertices.dtype)], dim=-1)
+    smooth = _pool(fragment_functions.antialias(layers, places, checked, fragments), supersample)
+    depth, normals = _mean_of_covered(fragments.depth, normals, covered, supersample)
+    return Rendering(smooth[..., :3], smooth[..., 3], depth, normals, fragments)
+
+
+def _magnified(background: Tensor, factor: int) -> Tensor:
+    """Each pixel repeated for its samples."""
+    if factor == 1:
+        return background
+    return background.repeat_interleave(factor, dim=-3).repeat_interleave(factor, dim=-2)
+
+
+def _mean_of_covered(
+    depth: Tensor, normals: Tensor, covered: Bool[Tensor, "batch height width 1"], factor: int
+) -> tuple[Tensor, Tensor]:
+    """A pixel's depth and normal from its samples."""
+    if factor == 1:
+        return depth, normals
+    share = _pool(covered.to(depth.dtype), factor)
+    total = _pool(torch.where(covered, depth[..., None], 0), factor)
+    mean = torch.where(share > 0, total / share.clamp_min(1e-9), math.inf)[..., 0]
+    return mean, functional.normalize(_pool(normals, factor), dim=-1)
+
+
 def _pool(values: Tensor, factor: int) -> Tensor:
-    """Means over blocks of factor x factor pixels of [batch, s, s, channels]."""
-    return functional.avg_pool2d(values.movedim(-1, 1), factor).movedim(1, -1)
+    """Means over blocks of factor x factor pixels of [batch, height, width, channels]."""
+    return values if factor == 1 else functional.avg_pool2d(values.movedim(-1, 1), factor).movedim(1, -1)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import install_import_hook
 
 PACKAGE = Path(__file__).parent.parent / "dhpe_lib"
-UNHOOKED = {"dhpe_lib.rasterizer.kernels"}  # Warp compiles the source of its functions: they may not be wrapped
+KERNELS = "dhpe_lib.rasterizer.kernels"  # Warp compiles the source of its functions: they may not be wrapped
 
 
 def library_modules() -> list[str]:
@@ -22,7 +22,7 @@ def library_modules() -> list[str]:
 
 
 assert not [name for name in library_modules() if name in sys.modules], "the library was imported before the hook"
-install_import_hook([name for name in library_modules() if name not in UNHOOKED], "beartype.beartype")
+install_import_hook([name for name in library_modules() if not name.startswith(KERNELS)], "beartype.beartype")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores: more threads only wait for each other
     torch.set_num_threads(1)

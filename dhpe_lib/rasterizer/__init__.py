@@ -1,4 +1,4 @@
-"""Triangles to pixels, twice: `kernels` (Warp, fast, CPU and CUDA) and `reference` (plain torch, slow, true).
+"""The rasterizer: Warp kernels, the torch functions above them, and `reference`, the same in plain torch.
 
-Both see the crop frame from `dhpe_lib.renderer`, which is what the rest of the library calls.
+Everything here works in pixels, `places [batch, vertices, 3]`: see `dhpe_lib.rasterizer.kernels.common`.
 """
