@@ -21,7 +21,7 @@ from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
 from dhpe_lib.datasets.synthetic.hands import Hands, draw_hands, in_perspective
 from dhpe_lib.datasets.synthetic.lighting import Lights, draw_lights
 from dhpe_lib.datasets.synthetic.objects import Things, draw_things, place_things
-from dhpe_lib.datasets.synthetic.shading import Picture, Stage, draw_picture
+from dhpe_lib.datasets.synthetic.shading import HAND, Stage, draw_picture
 from dhpe_lib.datasets.synthetic.skin import Skin, draw_skin
 from dhpe_lib.hand_model import HandModel
 
@@ -52,7 +52,7 @@ class SyntheticBatch:
 
     Attributes:
         images: RGB; s is 224, of which is g, plus twice the margin.
-        masks: Where hand is seen, by most of a pixel. The arm beyond the wrist's ring is not hand, as in MANO's mesh;
+        masks: Where hand is seen, at a pixel's centre. The arm beyond the wrist's ring is not hand, as in MANO's mesh;
             what a thing hides is not either.
         depth: Of the nearest surface of anything, crop frame (units of g from the root); infinite on the background.
         joints_crop: Crop frame, Eq. 8: x, y in perspective.
@@ -160,16 +160,17 @@ class SyntheticHands:
         hands, size = scene.hands, behind.shape[-1]
         seen, solid = self.vertices(scene)
         looks = (scene.skin, scene.materials, scene.lights)
-        picture = draw_picture(self.stage, solid, seen, looks, 1000 / hands.unit, size, size / SIZE)
-        image = picture.color.permute(0, 3, 1, 2) + (1 - picture.coverage)[:, None] * behind
+        wall = behind.permute(0, 2, 3, 1).contiguous()
+        picture = draw_picture(self.stage, solid, seen, looks, 1000 / hands.unit, wall)
+        image = picture.image.permute(0, 3, 1, 2)
         joints = hands.joints_crop
         return SyntheticBatch(
             images=photograph(scene.cameras, image, noise).permute(0, 2, 3, 1).contiguous(),
-            masks=picture.hand >= 0.5,
+            masks=picture.part == HAND,
             depth=picture.depth,
             joints_crop=joints,
             joints_mm=hands.joints_mm,
-            visible=visible_joints(picture, joints, FLESH * 1000 / hands.unit),
+            visible=visible_joints(picture.depth, joints, FLESH * 1000 / hands.unit),
             h=hands.h,
             kappa=hands.kappa,
             k=hands.camera(size),
@@ -187,22 +188,22 @@ class SyntheticHands:
 
 
 def visible_joints(
-    picture: Picture, joints: Float[Tensor, "b 21 3"], flesh: Float[Tensor, " b"]
+    depth: Float[Tensor, "b s s"], joints: Float[Tensor, "b 21 3"], flesh: Float[Tensor, " b"]
 ) -> Bool[Tensor, "b 21"]:
     """Which joints are in the picture with the hand's own flesh before them, and no more than that.
 
     Args:
-        picture: What the z-buffer shows.
+        depth: Of the nearest surface, crop frame.
         joints: Crop frame.
         flesh: How far behind the nearest surface a joint may lie, units of g.
 
     Returns:
         One answer for each joint.
     """
-    size = picture.depth.shape[-1]
+    size = depth.shape[-1]
     pixel = (size / 2 + SIZE * joints[..., :2]).floor().long()
     inside = ((pixel >= 0) & (pixel < size)).all(-1)
     x, y = pixel.clamp(0, size - 1).unbind(-1)
     image = torch.arange(len(joints), device=joints.device)[:, None]
-    covered = joints[..., 2] - picture.depth[image, y, x]
+    covered = joints[..., 2] - depth[image, y, x]
     return inside & (covered < flesh[:, None])

@@ -102,29 +102,30 @@ def highlight(
 ) -> Float[Tensor, "n 3"]:
     """Blinn's highlight of the first lamp, seen along z: (n . half)^power, scaled to keep its energy."""
     half = functional.normalize(-lights.directions[:, 0] - normal.new_tensor((0.0, 0.0, 1.0)), dim=-1)
-    toward = (normal * half[image]).sum(-1).clamp_min(0)
-    return (toward**power * (power + 8) / 25)[:, None] * lights.lamps[image, 0]
+    toward = (normal * half.index_select(0, image)).sum(-1).clamp_min(0)
+    return (toward**power * (power + 8) / 25)[:, None] * lights.lamps[:, 0].index_select(0, image)
 
 
 def occlusion(depth: Float[Tensor, "b s s"]) -> Float[Tensor, "b s s"]:
-    """What nearby surfaces in front leave of the room's light: 1 in the open.
+    """What nearby surfaces in front leave of the room's light: 1 in the open. Looked for at half the resolution.
 
     Args:
-        depth: At half the picture's size; infinite where nothing is.
+        depth: Units of g; infinite where nothing is.
 
     Returns:
         Shares of light.
     """
-    finite = depth.where(depth.isfinite(), 10.0)
-    hidden = torch.zeros_like(finite)
+    coarse = depth[:, ::2, ::2]
+    finite = coarse.where(coarse.isfinite(), 10.0)
+    hidden, size = torch.zeros_like(finite), finite.shape[-1]
     for reach in REACH:
-        # A neighbour hides some of the sky if it is nearer, but one far in front, another finger, hides less.
+        # A neighbour hides some of the sky if it is nearer, the more the nearer, up to about a finger's breadth.
         padded = functional.pad(finite[:, None], (reach,) * 4, mode="replicate")[:, 0]
-        size, width = finite.shape[-1], 0.010 * reach
         for x, y in ((0, 1), (1, 0), (1, 2), (2, 1), (0, 0), (2, 2), (0, 2), (2, 0)):
             other = padded[:, y * reach : y * reach + size, x * reach : x * reach + size]
-            hidden = hidden + ((finite - other - 0.006) / width).clamp(0, 1)
-    return 1 - 0.62 * hidden / (8 * len(REACH))
+            hidden += ((finite - other - 0.006) / (0.010 * reach)).clamp_(0, 1)
+    sky = 1 - 0.62 * hidden[:, None] / (8 * len(REACH))
+    return functional.interpolate(sky, scale_factor=2, mode="bilinear", align_corners=False)[:, 0]
 
 
 def toward_lamp(lights: Lights, vertices: Float[Tensor, "b v 3"]) -> Float[Tensor, "b v 3"]:

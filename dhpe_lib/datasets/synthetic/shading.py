@@ -1,17 +1,17 @@
-"""From a posed scene to a picture: one z-buffer for hand, arm, sleeve and thing, and colour for what it shows.
+"""From a posed scene to a picture: one z-buffer for hand, arm, sleeve and thing, colour for what it shows, smooth edges.
 
-The z-buffer has two by two points in a pixel. Where all four see one surface, one of them is coloured and counts for
-all; at edges each is, which costs a quarter more than no anti-aliasing at all.
+Only pixels that show something are coloured, as one list for the whole batch.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.datasets.synthetic.arm import COLUMNS, CUFF, RINGS, tube_faces, wrist_ring
 from dhpe_lib.datasets.synthetic.cloth import Materials, cloth_color, thing_color
 from dhpe_lib.datasets.synthetic.lighting import (
@@ -28,21 +28,18 @@ from dhpe_lib.datasets.synthetic.skin import (
     MELANIN,
     REDNESS,
     SLOPE_U,
-    SLOPE_V,
     Skin,
     albedo,
     palm_share,
     skin_maps,
 )
 from dhpe_lib.hand_model import HandModel
-from dhpe_lib.renderer import Fragments, rasterize, vertex_normals
+from dhpe_lib.rasterizer.fragments import antialias
+from dhpe_lib.renderer import rasterize, to_pixels, vertex_normals
 
 HAND, ARM, SLEEVE, THING, NOTHING = range(5)
 """What a pixel shows."""
-DEPTH_EDGE = 0.03
-"""Points of a pixel that differ more in depth, units of g, are coloured one by one."""
 STEEPEST = 0.7
-QUAD = ((0, 0), (0, 1), (1, 0), (1, 1))
 NOISE_SIZE, NOISE_EXTENT = 256, 0.12
 
 
@@ -121,33 +118,28 @@ def tileable_noise(seed: int = 11) -> Float[Tensor, "2 256 256"]:
 
 @dataclass(frozen=True)
 class Picture:
-    """What the z-buffer shows, before the background.
+    """What the z-buffer shows.
 
     Attributes:
-        color: sRGB, multiplied by the coverage.
-        coverage: Share of a pixel that is not background.
-        hand: Share of a pixel that is hand.
+        image: sRGB, before the background, with smooth edges.
+        part: What a pixel's centre shows.
         depth: Of the nearest surface, units of g from the root; infinite where there is none.
     """
 
-    color: Float[Tensor, "b s s 3"]
-    coverage: Float[Tensor, "b s s"]
-    hand: Float[Tensor, "b s s"]
+    image: Float[Tensor, "b s s 3"]
+    part: UInt8[Tensor, "b s s"]
     depth: Float[Tensor, "b s s"]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The points that are coloured: image, row and column among the z-buffer's points, part, and weight in their pixel."""
+    """The pixels that show a surface: image, place among all pixels of the batch, part, face, where in it."""
 
     image: Tensor
-    row: Tensor
-    column: Tensor
+    pixel: Tensor
     part: Tensor
-    weight: Float[Tensor, " n"]
     face: Tensor
     barycentric: Float[Tensor, "n 3"]
-    depth: Float[Tensor, " n"]
 
 
 def draw_picture(
@@ -156,8 +148,7 @@ def draw_picture(
     seen: Float[Tensor, "b v 3"],
     looks: tuple[Skin, Materials, Lights],
     scale: Float[Tensor, " b"],
-    size: int,
-    extent: float,
+    behind: Float[Tensor, "b s s 3"],
 ) -> Picture:
     """Draw the scene.
 
@@ -167,43 +158,23 @@ def draw_picture(
         seen: The same in perspective.
         looks: Skin, cloth and things, light of each image.
         scale: Units of g in a metre.
-        size: Pixels along each side.
-        extent: Side of the picture, units of g.
+        behind: Backgrounds, sRGB.
 
     Returns:
         Colour and buffers.
     """
+    size = behind.shape[1]
+    extent = size / SIZE
     view = seen * seen.new_tensor((1 / extent, 1 / extent, 1.0))
-    fragments = rasterize(view, stage.faces, 2 * size)
-    part = stage.part.index_select(0, fragments.face.flatten() + 1).view_as(fragments.face)
-    quads = [part[:, y::2, x::2] for y, x in QUAD]
-    depths = [fragments.depth[:, y::2, x::2] for y, x in QUAD]
-    samples = chosen_samples(fragments, part, depths)
-    near = torch.minimum(torch.minimum(depths[0], depths[1]), torch.minimum(depths[2], depths[3]))
-    color = shade(stage, samples, (vertex_normals(solid, stage.faces), view, seen), looks, scale, near, extent)
-    pixel = (samples.image * size + samples.row // 2) * size + samples.column // 2
-    flat = torch.zeros(len(solid) * size * size, 3).to(color)
-    flat.index_add_(0, pixel, samples.weight[:, None] * color)
-    hand, nothing = (sum((part == k).to(torch.uint8) for part in quads).to(color) / 4 for k in (HAND, NOTHING))
-    return Picture(flat.view(len(solid), size, size, 3), 1 - nothing, hand, near)
-
-
-def chosen_samples(fragments: Fragments, part: Int[Tensor, "b n n"], depths: list[Tensor]) -> Samples:
-    """Of the four points of a pixel the first, if all see one surface, else those that see any."""
-    n, quads = part.shape[-1], [part[:, y::2, x::2] for y, x in QUAD]
-    plain = quads[0] != NOTHING
-    for other, depth in zip(quads[1:], depths[1:], strict=True):
-        plain &= (other == quads[0]) & ((depth - depths[0]).abs() < DEPTH_EDGE)
-    chosen = part != NOTHING
-    for y, x in QUAD[1:]:
-        chosen[:, y::2, x::2] &= ~plain
-    at = chosen.flatten().nonzero()[:, 0]
-    image, row, column = at // (n * n), at // n % n, at % n
-    whole = plain.flatten()[(image * (n // 2) + row // 2) * (n // 2) + column // 2]
-    weight = torch.where(whole, 1.0, 0.25).to(fragments.barycentric)
-    barycentric = fragments.barycentric.view(-1, 3).index_select(0, at)
-    face, depth = fragments.face.flatten()[at].long(), fragments.depth.flatten()[at]
-    return Samples(image, row, column, part.flatten()[at], weight, face, barycentric, depth)
+    fragments = rasterize(view, stage.faces, size)
+    part = stage.part.index_select(0, fragments.face.flatten() + 1)
+    pixel = (part != NOTHING).nonzero()[:, 0]
+    face, share = fragments.face.flatten()[pixel].long(), fragments.barycentric.view(-1, 3).index_select(0, pixel)
+    samples = Samples(pixel // size**2, pixel, part[pixel], face, share)
+    color = shade(stage, samples, (vertex_normals(solid, stage.faces), view, seen), looks, scale, fragments.depth)
+    hard = behind.flatten(0, 2).index_copy(0, pixel, color).view_as(behind)
+    image = antialias(hard, to_pixels(view, size), stage.faces.int()[None], fragments)
+    return Picture(image, part.view_as(fragments.face), fragments.depth)
 
 
 def carried(table: Float[Tensor, "rows c"], corners: Tensor, samples: Samples) -> Float[Tensor, "n c"]:
@@ -217,8 +188,7 @@ def shade(
     geometry: tuple[Tensor, Tensor, Tensor],
     looks: tuple[Skin, Materials, Lights],
     scale: Float[Tensor, " b"],
-    near: Float[Tensor, "b s s"],
-    extent: float,
+    depth: Float[Tensor, "b s s"],
 ) -> Float[Tensor, "n 3"]:
     """Colour of each sample, sRGB in [0, 1]."""
     (skin, materials, lights), (normals, view, seen) = looks, geometry
@@ -226,28 +196,26 @@ def shade(
     corners = stage.faces.index_select(0, samples.face)
     rest = carried(stage.rest, corners, samples)
     normal = carried(normals.flatten(0, 1), corners + normals.shape[1] * image[:, None], samples)
-    on_hand = part == HAND
-    maps, slope = hand_maps(stage, samples, view, on_hand, extent)
+    on_hand = (part == HAND).nonzero()[:, 0]
+    of_hand, slope = hand_maps(stage, samples, on_hand, view, depth.shape[-1] / SIZE)
     palm = rest[:, 3]
-    arm = torch.zeros(len(palm), maps.shape[1]).to(maps)
-    arm[:, MELANIN], arm[:, REDNESS] = 1 - 0.62 * palm, 0.25 + 0.55 * palm
-    arm[on_hand] = maps
-    maps = arm
-    relief = (scale * skin.variety[:, 4])[image[on_hand], None] * slope
-    normal[on_hand, :2] -= relief.clamp(-STEEPEST, STEEPEST) * normal[on_hand, 2:].abs()
-    normal = torch.cat((normal[:, :2], -normal[:, 2:].abs()), 1)  # what the camera sees faces it
-    normal = functional.normalize(normal, dim=-1)
+    maps = torch.zeros(len(palm), stage.maps.shape[0]).to(palm)
+    maps[:, MELANIN], maps[:, REDNESS] = 1 - 0.62 * palm, 0.25 + 0.55 * palm
+    maps = maps.index_copy_(0, on_hand, of_hand)
+    relief = (scale * skin.variety[:, 4]).index_select(0, image[on_hand])[:, None] * slope
+    relief = torch.zeros_like(normal).index_copy_(0, on_hand, functional.pad(relief.clamp(-STEEPEST, STEEPEST), (0, 1)))
+    # What the camera sees faces it; and the relief tilts it.
+    upright = -normal[:, 2:].abs()
+    normal = functional.normalize(torch.cat((normal[:, :2], upright), 1) + relief * upright, dim=-1)
 
     is_skin = part <= ARM
-    spots = noise_at(stage, rest, materials.offset[image])
-    color = torch.empty_like(normal)
-    color[is_skin] = albedo(skin, image[is_skin], maps[is_skin], spots[is_skin])
+    spots = noise_at(stage, rest, materials.offset.index_select(0, image))
+    color = albedo(skin, image, maps, spots)
     for kind, paint in ((SLEEVE, cloth_color), (THING, thing_color)):
-        those = part == kind
-        color[those] = paint(materials, image[those], rest[those, :3], spots[those])
+        those = (part == kind).nonzero()[:, 0]
+        color.index_copy_(0, those, paint(materials, image[those], rest[those, :3], spots[those]))
 
-    row, column = samples.row, samples.column
-    sky = occlusion(-functional.max_pool2d(-near, 2))[image, row // 4, column // 4]
+    sky = occlusion(depth).flatten()[samples.pixel]
     in_light = toward_lamp(lights, seen)
     place = carried(in_light.flatten(0, 1), corners + in_light.shape[1] * image[:, None], samples)
     lit = lit_by_lamp(lights, in_light, stage.faces, image, place)
@@ -260,13 +228,15 @@ def shade(
 
 
 def hand_maps(
-    stage: Stage, samples: Samples, view: Float[Tensor, "b v 3"], on_hand: Bool[Tensor, " n"], extent: float
+    stage: Stage, samples: Samples, on_hand: Int64[Tensor, " m"], view: Float[Tensor, "b v 3"], extent: float
 ) -> tuple[Float[Tensor, "m 7"], Float[Tensor, "m 2"]]:
     """The skin's maps at the samples on the hand, and the slope of its relief along x and y of the picture."""
-    image, face, share = samples.image[on_hand], samples.face[on_hand], samples.barycentric[on_hand]
+    image, face = samples.image[on_hand], samples.face[on_hand]
+    share = samples.barycentric.index_select(0, on_hand)
     uv = (stage.uv.index_select(0, face) * share[..., None]).sum(1)
-    maps = functional.grid_sample(stage.maps[None], 2 * uv[None, None] - 1, padding_mode="border", align_corners=False)
-    maps = maps[0, :, 0].mT.contiguous()
+    grid = 2 * uv[None, None] - 1
+    maps = functional.grid_sample(stage.maps[None], grid, padding_mode="border", align_corners=False)[0, :, 0].mT
+    maps = maps.contiguous()
     # d(uv)/d(xy) of each face: texture edges times the inverse of picture edges.
     corners = view[:, stage.faces[: len(stage.uv)], :2] * extent
     (ax, ay), (bx, by) = ((corners[:, :, k] - corners[:, :, 0]).unbind(-1) for k in (1, 2))
@@ -276,7 +246,7 @@ def hand_maps(
     along_x, along_y = by[..., None] * a - ay[..., None] * b, ax[..., None] * b - bx[..., None] * a
     jacobian = torch.cat((along_x, along_y), -1) / determinant
     jacobian = jacobian.flatten(0, 1).index_select(0, image * len(stage.uv) + face).view(-1, 2, 2)
-    return maps, (jacobian * maps[:, None, (SLOPE_U, SLOPE_V)]).sum(-1)
+    return maps, (jacobian * maps[:, None, SLOPE_U:]).sum(-1)
 
 
 def noise_at(stage: Stage, rest: Float[Tensor, "n 4"], offset: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
