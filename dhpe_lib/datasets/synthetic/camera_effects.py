@@ -51,7 +51,7 @@ def draw_cameras(dice: Dice) -> Cameras:
     moved = dice.uniform(0.5, 2.6) * dice.chance(0.2)
     lens = dice.log_uniform(0.42, 1.5)
     exposure = dice.normal(0.16, 1).exp()
-    curve = torch.stack((dice.normal(0.12).exp(), dice.uniform(0.75, 1.25)), -1)
+    curve = torch.stack((dice.normal(0.12).exp(), dice.uniform(0.75, 1.15)), -1)
     noise = dice.log_uniform(0.003, 0.035, 1) * dice.uniform(0.3, 1.0, 2)
     return Cameras(
         torch.stack((lens, moved), -1),

@@ -28,6 +28,9 @@ from dhpe_lib.skeleton import MIDDLE_MCP
 NEAREST, FARTHEST = 0.35, 1.8
 """Metres from the camera to the hand."""
 
+FLAT = 0.2
+"""Share of hands that are opened on the way to the flat hand, which people show more often than the sampler draws it."""
+
 
 @dataclass(frozen=True)
 class Hands:
@@ -117,10 +120,11 @@ def draw_hands(model: HandModel, dice: Dice, jitter: bool) -> Hands:
         The hands.
     """
     pose = sample_poses(dice.batch, dice.generator).to(dice.device)
+    pose = pose * torch.where(dice.chance(FLAT), dice.uniform(0.0, 0.7), 1.0)[:, None]
     shape = dice.normal(1.0, 10)
     rotation = viewpoints(dice)
     distance = dice.log_uniform(NEAREST, FARTHEST)
-    growth, shift = (0.18 * dice.uniform(-0.6, 1.0)).exp(), dice.normal(0.045, 2)
+    growth, shift = dice.log_uniform(0.88, 1.15), dice.normal(0.04, 2)
     if not jitter:
         growth, shift = torch.ones_like(growth), torch.zeros_like(shift)
     return place_hands(model, pose, shape, rotation, distance, growth, shift)

@@ -48,11 +48,11 @@ def draw_lights(dice: Dice, surroundings: Float[Tensor, "b 3"]) -> Lights:
         dice: Source of randomness.
         surroundings: Mean colour of the background, which the room's light takes on in part.
     """
-    tint = (surroundings + 0.15) / (surroundings + 0.15).mean(1, keepdim=True)
-    hardness = dice.uniform(0.0, 1.0, 1)
-    room = (1 - 0.65 * hardness) * dice.log_uniform(0.55, 0.9, 1) * tint ** dice.uniform(0.2, 0.9, 1)
-    lamps = torch.stack((hardness * dice.log_uniform(0.7, 1.5, 1), dice.uniform(0.0, 0.35, 1)), 1)
-    lamps = lamps * temperature(dice.normal(0.12, 2))
+    tint = (surroundings + 0.3) / (surroundings + 0.3).mean(1, keepdim=True)
+    hardness, exposure = dice.uniform(0.0, 1.0, 1), dice.log_uniform(0.85, 1.5, 1)
+    room = exposure * (1 - 0.6 * hardness) * tint ** dice.uniform(0.0, 0.7, 1)
+    lamps = exposure[:, None] * torch.stack((hardness * dice.log_uniform(0.7, 1.2, 1), dice.uniform(0.0, 0.3, 1)), 1)
+    lamps = lamps * temperature(dice.normal(0.08, 2))
     up = functional.normalize(dice.normal(0.6, 3) - torch.tensor([0.0, 0.8, 0.4]).to(tint), dim=-1)
     key = functional.normalize(dice.normal(0.8, 3) + torch.tensor([0.0, 0.7, 0.9]).to(tint), dim=-1)
     other = functional.normalize(dice.normal(1.0, 3) + torch.tensor([0.0, 0.0, 0.4]).to(tint), dim=-1)

@@ -111,7 +111,7 @@ def tileable_noise(seed: int = 11) -> Float[Tensor, "2 256 256"]:
     white = torch.randn(2, NOISE_SIZE, NOISE_SIZE, generator=torch.Generator().manual_seed(seed))
     across, down = torch.fft.rfftfreq(NOISE_SIZE), torch.fft.fftfreq(NOISE_SIZE)[:, None]
     frequency = (across.square() + down.square()).sqrt() * NOISE_SIZE
-    shape = torch.where(frequency < 1, 0.0, frequency.clamp_min(2.0) ** -1.0)
+    shape = torch.where(frequency < 1, 0.0, frequency.clamp_min(3.0) ** -1.4)
     noise = torch.fft.irfft2(torch.fft.rfft2(white) * shape, s=(NOISE_SIZE, NOISE_SIZE))
     return noise / noise.std((1, 2), keepdim=True)
 
