@@ -1,6 +1,5 @@
 """Photos one after the other: evidence, fit, files, with progress and a summary; one that fails stops no other."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from dhpe_lib.keypoints import HandKeypoints, KeypointsError, detect_hands, keyp
 from dhpe_lib.outputs import SUFFIXES, write_estimate
 from dhpe_lib.photos import PhotoError, read_mask, read_photo
 from dhpe_lib.prediction import HandEstimate, PredictionError, estimate_hand
+from dhpe_lib.terminal import link
 
 ASSUMED_NOTE = (
     "Which hand it is was assumed: joints alone fit a right hand and, mirrored in depth, a left one. Where the mesh "
@@ -209,10 +209,3 @@ def summarise(results: Sequence[Result], folder: Path, console: Console) -> None
     for result in failures:
         reason = result.problem.removeprefix(f"{result.photo}: ")
         console.print(Text.assemble(("  " + str(result.photo), "bold"), f": {reason}"), soft_wrap=True)
-
-
-def link(path: Path) -> Text:
-    """A path as seen from here, which a terminal that can opens on a click."""
-    near = os.path.relpath(path)
-    shown = str(path.absolute()) if near.startswith(os.pardir) else near
-    return Text(shown, style=f"link {path.absolute().as_uri()} cyan")

@@ -3,28 +3,25 @@
 What takes time to import is imported by the command that needs it, so that `dhpe --help` is quick.
 """
 
-import tempfile
 import webbrowser
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from dhpe_lib import __version__
+from dhpe_lib.data_cli import data_app
+from dhpe_lib.terminal import OUT, checked, prepare_folder, say
 
 if TYPE_CHECKING:
     from dhpe_lib.hand_model import HandModel
 
-Value = TypeVar("Value")
-
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 hand_app = typer.Typer(no_args_is_help=True, help="The hand model by itself: look at it, export it.")
 app.add_typer(hand_app, name="hand")
-OUT = Path("dhpe_out")
+app.add_typer(data_app, name="data")
 
 
 class SideName(StrEnum):
@@ -95,11 +92,11 @@ def predict(
     from dhpe_lib.keypoints import import_mediapipe, read_keypoints
 
     if keypoints is None:
-        _checked("--keypoints", import_mediapipe)
-    entries = None if keypoints is None else (keypoints, _checked("--keypoints", lambda: read_keypoints(keypoints)))
-    place = _checked("--device", lambda: find_device(device))
-    right_hand = _checked("--model", lambda: load_right_hand(model)).to(place)
-    _checked("--out", lambda: prepare_folder(out))
+        checked("--keypoints", import_mediapipe)
+    entries = None if keypoints is None else (keypoints, checked("--keypoints", lambda: read_keypoints(keypoints)))
+    place = checked("--device", lambda: find_device(device))
+    right_hand = checked("--model", lambda: load_right_hand(model)).to(place)
+    checked("--out", lambda: prepare_folder(out))
     console = Console(highlight=False)
     request = Request(entries, mask, None if hand is None else hand.value, out)
     results = run_photos(right_hand, photos, request, console)
@@ -115,8 +112,8 @@ def demo(out: OutOption = OUT, device: DeviceOption = None) -> None:
     from dhpe_lib.demo_picture import mesh_errors, write_demo
     from dhpe_lib.keypoints import read_keypoints
 
-    _checked("--out", lambda: prepare_folder(out))
-    place = _checked("--device", lambda: find_device(device))
+    checked("--out", lambda: prepare_folder(out))
+    place = checked("--device", lambda: find_device(device))
     scene, picture, joints = write_demo(out)
     say("Rendered a hand, ", picture, ", with its 21 joints, ", joints, "\n")
     request = Request((joints, read_keypoints(joints)), None, None, out)
@@ -145,7 +142,7 @@ def show(
     from dhpe_lib.viewer import hand_page
 
     hand = load_hand(model, side)
-    _checked("--out", lambda: prepare_folder(out.parent))
+    checked("--out", lambda: prepare_folder(out.parent))
     with together(out.parent, [out.name]) as (draft,):
         draft.write_text(hand_page(hand, title=f"The {hand.side} hand"), encoding="utf-8")
     say("The hand with sliders: ", out)
@@ -176,39 +173,15 @@ def export(
     from dhpe_lib.hand_export import export_hand
 
     hand = load_hand(model, side)
-    _checked(None, lambda: export_hand(out, hand, pose, shape))
+    checked(None, lambda: export_hand(out, hand, pose, shape))
     say("Written: ", out)
-
-
-def _checked(option: str | None, make: Callable[[], Value]) -> Value:
-    """What `make` gives; a wrong file or value becomes a message about the option."""
-    try:
-        return make()
-    except (ValueError, OSError) as error:
-        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 def load_hand(path: Path | None, side: SideName | None) -> "HandModel":
     """The hand of a file, or the open hand."""
     from dhpe_lib.hand_model import OPEN_HAND, HandModel
 
-    return _checked("--model", lambda: HandModel.load(path or OPEN_HAND, None if side is None else side.value))
-
-
-def say(*parts: str | Path) -> None:
-    """Print words and paths."""
-    from dhpe_lib.batch import link
-
-    pieces = (link(part) if isinstance(part, Path) else part for part in parts)
-    Console(highlight=False, soft_wrap=True).print(Text.assemble(*pieces))
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make a folder, and make sure before any work that files can be written there."""
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder}: is a file; name a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
+    return checked("--model", lambda: HandModel.load(path or OPEN_HAND, None if side is None else side.value))
 
 
 def main() -> None:

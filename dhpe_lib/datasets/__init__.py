@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from dhpe_lib.datasets import rhd
+from dhpe_lib.datasets import dexter_object, freihand, ho3d, rhd, stb
 from dhpe_lib.datasets.files import Finding
 from dhpe_lib.datasets.sample import Reader
 
@@ -28,4 +29,11 @@ class Dataset:
 
 DATASETS = {
     "rhd": Dataset(rhd.Rhd, rhd.SPLITS, rhd.check, rhd.HOMEPAGE),
+    "stb": Dataset(stb.Stb, stb.SPLITS, stb.check, stb.HOMEPAGE),
+    "dexter+object": Dataset(
+        dexter_object.DexterObject, dexter_object.SPLITS, dexter_object.check, dexter_object.HOMEPAGE
+    ),
+    "freihand": Dataset(freihand.FreiHand, freihand.SPLITS, freihand.check, freihand.HOMEPAGE),
+    "ho3d-v2": Dataset(ho3d.Ho3d, ho3d.SPLITS, partial(ho3d.check, version="v2"), ho3d.HOMEPAGE),
+    "ho3d-v3": Dataset(ho3d.Ho3d, ho3d.SPLITS, partial(ho3d.check, version="v3"), ho3d.HOMEPAGE),
 }

@@ -1,9 +1,9 @@
 """A batch of hands as the network sees them: crops with everything known of them, as tensors on any device.
 
-The stored picture is the crop of side g with a margin around it, in the same pixels: 224 of them are g, so the centre of
-the crop is the centre of the picture, ``pixel = size / 2 + 224 x``, and cutting the margin off gives exactly the 224 x
-224 view. The margin is for training: a shifted, turned or smaller view still shows the photo up to its border, where a
-black band would tell the network by how much it was shifted.
+The stored picture is the crop of side g with a margin around it, in the same pixels: 224 of them are g, so the crop's
+centre is the picture's, ``pixel = size / 2 + 224 x``, and cutting the margin off gives exactly the 224 x 224 view. The
+margin is for training: a view shifted by up to 16 pixels, or a little turned or smaller, still shows the photo up to
+its border, where a black band would tell the network by how much it was shifted.
 """
 
 from collections.abc import Iterator, Sequence
@@ -106,9 +106,20 @@ class Crops:
         parts["mask_bits"] = self.mask_bits[:, inner, eighth]
         return Crops(**parts)
 
-    def network_images(self) -> Float[Tensor, "b 3 s s"]:
-        """The pictures as networks take them: channels first, values in [0, 1], in memory with channels last."""
-        return self.images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last).div_(255)
+    def network_images(self, out: Float[Tensor, "b 3 s s"] | None = None) -> Float[Tensor, "b 3 s s"]:
+        """The pictures as networks take them: channels first, values in [0, 1], in memory with channels last.
+
+        Args:
+            out: Where to, for a loop that has no use for the batch before; on a CPU new memory costs more than the
+                conversion.
+
+        Returns:
+            `out`, or a new tensor.
+        """
+        if out is None:
+            shape = self.images.permute(0, 3, 1, 2).shape
+            out = torch.empty(shape, device=self.images.device, memory_format=torch.channels_last)
+        return out.copy_(self.images.permute(0, 3, 1, 2)).div_(255)
 
 
 def pack_masks(masks: Bool[Tensor, "b s s"]) -> UInt8[Tensor, "b s s_eighth"]:

@@ -5,10 +5,10 @@ Nothing here has a gradient.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -17,7 +17,9 @@ from PIL import Image
 
 from dhpe_lib.photos import read_photo
 
-LOOKED_INTO = 8  # images of a folder whose size is read when a dataset is checked
+LOOKED_INTO = 8  # how many of a thousand like files a check opens, at least
+
+Item = TypeVar("Item")
 
 
 class DatasetError(ValueError):
@@ -198,39 +200,84 @@ def numbers(value: Any, shape: tuple[int, ...], what: str, remedy: str, finite: 
     return array
 
 
+def table(rows: Any, shape: tuple[int, ...], what: str, remedy: str) -> Float[ndarray, "n ..."]:
+    """Check a list of arrays of one shape, as in the JSON files of FreiHAND and HO-3D.
+
+    Args:
+        rows: A list with one entry for each sample.
+        shape: The shape that each entry must have.
+        what: File and field, for the message.
+        remedy: What to do if it is wrong.
+
+    Returns:
+        The entries, stacked, in float64.
+
+    Raises:
+        DatasetError: It is no list, or an entry is no numbers, of another shape, or not finite; the first is named.
+    """
+    if not isinstance(rows, list):
+        raise DatasetError(f"{what} is no list with one entry for each sample; {remedy}")
+    try:
+        return numbers(rows, (len(rows), *shape), what, remedy)
+    except DatasetError:
+        for index, row in enumerate(rows):
+            numbers(row, shape, f"{what}: entry {index}", remedy)
+        raise
+
+
 def _times(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
 def check_images(folder: Path, names: Sequence[str], size: tuple[int, int] | None, remedy: str) -> Finding:
-    """Compare a folder of images with the names that should be there: in seconds, since few are looked into.
+    """Compare images on disk with the names that should be there: in seconds, since few are looked into.
 
     Args:
         folder: Where the images should be.
-        names: File names.
+        names: Paths below the folder.
         size: Width and height that they must have; None for any.
         remedy: What to do if some are missing or damaged.
 
     Returns:
         How many of the names are there, and the first thing that is wrong: folder or files missing, files without
-        content, and among a few spread over the folder one that is no image or of another size.
+        content, and among a few spread over the names one that is no image or of another size.
     """
     if not folder.is_dir():
         return Finding(folder, "no such folder", 0, remedy)
-    with os.scandir(folder) as entries:
-        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    missing = [name for name in names if name not in sizes]
+    sizes = _file_sizes({(folder / name).parent for name in names})
+    missing = [name for name in names if folder / name not in sizes]
     there = len(names) - len(missing)
-    empty = [name for name in names if sizes.get(name) == 0]
+    empty = [name for name in names if sizes.get(folder / name) == 0]
     if missing:
         return Finding(folder, f"{len(missing)} of {len(names)} images missing, first {missing[0]}", there, remedy)
     if empty:
         return Finding(folder, f"{len(empty)} images are empty files, first {empty[0]}", there, remedy)
-    for name in names[:: max(1, len(names) // LOOKED_INTO)]:
+    for name in spread(names):
         problem = _image_problem(folder / name, size)
         if problem:
             return Finding(folder / name, problem, there, remedy)
     return Finding(folder, None, there, "")
+
+
+def spread(items: Sequence[Item]) -> Sequence[Item]:
+    """Pick a few items from first to last: those that a check looks into.
+
+    Args:
+        items: Any number of things.
+
+    Returns:
+        At most 16 of them, in order.
+    """
+    return items[:: max(1, len(items) // LOOKED_INTO)]
+
+
+def _file_sizes(folders: Iterable[Path]) -> dict[Path, int]:
+    sizes: dict[Path, int] = {}
+    for folder in folders:
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                sizes |= {folder / entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    return sizes
 
 
 def _image_problem(path: Path, size: tuple[int, int] | None) -> str | None:

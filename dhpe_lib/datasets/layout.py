@@ -156,6 +156,6 @@ def write_json(path: Path, values: Any) -> None:
     draft.replace(path)
 
 
-def gigabytes(n: float) -> str:
+def gigabytes(n: int) -> str:
     """A number of bytes for people."""
     return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from rich.console import Console
@@ -24,21 +24,11 @@ from dhpe_lib.datasets.cropping import NoHandError, crop_sample
 from dhpe_lib.datasets.crops import MARGIN, concatenate
 from dhpe_lib.datasets.layout import ROWS_PER_PART, Contents, PreparedError
 from dhpe_lib.datasets.prepared import Prepared
-from dhpe_lib.datasets.sample import Sample
+from dhpe_lib.datasets.sample import Reader
 from dhpe_lib.datasets.writer import PreparedWriter, write_part
 
 SHOWN = 20
 """Damaged samples that a message names."""
-
-
-class Reader(Protocol):
-    """What reads a split of a dataset."""
-
-    ids: Sequence[str]
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Sample: ...
 
 
 @dataclass(frozen=True)
@@ -83,9 +73,10 @@ def prepare(job: Job, workers: int, console: Console, rows_per_part: int = ROWS_
     reader = job.reader(job.source, job.split)
     source = {"directory": str(job.source.absolute()), "fingerprint": fingerprint(job.source)}
     writer = PreparedWriter(job.out, Contents(job.dataset, job.split, list(reader.ids), source), rows_per_part)
-    missing, bad = writer.missing(), {}
+    missing = writer.missing()
+    bad: dict[str, str] = {}
     with progress_bar(console) as progress:
-        done = len(reader) - sum(map(len, missing)) if missing else len(reader)
+        done = len(reader) - sum(map(len, missing))
         task = progress.add_task(f"{job.dataset} {job.split}", total=len(reader), completed=done)
         for part, problems in run_parts(job, reader, missing, workers):
             bad |= problems
@@ -97,29 +88,42 @@ def prepare(job: Job, workers: int, console: Console, rows_per_part: int = ROWS_
 
 def progress_bar(console: Console) -> Progress:
     """Done, to do, and how long that will take."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+    )
     return Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
 
 
-def run_parts(
-    job: Job, reader: Reader, parts: Sequence[range], workers: int
-) -> Iterator[tuple[range, dict[str, str]]]:
+def run_parts(job: Job, reader: Reader, parts: Sequence[range], workers: int) -> Iterator[tuple[range, dict[str, str]]]:
     """Each part when it is done, in any order, and what could not be read in it."""
     if workers <= 1 or len(parts) <= 1:
         yield from ((part, prepare_part(job, reader, part)) for part in parts)
         return
-    context = multiprocessing.get_context("spawn")  # a forked torch may wait for threads that it does not have
-    pool = ProcessPoolExecutor(min(workers, len(parts)), context, start_worker, (job,))
+    pool = ProcessPoolExecutor(min(workers, len(parts)), process_context(), start_worker, (job,))
     try:
         waiting = {pool.submit(work, part): part for part in parts}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
     except BrokenProcessPool as error:
         raise PreparedError(
-            f"{job.out}: a worker died, perhaps for lack of memory; run again with fewer --workers: it goes on from here"
+            f"{job.out}: a worker died, perhaps for lack of memory; run the same command with fewer --workers: "
+            "what is finished is kept"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def process_context() -> BaseContext:
+    """How workers start: from a process that has torch and no threads yet, which a fork would leave behind."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch"])
+    return context
 
 
 def prepare_part(job: Job, reader: Reader, part: range) -> dict[str, str]:
@@ -181,10 +185,16 @@ def start_worker(job: Job) -> None:
     global _at_work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    _at_work = job, job.reader(job.source, job.split)
+
+
+def end_with_parent() -> None:
+    """Wait for the parent to end, then end at once: nothing else tells a worker that it was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-    _at_work = job, job.reader(job.source, job.split)
+    parent.join()
+    os._exit(1)
 
 
 def work(part: range) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """RHD v2, the Rendered Handpose Dataset: 41,258 rendered people to train on, 2,728 to test.
 
-    RHD_published_v2/{training,evaluation}/{color,mask}/%05d.png         320 x 320
+::
+
+    RHD_published_v2/{training,evaluation}/{color,mask}/%05d.png                  320 x 320
     RHD_published_v2/{training,evaluation}/anno_{training,evaluation}.pickle
 
 The pickle holds for each picture `uv_vis` (42 x 3: u, v, visible), `xyz` (42 x 3, metres, camera frame) and `K`: the
-left hand's 21 joints, then the right one's, each wrist first and every finger from tip to base. The mask has 2 to 17 on
-the left hand and 18 to 33 on the right one. The hand with more pixels counts, the right one if they are equal.
+left hand's 21 joints, then the right one's, each wrist first and every finger from tip to base. The mask has 2 to 17
+on the left hand and 18 to 33 on the right one. The hand with more pixels counts, the right one if they are equal.
 
 Source: Zimmermann & Brox, ICCV 2017, and the dataset's readme.
 """

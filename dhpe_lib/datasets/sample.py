@@ -10,7 +10,7 @@ already count from the picture's corner and stay. Nothing here has a gradient.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -61,6 +61,7 @@ class Sample:
         return self.joints_3d[MIDDLE_MCP]
 
 
+@runtime_checkable
 class Reader(Protocol):
     """What every dataset's reader offers: a sequence of samples that reads a picture when it is asked for."""
 

@@ -65,7 +65,7 @@ class PreparedWriter:
         begun = next((directory / name for name in (META, PLAN) if (directory / name).is_file()), None)
         if begun is not None:
             refuse_differences(directory, read_json(begun), self.plan)
-        elif directory.is_dir() and any(directory.iterdir()):
+        elif directory.is_dir() and any(not path.name.startswith(".") for path in directory.iterdir()):
             raise PreparedError(f"{directory}: holds other files; name a new or an empty folder")
         if not self.finished:
             check_space(directory, sum(map(len, self.missing())) * bytes_per_sample(contents.margin))
@@ -114,8 +114,9 @@ class PreparedWriter:
         return Prepared(self.directory)
 
     def _begin(self) -> None:
-        (self.directory / DONE).mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(parents=True, exist_ok=True)
         write_json(self.directory / PLAN, self.plan)
+        (self.directory / DONE).mkdir(exist_ok=True)
         write_json(self.directory / IDS, list(self.contents.ids))
         for name, (kind, shape) in row_types(self.contents.margin).items():
             path = self.directory / f"{name}.npy"
@@ -128,7 +129,8 @@ class PreparedWriter:
         rows = np.array([row for part in parts for row in part["kept"]], np.int64)
         left_out = {name: reason for part in parts for name, reason in part["left_out"].items()}
         if not len(rows):
-            raise PreparedError(f"{self.directory}: no sample can be used; the first one: {next(iter(left_out.items()))}")
+            name, reason = next(iter(left_out.items()))
+            raise PreparedError(f"{self.directory}: no sample can be used; {name}: {reason}")
         np.save(self.directory / ROWS, rows)
         digests = [part["sha256"] for part in parts]
         whole = digest([np.frombuffer("".join(digests).encode(), np.uint8), rows])
@@ -173,10 +175,12 @@ def write_part(
     types = row_types(margin)
     given = (0, None) if crops is None else (len(crops), tuple(crops.images.shape[1:]))
     if given[0] != len(kept) or given[1] not in (None, types["images"][1]):
-        raise ValueError(f"{directory}: {len(kept)} crops of shape {types['images'][1]} are due, not {given[0]} of {given[1]}")
+        raise ValueError(
+            f"{directory}: {len(kept)} crops of shape {types['images'][1]} are due, not {given[0]} of {given[1]}"
+        )
     arrays = {name: np.zeros((len(part), *shape), kind) for name, (kind, shape) in types.items()}
-    for name, values in () if crops is None else crops.items():
-        arrays[name][kept] = values.numpy()
+    for name, tensor in () if crops is None else crops.items():
+        arrays[name][kept] = tensor.numpy()
     for name, values in arrays.items():
         write_rows(directory / f"{name}.npy", part.start, values)
     done = {"kept": [part[k] for k in kept], "left_out": dict(left_out), "sha256": digest(arrays.values())}

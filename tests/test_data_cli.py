@@ -1,0 +1,136 @@
+"""`dhpe data`: what it says of good and bad copies, its contact sheets, and the way from files to a prepared split."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dot_dataset import Dots, write_dots
+from PIL import Image
+from typer.testing import CliRunner
+
+import dhpe_lib.datasets.preparation as preparation
+from dhpe_lib.cli import app
+from dhpe_lib.data_cli import NAMES
+from dhpe_lib.datasets import DATASETS, Dataset
+from dhpe_lib.datasets.files import Finding
+from dhpe_lib.datasets.prepared import Prepared
+
+
+def check_dots(folder: Path) -> list[Finding]:
+    labels, picture = folder / "labels.json", folder / "2.png"
+    gone = None if picture.is_file() else "no such file"
+    return [
+        Finding(labels, None if labels.is_file() else "no such file", None, "write them"),
+        Finding(picture, gone, 1200, "paint it again" if gone else ""),
+    ]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """A folder with a dataset of dots that the program knows, and wide lines."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setitem(DATASETS, "dots", Dataset(Dots, ("train", "test"), check_dots, "https://dots.example"))
+    write_dots(tmp_path / "dots", 5)
+    return tmp_path
+
+
+def data(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ("data", *arguments))
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.replace("│", " ").split())
+
+
+def test_every_name_is_in_the_help(here):
+    assert set(NAMES.split(", ")) == set(DATASETS) - {"dots"}
+    assert NAMES in data("check", "--help")
+
+
+def test_a_good_copy(here):
+    said = data("check", "dots", "dots")
+    assert "✓ labels.json ✓ 2.png 1,200 Nothing is missing" in said
+    assert "Next: dhpe data prepare dots dots --out FOLDER" in said
+
+
+def test_a_bad_copy(here):
+    (here / "dots" / "2.png").unlink()
+    said = data("check", "dots", "dots", code=1)
+    assert "✓ labels.json ✗ 2.png 1,200 no such file 1 of 2 things are wrong: paint it again" in said
+    assert "https://dots.example" in said
+    assert "write them" not in said
+
+
+@pytest.mark.parametrize("command", ["check", "show", "prepare"])
+def test_names_and_splits_that_do_not_exist(here, command):
+    more = ("--out", "x") if command == "prepare" else ()
+    said = data(command, "mnist", "dots", *more, code=2)
+    assert f"no dataset is called mnist; there are {NAMES}, dots" in said
+    if command != "check":
+        assert "there is no val, only train, test" in data(command, "dots", "dots", "--split", "val", *more, code=2)
+    assert not Path("x").exists()
+
+
+def test_sheet_of_a_dataset(here):
+    assert "4 of 5 samples: dhpe_out/dots_train.png" in data("show", "dots", "dots", "--count", "4")
+    data("show", "dots", "dots", "--count", "4", "--out", "new/again.png")
+    first, again = (np.asarray(Image.open(path)) for path in ("dhpe_out/dots_train.png", "new/again.png"))
+    np.testing.assert_array_equal(first, again)
+    data("show", "dots", "dots", "--count", "4", "--seed", "1", "--out", "other.png")
+    assert not np.array_equal(first, np.asarray(Image.open("other.png")))
+    assert "5 of 5 samples: dhpe_out/dots_test.png" in data("show", "dots", "dots", "--split", "test")
+    assert "unknown file extension: .doc" in data("show", "dots", "dots", "--out", "sheet.doc", code=2)
+
+
+def test_damaged_pictures_are_named(here):
+    for index in range(5):
+        (here / "dots" / f"{index}.png").write_bytes(b"")
+    assert "dots/0.png: not an image" in data("show", "dots", "dots", code=1)
+    said = data("prepare", "dots", "dots", "--out", "out", "--split", "test", "--workers", "1", code=1)
+    assert "5 samples of the test split cannot be read: test/0: dots/0.png: not an image" in said
+    assert "its preparation was not finished" in data("show", "dots", "out/test", code=1)
+    (here / "dots" / "labels.json").unlink()
+    assert "labels.json" in data("show", "dots", "dots", code=1)
+
+
+def test_from_files_to_a_prepared_split(here):
+    labels = json.loads(Path("dots/labels.json").read_text())
+    labels[3]["joints"][2:] = [None] * 19
+    labels[4]["joints"][1:] = [None] * 20
+    Path("dots/labels.json").write_text(json.dumps(labels))
+    Path("dots/1.png").write_bytes(b"")
+    said = data("prepare", "dots", "dots", "--out", "out", "--workers", "1", "--skip-bad")
+    assert "3 samples in out/train; 2 left out, meta.json says why" in said
+    assert "Look at them: dhpe data show dots out/test" in said
+    cache = Prepared("out/train")
+    assert cache.ids == ["train/0", "train/2", "train/3"]
+    assert "3 of 3 samples: dhpe_out/dots_train.png" in data("show", "dots", "out/train")
+    said = data("check", "dots", "out/train")
+    assert f"from {here / 'dots'} 3 samples, 2 left out, SHA-256 {cache.meta['sha256']} Every byte" in said
+    assert "out/train holds dots, not rhd" in data("check", "rhd", "out/train", code=2)
+    assert "out/train holds train" in data("show", "dots", "out/train", "--split", "test", code=2)
+    with Path("out/train/side.npy").open("r+b") as file:
+        file.seek(-5, 2)  # of the last sample in use
+        file.write(b"\0")
+    assert "rows 0 to 4 have changed. Delete the folder and run" in data("check", "dots", "out/train", code=1)
+
+
+def test_a_copy_that_changed_is_noticed(here):
+    data("prepare", "dots", "dots", "--out", "out", "--split", "train", "--workers", "1")
+    assert "5 samples in out/train" in data("prepare", "dots", "dots", "--out", "out", "--split", "train")
+    Path("dots/new.png").touch()
+    said = data("prepare", "dots", "dots", "--out", "out", "--split", "train", code=1)
+    assert "the cache is stale: source.fingerprint" in said
+
+
+def test_ctrl_c(here, monkeypatch):
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    command = ("prepare", "dots", "dots", "--out", "out", "--split", "train", "--workers", "1")
+    with monkeypatch.context() as patch:
+        patch.setattr(preparation, "crop_sample", stop)
+        assert "the same command goes on from there" in data(*command, code=130)
+    assert "5 samples in out/train" in data(*command, "--split", "test")
+    assert len(Prepared("out/test")) == 5
