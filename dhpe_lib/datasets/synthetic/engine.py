@@ -17,16 +17,21 @@ from dhpe_lib.datasets.synthetic import backgrounds
 from dhpe_lib.datasets.synthetic.arm import Arms, draw_arms, grow_arms
 from dhpe_lib.datasets.synthetic.camera_effects import Cameras, draw_cameras, photograph
 from dhpe_lib.datasets.synthetic.cloth import Materials, draw_materials
-from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
-from dhpe_lib.datasets.synthetic.hands import Hands, draw_hands, in_perspective
+from dhpe_lib.datasets.synthetic.dice import Dice
+from dhpe_lib.datasets.synthetic.hands import (
+    Hands,
+    draw_poses,
+    draw_shots,
+    in_perspective,
+    place_hands,
+)
 from dhpe_lib.datasets.synthetic.lighting import Lights, draw_lights
 from dhpe_lib.datasets.synthetic.objects import Things, draw_things, place_things
 from dhpe_lib.datasets.synthetic.shading import HAND, Stage, draw_picture
 from dhpe_lib.datasets.synthetic.skin import Skin, draw_skin
 from dhpe_lib.hand_model import HandModel
+from dhpe_lib.skeleton import MIDDLE_MCP
 
-POOL = 256
-"""Backgrounds that are painted at a time."""
 CLOSEST = 0.25
 """Nothing comes nearer to the camera than this share of the root's depth."""
 FLESH = 0.016
@@ -34,16 +39,57 @@ FLESH = 0.016
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What is drawn for each image, but for what is behind."""
+class Style:
+    """What kind of pictures are drawn.
 
-    hands: Hands
+    Attributes:
+        jitter: Whether crops miss their hand by a little, as a detector's do.
+        fingertips: Whether crops are those of a dataset that knows fingertips only.
+        things: Share of hands that hold something.
+        new_people: Whether skins are those that training never shows.
+        new_things: Whether things have shapes that training never shows.
+        painters: Kinds of backgrounds.
+    """
+
+    jitter: bool = True
+    fingertips: bool = False
+    things: float = 0.25
+    new_people: bool = False
+    new_things: bool = False
+    painters: tuple[backgrounds.Painter, ...] = backgrounds.SEEN
+
+
+TRAINING = Style()
+
+
+@dataclass(frozen=True)
+class Look:
+    """Everything about a picture but where the hand is and what is behind it."""
+
     arms: Arms
     things: Things
     skin: Skin
     materials: Materials
     lights: Lights
     cameras: Cameras
+
+
+def draw_look(dice: Dice, style: Style, surroundings: Float[Tensor, "b 3"]) -> Look:
+    """Draw arms, things, skin, cloth, light and camera.
+
+    Args:
+        dice: Source of randomness.
+        style: What kind.
+        surroundings: Mean colours of the backgrounds.
+    """
+    return Look(
+        draw_arms(dice),
+        draw_things(dice, style.things, style.new_things),
+        draw_skin(dice, style.new_people),
+        draw_materials(dice),
+        draw_lights(dice, surroundings),
+        draw_cameras(dice),
+    )
 
 
 @dataclass(frozen=True)
@@ -59,8 +105,9 @@ class SyntheticBatch:
         joints_mm: Camera frame of the picture.
         visible: Whether a joint lies in the picture with nothing before it but the flesh around it.
         h: The hand before perspective (Eq. 4): `HandModel.forward_h` and then
-            :func:`dhpe_lib.datasets.synthetic.hands.in_perspective` with kappa give the mesh in the picture.
+            :func:`dhpe_lib.datasets.synthetic.hands.in_perspective` with kappa and axis give the mesh in the picture.
         kappa: The side g over the focal length.
+        axis: Where the optical axis meets the crop.
         k: The camera of the picture.
     """
 
@@ -72,6 +119,7 @@ class SyntheticBatch:
     visible: Bool[Tensor, "b 21"]
     h: Float[Tensor, "b 63"]
     kappa: Float[Tensor, " b"]
+    axis: Float[Tensor, "b 2"]
     k: Float[Tensor, "b 3 3"]
 
     def crops(self) -> Crops:
@@ -90,7 +138,7 @@ class SyntheticBatch:
             k=self.k,
             center=middle,
             side=side,
-            z_root=self.joints_mm[:, 9, 2],
+            z_root=self.joints_mm[:, MIDDLE_MCP, 2],
             left=no,
             palm=no,
             h=self.h,
@@ -111,80 +159,74 @@ class SyntheticHands:
         self.stage = Stage.build(self.model)
         self.folder = folder
 
-    def backgrounds(self, n: int, seed: int) -> UInt8[Tensor, "n 3 288 288"]:
-        """A pool of backgrounds, painted or cut from the folder."""
+    def backgrounds(self, n: int, seed: int, style: Style = TRAINING) -> UInt8[Tensor, "n 3 288 288"]:
+        """A pool of backgrounds, painted or cut from the folder; a batch chooses from it."""
         if self.folder is None:
-            return backgrounds.paint_backgrounds(n, seed).to(self.device)
+            return backgrounds.paint_backgrounds(n, seed, style.painters).to(self.device)
         return backgrounds.folder_backgrounds(self.folder, n, seed).to(self.device)
 
-    def batch(self, n: int, seed: int, pool: Tensor, margin: int = 0, jitter: bool = True) -> SyntheticBatch:
+    def batch(
+        self, n: int, seed: int, pool: UInt8[Tensor, "n 3 288 288"], style: Style = TRAINING, margin: int = 0
+    ) -> SyntheticBatch:
         """Draw some pictures.
 
         Args:
             n: How many.
             seed: The same seed gives the same scenes, and on the CPU the same bytes.
             pool: Backgrounds to choose from.
+            style: What kind of pictures.
             margin: Pixels around the 224 x 224 view, a multiple of 8.
-            jitter: Whether crops miss their hand by a little, as a detector's do.
 
         Returns:
             The batch.
         """
         dice = Dice.from_seed(seed, n, self.device)
-        size = SIZE + 2 * margin
-        behind = backgrounds.behind(pool, dice, size)
-        hands = draw_hands(self.model, dice, jitter)
-        scene = Scene(
-            hands,
-            draw_arms(dice),
-            draw_things(dice, 0.25),
-            draw_skin(dice),
-            draw_materials(dice),
-            draw_lights(dice, behind.mean((2, 3))),
-            draw_cameras(dice),
-        )
-        return self.render(scene, behind, dice.pixel_generator())
+        behind = backgrounds.behind(pool, dice, SIZE + 2 * margin)
+        pose, shape, shots = draw_poses(dice), dice.normal(1.0, 10), draw_shots(dice, style.jitter)
+        hands = place_hands(self.model, pose, shape, shots, style.fingertips)
+        look = draw_look(dice, style, behind.mean((2, 3)))
+        return self.render(hands, look, behind, dice.pixel_generator())
 
     @torch.no_grad()
-    def render(self, scene: Scene, behind: Float[Tensor, "b 3 s s"], noise: torch.Generator) -> SyntheticBatch:
-        """Picture a scene.
+    def render(
+        self, hands: Hands, look: Look, behind: Float[Tensor, "b 3 s s"], noise: torch.Generator
+    ) -> SyntheticBatch:
+        """Picture hands.
 
         Args:
-            scene: What is in it.
+            hands: Where they are.
+            look: What they look like.
             behind: Backgrounds, sRGB.
             noise: Source of the sensor's noise, on the engine's device.
 
         Returns:
             The pictures and the truth about them.
         """
-        hands, size = scene.hands, behind.shape[-1]
-        seen, solid = self.vertices(scene)
-        looks = (scene.skin, scene.materials, scene.lights)
-        wall = behind.permute(0, 2, 3, 1).contiguous()
-        picture = draw_picture(self.stage, solid, seen, looks, 1000 / hands.unit, wall)
-        image = picture.image.permute(0, 3, 1, 2)
-        joints = hands.joints_crop
+        seen, solid = self.vertices(hands, look)
+        surfaces, wall = (look.skin, look.materials, look.lights), behind.permute(0, 2, 3, 1).contiguous()
+        picture = draw_picture(self.stage, solid, seen, surfaces, 1000 / hands.unit, wall)
+        photo = photograph(look.cameras, picture.image.permute(0, 3, 1, 2), noise)
         return SyntheticBatch(
-            images=photograph(scene.cameras, image, noise).permute(0, 2, 3, 1).contiguous(),
+            images=photo.permute(0, 2, 3, 1).contiguous(),
             masks=picture.part == HAND,
             depth=picture.depth,
-            joints_crop=joints,
+            joints_crop=hands.joints_crop,
             joints_mm=hands.joints_mm,
-            visible=visible_joints(picture.depth, joints, FLESH * 1000 / hands.unit),
+            visible=visible_joints(picture.depth, hands.joints_crop, FLESH * 1000 / hands.unit),
             h=hands.h,
             kappa=hands.kappa,
-            k=hands.camera(size),
+            axis=hands.axis,
+            k=hands.camera(wall.shape[1]),
         )
 
-    def vertices(self, scene: Scene) -> tuple[Float[Tensor, "b v 3"], Float[Tensor, "b v 3"]]:
-        """All vertices of a scene in perspective, and before it."""
-        hands = scene.hands
-        arm = grow_arms(scene.arms, hands.body[:, self.stage.ring], hands.rotation, hands.unit)
-        thing = place_things(scene.things, hands)
+    def vertices(self, hands: Hands, look: Look) -> tuple[Float[Tensor, "b v 3"], Float[Tensor, "b v 3"]]:
+        """All vertices, hand, arm, sleeve and thing, in perspective and before it."""
+        arm = grow_arms(look.arms, hands.body[:, self.stage.ring], hands.rotation, hands.unit)
+        thing = place_things(look.things, hands)
         solid = torch.cat((hands.body, arm.arm, arm.sleeve, thing), 1)
         nearest = ((CLOSEST - 1) / hands.kappa)[:, None]
         solid = torch.cat((solid[..., :2], torch.maximum(solid[..., 2], nearest)[..., None]), -1)
-        return in_perspective(solid, hands.kappa), solid
+        return in_perspective(solid, hands.kappa, hands.axis), solid
 
 
 def visible_joints(

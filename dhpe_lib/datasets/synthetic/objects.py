@@ -40,15 +40,18 @@ class Things:
     turn: Float[Tensor, "b 3 3"]
 
 
-def draw_things(dice: Dice, often: float) -> Things:
-    """Draw things: cans, bottles, pens, boxes, balls and rounded shapes.
+def draw_things(dice: Dice, often: float, new: bool) -> Things:
+    """Draw things: cans, bottles, pens, boxes, balls and rounded shapes; or, to be new to a network, pinched ones.
 
     Args:
         dice: Source of randomness.
         often: Share of hands that hold one.
+        new: Whether things are of shapes that no training picture shows: exponents above 1.5 make stars and diamonds.
     """
     first = dice.choice((0.12, 0.12, 1.0, 0.5), (4, 3, 2, 2))
     second = torch.where(dice.chance(0.6), 1.0, dice.uniform(0.12, 0.4)).where(first < 0.4, 1.0)
+    if new:
+        first, second = dice.uniform(0.3, 2.2), dice.uniform(1.6, 2.4)
     radius = dice.log_uniform(0.006, 0.042)
     long = dice.log_uniform(0.03, 0.14)
     size = torch.stack((radius, radius * dice.uniform(0.6, 1.2), long.where(first < 0.8, radius)), -1)

@@ -25,6 +25,7 @@ from dhpe_lib.skeleton import MANO_FINGERS
 MAP_SIZE = 512
 LIGHTEST, DARKEST = 62.0, -58.0
 """Degrees of ITA that tones are drawn between."""
+BANDS = 15
 BLOODLESS = (77.0, 5.0, 13.0)
 """CIELAB of skin without melanin: the palest that tones go to."""
 BLOOD = (0.13, 1.0, 0.85)
@@ -42,17 +43,23 @@ def lab_to_linear(lab: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
     return xyz @ f.new_tensor(to_rgb).mT
 
 
-def draw_tones(dice: Dice) -> Float[Tensor, "b 3"]:
+def draw_tones(dice: Dice, new: bool) -> Float[Tensor, "b 3"]:
     """Draw the colour of the back of each hand, uniform in ITA over the whole human range.
 
-    Chroma is that of measured skin: b* is highest for tan skin and falls to either side, a* is around 10.
+    Chroma is that of measured skin: b* is highest for tan skin and falls to either side, a* is around 10. The range is
+    cut into `BANDS`, and the last quarter of each is kept for people who are new to a network.
+
+    Args:
+        dice: Source of randomness.
+        new: Whether people are those kept.
 
     Returns:
         Linear sRGB.
 
     Source: ranges of a* and b* from Xiao et al., Skin Research and Technology 2017.
     """
-    ita = dice.uniform(DARKEST, LIGHTEST)
+    band = dice.index(BANDS) + (dice.uniform(0.77, 1.0) if new else dice.uniform(0.0, 0.73))
+    ita = DARKEST + (LIGHTEST - DARKEST) * band / BANDS
     yellow = 18.5 - 7.0 * ((ita - 15) / 60).abs() ** 1.6 + dice.normal(1.0)
     lightness = 50 + yellow * torch.deg2rad(ita).tan()
     return lab_to_linear(torch.stack((lightness, 10.5 + dice.normal(1.2), yellow), -1)).clamp(0.004, 1)
@@ -73,10 +80,10 @@ class Skin:
     nails: Float[Tensor, "b 4"]
 
 
-def draw_skin(dice: Dice) -> Skin:
-    """Draw a skin for each image; one hand in twelve has painted nails."""
+def draw_skin(dice: Dice, new: bool) -> Skin:
+    """Draw a skin for each image; one hand in twelve has painted nails. `new` as in `draw_tones`."""
     polish = torch.cat((dice.uniform(0.02, 0.9, 3), 0.92 * dice.chance(0.08, 1).float()), 1)
-    return Skin(draw_tones(dice), dice.log_uniform(0.5, 1.8, 6), polish)
+    return Skin(draw_tones(dice, new), dice.log_uniform(0.5, 1.8, 6), polish)
 
 
 def albedo(
