@@ -91,7 +91,7 @@ def windows(n: int, rng: np.random.Generator) -> Crops:
     return replace(concatenate([crops] * n), images=images)
 
 
-def write_all(folder: Path, n: int, rng: np.random.Generator) -> Prepared:
+def write_all(folder: Path, n: int, rng: np.random.Generator) -> None:
     """The same pictures as a cache and, without the margin, as files."""
     writer = PreparedWriter(folder / "cache", Contents("windows", "all", [str(index) for index in range(n)], {}))
     for part in writer.missing():
@@ -100,21 +100,23 @@ def write_all(folder: Path, n: int, rng: np.random.Generator) -> Prepared:
         for index, pixels in zip(part, crops.without_margin().images.numpy(), strict=True):
             Image.fromarray(pixels).save(folder / f"{index}.png")
             Image.fromarray(pixels).save(folder / f"{index}.jpg", quality=90)
-    return writer.finish()
+    writer.finish()
 
 
-def from_cache(cache: Prepared, batch: int) -> Epoch:
+def from_cache(directory: Path, batch: int) -> Epoch:
     def read(order: np.ndarray) -> None:
+        cache = Prepared(directory)  # opened anew: as long as files are mapped, the system cannot forget them
         for start in range(0, len(order), batch):
             cache[order[start : start + batch]].without_margin()
 
     return read
 
 
-def floats_from_cache(cache: Prepared, batch: int) -> Epoch:
+def floats_from_cache(directory: Path, batch: int) -> Epoch:
     out = torch.empty(batch, 3, 224, 224).to(memory_format=torch.channels_last)
 
     def read(order: np.ndarray) -> None:
+        cache = Prepared(directory)
         for start in range(0, len(order), batch):
             crops = cache[order[start : start + batch]].without_margin()
             crops.network_images(out[: len(crops)])
@@ -136,10 +138,10 @@ def from_files(folder: Path, suffix: str, n: int, batch: int, workers: int) -> E
     return read
 
 
-def forget(cache: Prepared) -> None:
+def forget(directory: Path) -> None:
     """Ask the system to drop the cache's files from memory."""
     for name in ON_DISK:
-        with (cache.directory / f"{name}.npy").open("rb") as file:
+        with (directory / f"{name}.npy").open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
@@ -147,7 +149,8 @@ def forget(cache: Prepared) -> None:
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, list[float]]:
     """Pictures a second of each program in each round; the first round warms up and does not count."""
     n, batch, rng = arguments.pictures, arguments.batch, np.random.default_rng(arguments.seed)
-    cache = write_all(folder, n, rng)
+    write_all(folder, n, rng)
+    cache = folder / "cache"
     epochs = {OURS: from_cache(cache, batch), FLOATS: floats_from_cache(cache, batch)}
     epochs |= {name: from_files(folder, suffix, n, batch, arguments.threads) for name, suffix in PEERS.items()}
     speeds: dict[str, list[float]] = {name: [] for name in (*epochs, COLD)}
@@ -155,9 +158,8 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, list[float
         order = rng.permutation(n)
         for name, epoch in epochs.items():
             speeds[name].append(rate(epoch, order))
-        fresh = Prepared(cache.directory)
-        forget(fresh)
-        speeds[COLD].append(rate(from_cache(fresh, batch), order))
+        forget(cache)
+        speeds[COLD].append(rate(epochs[OURS], order))
     return {name: values[1:] for name, values in speeds.items()}
 
 

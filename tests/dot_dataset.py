@@ -69,7 +69,7 @@ class SlowDots(Dots):
     """The same, a moment later: time enough to be killed."""
 
     def __getitem__(self, index: int) -> Sample:
-        time.sleep(0.05)
+        time.sleep(0.1)
         return super().__getitem__(index)
 
 
