@@ -1,8 +1,8 @@
-"""The arm behind the hand: a tube that goes on from the open ring of the wrist and leaves the picture, and its sleeve.
+"""The arm behind the hand: a tube that goes on from the wrist's open ring and leaves the picture, and its sleeve.
 
-The tube's first ring *is* the hand's 16 wrist vertices, so there is no gap and normals are smooth across. It bends at the
-wrist, widens to the forearm, and turns at the elbow towards the border of the picture that it points to anyway: an arm
-that points away from the camera would otherwise end in the air.
+The tube's first ring *is* the hand's 16 wrist vertices, so there is no gap and normals are smooth across. It bends at
+the wrist, widens to the forearm, and turns at the elbow towards the border of the picture that it points to anyway: an
+arm that points away from the camera would otherwise end in the air.
 """
 
 import math

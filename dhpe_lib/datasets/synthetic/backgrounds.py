@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFilter
+from scipy import spatial
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,6 +23,8 @@ from dhpe_lib.photos import PhotoError, read_photo
 
 SIZE = 288
 FILE_TYPES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm"}
+
+HAIR = ((25, 20, 18), (60, 42, 30), (110, 75, 45), (190, 150, 95), (150, 145, 140))
 
 Painter = Callable[[np.random.Generator], Image.Image]
 
@@ -50,6 +53,12 @@ def skin_color(rng: np.random.Generator) -> tuple[int, int, int]:
     return round(255 * r), round(255 * g), round(255 * b)
 
 
+def dimmed(ink: Sequence[float], share: float) -> tuple[int, int, int]:
+    """A darker ink."""
+    r, g, b = (round(share * value) for value in ink)
+    return r, g, b
+
+
 def mixed(share: Float[ndarray, "s s"], stops: Sequence[tuple[int, int, int]]) -> Image.Image:
     """Colours along a ramp."""
     places = np.linspace(0, 1, len(stops))
@@ -66,12 +75,11 @@ def ramp(rng: np.random.Generator) -> Float[ndarray, "s s"]:
 
 def studio(rng: np.random.Generator) -> Image.Image:
     """A plain wall, lit from one side."""
-    base = np.array(color(rng, 0.6))
+    base = color(rng, 0.6)
     if rng.random() < 0.4:
-        base = np.full(3, rng.uniform(190, 255))
-    dark = base * rng.uniform(0.35, 0.95)
+        base = (round(rng.uniform(190, 255)),) * 3
     share = 0.85 * ramp(rng) + 0.15 * octaves(rng, 3, 3, 0.5)
-    return mixed(share, [tuple(np.uint8(dark)), tuple(np.uint8(base))])
+    return mixed(share, [dimmed(base, rng.uniform(0.35, 0.95)), base])
 
 
 def room(rng: np.random.Generator) -> Image.Image:
@@ -172,32 +180,35 @@ def people(rng: np.random.Generator) -> Image.Image:
     """Someone in front of something: hair, face and clothes as soft shapes, fingers of others as sticks of skin."""
     picture = (room, studio, greenery)[rng.integers(3)](rng).filter(ImageFilter.GaussianBlur(rng.uniform(0, 4)))
     layer = picture.copy()
-    draw, skin = ImageDraw.Draw(layer), np.array(skin_color(rng))
-    x, y, r = rng.uniform(0.1, 0.9) * SIZE, rng.uniform(0.0, 0.6) * SIZE, rng.uniform(0.12, 0.35) * SIZE
-    hair, cloth = color(rng, 0.5), color(rng, 0.8)
+    draw, skin = ImageDraw.Draw(layer), skin_color(rng)
+    x, y, r = rng.uniform(0.1, 0.9) * SIZE, rng.uniform(0.0, 0.6) * SIZE, rng.uniform(0.08, 0.26) * SIZE
+    hair, cloth = HAIR[rng.integers(len(HAIR))], color(rng, 0.8)
     draw.ellipse((x - 1.15 * r, y - 1.5 * r, x + 1.15 * r, y + 1.1 * r), hair)
     draw.ellipse((x - 2.4 * r, y + 1.5 * r, x + 2.4 * r, y + 6 * r), cloth)
-    draw.rectangle((x - 0.4 * r, y + 0.6 * r, x + 0.4 * r, y + 1.8 * r), tuple(np.uint8(0.85 * skin)))
-    draw.ellipse((x - 0.85 * r, y - 1.1 * r, x + 0.85 * r, y + 1.2 * r), tuple(np.uint8(skin)))
+    draw.rectangle((x - 0.4 * r, y + 0.6 * r, x + 0.4 * r, y + 1.8 * r), dimmed(skin, 0.85))
+    draw.ellipse((x - 0.85 * r, y - 1.1 * r, x + 0.85 * r, y + 1.2 * r), skin)
     for side in (-1, 1):
         eye = (x + side * 0.33 * r, y - 0.1 * r)
         draw.ellipse((eye[0] - 0.12 * r, eye[1] - 0.05 * r, eye[0] + 0.12 * r, eye[1] + 0.05 * r), (40, 30, 25))
-    draw.ellipse((x - 0.3 * r, y + 0.55 * r, x + 0.3 * r, y + 0.72 * r), tuple(np.uint8(skin * (0.8, 0.55, 0.55))))
+    draw.ellipse(
+        (x - 0.3 * r, y + 0.55 * r, x + 0.3 * r, y + 0.72 * r),
+        (round(0.8 * skin[0]), round(0.55 * skin[1]), round(0.55 * skin[2])),
+    )
     start, angle = rng.uniform(0, SIZE, 2), rng.uniform(0, 2 * math.pi)
     for _ in range(rng.integers(0, 6)):  # limbs and fingers of others
         angle += rng.normal(0, 0.3)
         end = start + rng.uniform(30, 160) * np.array([math.cos(angle), math.sin(angle)])
-        draw.line((*start, *end), tuple(np.uint8(skin * rng.uniform(0.7, 1.0))), int(rng.integers(6, 40)))
+        draw.line((*start, *end), dimmed(skin, rng.uniform(0.7, 1.0)), int(rng.integers(6, 40)))
         start = start + rng.normal(0, 14, 2)
     shade = Image.fromarray(np.uint8(110 + 145 * (0.6 * ramp(rng) + 0.4 * octaves(rng, 3, 4, 0.6))))
-    return Image.composite(layer, Image.eval(layer, lambda v: round(0.45 * v)), shade)
+    shaded = Image.composite(layer, Image.eval(layer, lambda v: round(0.45 * v)), shade)
+    return shaded.filter(ImageFilter.GaussianBlur(rng.uniform(1, 4)))
 
 
 def facets(rng: np.random.Generator) -> Image.Image:
     """Cells of a random mosaic (kept for tests: no training picture has it)."""
     points = rng.uniform(0, SIZE, (int(rng.integers(12, 120)), 2))
-    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
-    nearest = ((x[..., None] - points[:, 0]) ** 2 + (y[..., None] - points[:, 1]) ** 2).argmin(-1)
+    nearest = spatial.KDTree(points).query(np.argwhere(np.ones((SIZE, SIZE))))[1].reshape(SIZE, SIZE)
     inks = np.array([skin_color(rng) if rng.random() < 0.15 else color(rng) for _ in points], np.float32)
     shaded = inks[nearest] * (0.75 + 0.25 * octaves(rng, 4, 5, 0.7))[..., None]
     return Image.fromarray(shaded.astype(np.uint8))
@@ -213,7 +224,7 @@ def rings(rng: np.random.Generator) -> Image.Image:
     return mixed(share, [color(rng), color(rng), color(rng)])
 
 
-SEEN: tuple[Painter, ...] = (studio, room, room, greenery, greenery, pattern, clutter, clutter, people, people)
+SEEN: tuple[Painter, ...] = (studio, room, room, greenery, greenery, pattern, clutter, clutter, people)
 UNSEEN: tuple[Painter, ...] = (facets, rings)
 
 
@@ -231,7 +242,7 @@ def paint_backgrounds(n: int, seed: int, painters: Sequence[Painter] = SEEN) -> 
     rng = np.random.default_rng(seed)
     pictures = []
     for _ in range(n):
-        picture = painters[rng.integers(len(painters))](rng)
+        picture = painters[int(rng.integers(len(painters)))](rng)
         blur = rng.uniform(0, 1) ** 2 * 6
         if blur > 0.4:
             picture = picture.filter(ImageFilter.GaussianBlur(blur))

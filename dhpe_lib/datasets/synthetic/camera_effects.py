@@ -17,8 +17,10 @@ from dhpe_lib.datasets.synthetic.lighting import temperature
 
 TAPS = 9
 LUMINANCE = (
-    (16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62)
-    + (18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99)
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
+    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
+    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
 )  # fmt: skip
 """Quantisation steps of the JPEG standard (ITU T.81, Table K.1)."""
 CHROMINANCE = (17, 18, 24, 47, 99, 18, 21, 26, 66, 99, 24, 26, 56, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99, 99, 99)
@@ -51,7 +53,7 @@ def draw_cameras(dice: Dice) -> Cameras:
     moved = dice.uniform(0.5, 2.6) * dice.chance(0.2)
     lens = dice.log_uniform(0.42, 1.5)
     exposure = dice.normal(0.16, 1).exp()
-    curve = torch.stack((dice.normal(0.12).exp(), dice.uniform(0.75, 1.15)), -1)
+    curve = torch.stack((dice.normal(0.12).exp(), dice.uniform(0.85, 1.3)), -1)
     noise = dice.log_uniform(0.003, 0.035, 1) * dice.uniform(0.3, 1.0, 2)
     return Cameras(
         torch.stack((lens, moved), -1),

@@ -33,31 +33,31 @@ class Dice:
         """Dice that start from a seed."""
         return cls(torch.Generator().manual_seed(seed), batch, torch.device(device))
 
-    def uniform(self, low: float, high: float, *shape: int) -> Float[Tensor, "b *shape"]:
+    def uniform(self, low: float, high: float, *more: int) -> Float[Tensor, "b ..."]:
         """Between two bounds."""
-        return (low + (high - low) * torch.rand(self.batch, *shape, generator=self.generator)).to(self.device)
+        return (low + (high - low) * torch.rand(self.batch, *more, generator=self.generator)).to(self.device)
 
-    def log_uniform(self, low: float, high: float, *shape: int) -> Float[Tensor, "b *shape"]:
+    def log_uniform(self, low: float, high: float, *more: int) -> Float[Tensor, "b ..."]:
         """Between two positive bounds, each factor as likely as any other."""
-        return low * (high / low) ** self.uniform(0, 1, *shape)
+        return low * (high / low) ** self.uniform(0, 1, *more)
 
-    def normal(self, deviation: float, *shape: int) -> Float[Tensor, "b *shape"]:
+    def normal(self, deviation: float, *more: int) -> Float[Tensor, "b ..."]:
         """Around zero, and never farther than 2.5 standard deviations."""
-        draw = torch.randn(self.batch, *shape, generator=self.generator).clamp(-2.5, 2.5)
+        draw = torch.randn(self.batch, *more, generator=self.generator).clamp(-2.5, 2.5)
         return (deviation * draw).to(self.device)
 
-    def chance(self, probability: float, *shape: int) -> Bool[Tensor, "b *shape"]:
+    def chance(self, probability: float, *more: int) -> Bool[Tensor, "b ..."]:
         """True so often."""
-        return self.uniform(0, 1, *shape) < probability
+        return self.uniform(0, 1, *more) < probability
 
-    def index(self, n: int, *shape: int) -> Int64[Tensor, "b *shape"]:
+    def index(self, n: int, *more: int) -> Int64[Tensor, "b ..."]:
         """One of n."""
-        return torch.randint(n, (self.batch, *shape), generator=self.generator).to(self.device)
+        return torch.randint(n, (self.batch, *more), generator=self.generator).to(self.device)
 
-    def choice(self, values: Sequence[float], weights: Sequence[float], *shape: int) -> Float[Tensor, "b *shape"]:
+    def choice(self, values: Sequence[float], weights: Sequence[float], *more: int) -> Float[Tensor, "b ..."]:
         """One of some values, each as often as its weight says."""
         shares = torch.tensor(weights, device=self.device).cumsum(0) / sum(weights)
-        place = torch.searchsorted(shares, self.uniform(0, 1, *shape)).clamp_max(len(values) - 1)
+        place = torch.searchsorted(shares, self.uniform(0, 1, *more)).clamp_max(len(values) - 1)
         return torch.tensor(values, device=self.device)[place]
 
     def pixel_generator(self) -> torch.Generator:

@@ -1,8 +1,8 @@
 """The synthetic engine: a seed in, pictures of hands out, with everything known of them.
 
 The order is that of the world: a hand, its arm and what it holds; skin, cloth and light; what is behind; the camera.
-Everything is drawn on the CPU from one seed, so a seed means one scene; on the CPU it means the same bytes, for the same
-number of threads and version of PyTorch. Nothing here has a gradient.
+Everything is drawn on the CPU from one seed, so a seed means one scene; on the CPU it means the same bytes, for the
+same number of threads and version of PyTorch. Nothing here has a gradient.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,8 @@ from dhpe_lib.skeleton import MIDDLE_MCP
 
 CLOSEST = 0.25
 """Nothing comes nearer to the camera than this share of the root's depth."""
-FLESH = 0.016
-"""Metres from a joint to the skin before it, at most; a fingertip lies in the skin."""
+FLESH = (0.032, 0.030, 0.022, 0.017, 0.010) + 4 * (0.024, 0.016, 0.014, 0.008)
+"""Metres from a joint to the skin before it, at most, on any side that it can be seen from."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class SyntheticHands:
             depth=picture.depth,
             joints_crop=hands.joints_crop,
             joints_mm=hands.joints_mm,
-            visible=visible_joints(picture.depth, hands.joints_crop, FLESH * 1000 / hands.unit),
+            visible=visible_joints(picture.depth, hands.joints_crop, 1000 / hands.unit),
             h=hands.h,
             kappa=hands.kappa,
             axis=hands.axis,
@@ -230,14 +230,14 @@ class SyntheticHands:
 
 
 def visible_joints(
-    depth: Float[Tensor, "b s s"], joints: Float[Tensor, "b 21 3"], flesh: Float[Tensor, " b"]
+    depth: Float[Tensor, "b s s"], joints: Float[Tensor, "b 21 3"], scale: Float[Tensor, " b"]
 ) -> Bool[Tensor, "b 21"]:
     """Which joints are in the picture with the hand's own flesh before them, and no more than that.
 
     Args:
         depth: Of the nearest surface, crop frame.
         joints: Crop frame.
-        flesh: How far behind the nearest surface a joint may lie, units of g.
+        scale: Units of g in a metre.
 
     Returns:
         One answer for each joint.
@@ -248,4 +248,4 @@ def visible_joints(
     x, y = pixel.clamp(0, size - 1).unbind(-1)
     image = torch.arange(len(joints), device=joints.device)[:, None]
     covered = joints[..., 2] - depth[image, y, x]
-    return inside & (covered < flesh[:, None])
+    return inside & (covered < scale[:, None] * torch.tensor(FLESH).to(scale))

@@ -33,7 +33,7 @@ OFF_AXIS = 0.12
 """Radians between the optical axis and the hand, standard deviation in each direction."""
 TIPS = [k for k, name in enumerate(JOINT_NAMES) if name.endswith("_tip")]
 FLAT = 0.2
-"""Share of hands that are opened on the way to the flat hand, which people show more often than the sampler draws it."""
+"""Share of hands that are opened on the way to the flat hand, which people show more than the sampler draws it."""
 
 
 @dataclass(frozen=True)

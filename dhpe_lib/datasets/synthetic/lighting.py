@@ -1,4 +1,4 @@
-"""Light: a room that is brighter above or aside, a lamp with shadow, a weaker one without; and how surfaces return it."""
+"""Light: a room brighter on one side, a lamp with a shadow, a weaker one without; and how surfaces return it."""
 
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ def draw_lights(dice: Dice, surroundings: Float[Tensor, "b 3"]) -> Lights:
         surroundings: Mean colour of the background, which the room's light takes on in part.
     """
     tint = (surroundings + 0.3) / (surroundings + 0.3).mean(1, keepdim=True)
-    hardness, exposure = dice.uniform(0.0, 1.0, 1), dice.log_uniform(0.85, 1.5, 1)
+    hardness, exposure = dice.uniform(0.0, 1.0, 1), dice.log_uniform(0.85, 1.35, 1)
     room = exposure * (1 - 0.6 * hardness) * tint ** dice.uniform(0.0, 0.7, 1)
     lamps = exposure[:, None] * torch.stack((hardness * dice.log_uniform(0.7, 1.2, 1), dice.uniform(0.0, 0.3, 1)), 1)
     lamps = lamps * temperature(dice.normal(0.08, 2))
@@ -131,7 +131,9 @@ def occlusion(depth: Float[Tensor, "b s s"]) -> Float[Tensor, "b s s"]:
 def toward_lamp(lights: Lights, vertices: Float[Tensor, "b v 3"]) -> Float[Tensor, "b v 3"]:
     """Vertices as the first lamp sees them: z along its light, the crop in the middle of [-1/2, 1/2]."""
     travel = lights.directions[:, 0]
-    side = functional.normalize(torch.linalg.cross(travel, travel.new_tensor((0.3, 1.0, 0.2)).expand_as(travel)), dim=-1)
+    side = functional.normalize(
+        torch.linalg.cross(travel, travel.new_tensor((0.3, 1.0, 0.2)).expand_as(travel)), dim=-1
+    )
     frame = torch.stack((side, torch.linalg.cross(travel, side), travel), 1) / SHADOW_EXTENT
     return vertices @ frame.mT
 

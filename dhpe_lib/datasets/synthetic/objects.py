@@ -55,7 +55,7 @@ def draw_things(dice: Dice, often: float, new: bool) -> Things:
     radius = dice.log_uniform(0.006, 0.042)
     long = dice.log_uniform(0.03, 0.14)
     size = torch.stack((radius, radius * dice.uniform(0.6, 1.2), long.where(first < 0.8, radius)), -1)
-    grip = dice.choice((0.0, 1.0, 2.0), (0.55, 0.3, 0.15)).long()
+    grip = dice.choice((0.0, 1.0, 2.0), (0.55, 0.35, 0.10)).long()
     turn = random_rotations(dice.batch, dice.generator).to(dice.device)
     return Things(dice.chance(often), torch.stack((first, second), -1), size, grip, dice.uniform(-0.4, 0.4, 3), turn)
 
@@ -99,7 +99,8 @@ def superquadrics(exponents: Float[Tensor, "b 2"], size: Float[Tensor, "b 3"]) -
 def place_things(things: Things, hands: Hands) -> Float[Tensor, "b points 3"]:
     """Put each thing into its hand.
 
-    A thing in the palm lies across it, along the knuckles, and is as thick as the fingers leave room for.
+    A thing in the palm lies across it, along the knuckles, and is as thick as the fingers leave room for; one between
+    thumb and index finger is as thick as their distance, and lies in the palm if they are far apart.
 
     Args:
         things: What.
@@ -116,17 +117,30 @@ def place_things(things: Things, hands: Hands) -> Float[Tensor, "b points 3"]:
     toward = up * torch.sign((up * -hands.rotation[..., 1]).sum(-1, keepdim=True))  # out of the palm
     palm = 0.35 * wrist + 0.65 * knuckles.mean(1)
     middle = joints[:, [7, 11, 15]].mean(1)  # the end joints of index, middle and ring finger
-    room = ((middle - palm) * toward).sum(-1, keepdim=True) / scale - 0.018  # metres between palm and fingers
+    room = ((middle - palm) * toward).sum(-1) / scale[:, 0] - 0.020  # metres between palm and fingers
+    gap = (joints[:, 8] - joints[:, 4]) / scale  # metres from thumb to index finger
+    narrow = gap.norm(dim=-1) < 0.075
+    grip = torch.where((things.grip == 1) & ~narrow, 0, things.grip)
     size = things.size.clone()
-    held = things.grip == 0
-    fitting = (0.5 * room).clamp(0.007, 0.045)
-    size[:, :2] = torch.where(held[:, None], fitting * things.size[:, :2] / things.size[:, :1], size[:, :2])
-    pinch = (joints[:, 4] + joints[:, 8]) / 2
+    lying = torch.where(room > 0.016, (0.5 * room).clamp(0.008, 0.045), size[:, 0])
+    pinched = (0.5 * gap.norm(dim=-1) - 0.007).clamp_min(0.003)
+    thick = torch.stack((lying, pinched, size[:, 0]), 1)[torch.arange(len(grip)), grip]
+    size[:, :2] = size[:, :2] * (thick / size[:, 0])[:, None]
     before = joints.mean(1) - torch.tensor([0.0, 0.0, 1.0]).to(scale) * scale * (0.05 + size.amax(-1, keepdim=True))
-    in_palm = palm + toward * scale * (0.013 + size[:, 1:2])
-    center = torch.stack((in_palm, pinch, before), 1)[torch.arange(len(joints)), things.grip]
-    forward = torch.linalg.cross(toward, across)
-    frame = torch.where(held[:, None, None], torch.stack((forward, toward, across), -1), things.turn)
-    center = center + (frame @ (scale * things.shift * size * torch.tensor([0.2, 0.0, 1.0]).to(scale))[..., None])[..., 0]
+    in_palm = palm + toward * scale * (0.016 + size[:, 1:2])
+    center = torch.stack((in_palm, (joints[:, 4] + joints[:, 8]) / 2, before), 1)[torch.arange(len(grip)), grip]
+    frames = torch.stack(
+        (_frame(torch.linalg.cross(toward, across), toward), _frame(gap, things.turn[..., 0]), things.turn), 1
+    )
+    frame = frames[torch.arange(len(grip)), grip]
+    shift = scale * things.shift * size * torch.tensor([0.0, 0.0, 1.0]).to(scale)
+    center = center + (frame @ shift[..., None])[..., 0]
     points = center[:, None] + scale[:, None] * superquadrics(things.exponents, size) @ frame.mT
     return points.where(things.present[:, None, None], points[:, :1])
+
+
+def _frame(first: Float[Tensor, "b 3"], near: Float[Tensor, "b 3"]) -> Float[Tensor, "b 3 3"]:
+    """Rotations whose first column points along one vector and whose second is as near to another as it can be."""
+    first = functional.normalize(first, dim=-1)
+    third = functional.normalize(torch.linalg.cross(first, near), dim=-1)
+    return torch.stack((first, torch.linalg.cross(third, first), third), -1)

@@ -5,9 +5,9 @@ on the way to it; of those tried the one with the fewest such moments is taken i
 """
 
 import math
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,7 +17,7 @@ from torch.nn import functional
 from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.datasets.synthetic import backgrounds
 from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
-from dhpe_lib.datasets.synthetic.engine import Style, SyntheticBatch, SyntheticHands, draw_look
+from dhpe_lib.datasets.synthetic.engine import Look, Style, SyntheticBatch, SyntheticHands, draw_look
 from dhpe_lib.datasets.synthetic.hands import Shots, draw_shots, place_hands
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.poses import collides, sample_poses
@@ -28,7 +28,6 @@ KEY_EVERY = 30
 CANDIDATES, LOOKS = 6, 5
 """Key poses that are tried, and moments on the way at which fingers are looked at."""
 WAVES = 4
-Drawn = TypeVar("Drawn")
 
 
 @lru_cache(maxsize=2)
@@ -84,12 +83,14 @@ class Wander:
         return (self.amplitude * angle.sin()).sum(1)
 
 
-def repeated(one: Drawn, n: int) -> Drawn:
-    """A batch of n that are all like the first of a batch: every tensor of a dataclass, whatever it is nested in."""
-    if isinstance(one, Tensor):
-        return one[:1].expand(n, *one.shape[1:]).contiguous()
-    assert is_dataclass(one)
-    return type(one)(**{field.name: repeated(getattr(one, field.name), n) for field in fields(one)})
+def repeated(look: Look, n: int) -> Look:
+    """A batch of n that all look like the only one of a batch."""
+
+    def each(part: Any) -> Any:
+        values = {field.name: getattr(part, field.name) for field in fields(part)}
+        return type(part)(**{name: value.repeat_interleave(n, 0) for name, value in values.items()})
+
+    return Look(**{field.name: each(getattr(look, field.name)) for field in fields(look)})
 
 
 def sequence_batch(

@@ -1,9 +1,9 @@
-"""From a posed scene to a picture: one z-buffer for hand, arm, sleeve and thing, colour for what it shows, smooth edges.
+"""From a posed scene to a picture: one z-buffer for hand, arm, sleeve and thing, colour, and smooth edges.
 
 Only pixels that show something are coloured, as one list for the whole batch.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -88,8 +88,8 @@ class Stage:
 
     def to(self, device: torch.device) -> "Stage":
         """The same on another device."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **moved)
+        names = ("faces", "part", "uv", "maps", "rest", "noise")
+        return Stage(ring=self.ring, **{name: getattr(self, name).to(device) for name in names})
 
 
 def rest_places(model: HandModel, ring: list[int]) -> Float[Tensor, "vertices 4"]:

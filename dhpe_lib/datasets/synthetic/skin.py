@@ -86,9 +86,7 @@ def draw_skin(dice: Dice, new: bool) -> Skin:
     return Skin(draw_tones(dice, new), dice.log_uniform(0.5, 1.8, 6), polish)
 
 
-def albedo(
-    skin: Skin, image: Tensor, maps: Float[Tensor, "n 7"], spots: Float[Tensor, "n 2"]
-) -> Float[Tensor, "n 3"]:
+def albedo(skin: Skin, image: Tensor, maps: Float[Tensor, "n 7"], spots: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
     """Colour of places on the skin.
 
     log colour = log bloodless + melanin (log tone - log bloodless) - blood absorption - darkness.
@@ -106,7 +104,7 @@ def albedo(
     pale = lab_to_linear(maps.new_tensor(BLOODLESS)).log()
     melanin = maps[:, MELANIN] * (1 + 0.07 * variety[:, 0] * spots[:, 0])
     blood = 0.20 * maps[:, REDNESS] + 0.06 * variety[:, 1] * spots[:, 1]
-    dark = 0.55 * variety[:, 2] * maps[:, DARKNESS] + 0.10 * variety[:, 3] * maps[:, VEIN]
+    dark = 0.55 * variety[:, 2] * maps[:, DARKNESS] + 0.06 * variety[:, 3] * maps[:, VEIN]
     color = pale + melanin[:, None] * (skin.tone.log() - pale).index_select(0, image)
     color = (color - blood[:, None] * maps.new_tensor(BLOOD) - dark[:, None] * maps.new_tensor((1.0, 0.95, 0.85))).exp()
     polish = skin.nails.index_select(0, image)
@@ -136,7 +134,9 @@ def texels(model: HandModel) -> Texels:
     faces = model.faces.cpu()
     carried = torch.cat((rest, vertex_normals(rest, faces), model.weights.cpu()[None]), -1)
     values = interpolate(carried, faces, fragments)[0]
-    return Texels(values[..., :3], functional.normalize(values[..., 3:6], dim=-1), values[..., 6:], fragments.face[0] >= 0)
+    return Texels(
+        values[..., :3], functional.normalize(values[..., 3:6], dim=-1), values[..., 6:], fragments.face[0] >= 0
+    )
 
 
 def bump(x: Tensor, width: float) -> Tensor:
@@ -198,7 +198,7 @@ def skin_maps(model: HandModel) -> Float[Tensor, "7 512 512"]:
     lines = palm_lines(t, rest)
     dark, height = dark + 0.6 * lines, height - 0.0006 * lines
     vein = veins(t) * (1 - palm) * t.weights[..., 0] * bump((t.position[..., 0] - 0.045) / 0.05, 1.0)
-    height = height + 0.0005 * vein
+    height = height + 0.0003 * vein
     maps = torch.stack((melanin, redness, dark.clamp_max(1.2), gloss, vein))
     maps, height = spread(maps, t.covered), spread(height[None], t.covered)[0]
     slope_v, slope_u = torch.gradient(height, spacing=1 / MAP_SIZE)
@@ -242,8 +242,10 @@ def veins(t: Texels) -> Tensor:
     generator = torch.Generator().manual_seed(4)
     waves = torch.randn(12, 2, generator=generator) * torch.linspace(60, 170, 12)[:, None]
     phase = 2 * math.pi * torch.rand(12, generator=generator)
-    field = (t.position[..., ::2] * t.position.new_tensor((0.6, 1.3)) @ waves.mT + phase).sin().sum(-1) / math.sqrt(12)
-    return bump(field, 0.16)
+    field = (t.position[..., ::2] * t.position.new_tensor((0.35, 1.25)) @ waves.mT + phase).sin().sum(-1) / math.sqrt(
+        12
+    )
+    return bump(field, 0.14)
 
 
 def spread(values: Float[Tensor, "c s s"], covered: Tensor) -> Float[Tensor, "c s s"]:
