@@ -63,8 +63,8 @@ class Light:
         harmonics: Coefficients of `spherical_harmonics` for each channel.
     """
 
-    ambient: float | Float[Tensor, "batch channels"] = 0.5
-    directional: float | Float[Tensor, "batch channels"] = 0.6
+    ambient: float | Float[Tensor, "batch ambient_channels"] = 0.5
+    directional: float | Float[Tensor, "batch lamp_channels"] = 0.6
     direction: tuple[float, float, float] | Float[Tensor, "batch 3"] = (0.4, 0.6, 1.0)
     harmonics: Float[Tensor, "batch 9 3"] | None = None
 
@@ -84,7 +84,7 @@ class Texture:
 
     uv: Float[Tensor, "places 2"]
     uv_faces: Integer[Tensor, "faces 3"]
-    image: Float[Tensor, "*batch height width 3"]
+    image: Float[Tensor, "*images height width 3"]
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def to_pixels(
 
 def silhouette(
     vertices: Float[Tensor, "batch vertices 3"],
-    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "batch faces 3"],
+    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
     image_size: ImageSize = 224,
     method: Method = DEFAULT_METHOD,
     sigma: float = DEFAULT_SIGMA,
@@ -160,8 +160,8 @@ def silhouette(
       at the outline's pixels.
     - "soft": 1 - prod_k (1 - sigmoid(s_k / sigma)), with s_k the squared distance of the pixel's centre to face k's
       boundary, positive inside, where the image's smaller side spans [-1, 1]. Equals PyTorch3D's
-      SoftSilhouetteShader with blur radius log(1 / 1e-4 - 1) sigma and no limit of faces per pixel. Triangles show inside:
-      where n faces meet, m is 1 - 2^-n.
+      SoftSilhouetteShader with blur radius log(1 / 1e-4 - 1) sigma and no limit of faces per pixel. Triangles show
+      inside: where n faces meet, m is 1 - 2^-n.
     - "kato": 0 or 1 by the pixel's centre, the paper's; an approximate gradient that reaches along rows and columns.
 
     No gradient to z in the crop frame (a silhouette does not depend on it); no second derivatives.
@@ -244,7 +244,7 @@ class SilhouetteRenderer(nn.Module):
 
 def rasterize(
     vertices: Float[Tensor, "batch vertices 3"],
-    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "batch faces 3"],
+    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
     image_size: ImageSize = 224,
     camera: Pinhole | None = None,
     backend: Backend = "warp",
@@ -287,7 +287,7 @@ def _rasterize(
 
 def interpolate(
     attributes: Float[Tensor, "one_or_batch rows channels"],
-    corners: Integer[Tensor, "faces 3"] | Integer[Tensor, "batch faces 3"],
+    corners: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
     fragments: Fragments,
 ) -> Float[Tensor, "batch height width channels"]:
     """Attributes of corners carried over the pixels: sum_c b_c attributes[corners[face, c]].
@@ -321,7 +321,7 @@ def label_map(labels: Integer[Tensor, " faces"], fragments: Fragments) -> Int[Te
 
 def vertex_normals(
     vertices: Float[Tensor, "batch vertices 3"],
-    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "batch faces 3"],
+    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
 ) -> Float[Tensor, "batch vertices 3"]:
     """Unit normals of a smooth surface: the mean of the normals of the faces around a vertex, weighted by their area.
 
@@ -330,15 +330,17 @@ def vertex_normals(
         faces: Vertex indices. Corners in counterclockwise order seen from outside give outward normals.
 
     Returns:
-        Unit vectors; 0 at a vertex whose faces have no area. Gradient to the vertices.
+        Unit vectors; 0 at a vertex whose faces have no area or a corner that is not finite. Gradient to the vertices.
     """
-    each = faces.long().expand(len(vertices), -1, -1).flatten(1)
-    padding = (each < 0)[..., None]
-    rows = each.clamp_min(0)[..., None].expand(-1, -1, 3)
-    corners = vertices.gather(1, rows).unflatten(1, (-1, 3))
+    rows = faces.long().expand(len(vertices), -1, -1)
+    finite = vertices.isfinite().all(-1)
+    rows_3d = rows.clamp_min(0).flatten(1)[..., None].expand(-1, -1, 3)
+    lost = (rows < 0) | ~finite.gather(1, rows_3d[..., 0]).view_as(rows)
+    corners = torch.where(finite[..., None], vertices, 0).gather(1, rows_3d).unflatten(1, (-1, 3))
     normals = torch.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0], dim=-1)
-    each_corner = normals.repeat_interleave(3, dim=1).masked_fill(padding, 0)
-    return functional.normalize(torch.zeros_like(vertices).scatter_add(1, rows, each_corner), dim=-1)
+    normals = normals.masked_fill(lost.any(-1, keepdim=True), 0)
+    each_corner = normals.repeat_interleave(3, dim=1)
+    return functional.normalize(torch.zeros_like(vertices).scatter_add(1, rows_3d, each_corner), dim=-1)
 
 
 def spherical_harmonics(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
@@ -390,7 +392,9 @@ def shade(
         towards = -(dx * x + dy * y + dz * z)
     brightness = spread(light.ambient) + spread(light.directional) * towards.clamp_min(0)[..., None]
     if light.harmonics is not None:
-        brightness = brightness + torch.einsum("bhwk,bkc->bhwc", spherical_harmonics(normals), light.harmonics.to(normals))
+        brightness = brightness + torch.einsum(
+            "bhwk,bkc->bhwc", spherical_harmonics(normals), light.harmonics.to(normals)
+        )
     return brightness.clamp_min(0)
 
 
@@ -430,9 +434,9 @@ def sample_texture(texture: Texture, fragments: Fragments) -> Float[Tensor, "bat
 
 def render(
     vertices: Float[Tensor, "batch vertices 3"],
-    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "batch faces 3"],
-    colors: Float[Tensor, "*batch vertices 3"] | Texture,
-    background: Float[Tensor, "*batch height width 3"] | None = None,
+    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
+    colors: Float[Tensor, "*colorings vertices 3"] | Texture,
+    background: Float[Tensor, "*backgrounds height width 3"] | None = None,
     image_size: ImageSize = 224,
     light: Light = DAYLIGHT,
     supersample: int = 1,
@@ -441,9 +445,9 @@ def render(
 ) -> Rendering:
     """f_TRen: a shaded picture of meshes over a background, with anti-aliased edges and gradients to all of it.
 
-    color = albedo brightness(n) (see `shade`), with smooth normals n, turned to the camera on faces seen from their back.
-    Each sample shows its nearest face, or the background; then outlines are smoothed (`dhpe_lib.rasterizer.kernels.antialias`)
-    and a pixel is the mean of its supersample^2 samples.
+    color = albedo brightness(n) (see `shade`), with smooth normals n, turned to the camera on faces seen from their
+    back. Each sample shows its nearest face; then outlines are smoothed (`dhpe_lib.rasterizer.kernels.antialias`), a
+    pixel is the mean of its supersample^2 samples, and image = hand + (1 - mask) background.
 
     Gradient of image and mask to the vertices, also across outlines, to colours or texture, light and background; of
     depth and normals to the vertices. No soft shadows, and none cast.
@@ -477,18 +481,13 @@ def render(
     normals = _facing_normals(vertices, places, checked, fragments)
     covered = (fragments.face >= 0)[..., None]
     shaded = (_albedo(colors, checked, fragments) * shade(normals, light)).clamp(0, 1)
-    behind = vertices.new_zeros(()) if background is None else _magnified(background.to(vertices), supersample)
-    layers = torch.cat([torch.where(covered, shaded, behind), covered.to(vertices.dtype)], dim=-1)
+    layers = torch.cat([torch.where(covered, shaded, 0), covered.to(vertices.dtype)], dim=-1)
     smooth = _pool(fragment_functions.antialias(layers, places, checked, fragments), supersample)
+    image, mask = smooth[..., :3], smooth[..., 3]
+    if background is not None:
+        image = image + (1 - mask)[..., None] * background.to(vertices)
     depth, normals = _mean_of_covered(fragments.depth, normals, covered, supersample)
-    return Rendering(smooth[..., :3], smooth[..., 3], depth, normals, fragments)
-
-
-def _magnified(background: Tensor, factor: int) -> Tensor:
-    """Each pixel repeated for its samples."""
-    if factor == 1:
-        return background
-    return background.repeat_interleave(factor, dim=-3).repeat_interleave(factor, dim=-2)
+    return Rendering(image, mask, depth, normals, fragments)
 
 
 def _mean_of_covered(

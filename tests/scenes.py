@@ -68,11 +68,22 @@ def turn_edge_on(t: float) -> Tensor:
     return TRIANGLE * points((math.cos(angle), 1.0, 0.0)) + points((0.013, 0.0, 0.0))
 
 
+def open_finger(t: float) -> Tensor:
+    """A finger before a palm: its root inside the palm's outline, its tip beyond; it lifts off by turning about z."""
+    palm = points((-0.31, -0.12, 0.1), (-0.29, 0.33, 0.1), (0.14, 0.31, 0.1), (0.12, -0.13, 0.1))
+    finger = points((-0.06, -0.02, 0), (-0.07, 0.04, 0), (0.36, 0.05, 0), (0.35, -0.015, 0))
+    return torch.cat([palm, finger @ rotation(-0.4 - t).T + points((0.013, 0.029, -0.1))])
+
+
+QUADS = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
+
+
 SCENES = {
     "translate": Scene(ONE, translate),
     "rotate": Scene(ONE, rotate),
     "scale": Scene(ONE, scale),
     "two overlapping": Scene(torch.tensor([[0, 1, 2], [3, 4, 5]]), slide_over),
+    "finger over palm": Scene(QUADS, open_finger),
     "thin": Scene(ONE, thin),
     "leaving the image": Scene(ONE, leave),
     "edge-on": Scene(ONE, turn_edge_on),

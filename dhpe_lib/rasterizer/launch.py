@@ -19,7 +19,7 @@ def _load(module: str, device: str) -> None:
     wp.load_module(module, device=device)
 
 
-def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Tensor | float]) -> None:
+def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Tensor | float | bool]) -> None:
     """Run a kernel where the tensors are: on CUDA all at once, on the CPU one band in each thread.
 
     On CUDA nothing waits for the device, so that a launch can be captured in a CUDA graph once the kernel is loaded,
@@ -57,14 +57,14 @@ def count_bands(device: torch.device) -> int:
     return min(torch.get_num_threads(), MOST_BANDS) if device.type == "cpu" else 1
 
 
-def gradient_of(values: Float[Tensor, "*shape"]) -> Float[Tensor, "bands *shape"]:
+def gradient_of(values: Float[Tensor, "rows places n"]) -> Float[Tensor, "bands rows places n"]:
     """Zeros for a gradient, one for each band: threads add without a lock, and the sum is the same every time."""
     return values.new_zeros(count_bands(values.device), *values.shape)
 
 
 def prepare_faces(
     places: Float[Tensor, "batch vertices n"],
-    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "batch faces 3"],
+    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
 ) -> Int32[Tensor, "one_or_batch faces 3"]:
     """The faces as the kernels read them, after the checks that need no waiting for a GPU.
 
@@ -84,7 +84,7 @@ def prepare_faces(
         raise TypeError(f"vertices are {places.dtype}; the renderer works in float32 and float64: convert them first")
     if faces.device != places.device:
         raise ValueError(f"faces are on {faces.device}, vertices on {places.device}: move one of them")
-    faces = faces.long().view(-1, *faces.shape[-2:])
+    faces = faces.long() if faces.ndim == 3 else faces.long()[None]
     if faces.device.type == "cpu" and faces.numel():
         named = faces[(faces != -1).any(-1)]
         first, last = (int(named.min()), int(named.max())) if len(named) else (0, -1)

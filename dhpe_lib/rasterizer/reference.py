@@ -1,7 +1,7 @@
 """The rasterizer in plain torch and plain Python, slow and true: the twin that tests the kernels.
 
-Everything is in pixels, as in `dhpe_lib.rasterizer.kernels.common`; autograd gives the gradients, but for Kato's, which is
-written out.
+Everything is in pixels, as in `dhpe_lib.rasterizer.kernels.common`; autograd gives the gradients, but for Kato's, which
+is written out.
 """
 
 import math
@@ -108,7 +108,7 @@ def soft(
 # Coverage
 
 
-def clip(polygon: list[Tensor], axis: int, bound: float, sign: float) -> list[Tensor]:
+def clip(polygon: list[Tensor], axis: int, bound: int, sign: int) -> list[Tensor]:
     """Cut a polygon by a line: keep where sign (p[axis] - bound) >= 0 (Sutherland and Hodgman)."""
     kept = []
     for a, b in zip(polygon, polygon[1:] + polygon[:1], strict=True):
@@ -122,7 +122,8 @@ def clip(polygon: list[Tensor], axis: int, bound: float, sign: float) -> list[Te
 
 def polygon_area(polygon: list[Tensor]) -> Tensor:
     """The shoelace formula."""
-    return sum(cross(a, b) for a, b in zip(polygon, polygon[1:] + polygon[:1], strict=True)) / 2
+    corners = torch.stack(polygon)
+    return cross(corners, corners.roll(-1, 0)).sum() / 2
 
 
 def boxes(corners: Float[Tensor, "3 2"], height: int, width: int) -> Iterator[tuple[int, int]]:
@@ -179,10 +180,10 @@ def kato_gradient(
                 for axis in (0, 1):
                     # with rows and columns swapped, motion along v is motion along u
                     order = [axis, 1 - axis]
-                    corners = (places[image, [start, end, third]][:, order] - 0.5).tolist()
+                    a, b, c = (places[image, [start, end, third]][:, order] - 0.5).tolist()
                     shown = face_index[image] if axis == 0 else face_index[image].T
                     pulls = cotangent[image] if axis == 0 else cotangent[image].T
-                    of_start, of_end = edge_pull(*corners, face, shown.tolist(), pulls.tolist())
+                    of_start, of_end = edge_pull(a, b, c, face, shown.tolist(), pulls.tolist())
                     gradient[image, start, axis] += of_start
                     gradient[image, end, axis] += of_end
     return gradient
@@ -331,7 +332,7 @@ def pair_shift(
     second: tuple[int, int],
     axis: int,
 ) -> Tensor:
-    """c - 1/2 of the outline between two pixels (row, column), 0 if there is none."""
+    """The c - 1/2 of the outline between two pixels (row, column), 0 if there is none."""
     none = mesh.new_zeros(())
     f, g = int(shown[first]), int(shown[second])
     if f == g:
@@ -352,10 +353,12 @@ def pair_shift(
                 t = step * (a[axis] + share * (b[axis] - a[axis]) - centre[axis])
                 if t >= reached:
                     found.append((t, e, b - a))
-        if not found or min(found, key=lambda item: float(item[0]))[0] > 1:
+        if not found:
             return none
-        t, e, along = min(found, key=lambda item: float(item[0]))
+        t, e, along = min(found, key=lambda item: float(item[0].detach()))
+        if t > 1:
+            return none
         if (now, e) not in beyond:
             steep = bool(along[1 - axis].abs() >= along[axis].abs())
             return step * (t - 0.5) if steep else none
-        before, now, reached = now, beyond[now, e], float(t)
+        before, now, reached = now, beyond[now, e], float(t.detach())

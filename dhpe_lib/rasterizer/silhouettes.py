@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float, Int32
 from torch import Tensor
 
+from dhpe_lib.rasterizer.fragments import find_nearest
 from dhpe_lib.rasterizer.kernels import coverage as coverage_kernels
 from dhpe_lib.rasterizer.kernels import kato as kato_kernels
 from dhpe_lib.rasterizer.kernels import soft as soft_kernels
-from dhpe_lib.rasterizer.fragments import find_nearest
 from dhpe_lib.rasterizer.launch import gradient_of, launch
 
 TAIL = 1e-4
@@ -46,7 +46,7 @@ def soft(
     width: int,
     sigma: float,
 ) -> Float[Tensor, "batch height width"]:
-    """m = 1 - prod_k (1 - p_k), the probability that a pixel is covered; see `dhpe_lib.rasterizer.kernels.soft`.
+    """The probability m = 1 - prod_k (1 - p_k) that a pixel is covered; see `dhpe_lib.rasterizer.kernels.soft`.
 
     Args:
         places: Pixels.
@@ -87,10 +87,11 @@ class _Layers(torch.autograd.Function):
 def coverage(
     places: Float[Tensor, "batch vertices 3"], faces: Int32[Tensor, "meshes faces 3"], height: int, width: int
 ) -> Float[Tensor, "batch height width"]:
-    """m = min(1, max(front, back)): the share of a pixel's square under the surface; see `dhpe_lib.rasterizer.kernels.coverage`.
+    """The share m = min(1, max(front, back)) of a pixel's square that lies under the surface.
 
-    `front` and `back` count the layers of the surface seen from either side, averaged over the pixel. One layer is
-    exact. Where a pixel holds edges of two layers, one over the other, their areas add up to at most 1.
+    See `dhpe_lib.rasterizer.kernels.coverage`. `front` and `back` count the layers of the surface seen from either
+    side, averaged over the pixel. One layer is exact. Where a pixel holds edges of two layers, one over the other,
+    their areas add up to at most 1.
 
     Args:
         places: Pixels.
@@ -126,7 +127,7 @@ class _Kato(torch.autograd.Function):
 def kato(
     places: Float[Tensor, "batch vertices 3"], faces: Int32[Tensor, "meshes faces 3"], height: int, width: int
 ) -> Float[Tensor, "batch height width"]:
-    """m = 1 where a face covers the pixel's centre, with the approximate gradient of `dhpe_lib.rasterizer.kernels.kato`.
+    """The hard mask: 1 where a face covers the pixel's centre; its gradient is `dhpe_lib.rasterizer.kernels.kato`'s.
 
     Args:
         places: Pixels.

@@ -200,7 +200,7 @@ def blend_forward(
     hard: wp.array4d(dtype=Any),
     blended: wp.array4d(dtype=Any),
 ):
-    """blended = hard + sum over the four neighbours of share (neighbour - hard)."""
+    """Blend: blended = hard + sum over the four neighbours of share (neighbour - hard)."""
     image, y, x = wp.tid()
     if y % bands != band:
         return

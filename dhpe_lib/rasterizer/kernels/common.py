@@ -1,8 +1,8 @@
 """What every kernel shares: one face, one pixel, one edge. Warp, one source for CPU and CUDA, float32 and float64.
 
 Every kernel sees `places [batch, vertices, 3]`: u to the right and v downwards in pixels, z away from the camera in any
-unit. Pixel (x, y) covers [x, x + 1) x [y, y + 1); its centre is (x + 1/2, y + 1/2). `faces [1 or batch, faces, 3]` is one
-topology or one for each mesh.
+unit. Pixel (x, y) covers [x, x + 1) x [y, y + 1); its centre is (x + 1/2, y + 1/2). `faces [1 or batch, faces, 3]` is
+one topology or one for each mesh.
 
 Every kernel works on one `band` of `bands`. Warp runs a launch on the CPU in one thread; so several threads share it by
 taking one band each, without a lock: of the rows (y % bands = band) where pixels are written, of the faces where only
@@ -33,7 +33,7 @@ def _init_quietly() -> None:
 _init_quietly()
 
 OPTIONS = {"enable_backward": False, "fuse_fp": False}
-"""For every module of kernels. Gradients are written out; no fusing, since `side_of` must be antisymmetric to the bit."""
+"""For every module of kernels: gradients are written out; no fusing, for which `side_of` would not be antisymmetric."""
 
 SCALARS = (wp.float32, wp.float64)
 """Warp compiles a kernel for the types it is first called with; naming both at once compiles them once, together."""

@@ -63,7 +63,7 @@ def coverage_forward(
     faces: wp.array3d(dtype=int),
     layers: wp.array4d(dtype=Any),
 ):
-    """layers[side, image, y, x] += area of pixel (x, y) under a face; side 0 is seen from the front, 1 from the back."""
+    """layers[side, image, y, x] += area of pixel (x, y) under a face; side 0: seen from the front, 1: from the back."""
     image, face = wp.tid()
     i, j, k, drawn = load_face(places, faces, image, face)
     if not drawn:

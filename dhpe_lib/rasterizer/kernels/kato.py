@@ -61,7 +61,10 @@ def crossing_pull(
     outer = inner + outwards
     if inner < 0 or inner >= size or outer < 0 or outer >= size:
         return zero
-    if int(shown(face_index, image, line, inner, axis)) != face or int(shown(face_index, image, line, outer, axis)) >= 0:
+    if (
+        int(shown(face_index, image, line, inner, axis)) != face
+        or int(shown(face_index, image, line, outer, axis)) >= 0
+    ):
         return zero
     d = outer
     while d >= 0 and d < size:  # background that should be covered

@@ -60,9 +60,9 @@ def along_edge(q: Any, unit: Any, length: Any):
 
 @wp.func
 def signed_square(qa: Any, ab: Any, len_ab: Any, qb: Any, bc: Any, len_bc: Any, qc: Any, ca: Any, len_ca: Any):
-    """s of a pixel for a face, the nearest edge (0 to 2), and how far along it the nearest point is.
+    """What a pixel is to a face: s, the nearest edge (0 to 2), and how far along it the nearest point is.
 
-    Args: the vectors from each corner to the pixel, and the unit vector and length of the edge that starts there.
+    From the vectors from each corner to the pixel, and the unit vector and length of the edge that starts there.
     """
     side_ab = cross(ab, qa)
     side_bc = cross(bc, qb)

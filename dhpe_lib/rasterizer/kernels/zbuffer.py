@@ -39,7 +39,7 @@ def depth_key(z: Any, face: int):
 
 @wp.func
 def corner_weights(z_a: Any, z_b: Any, z_c: Any, pinhole: bool):
-    """w of the three corners."""
+    """The w of the three corners."""
     one = type(z_a)(1.0)
     if pinhole:
         return wp.vector(one / z_a, one / z_b, one / z_c)
@@ -48,7 +48,7 @@ def corner_weights(z_a: Any, z_b: Any, z_c: Any, pinhole: bool):
 
 @wp.func
 def barycentric_of(p: Any, a: Any, b: Any, c: Any, weights: Any):
-    """b of a pixel, and sum w A."""
+    """The b of a pixel, and sum w A."""
     areas = wp.vector(side_of(p, b, c), side_of(p, c, a), side_of(p, a, b))
     parts = wp.cw_mul(weights, areas)
     total = parts[0] + parts[1] + parts[2]

@@ -1,0 +1,48 @@
+"""What every benchmark writes beside its numbers: command, date, seed, hardware, versions."""
+
+import json
+import os
+import platform
+import sys
+from datetime import date
+from pathlib import Path
+
+import torch
+import warp as wp
+
+ROOT = Path(__file__).parent.parent
+
+
+def processor() -> str:
+    """The processor's own name where the system tells it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def write_result(name: str, results: dict, seed: int, load_before: float) -> None:
+    """Write `book/results/<name>.json` and print its rows.
+
+    Args:
+        name: Of the file, without suffix.
+        results: One dict for each row.
+        seed: Of everything random.
+        load_before: The machine's load average when the run began: other programs' share of it shows in the times.
+    """
+    result = {
+        "command": " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]]),
+        "date": date.today().isoformat(),
+        "seed": seed,
+        "hardware": {
+            "cpu": processor(),
+            "cores": os.cpu_count(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+            "load_before": round(load_before, 1),
+        },
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "warp": wp.config.version},
+        "results": results,
+    }
+    path = ROOT / "book" / "results" / f"{name}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    for row, values in results.items():
+        print(f"{row:45s}", "  ".join(f"{key} {value}" for key, value in values.items()))
+    print(f"wrote {path.relative_to(ROOT)}")
