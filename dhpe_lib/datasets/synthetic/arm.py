@@ -71,8 +71,10 @@ def draw_arms(dice: Dice) -> Arms:
     edge = torch.where(dice.chance(0.6), dice.uniform(-0.012, 0.03), dice.uniform(0.03, 0.20))
     sleeve = edge.masked_fill(dice.chance(0.5), math.inf)
     width = torch.stack((dice.uniform(1.15, 1.45), dice.uniform(1.45, 1.95)), -1)
-    folds = torch.stack((dice.uniform(0.0, 0.05), dice.uniform(0, 2 * math.pi), dice.uniform(20, 90)), -1)
-    return Arms(bend, dice.uniform(0.19, 0.27), width, sleeve, dice.log_uniform(1.08, 1.6), folds, dice.uniform(-3, 3))
+    folds = torch.stack((dice.uniform(0.0, 0.05), dice.uniform(0.0, 2 * math.pi), dice.uniform(20.0, 90.0)), -1)
+    return Arms(
+        bend, dice.uniform(0.19, 0.27), width, sleeve, dice.log_uniform(1.08, 1.6), folds, dice.uniform(-3.0, 3.0)
+    )
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def skin_color(rng: np.random.Generator) -> tuple[int, int, int]:
     return round(255 * r), round(255 * g), round(255 * b)
 
 
-def dimmed(ink: Sequence[float], share: float) -> tuple[int, int, int]:
+def dimmed(ink: Sequence[int], share: float) -> tuple[int, int, int]:
     """A darker ink."""
     r, g, b = (round(share * value) for value in ink)
     return r, g, b
@@ -299,7 +299,7 @@ def behind(pool: UInt8[Tensor, "n 3 288 288"], dice: Dice, size: int) -> Float[T
     zoom, angle = dice.uniform(0.5, 0.98), dice.normal(0.15)
     flip = torch.where(dice.chance(0.5), 1.0, -1.0)
     cos, sin = zoom * angle.cos() / 1.2, zoom * angle.sin() / 1.2
-    shift = dice.uniform(-1, 1, 2) * (1 - zoom)[:, None]
+    shift = dice.uniform(-1.0, 1.0, 2) * (1 - zoom)[:, None]
     theta = torch.stack((cos * flip, -sin, shift[:, 0], sin * flip, cos, shift[:, 1]), -1).view(-1, 2, 3)
     grid = functional.affine_grid(theta, [dice.batch, 3, size, size], align_corners=False)
     moved = functional.grid_sample(chosen, grid, padding_mode="reflection", align_corners=False)

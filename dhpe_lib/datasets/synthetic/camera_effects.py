@@ -57,11 +57,11 @@ def draw_cameras(dice: Dice) -> Cameras:
     noise = dice.log_uniform(0.003, 0.035, 1) * dice.uniform(0.3, 1.0, 2)
     return Cameras(
         torch.stack((lens, moved), -1),
-        dice.uniform(0, math.pi),
+        dice.uniform(0.0, math.pi),
         exposure * temperature(dice.normal(0.07)),
         curve,
         noise,
-        dice.uniform(35, 97),
+        dice.uniform(35.0, 97.0),
     )
 
 

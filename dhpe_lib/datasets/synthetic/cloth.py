@@ -43,10 +43,10 @@ def draw_materials(dice: Dice) -> Materials:
         direction = dice.normal(1.0, 3)
         direction = direction / direction.norm(dim=-1, keepdim=True)
         contrast = dice.uniform(0.2, 1.0, 1) * dice.chance(0.45, 1)
-        return torch.cat((direction * dice.log_uniform(60, 700, 1), contrast, dice.log_uniform(0.7, 8.0, 1)), 1)
+        return torch.cat((direction * dice.log_uniform(60.0, 700.0, 1), contrast, dice.log_uniform(0.7, 8.0, 1)), 1)
 
-    gloss = torch.stack((dice.uniform(0.0, 0.35), dice.log_uniform(8, 90)), -1)
-    return Materials(dice.uniform(0, 1, 2), colors(), pattern(), colors(), pattern(), gloss)
+    gloss = torch.stack((dice.uniform(0.0, 0.35), dice.log_uniform(8.0, 90.0)), -1)
+    return Materials(dice.uniform(0.0, 1.0, 2), colors(), pattern(), colors(), pattern(), gloss)
 
 
 def _striped(colors: Tensor, pattern: Tensor, place: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Dice:
 
     def log_uniform(self, low: float, high: float, *more: int) -> Float[Tensor, "b ..."]:
         """Between two positive bounds, each factor as likely as any other."""
-        return low * (high / low) ** self.uniform(0, 1, *more)
+        return low * (high / low) ** self.uniform(0.0, 1.0, *more)
 
     def normal(self, deviation: float, *more: int) -> Float[Tensor, "b ..."]:
         """Around zero, and never farther than 2.5 standard deviations."""
@@ -48,7 +48,7 @@ class Dice:
 
     def chance(self, probability: float, *more: int) -> Bool[Tensor, "b ..."]:
         """True so often."""
-        return self.uniform(0, 1, *more) < probability
+        return self.uniform(0.0, 1.0, *more) < probability
 
     def index(self, n: int, *more: int) -> Int64[Tensor, "b ..."]:
         """One of n."""
@@ -57,7 +57,7 @@ class Dice:
     def choice(self, values: Sequence[float], weights: Sequence[float], *more: int) -> Float[Tensor, "b ..."]:
         """One of some values, each as often as its weight says."""
         shares = torch.tensor(weights, device=self.device).cumsum(0) / sum(weights)
-        place = torch.searchsorted(shares, self.uniform(0, 1, *more)).clamp_max(len(values) - 1)
+        place = torch.searchsorted(shares, self.uniform(0.0, 1.0, *more)).clamp_max(len(values) - 1)
         return torch.tensor(values, device=self.device)[place]
 
     def pixel_generator(self) -> torch.Generator:

@@ -48,7 +48,7 @@ def draw_things(dice: Dice, often: float, new: bool) -> Things:
         often: Share of hands that hold one.
         new: Whether things are of shapes that no training picture shows: exponents above 1.5 make stars and diamonds.
     """
-    first = dice.choice((0.12, 0.12, 1.0, 0.5), (4, 3, 2, 2))
+    first = dice.choice((0.12, 0.12, 1.0, 0.5), (4.0, 3.0, 2.0, 2.0))
     second = torch.where(dice.chance(0.6), 1.0, dice.uniform(0.12, 0.4)).where(first < 0.4, 1.0)
     if new:
         first, second = dice.uniform(0.3, 2.2), dice.uniform(1.6, 2.4)

@@ -74,8 +74,8 @@ class Wander:
     def draw(cls, dice: Dice, deviation: float, quantities: int) -> "Wander":
         """Draw waves that take from two to forty seconds at thirty frames a second."""
         amplitude = dice.normal(deviation * math.sqrt(2 / WAVES), WAVES, quantities)[0]
-        period = dice.log_uniform(60, 1200, WAVES, quantities)[0]
-        return cls(amplitude, 2 * math.pi / period, dice.uniform(0, 2 * math.pi, WAVES, quantities)[0])
+        period = dice.log_uniform(60.0, 1200.0, WAVES, quantities)[0]
+        return cls(amplitude, 2 * math.pi / period, dice.uniform(0.0, 2 * math.pi, WAVES, quantities)[0])
 
     def at(self, frames: Int64[Tensor, " f"]) -> Float[Tensor, "f c"]:
         """Values at some frames."""

@@ -102,8 +102,8 @@ def albedo(skin: Skin, image: Tensor, maps: Float[Tensor, "n 7"], spots: Float[T
     """
     variety = skin.variety.index_select(0, image)
     pale = lab_to_linear(maps.new_tensor(BLOODLESS)).log()
-    melanin = maps[:, MELANIN] * (1 + 0.07 * variety[:, 0] * spots[:, 0])
-    blood = 0.20 * maps[:, REDNESS] + 0.06 * variety[:, 1] * spots[:, 1]
+    melanin = maps[:, MELANIN] * (1 + 0.05 * variety[:, 0] * spots[:, 0])
+    blood = 0.20 * maps[:, REDNESS] + 0.045 * variety[:, 1] * spots[:, 1]
     dark = 0.55 * variety[:, 2] * maps[:, DARKNESS] + 0.06 * variety[:, 3] * maps[:, VEIN]
     color = pale + melanin[:, None] * (skin.tone.log() - pale).index_select(0, image)
     color = (color - blood[:, None] * maps.new_tensor(BLOOD) - dark[:, None] * maps.new_tensor((1.0, 0.95, 0.85))).exp()
