@@ -138,7 +138,9 @@ def make(
     ] = None,
     backgrounds: Annotated[
         Path | None,
-        typer.Option("--backgrounds", metavar="DIR", help="Pictures to use.", show_default="they are painted"),
+        typer.Option(
+            "--backgrounds", metavar="DIR", help="NYU depth v2, or a folder of images.", show_default="painted"
+        ),
     ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Processes.", show_default="one for each core")

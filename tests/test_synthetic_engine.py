@@ -2,14 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from dhpe_lib.camera import CropFrame
 from dhpe_lib.datasets.cropping import BOX_MARGIN
 from dhpe_lib.datasets.crops import SIZE
-from dhpe_lib.datasets.synthetic.backgrounds import SEEN, UNSEEN, behind, folder_backgrounds, paint_backgrounds
 from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
 from dhpe_lib.datasets.synthetic.engine import (
     CLOSEST,
@@ -21,7 +22,7 @@ from dhpe_lib.datasets.synthetic.engine import (
     visible_joints,
 )
 from dhpe_lib.datasets.synthetic.hands import Hands, draw_poses, draw_shots, in_perspective, place_hands, viewpoints
-from dhpe_lib.photos import PhotoError
+from dhpe_lib.datasets.synthetic.scenery import SEEN, UNSEEN, behind, cut_backgrounds, paint_backgrounds
 from dhpe_lib.renderer import rasterize, vertex_normals
 from dhpe_lib.skeleton import MIDDLE_MCP
 
@@ -205,16 +206,15 @@ def test_backgrounds_repeat_with_their_seed(pool):
         assert picture.float().std() > 1, painter.__name__
 
 
-def test_backgrounds_from_a_folder(tmp_path, pool):
-    from PIL import Image
-
+def test_backgrounds_from_photos(tmp_path):
     (tmp_path / "deep").mkdir()
     Image.new("RGB", (400, 300), (200, 10, 30)).save(tmp_path / "deep" / "red.png")
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    squares = folder_backgrounds(tmp_path, 3, 0)
+    squares = cut_backgrounds(tmp_path, 3, 0)
     assert (squares == torch.tensor([200, 10, 30])[:, None, None]).all()
-    with pytest.raises(PhotoError, match="no picture in it"):
-        folder_backgrounds(tmp_path / "empty", 1, 0)
+    Image.fromarray(np.arange(90_000, dtype=np.uint8).reshape(100, 300, 3)).save(tmp_path / "other.png")
+    two = [SyntheticHands(photos=tmp_path).backgrounds(8, seed) for seed in (0, 0)]
+    assert torch.equal(*two)
+    assert len({square.numpy().tobytes() for square in two[0]}) > 2  # places within a photo differ
 
 
 def test_seeds_depend_on_every_part():

@@ -39,7 +39,7 @@ def stage() -> Stage:
 
 
 def typology_angle(linear: torch.Tensor) -> torch.Tensor:
-    """ITA in degrees, from linear sRGB by the way of CIE XYZ: the inverse of what draws tones, written apart from it."""
+    """ITA in degrees, from linear sRGB by CIE XYZ: the inverse of what draws tones, written apart from it."""
     to_xyz = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
     _, y, z = ((linear @ to_xyz.mT) / torch.tensor([0.95047, 1.0, 1.08883])).unbind(-1)
     fy, fz = (torch.where(v > 0.008856, v.clamp_min(1e-6) ** (1 / 3), 7.787 * v + 16 / 116) for v in (y, z))

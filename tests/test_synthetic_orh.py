@@ -9,7 +9,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dhpe_lib.cli import app
-from dhpe_lib.datasets.synthetic import backgrounds, orh
+from dhpe_lib.datasets.synthetic import orh, scenery
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
 from dhpe_lib.datasets.synthetic.hands import TIPS
 from dhpe_lib.datasets.synthetic.sequences import key_poses, poses_at, sequence_batch
@@ -47,7 +47,7 @@ def test_what_orh_o_shows_is_shown_nowhere_else():
         assert not trained.new_people
         assert not trained.new_things
         assert not set(trained.painters) & set(only.painters)
-    assert set(only.painters) == set(backgrounds.UNSEEN)
+    assert set(only.painters) == set(scenery.UNSEEN)
 
 
 def test_a_sample_of_200_pictures(tmp_path):

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from dhpe_lib.datasets.crops import SIZE, Crops, pack_masks
-from dhpe_lib.datasets.synthetic import backgrounds
+from dhpe_lib.datasets.synthetic import scenery
 from dhpe_lib.datasets.synthetic.arm import Arms, draw_arms, grow_arms
 from dhpe_lib.datasets.synthetic.camera_effects import Cameras, draw_cameras, photograph
 from dhpe_lib.datasets.synthetic.cloth import Materials, draw_materials
@@ -56,7 +56,7 @@ class Style:
     things: float = 0.25
     new_people: bool = False
     new_things: bool = False
-    painters: tuple[backgrounds.Painter, ...] = backgrounds.SEEN
+    painters: tuple[scenery.Painter, ...] = scenery.SEEN
 
 
 TRAINING = Style()
@@ -150,20 +150,20 @@ class SyntheticHands:
 
     Args:
         device: Where the pictures are made and stay.
-        folder: Pictures to use as backgrounds; by default they are painted.
+        photos: NYU depth v2 or a folder of images, for the backgrounds; by default they are painted.
     """
 
-    def __init__(self, device: torch.device | str = "cpu", folder: Path | None = None) -> None:
+    def __init__(self, device: torch.device | str = "cpu", photos: Path | None = None) -> None:
         self.device = torch.device(device)
         self.model = HandModel.open_hand().to(self.device)
         self.stage = Stage.build(self.model)
-        self.folder = folder
+        self.photos = photos
 
     def backgrounds(self, n: int, seed: int, style: Style = TRAINING) -> UInt8[Tensor, "n 3 288 288"]:
-        """A pool of backgrounds, painted or cut from the folder; a batch chooses from it."""
-        if self.folder is None:
-            return backgrounds.paint_backgrounds(n, seed, style.painters).to(self.device)
-        return backgrounds.folder_backgrounds(self.folder, n, seed).to(self.device)
+        """A pool of backgrounds, painted or cut from photos; a batch chooses from it."""
+        if self.photos is None:
+            return scenery.paint_backgrounds(n, seed, style.painters).to(self.device)
+        return scenery.cut_backgrounds(self.photos, n, seed).to(self.device)
 
     def batch(
         self, n: int, seed: int, pool: UInt8[Tensor, "n 3 288 288"], style: Style = TRAINING, margin: int = 0
@@ -181,7 +181,7 @@ class SyntheticHands:
             The batch.
         """
         dice = Dice.from_seed(seed, n, self.device)
-        behind = backgrounds.behind(pool, dice, SIZE + 2 * margin)
+        behind = scenery.behind(pool, dice, SIZE + 2 * margin)
         pose, shape, shots = draw_poses(dice), dice.normal(1.0, 10), draw_shots(dice, style.jitter)
         hands = place_hands(self.model, pose, shape, shots, style.fingertips)
         look = draw_look(dice, style, behind.mean((2, 3)))

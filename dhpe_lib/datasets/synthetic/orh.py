@@ -23,7 +23,7 @@ from dhpe_lib.datasets.crops import MARGIN, Crops, concatenate
 from dhpe_lib.datasets.layout import Contents, PreparedError
 from dhpe_lib.datasets.preparation import end_with_parent, process_context, progress_bar
 from dhpe_lib.datasets.prepared import Prepared
-from dhpe_lib.datasets.synthetic import backgrounds
+from dhpe_lib.datasets.synthetic import scenery
 from dhpe_lib.datasets.synthetic.dice import seed_of
 from dhpe_lib.datasets.synthetic.engine import Style, SyntheticHands
 from dhpe_lib.datasets.synthetic.hands import TIPS
@@ -53,14 +53,14 @@ class Recipe:
         split: "train" or "test".
         count: Pictures; fewer than the benchmark has are its first ones.
         seed: Of the benchmark.
-        folder: Pictures for backgrounds; None paints them.
+        photos: NYU depth v2 or a folder of images, for the backgrounds; None paints them.
     """
 
     name: str
     split: str
     count: int
     seed: int = 0
-    folder: Path | None = None
+    photos: Path | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -73,14 +73,14 @@ class Recipe:
     @property
     def contents(self) -> Contents:
         """What its cache holds."""
-        source = {"engine": VERSION, "seed": self.seed, "backgrounds": str(self.folder) if self.folder else "painted"}
+        source = {"engine": VERSION, "seed": self.seed, "backgrounds": str(self.photos) if self.photos else "painted"}
         return Contents(self.name, self.split, self.ids, source)
 
     @property
     def style(self) -> Style:
         """What kind of pictures: crops as the paper cuts them; what tests show is new."""
         if self.name == "orh-o":
-            new = Style(fingertips=True, things=1.0, new_people=True, new_things=True, painters=backgrounds.UNSEEN)
+            new = Style(fingertips=True, things=1.0, new_people=True, new_things=True, painters=scenery.UNSEEN)
             return replace(new, jitter=False)
         return Style(jitter=False, things=0.0 if self.name == "orh-s" else 0.25, new_people=self.split == "test")
 
@@ -121,7 +121,7 @@ def draw_part(recipe: Recipe, rows: range) -> Crops:
     Returns:
         The crops; of ORH-O only the fingertips are known, and neither mask nor h.
     """
-    engine = engine_for(recipe.folder)
+    engine = engine_for(recipe.photos)
     with one_thread():
         if recipe.name == "orh-s":
             return _draw_frames(engine, recipe, rows)
@@ -159,16 +159,16 @@ def tips_only(crops: Crops) -> Crops:
 
 
 @lru_cache(maxsize=1)
-def engine_for(folder: Path | None) -> SyntheticHands:
+def engine_for(photos: Path | None) -> SyntheticHands:
     """The engine of this process."""
-    return SyntheticHands(folder=folder)
+    return SyntheticHands(photos=photos)
 
 
 @lru_cache(maxsize=2)
 def pool_for(recipe: Recipe, number: int) -> torch.Tensor:
     """The backgrounds that `SHARED` pictures choose from."""
     seed = seed_of(recipe.seed, recipe.name, recipe.split, "pool", number)
-    return engine_for(recipe.folder).backgrounds(min(POOL, recipe.count), seed, recipe.style)
+    return engine_for(recipe.photos).backgrounds(min(POOL, recipe.count), seed, recipe.style)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.datasets.crops import SIZE
-from dhpe_lib.datasets.synthetic import backgrounds
+from dhpe_lib.datasets.synthetic import scenery
 from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
 from dhpe_lib.datasets.synthetic.engine import Look, Style, SyntheticBatch, SyntheticHands, draw_look
 from dhpe_lib.datasets.synthetic.hands import Shots, draw_shots, place_hands
@@ -135,6 +135,6 @@ def _passing_by(wall: Float[Tensor, "1 3 288 288"], axis: Float[Tensor, "f 2"], 
     ticks = (torch.arange(size, device=wall.device) + 0.5) / SIZE - 0.5 * size / SIZE
     y, x = torch.meshgrid(ticks, ticks, indexing="ij")
     place = torch.stack((x, y), -1) - axis[:, None, None]
-    grid = place * (SIZE / backgrounds.SIZE)
+    grid = place * (SIZE / scenery.SIZE)
     wide = wall.expand(len(axis), -1, -1, -1)
     return functional.grid_sample(wide, grid, padding_mode="reflection", align_corners=False)

@@ -1,7 +1,7 @@
-"""What is behind the hands: painted rooms, greenery, cloth, studios and clutter, or the pictures of a folder.
+"""What is behind the hands: painted rooms, greenery, cloth, studios and clutter, or squares of photos.
 
-None of them is a photo, and none needs to be: a network has to learn that whatever is there is not the hand. So many
-hold shapes in the colours of skin.
+No painted one looks like a photo, and none needs to: a network has to learn that whatever is there is not the hand. So
+many hold shapes in the colours of skin.
 """
 
 import colorsys
@@ -18,11 +18,10 @@ from scipy import spatial
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.datasets.backgrounds import open_backgrounds
 from dhpe_lib.datasets.synthetic.dice import Dice
-from dhpe_lib.photos import PhotoError, read_photo
 
 SIZE = 288
-FILE_TYPES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm"}
 
 HAIR = ((25, 20, 18), (60, 42, 30), (110, 75, 45), (190, 150, 95), (150, 145, 140))
 
@@ -250,32 +249,24 @@ def paint_backgrounds(n: int, seed: int, painters: Sequence[Painter] = SEEN) -> 
     return torch.from_numpy(np.stack(pictures))
 
 
-def folder_backgrounds(folder: Path, n: int, seed: int) -> UInt8[Tensor, "n 3 288 288"]:
-    """Cut squares out of the pictures of a folder and all folders in it.
+def cut_backgrounds(path: Path, n: int, seed: int) -> UInt8[Tensor, "n 3 288 288"]:
+    """Cut squares out of photos.
 
     Args:
-        folder: Where the pictures are; files that are none are passed over.
+        path: NYU depth v2, as in the paper, or a folder of images (:mod:`dhpe_lib.datasets.backgrounds`).
         n: How many squares.
-        seed: The same seed gives the same squares, as long as the folder stays as it is.
+        seed: The same seed gives the same squares, as long as the photos stay the same.
 
     Returns:
         RGB.
 
     Raises:
-        PhotoError: The folder holds no picture.
+        FileNotFoundError: There are no photos.
+        PhotoError, DatasetError: One of them is damaged.
     """
-    rng = np.random.default_rng(seed)
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in FILE_TYPES)
-    squares: list[ndarray] = []
-    while len(squares) < n:
-        if not files:
-            raise PhotoError(f"{folder}: no picture in it that can be read; name a folder of .jpg or .png files")
-        path = files[rng.integers(len(files))]
-        try:
-            photo = read_photo(path)
-        except PhotoError:
-            files.remove(path)
-            continue
+    rng, photos, squares = np.random.default_rng(seed), open_backgrounds(path), []
+    for _ in range(n):
+        photo = photos[int(rng.integers(len(photos)))]
         side = rng.uniform(0.5, 1.0) * min(photo.shape[:2])
         top, left = (rng.uniform(0, extent - side) for extent in photo.shape[:2])
         box = (left, top, left + side, top + side)
