@@ -5,7 +5,7 @@ Everything is drawn on the CPU from one seed, so a seed means one scene; on the 
 same number of threads and version of PyTorch. Nothing here has a gradient.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from dhpe_lib.datasets.synthetic import scenery
 from dhpe_lib.datasets.synthetic.arm import Arms, draw_arms, grow_arms
 from dhpe_lib.datasets.synthetic.camera_effects import Cameras, draw_cameras, photograph
 from dhpe_lib.datasets.synthetic.cloth import Materials, draw_materials
-from dhpe_lib.datasets.synthetic.dice import Dice
+from dhpe_lib.datasets.synthetic.dice import Dice, take_rows
 from dhpe_lib.datasets.synthetic.hands import (
     Hands,
     draw_poses,
@@ -32,6 +32,7 @@ from dhpe_lib.datasets.synthetic.skin import Skin, draw_skin
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.skeleton import MIDDLE_MCP
 
+AT_A_TIME = 16
 CLOSEST = 0.25
 """Nothing comes nearer to the camera than this share of the root's depth."""
 FLESH = (0.032, 0.030, 0.022, 0.017, 0.010) + 4 * (0.024, 0.016, 0.014, 0.008)
@@ -187,11 +188,10 @@ class SyntheticHands:
         look = draw_look(dice, style, behind.mean((2, 3)))
         return self.render(hands, look, behind, dice.pixel_generator())
 
-    @torch.no_grad()
     def render(
         self, hands: Hands, look: Look, behind: Float[Tensor, "b 3 s s"], noise: torch.Generator
     ) -> SyntheticBatch:
-        """Picture hands.
+        """Picture hands: on a GPU all at once, on the CPU a few at a time, since more do not fit its caches.
 
         Args:
             hands: Where they are.
@@ -202,6 +202,16 @@ class SyntheticHands:
         Returns:
             The pictures and the truth about them.
         """
+        rows = torch.arange(len(hands.h), device=self.device)
+        parts = rows.split(AT_A_TIME if self.device.type == "cpu" else len(rows))
+        drawn = [self._render(take_rows(hands, part), take_rows(look, part), behind[part], noise) for part in parts]
+        names = [field.name for field in fields(SyntheticBatch)]
+        return SyntheticBatch(**{name: torch.cat([getattr(part, name) for part in drawn]) for name in names})
+
+    @torch.no_grad()
+    def _render(
+        self, hands: Hands, look: Look, behind: Float[Tensor, "b 3 s s"], noise: torch.Generator
+    ) -> SyntheticBatch:
         seen, solid = self.vertices(hands, look)
         surfaces, wall = (look.skin, look.materials, look.lights), behind.permute(0, 2, 3, 1).contiguous()
         picture = draw_picture(self.stage, solid, seen, surfaces, 1000 / hands.unit, wall)

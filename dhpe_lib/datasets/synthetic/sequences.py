@@ -5,9 +5,8 @@ on the way to it; of those tried the one with the fewest such moments is taken i
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -16,8 +15,8 @@ from torch.nn import functional
 
 from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.datasets.synthetic import scenery
-from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
-from dhpe_lib.datasets.synthetic.engine import Look, Style, SyntheticBatch, SyntheticHands, draw_look
+from dhpe_lib.datasets.synthetic.dice import Dice, seed_of, take_rows
+from dhpe_lib.datasets.synthetic.engine import Style, SyntheticBatch, SyntheticHands, draw_look
 from dhpe_lib.datasets.synthetic.hands import Shots, draw_shots, place_hands
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.poses import collides, sample_poses
@@ -83,16 +82,6 @@ class Wander:
         return (self.amplitude * angle.sin()).sum(1)
 
 
-def repeated(look: Look, n: int) -> Look:
-    """A batch of n that all look like the only one of a batch."""
-
-    def each(part: Any) -> Any:
-        values = {field.name: getattr(part, field.name) for field in fields(part)}
-        return type(part)(**{name: value.repeat_interleave(n, 0) for name, value in values.items()})
-
-    return Look(**{field.name: each(getattr(look, field.name)) for field in fields(look)})
-
-
 def sequence_batch(
     engine: SyntheticHands, seed: int, length: int, frames: Int64[Tensor, " f"], style: Style, margin: int
 ) -> SyntheticBatch:
@@ -125,7 +114,7 @@ def sequence_batch(
     hands = place_hands(engine.model, poses_at(keys, at), shape, shots, fingertips=False)
     wall = engine.backgrounds(1, seed_of("wall", seed), style).float() / 255
     behind = _passing_by(wall, hands.axis, SIZE + 2 * margin)
-    look = repeated(draw_look(dice, style, wall.mean((2, 3))), n)
+    look = take_rows(draw_look(dice, style, wall.mean((2, 3))), torch.zeros_like(at))
     noise = torch.Generator(engine.device).manual_seed(seed_of("noise", seed, int(frames[0])))
     return engine.render(hands, look, behind, noise)
 
