@@ -16,6 +16,8 @@ from dhpe_lib.datasets.synthetic.dice import Dice
 from dhpe_lib.datasets.synthetic.lighting import temperature
 
 TAPS = 9
+MIDDLE = 0.45
+"""The grey that more contrast leaves as it is."""
 LUMINANCE = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
     14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
@@ -35,7 +37,7 @@ class Cameras:
         blur: Standard deviation of the lens, and of the motion on top along `direction`, pixels.
         direction: Of the motion, radians.
         gain: Exposure and white balance.
-        curve: Exponent of the tone curve, and saturation.
+        curve: Exponent of the tone curve, contrast around a middle grey, and saturation.
         noise: Deviation that grows with the root of the light, and that does not.
         quality: Of the JPEG, 1 to 100.
     """
@@ -43,7 +45,7 @@ class Cameras:
     blur: Float[Tensor, "b 2"]
     direction: Float[Tensor, " b"]
     gain: Float[Tensor, "b 3"]
-    curve: Float[Tensor, "b 2"]
+    curve: Float[Tensor, "b 3"]
     noise: Float[Tensor, "b 2"]
     quality: Float[Tensor, " b"]
 
@@ -51,9 +53,9 @@ class Cameras:
 def draw_cameras(dice: Dice) -> Cameras:
     """Draw cameras, from a good one to a bad one in the dark; one picture in five is moved."""
     moved = dice.uniform(0.5, 2.6) * dice.chance(0.2)
-    lens = dice.log_uniform(0.42, 1.5)
+    lens = dice.log_uniform(0.38, 1.2)
     exposure = dice.normal(0.16, 1).exp()
-    curve = torch.stack((dice.normal(0.12).exp(), dice.uniform(0.85, 1.3)), -1)
+    curve = torch.stack((dice.normal(0.12).exp(), dice.uniform(0.95, 1.5), dice.uniform(0.7, 1.15)), -1)
     noise = dice.log_uniform(0.003, 0.035, 1) * dice.uniform(0.3, 1.0, 2)
     return Cameras(
         torch.stack((lens, moved), -1),
@@ -79,8 +81,10 @@ def photograph(cameras: Cameras, scene: Float[Tensor, "b 3 s s"], noise: torch.G
     picture = blurred(scene, cameras.blur, cameras.direction)
     picture = picture.mul_(cameras.gain[..., None, None]).clamp_(1e-4, 1)
     picture = picture.pow_(cameras.curve[:, 0, None, None, None])
+    _, contrast, saturation = cameras.curve[..., None, None, None].unbind(1)
+    picture = MIDDLE + contrast * (picture - MIDDLE)
     grey = picture.mean(1, keepdim=True)
-    picture = grey + cameras.curve[:, 1, None, None, None] * (picture - grey)
+    picture = grey + saturation * (picture - grey)
     shot, read = cameras.noise[:, :, None, None, None].unbind(1)
     deviation = (shot.square() * picture.clamp_min(0) + read.square()).sqrt_()
     picture = picture + deviation * torch.randn(picture.shape, generator=noise, device=picture.device)

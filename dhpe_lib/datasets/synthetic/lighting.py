@@ -49,7 +49,7 @@ def draw_lights(dice: Dice, surroundings: Float[Tensor, "b 3"]) -> Lights:
         surroundings: Mean colour of the background, which the room's light takes on in part.
     """
     tint = (surroundings + 0.3) / (surroundings + 0.3).mean(1, keepdim=True)
-    hardness, exposure = dice.uniform(0.0, 1.0, 1), dice.log_uniform(0.85, 1.35, 1)
+    hardness, exposure = dice.uniform(0.0, 1.0, 1), dice.log_uniform(0.85, 1.45, 1)
     room = exposure * (1 - 0.6 * hardness) * tint ** dice.uniform(0.0, 0.7, 1)
     lamps = exposure[:, None] * torch.stack((hardness * dice.log_uniform(0.7, 1.2, 1), dice.uniform(0.0, 0.3, 1)), 1)
     lamps = lamps * temperature(dice.normal(0.08, 2))

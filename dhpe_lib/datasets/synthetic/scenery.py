@@ -242,7 +242,7 @@ def paint_backgrounds(n: int, seed: int, painters: Sequence[Painter] = SEEN) -> 
     pictures = []
     for _ in range(n):
         picture = painters[int(rng.integers(len(painters)))](rng)
-        blur = rng.uniform(0, 1) ** 2 * 6
+        blur = rng.uniform(0, 1) ** 3 * 6
         if blur > 0.4:
             picture = picture.filter(ImageFilter.GaussianBlur(blur))
         pictures.append(np.asarray(picture).transpose(2, 0, 1))

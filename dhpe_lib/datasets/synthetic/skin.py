@@ -62,7 +62,7 @@ def draw_tones(dice: Dice, new: bool) -> Float[Tensor, "b 3"]:
     ita = DARKEST + (LIGHTEST - DARKEST) * band / BANDS
     yellow = 18.5 - 7.0 * ((ita - 15) / 60).abs() ** 1.6 + dice.normal(1.0)
     lightness = 50 + yellow * torch.deg2rad(ita).tan()
-    return lab_to_linear(torch.stack((lightness, 10.5 + dice.normal(1.2), yellow), -1)).clamp(0.004, 1)
+    return lab_to_linear(torch.stack((lightness, 9.5 + dice.normal(1.2), yellow), -1)).clamp(0.004, 1)
 
 
 @dataclass(frozen=True)
