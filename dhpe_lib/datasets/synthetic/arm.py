@@ -51,6 +51,7 @@ class Arms:
         elbow: Metres from the wrist to the elbow.
         width: How much wider than the wrist's ring the forearm is, across (z) and in thickness (y).
         sleeve: Metres from the wrist to the sleeve's edge; infinite for a bare arm.
+        length: Of the sleeve over a whole one's: small for the band of a watch.
         loose: Radius of the sleeve over the arm's.
         folds: Height, phase and number of the sleeve's folds.
         aside: Where an arm goes that points straight away from the camera, radians in the picture.
@@ -60,21 +61,23 @@ class Arms:
     elbow: Float[Tensor, " b"]
     width: Float[Tensor, "b 2"]
     sleeve: Float[Tensor, " b"]
+    length: Float[Tensor, " b"]
     loose: Float[Tensor, " b"]
     folds: Float[Tensor, "b 3"]
     aside: Float[Tensor, " b"]
 
 
 def draw_arms(dice: Dice) -> Arms:
-    """Draw arms: wrists bend by 20 degrees up or down, half of the arms have sleeves, some reaching over the wrist."""
+    """Draw arms: wrists bend by 20 degrees up or down; half of the arms have sleeves, one in ten wears a band."""
     bend = torch.stack((dice.normal(0.1), dice.normal(0.12), dice.normal(0.35)), -1)
     edge = torch.where(dice.chance(0.6), dice.uniform(-0.012, 0.03), dice.uniform(0.03, 0.20))
-    sleeve = edge.masked_fill(dice.chance(0.5), math.inf)
+    sleeve, band = edge.masked_fill(dice.chance(0.4), math.inf), dice.chance(0.16)
+    length, loose = torch.where(band, dice.uniform(0.01, 0.05), 1.0), dice.log_uniform(1.08, 1.6)
+    loose = torch.where(band, loose**0.3, loose)
     width = torch.stack((dice.uniform(1.15, 1.45), dice.uniform(1.45, 1.95)), -1)
     folds = torch.stack((dice.uniform(0.0, 0.05), dice.uniform(0.0, 2 * math.pi), dice.uniform(20.0, 90.0)), -1)
-    return Arms(
-        bend, dice.uniform(0.19, 0.27), width, sleeve, dice.log_uniform(1.08, 1.6), folds, dice.uniform(-3.0, 3.0)
-    )
+    elbow, aside = dice.uniform(0.19, 0.27), dice.uniform(-3.0, 3.0)
+    return Arms(bend, elbow, width, sleeve, length, loose, folds, aside)
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,9 @@ def grow_arms(
     at = torch.tensor(RINGS).to(ring).expand(len(ring), -1)
     arm = _tube(arms, at, local, ring.mean(1), rotation, scale, torch.ones_like(at))
     start = arms.sleeve.where(arms.sleeve.isfinite(), 0.0)
-    along = start[:, None] + torch.tensor(CUFF).to(ring)
+    along = start[:, None] + arms.length[:, None] * torch.tensor(CUFF).to(ring)
     loose = 1 + (arms.loose[:, None] - 1) * (0.55 + 0.45 * (along - start[:, None]).div(0.1).clamp(0, 1))
-    lip = torch.tensor([0.97, 1.0] + [1.0] * (len(CUFF) - 2)).to(ring)
+    lip = torch.tensor([0.93, *[1.0] * (len(CUFF) - 2), 0.93]).to(ring)
     waves = (arms.folds[:, 2:] * along + arms.folds[:, 1:2]).sin() * (along - start[:, None]).div(0.05).clamp(0, 1)
     radius = (1.05 * loose + arms.folds[:, :1] * waves) * lip
     sleeve = _tube(arms, along, local, ring.mean(1), rotation, scale, radius)

@@ -52,8 +52,8 @@ def draw_things(dice: Dice, often: float, new: bool) -> Things:
     second = torch.where(dice.chance(0.6), 1.0, dice.uniform(0.12, 0.4)).where(first < 0.4, 1.0)
     if new:
         first, second = dice.uniform(0.3, 2.2), dice.uniform(1.6, 2.4)
-    radius = dice.log_uniform(0.006, 0.042)
-    long = dice.log_uniform(0.03, 0.14)
+    radius = dice.log_uniform(0.010, 0.042)
+    long = dice.log_uniform(0.03, 0.10)
     size = torch.stack((radius, radius * dice.uniform(0.6, 1.2), long.where(first < 0.8, radius)), -1)
     grip = dice.choice((0.0, 1.0, 2.0), (0.55, 0.35, 0.10)).long()
     turn = random_rotations(dice.batch, dice.generator).to(dice.device)
