@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import dhpe_lib.datasets.synthetic.engine as synthetic_engine
 from dhpe_lib.camera import CropFrame
 from dhpe_lib.datasets.cropping import BOX_MARGIN
 from dhpe_lib.datasets.crops import SIZE
-from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
+from dhpe_lib.datasets.synthetic.dice import Dice, seed_of, take_rows
 from dhpe_lib.datasets.synthetic.engine import (
     CLOSEST,
     Look,
@@ -215,6 +216,25 @@ def test_backgrounds_from_photos(tmp_path):
     two = [SyntheticHands(photos=tmp_path).backgrounds(8, seed) for seed in (0, 0)]
     assert torch.equal(*two)
     assert len({square.numpy().tobytes() for square in two[0]}) > 2  # places within a photo differ
+
+
+def test_a_batch_is_drawn_a_few_at_a_time_but_is_one(engine, pool, monkeypatch):
+    style = Style(things=0.0)
+    few = engine.batch(N, 6, pool, style)
+    monkeypatch.setattr(synthetic_engine, "AT_A_TIME", 5)
+    in_parts = engine.batch(N, 6, pool, style)
+    assert torch.equal(in_parts.h, few.h)
+    assert (in_parts.masks != few.masks).float().mean() < 1e-4
+    difference = (in_parts.images.float() - few.images.float()).abs()  # the noise of the sensor is another
+    assert difference.mean() < 6
+
+
+def test_rows_of_a_record(engine):
+    _, look = scene(engine, Style())
+    some = take_rows(look, torch.tensor([3, 3, 0]))
+    assert torch.equal(some.skin.tone, look.skin.tone[[3, 3, 0]])
+    assert torch.equal(some.things.present, look.things.present[[3, 3, 0]])
+    assert some.cameras.quality.shape == (3,)
 
 
 def test_seeds_depend_on_every_part():
