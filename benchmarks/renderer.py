@@ -1,47 +1,49 @@
-"""How fast the renderer is, how soon it is ready, and how far a mask alone leads a mesh home.
+"""How fast the renderer is, how much memory it takes, and how soon it is ready.
 
-`python benchmarks/renderer.py` times 224 x 224 silhouettes and images of the open hand, beside them the plain-torch
-reference, and PyTorch3D where it is installed, and writes `book/results/renderer_speed.json`. `--homing` starts the
-hand from 50 wrong places and sizes and writes `book/results/renderer_homing.json`: what the default sigma rests on.
+`python benchmarks/renderer.py` times silhouettes and pictures of the open hand (778 vertices, 1,538 faces), beside
+them the plain-torch reference, and PyTorch3D where it is installed, and writes `book/results/renderer_speed.json`; on a
+GPU, `--device cuda` writes `renderer_speed_cuda.json`.
 """
 
 import argparse
 import importlib.util
-import json
-import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
-import warp as wp
 from torch import Tensor
 
-from dhpe_lib import renderer
-from dhpe_lib.rasterizer import reference
+sys.path.insert(0, str(Path(__file__).parent))
+from reporting import ROOT, write_result
 
-ROOT = Path(__file__).parent.parent
-SIZE, SIGMA, SEED = 224, renderer.DEFAULT_SIGMA, 0
-FIRST_CALL = """
-import time
+from dhpe_lib import pytorch3d_backend, renderer
+from dhpe_lib.hand_model import HandModel
+from dhpe_lib.rasterizer import reference
+from dhpe_lib.texturing import hand_texture
+
+SIZE, SEED = 224, 0
+METHODS = ("coverage", "soft", "kato")
+IN_A_NEW_PROCESS = """
+import resource, sys, time
+sys.path.insert(0, {benchmarks!r})
 import torch
-from dhpe_lib import renderer
+from renderer import calls, open_hand
+vertices, faces = open_hand({batch}, {device!r})
+call = calls(faces)[{name!r}]
 start = time.perf_counter()
-vertices = torch.tensor([[[0.0, 0, 0], [0.3, 0, 0], [0, 0.3, 0]]])
-renderer.silhouette(vertices, torch.tensor([[0, 1, 2]]), 8)
-print(time.perf_counter() - start)
+call(vertices)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 
-def open_hand(batch: int) -> tuple[Tensor, Tensor]:
+def open_hand(batch: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
     """The open hand seen from its back, 2/3 of the crop wide as in the paper's crops, turned a little in each image."""
     with np.load(ROOT / "dhpe_lib" / "assets" / "open_hand.npz") as arrays:
         rest, faces = torch.tensor(arrays["v_template"]).float(), torch.tensor(arrays["f"].astype(np.int64))
@@ -52,7 +54,20 @@ def open_hand(batch: int) -> tuple[Tensor, Tensor]:
     zero, one = torch.zeros_like(angles), torch.ones_like(angles)
     c, s = angles.cos(), angles.sin()
     turns = torch.stack([c, -s, zero, s, c, zero, zero, zero, one], dim=-1).view(-1, 3, 3)
-    return rest @ turns.transpose(1, 2), faces
+    return (rest @ turns.transpose(1, 2)).to(device), faces.to(device)
+
+
+def calls(faces: Tensor, size: int = SIZE) -> dict[str, Callable[[Tensor], Tensor]]:
+    """What is measured: from vertices to an image."""
+    texture = hand_texture(HandModel.open_hand().to(faces.device))
+    colors = torch.full((778, 3), 0.7, device=faces.device)
+    silhouettes = {
+        f"silhouette, {method}": lambda v, m=method: renderer.silhouette(v, faces, size, m) for method in METHODS
+    }
+    return silhouettes | {
+        "picture, vertex colours": lambda v: renderer.render(v, faces, colors, image_size=size).image,
+        "picture, texture": lambda v: renderer.render(v, faces, texture, image_size=size).image,
+    }
 
 
 def milliseconds(call: Callable[[], object], repeats: int) -> float:
@@ -70,160 +85,100 @@ def milliseconds(call: Callable[[], object], repeats: int) -> float:
 def timed(function: Callable[[Tensor], Tensor], vertices: Tensor, repeats: int) -> dict[str, float]:
     """Milliseconds an image, forward alone and forward with backward."""
     leaf = vertices.clone().requires_grad_()
-    cotangent = torch.randn(len(vertices), SIZE, SIZE, generator=torch.Generator().manual_seed(SEED)).to(vertices)
+    with torch.no_grad():
+        shape = function(vertices).shape
+    cotangent = torch.randn(shape, generator=torch.Generator().manual_seed(SEED)).to(vertices)
+
+    def forward() -> None:
+        with torch.no_grad():
+            function(vertices)
 
     def both() -> None:
         torch.autograd.grad(function(leaf), leaf, cotangent)
 
-    function(vertices)
-    forward, total = milliseconds(lambda: function(vertices), repeats), milliseconds(both, repeats)
-    return {"forward_ms": round(forward / len(vertices), 3), "forward_backward_ms": round(total / len(vertices), 3)}
+    both()
+    first, total = milliseconds(forward, repeats), milliseconds(both, repeats)
+    return {"forward_ms": round(first / len(vertices), 3), "forward_backward_ms": round(total / len(vertices), 3)}
 
 
-def first_calls(device: str) -> dict[str, float]:
-    """Seconds to the first silhouette in a new process, with an empty cache and with a filled one."""
+def in_a_new_process(name: str, batch: int, device: str, cache: str) -> tuple[float, float]:
+    """Seconds to the first call's end, and the process's largest size in MiB."""
+    code = IN_A_NEW_PROCESS.format(benchmarks=str(ROOT / "benchmarks"), batch=batch, device=device, name=name)
+    environment = {**os.environ, "WARP_CACHE_PATH": cache, "PYTHONPATH": str(ROOT)}
+    out = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    seconds, size = out.stdout.split()[-2:]
+    return float(seconds), float(size)
+
+
+def first_calls(device: str) -> dict[str, dict[str, float]]:
+    """Time to compile and with a filled cache, and memory an image: what a process grows by from 8 to 72 images."""
+    rows = {}
     with tempfile.TemporaryDirectory() as cache:
-        environment = {**os.environ, "WARP_CACHE_PATH": cache, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-c", FIRST_CALL.replace("tensor([[", f"tensor(device='{device}', data=[[")]
-        seconds = [
-            float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
-            for _ in range(2)
-        ]
-    return {"compile_s": round(seconds[0], 3), "cached_s": round(seconds[1], 3)}
-
-
-def pytorch3d_silhouette(faces: Tensor, faces_per_pixel: int) -> Callable[[Tensor], Tensor]:
-    """The same map by PyTorch3D: its NDC has x to the left and y up, and draws only what lies before the camera."""
-    from pytorch3d.renderer import (
-        BlendParams,
-        FoVOrthographicCameras,
-        MeshRasterizer,
-        MeshRenderer,
-        RasterizationSettings,
-        SoftSilhouetteShader,
-    )
-    from pytorch3d.structures import Meshes
-
-    settings = RasterizationSettings(
-        image_size=SIZE, blur_radius=math.log(1 / 1e-4 - 1) * SIGMA, faces_per_pixel=faces_per_pixel
-    )
-    rasterizer = MeshRasterizer(FoVOrthographicCameras(device=faces.device), settings)
-    pictures = MeshRenderer(rasterizer, SoftSilhouetteShader(BlendParams(sigma=SIGMA)))
-
-    def silhouette(vertices: Tensor) -> Tensor:
-        in_ndc = vertices * vertices.new_tensor([-2, -2, 1]) + vertices.new_tensor([0, 0, 10])
-        return pictures(Meshes(in_ndc, faces.expand(len(vertices), -1, -1)))[..., 3]
-
-    return silhouette
-
-
-def speed(device: str) -> dict[str, dict[str, float]]:
-    """All rows of the table."""
-    rows = {"first call": first_calls(device)}
-    for batch in (1, 8):
-        vertices, faces = (x.to(device) for x in open_hand(batch))
-        colors = torch.full_like(vertices[0], 0.7)
-        rows[f"silhouette, batch {batch}"] = timed(
-            lambda v, faces=faces: renderer.silhouette(v, faces, SIZE, SIGMA), vertices, 21
-        )
-        for name, call in {
-            "rasterize": lambda v=vertices, f=faces: renderer.rasterize(v, f, SIZE),
-            "render": lambda v=vertices, f=faces, c=colors: renderer.render(v, f, c, image_size=SIZE),
-        }.items():
-            call()
-            rows[f"{name}, batch {batch}"] = {"forward_ms": round(milliseconds(call, 11) / batch, 3)}
-    vertices, faces = (x.to(device) for x in open_hand(1))
-    slow = {"reference, batch 1": lambda v: reference.silhouette(v, faces, SIZE, SIGMA)}
-    if importlib.util.find_spec("pytorch3d"):
-        for count in (10, 50):
-            slow[f"PyTorch3D, {count} faces per pixel, batch 1"] = pytorch3d_silhouette(faces, count)
-    ours = rows["silhouette, batch 1"]["forward_backward_ms"]
-    for name, function in slow.items():
-        difference = (function(vertices) - renderer.silhouette(vertices, faces, SIZE, SIGMA)).abs()
-        rows[name] = timed(function, vertices, 1)
-        rows[name]["times_ours"] = round(rows[name]["forward_backward_ms"] / ours, 1)
-        rows[name]["mean_difference"] = float(f"{difference.mean():.2g}")
+        for name in calls(torch.zeros(0, 3, dtype=torch.int64)):
+            compiled, _ = in_a_new_process(name, 1, device, cache)
+            cached, small = in_a_new_process(name, 8, device, cache)
+            _, large = in_a_new_process(name, 72, device, cache)
+            rows[f"first call: {name}"] = {"compile_s": round(compiled, 2), "cached_s": round(cached, 3)}
+            if device == "cpu":
+                rows[f"first call: {name}"]["mib_an_image"] = round((large - small) / 64, 2)
     return rows
 
 
-def wrong_starts() -> tuple[Tensor, list[str]]:
-    """Fifty similarity transforms (x, y, angle, log scale) to come home from, with their names."""
-    around = [(math.cos(0.4 + k * math.pi / 2), math.sin(0.4 + k * math.pi / 2)) for k in range(4)]
-    rows = [(f"shift {d}", d * x, d * y, 0.0, 1.0) for d in (0.05, 0.1, 0.15, 0.2, 0.3) for x, y in around]
-    rows += [(f"turn {a}", 0.0, 0.0, s * a, 1.0) for a in (15, 30, 45, 60, 90) for s in (-1, 1)]
-    rows += [("scale", 0.0, 0.0, 0.0, q) for q in (0.5, 0.7, 1.4, 2.0)]
-    for d, a, q in ((0.05, 15, 1.2), (0.1, 30, 1.3), (0.1, 30, 0.8), (0.15, 45, 0.7)):
-        rows += [("all three", d * x, d * y, (-1) ** k * a, q) for k, (x, y) in enumerate(around)]
-    return torch.tensor([(x, y, math.radians(a), math.log(q)) for _, x, y, a, q in rows]), [name for name, *_ in rows]
+def peers(device: str, ours: dict[str, float]) -> dict[str, dict[str, float]]:
+    """The same soft silhouette by the plain-torch reference and by PyTorch3D, one image."""
+    vertices, faces = open_hand(1, device)
+    sigma = renderer.DEFAULT_SIGMA * (SIZE / 2) ** 2
+    slow = {"reference": lambda v: reference.soft(renderer.to_pixels(v, SIZE), faces, SIZE, SIZE, sigma)}
+
+    def pytorch3d(v: Tensor, count: int) -> Tensor:
+        pytorch3d_backend.FACES_PER_PIXEL = count
+        return renderer.silhouette(v, faces, SIZE, "soft", backend="pytorch3d")
+
+    if importlib.util.find_spec("pytorch3d"):
+        for count in (10, 50):
+            slow[f"PyTorch3D, {count} faces per pixel"] = lambda v, count=count: pytorch3d(v, count)
+    rows = {}
+    for name, function in slow.items():
+        with torch.no_grad():
+            difference = (function(vertices) - renderer.silhouette(vertices, faces, SIZE, "soft")).abs().mean()
+        rows[f"{name}, batch 1"] = timed(function, vertices, 1) | {"mean_difference": float(f"{difference:.2g}")}
+        for method, milliseconds_ours in ours.items():
+            ratio = rows[f"{name}, batch 1"]["forward_backward_ms"] / milliseconds_ours
+            rows[f"{name}, batch 1"][f"times_{method}"] = round(ratio)
+    return rows
 
 
-def come_home(first_sigma: float, last_sigma: float, steps: int = 120, size: int = 112) -> dict[str, float]:
-    """Adam on the squared difference of masks (Eq. 9); home is a mean vertex error below 4 pixels of 224."""
-    (vertices,), faces = open_hand(1)
-    target = renderer.render(vertices[None], faces, torch.ones_like(vertices), image_size=size, supersample=4).mask
-    parameters = wrong_starts()[0].requires_grad_()
-
-    def moved() -> Tensor:
-        x, y, angle, growth = parameters.T[:, :, None]
-        c, s = growth.exp() * angle.cos(), growth.exp() * angle.sin()
-        px, py, pz = vertices.T
-        return torch.stack([c * px - s * py + x, s * px + c * py + y, pz.expand(len(x), -1)], dim=-1)
-
-    optimizer = torch.optim.Adam([parameters], lr=0.02)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for step in range(steps):
-        optimizer.zero_grad()
-        sigma = first_sigma * (last_sigma / first_sigma) ** (step / steps)
-        (renderer.silhouette(moved(), faces, size, sigma) - target).square().mean((1, 2)).sum().backward()
-        optimizer.step()
-        schedule.step()
-    pixels = 224 * (moved() - vertices).detach()[..., :2].norm(dim=-1).mean(-1)
-    at_home = pixels[pixels < 4]
-    median = round(float(at_home.median()), 2) if len(at_home) else None
-    everywhere = round(float(pixels.median()), 2)
-    return {"home": len(at_home), "of": len(pixels), "median_px_at_home": median, "median_px": everywhere}
-
-
-def homing() -> dict[str, dict[str, float]]:
-    """Fixed sigmas, and two that shrink while fitting."""
-    ranges = [(s, s) for s in (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)] + [(3e-4, 1e-5), (1e-3, 1e-5)]
-    return {f"sigma {a:g}" if a == b else f"sigma {a:g} to {b:g}": come_home(a, b) for a, b in ranges}
-
-
-def processor() -> str:
-    """The processor's own name where the system tells it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+def speed(device: str, batches: list[int], sizes: list[int]) -> dict[str, dict[str, float]]:
+    """All rows of the table."""
+    rows = first_calls(device)
+    vertices, faces = open_hand(batches[len(batches) // 2], device)
+    typical = len(vertices)
+    for name, call in calls(faces).items():
+        rows[f"{name}, batch {typical}"] = timed(call, vertices, 11)
+    ours = {m: rows[f"silhouette, {m}, batch {typical}"]["forward_backward_ms"] for m in METHODS}
+    rows |= peers(device, ours)
+    for batch in batches:
+        vertices, faces = open_hand(batch, device)
+        row = timed(calls(faces)["silhouette, coverage"], vertices, 5)
+        rows[f"silhouette, coverage, batch {batch}, size {SIZE}"] = row
+    vertices, faces = open_hand(typical, device)
+    for size in sizes:
+        for name in ("silhouette, coverage", "silhouette, soft", "picture, vertex colours"):
+            row = timed(calls(faces, size)[name], vertices, 5)
+            row["ns_a_pixel"] = round(1e6 * row["forward_backward_ms"] / size**2, 1)
+            rows[f"{name}, batch {typical}, size {size}"] = row
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--homing", action="store_true", help="measure how far a mask leads a mesh home")
     parser.add_argument("--device", default="cpu", help="a torch device (default: %(default)s)")
-    parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="on the CPU (default: %(default)s)"
-    )
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    load = os.getloadavg()[0]  # other programs' share of the machine shows in the times
-    rows = homing() if arguments.homing else speed(arguments.device)
-    gpu = torch.cuda.get_device_name() if arguments.device != "cpu" else "none"
-    options = f"--device {arguments.device} --threads {arguments.threads}{' --homing' if arguments.homing else ''}"
-    result = {
-        "command": f"python benchmarks/renderer.py {options}",
-        "date": date.today().isoformat(),
-        "seed": SEED,
-        "hardware": {"cpu": processor(), "cores": os.cpu_count(), "gpu": gpu, "load_before": round(load, 1)},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "warp": wp.config.version},
-        "results": rows,
-    }
-    name = "renderer_homing.json" if arguments.homing else "renderer_speed.json"
-    path = ROOT / "book" / "results" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    for row, values in rows.items():
-        print(f"{row:45s}", "  ".join(f"{key} {value}" for key, value in values.items()))
-    print(f"wrote {path}")
+    load = os.getloadavg()[0]
+    on_cpu = arguments.device == "cpu"
+    batches = [1, 4, 8, 64, 256] if on_cpu else [1, 16, 64, 256]
+    rows = speed(arguments.device, batches, [64, 128, 256, 512, 1024])
+    write_result("renderer_speed" if on_cpu else "renderer_speed_cuda", rows, SEED, load)
 
 
 if __name__ == "__main__":

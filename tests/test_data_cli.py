@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dot_dataset import Dots, write_dots
+from fake_datasets import points, rhd_mask, rhd_record, write_do, write_rhd
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -14,6 +15,7 @@ import dhpe_lib.datasets.preparation as preparation
 from dhpe_lib.cli import app
 from dhpe_lib.data_cli import NAMES
 from dhpe_lib.datasets import DATASETS, Dataset
+from dhpe_lib.datasets.dexter_object import SEQUENCES
 from dhpe_lib.datasets.files import Finding
 from dhpe_lib.datasets.prepared import Prepared
 
@@ -114,6 +116,32 @@ def test_from_files_to_a_prepared_split(here):
         file.seek(-5, 2)  # of the last sample in use
         file.write(b"\0")
     assert "rows 0 to 4 have changed. Delete the folder and run" in data("check", "dots", "out/train", code=1)
+
+
+def test_rhd_and_dexter_object_in_their_true_layouts(here):
+    """Through the real readers, in workers; of Dexter+Object there are only fingertips."""
+    records = [rhd_record(points(seed), points(seed + 9)) for seed in range(3)]
+    write_rhd(here / "r", "evaluation", records, [rhd_mask(60_000, 1), rhd_mask(1, 60_000), rhd_mask(5, 60_000)])
+    said = data("check", "rhd", "r", code=1)
+    assert "✗ RHD_published_v2/training/anno_training.pickle no such file" in said
+    assert "✗ RHD_published_v2/evaluation/anno_evaluation.pickle 3 " in said
+    assert "✓ RHD_published_v2/evaluation/mask 3 " in said
+    data("prepare", "rhd", "r", "--out", "out", "--split", "evaluation", "--workers", "2")
+    crops = Prepared("out/evaluation")[:]
+    assert crops.left.tolist() == [True, False, False]
+    assert crops.masks.flatten(1).sum(1).min() > 0
+    assert "3 of 3 samples" in data("show", "rhd", "r", "--split", "evaluation")
+
+    tips = np.array([[-20.0, -20, 500], [-10, 0, 500], [0, 0, 500], [10, 0, 500], [20, 10, 500]])
+    unknown = np.full((5, 3), 32001.0)
+    for sequence in SEQUENCES:
+        write_do(here / "d", sequence, [tips, unknown], [np.zeros((5, 3))] * 2)
+    data("prepare", "dexter+object", "d", "--out", "tips", "--workers", "1")
+    cache = Prepared("tips/evaluation")
+    assert (len(cache), len(cache.meta["left_out"])) == (6, 6)
+    assert cache[:].known.sum(1).tolist() == 6 * [5]
+    np.testing.assert_allclose(cache[:].side * cache[:].z_root, 1.5 * 160 * (587.45209 + 600.67456) / 2, rtol=1e-4)
+    data("show", "dexter+object", "d", "--out", "d.png")
 
 
 def test_a_copy_that_changed_is_noticed(here):

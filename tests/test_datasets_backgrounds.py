@@ -49,13 +49,13 @@ def test_damaged_nyu(nyu, tmp_path):
 
 def test_folder_of_images(tmp_path):
     write_image(tmp_path / "b" / "2.PNG", noise((30, 20), 2))
-    write_image(tmp_path / "a.png", noise((10, 40), 1))
+    write_image(tmp_path / "c.png", noise((10, 40), 1))
     (tmp_path / "readme.txt").write_text("no image")
     found = open_backgrounds(tmp_path)
     assert isinstance(found, ImageFolder)
     assert len(found) == 2
-    np.testing.assert_array_equal(found[0], noise((10, 40), 1))
-    np.testing.assert_array_equal(found[1], noise((30, 20), 2))
+    np.testing.assert_array_equal(found[1], noise((10, 40), 1))
+    np.testing.assert_array_equal(found[0], noise((30, 20), 2))
     with pytest.raises(IndexError):
         found[2]
 

@@ -93,9 +93,11 @@ def test_32001_is_unknown(root):
 
 
 def test_the_calibration_is_a_rotation_to_four_decimals():
-    """So the inverse of a rigid motion is a fair oracle; a typing error in a number would show."""
+    """A typing error in a number would show."""
     matrix = COLOR_FROM_DEPTH[:3, :3]
     np.testing.assert_allclose(matrix, Rotation.from_matrix(matrix).as_matrix(), atol=1e-4)
+    np.testing.assert_array_equal(dexter_object.DEPTH_TO_COLOR_ROTATION, matrix)
+    np.testing.assert_array_equal(dexter_object.K_DEPTH, K_DEPTH)
 
 
 def test_one_point_by_hand():

@@ -9,6 +9,7 @@ from fake_datasets import noise, write_image, write_json
 from dhpe_lib.datasets.files import (
     DatasetError,
     check_images,
+    failure,
     field,
     numbers,
     read_image,
@@ -107,6 +108,14 @@ def test_tables_name_the_entry():
     nan = [rows[0], [[1, 2, 3], [4, 5, float("nan")]]]
     with pytest.raises(DatasetError, match=r"a: entry 1 is not finite at \(1, 2\)"):
         table(nan, (2, 3), "a", REMEDY)
+
+
+def test_a_failure_says_path_and_remedy_once(tmp_path):
+    path = tmp_path / "a.json"
+    with pytest.raises(FileNotFoundError) as caught:
+        read_json(path, REMEDY)
+    found = failure(path, caught.value, REMEDY)
+    assert (found.path, found.problem, found.count, found.remedy) == (path, "no such file", None, REMEDY)
 
 
 def test_a_few_are_spread_over_all():

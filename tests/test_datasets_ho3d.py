@@ -148,6 +148,11 @@ def test_missing_and_damaged_images(root):
         Ho3d(root, "train")[0]
 
 
+def test_check_compares_the_truth_with_the_roots(root):
+    write_json(root / "evaluation_xyz.json", [opengl(cloud).tolist() for cloud in reversed(CLOUDS)])
+    assert "the roots in evaluation_xyz.json and in meta differ" in DATASETS["ho3d-v3"].check(root)[-1].problem
+
+
 def test_check(root, monkeypatch):
     assert [finding.problem for finding in DATASETS["ho3d-v2"].check(root) if finding.problem] == [
         "2 pictures, 66034 were published in this version",
@@ -166,4 +171,4 @@ def test_check(root, monkeypatch):
     assert "0001.pkl: damaged" in problems[1]
     assert problems[2] == "1 of 2 images missing, first SM1/rgb/0001.jpg"
     (root / "train.txt").unlink()
-    assert DATASETS["ho3d-v3"].check(root)[0].problem.startswith("no such file")
+    assert DATASETS["ho3d-v3"].check(root)[0].problem == "no such file"

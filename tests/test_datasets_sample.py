@@ -103,12 +103,14 @@ def test_palm_is_visible_if_one_of_the_two_is(wrist, knuckle):
     assert with_palm(replace(sample(), visible=visible)).visible[0] == (wrist or knuckle)
 
 
-def test_wrist_from_palm():
+@pytest.mark.parametrize("visible", [False, True])
+def test_wrist_from_palm(visible):
     """The palm lies in the middle between the ring finger's knuckle and the wrist."""
-    palm = replace(sample(), joint_0="palm")
+    palm = replace(sample(), joint_0="palm", visible=np.full(21, visible))
     after = with_wrist(palm)
     ring = palm.joints_3d[JOINT_NAMES.index("ring_1")]
     np.testing.assert_allclose((after.joints_3d[0] + ring) / 2, palm.joints_3d[0])
     np.testing.assert_allclose(after.joints_2d, project(after.joints_3d, K))
     assert after.joint_0 == "wrist"
+    np.testing.assert_array_equal(after.visible, palm.visible)
     assert with_wrist(after) is after

@@ -26,7 +26,7 @@ def color_to_depth(x):
 
 
 def write_all(root, frames=1500, level="images/"):
-    """Labels of all sequences, those of sequence s the cloud with seed s (SK: in the depth camera); three pictures."""
+    """Labels of all sequences, those of sequence s the cloud with seed s (SK: in the depth camera); four pictures."""
     for s, sequence in enumerate(SEQUENCES):
         cloud = ordered(points(s), STB_NAMES)
         shift = np.arange(frames)[:, None, None] * 0.01
@@ -34,6 +34,7 @@ def write_all(root, frames=1500, level="images/"):
         write_stb_labels(root, sequence, "SK", color_to_depth(cloud) + shift)
     for camera in ("BB_left", "BB_right", "SK_color"):
         write_image(root / f"{level}B1Counting/{camera}_0.png", noise((640, 480), len(camera)))
+    write_image(root / f"{level}B4Random/BB_right_1499.png", noise((640, 480)))
     return root
 
 
@@ -74,18 +75,25 @@ def test_cameras(root, split, name, k, shift):
     np.testing.assert_allclose(sample.joints_3d, in_camera * [-1, 1, 1], atol=1e-9)
     np.testing.assert_allclose(project(sample.joints_3d, sample.k), sample.joints_2d, atol=1e-9)
     as_taken = mirror(sample)
-    np.testing.assert_allclose(as_taken.k, k, atol=1e-9)
+    np.testing.assert_allclose(as_taken.k, k, rtol=1e-12)
     np.testing.assert_allclose(as_taken.joints_2d, projected(in_camera, k), atol=1e-9)
     np.testing.assert_array_equal(as_taken.image, noise((640, 480), len(name.split("/")[1]) - 2))
 
 
-def test_frames_follow_one_another(root):
+def test_frames_and_cameras_follow_one_another(root):
+    """All frames of a camera, then those of the other one, then the next sequence; each with its own labels."""
+    ids = Stb(root, "evaluation").ids
+    assert [ids[index] for index in (0, 1, 1499, 1500, 3000)] == [
+        "B1Counting/BB_left_0",
+        "B1Counting/BB_left_1",
+        "B1Counting/BB_left_1499",
+        "B1Counting/BB_right_0",
+        "B1Random/BB_left_0",
+    ]
     found = Stb(root, "training")
-    index = found.ids.index("B4Random/BB_right_1499")
-    sequence, camera, frame = found._entries[index]
-    joints = to_camera(found._joints[sequence][frame], camera)
-    expected = ordered(points(SEQUENCES.index("B4Random")), STB_NAMES) + 14.99 - [120.054, 0, 0]
-    np.testing.assert_allclose(joints, expected, atol=1e-9)
+    sample = found[found.ids.index("B4Random/BB_right_1499")]
+    expected = canonical(points(SEQUENCES.index("B4Random"))) + 14.99 - [120.054, 0, 0]
+    np.testing.assert_allclose(mirror(sample).joints_3d, expected, atol=1e-9)
 
 
 def test_depth_frame_is_left_by_the_inverse_of_the_readmes_transform():

@@ -464,3 +464,31 @@ def test_default_mask_alone_brings_a_mesh_home(device):
         optimizer.step()
         schedule.step()
     assert (moved() - vertices).norm(dim=-1).max() < 0.5 / 64  # half a pixel
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("method", METHODS)
+def test_is_captured_in_a_cuda_graph(method):
+    """After a warm-up on a side stream nothing waits: captured, then replayed on other vertices."""
+    vertices, faces = (x.cuda() for x in ball())
+    static = vertices.float().requires_grad_()
+
+    def both() -> tuple[Tensor, Tensor]:
+        mask = draw(static, faces, 40, method)
+        return mask, torch.autograd.grad(mask.square().sum(), static)[0]
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        both()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        mask, gradient = both()
+    with torch.no_grad():
+        static.copy_(0.8 * vertices + 0.05)
+    graph.replay()
+    expected_mask, expected_gradient = both()
+    torch.testing.assert_close(mask, expected_mask, rtol=0, atol=1e-5)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-3, atol=1e-3)
+    assert gradient.any()

@@ -42,8 +42,9 @@ def configure(app, config):
     config.mathjax_path = f"{LOCAL}/mathjax/tex-mml-chtml.js"
     config.html_static_path = [*config.html_static_path, str(ROOT / "book" / "_static"), str(build / ".local")]
     config.html_theme_options.setdefault("navbar_persistent", [])
-    # Types of other packages and the strings of jaxtyping's shapes are no pages of this book; ours must resolve.
-    config.nitpick_ignore_regex = [("py:.*", r"(?!dhpe_lib\b).*")]
+    # Types of other packages, the strings of jaxtyping's shapes and type variables are no pages of this book; all else
+    # of ours must resolve.
+    config.nitpick_ignore_regex = [("py:.*", r"(?!dhpe_lib\b).*"), ("py:class", r"dhpe_lib\.[\w.]+\.(Item|Value)")]
 
 
 def stage_local_files(app):

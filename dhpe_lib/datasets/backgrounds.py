@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
 
-from dhpe_lib.datasets.files import DatasetError, Finding, require, spread
+from dhpe_lib.datasets.files import DatasetError, Finding, failure, require, spread
 from dhpe_lib.photos import PhotoError, read_photo
 
 NYU_FILE = "nyu_depth_v2_labeled.mat"
@@ -121,7 +121,7 @@ def check(path: Path) -> list[Finding]:
         for index in spread(range(len(pictures))):
             pictures[index]
     except (OSError, DatasetError, PhotoError) as error:
-        return [Finding(Path(path), str(error).removeprefix(f"{path}: "), None, REMEDY)]
+        return [failure(Path(path), error, REMEDY)]
     if isinstance(pictures, NyuDepth) and len(pictures) != NYU_COUNT:
         return [Finding(Path(path), f"{len(pictures)} pictures, {NYU_COUNT} were published", len(pictures), REMEDY)]
     return [Finding(Path(path), None, len(pictures), "")]

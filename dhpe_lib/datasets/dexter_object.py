@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from dhpe_lib.datasets.files import DatasetError, Finding, check_images, read_image, require, require_split
+from dhpe_lib.datasets.files import DatasetError, Finding, check_images, failure, read_image, require, require_split
 from dhpe_lib.datasets.sample import Sample, as_right_hand, from_pixel_centers, project
 from dhpe_lib.skeleton import JOINT_NAMES
 
@@ -132,7 +132,7 @@ def _check_sequence(data: Path, sequence: str) -> list[Finding]:
     try:
         tips, pictures = _read_sequence(data, sequence), _pictures(data, sequence)
     except (OSError, DatasetError) as error:
-        return [Finding(path, str(error).removeprefix(f"{path}: "), None, REMEDY)]
+        return [failure(path, error, REMEDY)]
     names = [picture.name for picture in pictures]
     return [
         Finding(path, None, len(tips), ""),
@@ -146,7 +146,7 @@ def _check_agreement(path: Path, tips: Float[ndarray, "frame 5 3"]) -> Finding:
     try:
         pixels = _read_lines(path, 2)
     except (OSError, DatasetError) as error:
-        return Finding(path, str(error).removeprefix(f"{path}: "), None, REMEDY)
+        return failure(path, error, REMEDY)
     if len(pixels) != len(tips):
         return Finding(path, f"{len(pixels)} lines, {len(tips)} in the file of 3D labels", len(pixels), REMEDY)
     known = np.isfinite(tips).all(-1)

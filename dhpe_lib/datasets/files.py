@@ -259,6 +259,20 @@ def check_images(folder: Path, names: Sequence[str], size: tuple[int, int] | Non
     return Finding(folder, None, there, "")
 
 
+def failure(path: Path, error: Exception, remedy: str) -> Finding:
+    """Turn the error of a reader into a finding, without saying the path and the remedy twice.
+
+    Args:
+        path: The file that was read.
+        error: What reading it ended in.
+        remedy: What to do about it.
+
+    Returns:
+        A finding with the error's words as problem.
+    """
+    return Finding(path, str(error).removeprefix(f"{path}: ").removesuffix(f"; {remedy}"), None, remedy)
+
+
 def spread(items: Sequence[Item]) -> Sequence[Item]:
     """Pick a few items from first to last: those that a check looks into.
 

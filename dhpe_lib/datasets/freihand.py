@@ -26,6 +26,7 @@ from dhpe_lib.datasets.files import (
     DatasetError,
     Finding,
     check_images,
+    failure,
     read_image,
     read_json,
     require_split,
@@ -106,7 +107,7 @@ def _check_split(directory: Path, split: str) -> list[Finding]:
     try:
         k, joints = _read_labels(directory, split)
     except (OSError, DatasetError) as error:
-        return [Finding(path, str(error).removeprefix(f"{path}: "), None, REMEDY)]
+        return [failure(path, error, REMEDY)]
     right = len(k) == PHOTOGRAPHS[split]
     problem = None if right else f"labels of {len(k)} photographs, {PHOTOGRAPHS[split]} were published"
     names = [f"rgb/{number:08d}.jpg" for number in range(BACKGROUNDS[split] * len(k))]

@@ -31,6 +31,7 @@ from dhpe_lib.datasets.files import (
     DatasetError,
     Finding,
     check_images,
+    failure,
     field,
     read_image,
     read_json,
@@ -49,6 +50,7 @@ SIZE = (640, 480)
 SUFFIXES = (".png", ".jpg")
 FROM_OPENGL = np.array([1, -1, -1])
 BLUE = 2
+SAME_ROOT = 0.005  # metres
 HOMEPAGE = "https://github.com/shreyashampali/ho3d"
 REMEDY = f"get HO-3D (links at {HOMEPAGE}) again"
 
@@ -121,7 +123,7 @@ def _check_split(directory: Path, split: str, count: int) -> list[Finding]:
     try:
         names = _read_list(directory, split)
     except (OSError, DatasetError) as error:
-        return [Finding(path, str(error).removeprefix(f"{path}: "), None, REMEDY)]
+        return [failure(path, error, REMEDY)]
     problem = None if len(names) == count else f"{len(names)} pictures, {count} were published in this version"
     places = [_place(directory, f"{split}/{name}") for name in names]
     suffix = _picture(*places[0]).suffix
@@ -134,13 +136,17 @@ def _check_split(directory: Path, split: str, count: int) -> list[Finding]:
 
 
 def _check_labels(directory: Path, split: str, places: Sequence[tuple[Path, str]]) -> Finding:
-    """Read a few of the labels, and say whether the truth of the evaluation is there."""
+    """Read a few of the labels; of the evaluation, say whether its truth is there and belongs to these pictures."""
+    few = spread(range(len(places)))
     try:
-        joints = [_read_meta(folder / "meta" / f"{frame}.pkl")[1] for folder, frame in spread(places)]
-        truth = _read_truth(directory, len(places)) if split == "evaluation" else np.array(joints)
+        joints = np.array([_read_meta(places[n][0] / "meta" / f"{places[n][1]}.pkl")[1] for n in few])
+        truth = _read_truth(directory, len(places)) if split == "evaluation" else None
     except (OSError, DatasetError, PickleFileError) as error:
-        return Finding(directory / split, str(error), None, REMEDY)
-    if truth is None or np.isnan(truth).any():
+        return failure(directory / split, error, REMEDY)
+    if truth is not None and np.abs(truth[few, 0] - joints[:, 0]).max() > SAME_ROOT:
+        problem = "the roots in evaluation_xyz.json and in meta differ: it is of another version, or in another order"
+        return Finding(directory / split, problem, len(places), REMEDY)
+    if truth is None and np.isnan(joints).any():
         return Finding(directory / split, "only the root's place is known in some pictures", len(places), REMEDY)
     return Finding(directory / split, None, len(places), "")
 

@@ -18,7 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from dhpe_lib.datasets.files import DatasetError, Finding, check_images, field, read_image, read_indices, require_split
+from dhpe_lib.datasets.files import (
+    DatasetError,
+    Finding,
+    check_images,
+    failure,
+    field,
+    read_image,
+    read_indices,
+    require_split,
+)
 from dhpe_lib.datasets.sample import Sample, as_right_hand
 from dhpe_lib.hand_files import Side
 from dhpe_lib.skeleton import to_canonical
@@ -106,7 +115,7 @@ def _check_split(folder: Path, count: int) -> list[Finding]:
         for key, record in labels.items():
             _fields(record, f"{path}: sample {key}")
     except (OSError, DatasetError, PickleFileError) as error:
-        return [Finding(path, str(error).removeprefix(f"{path}: "), None, REMEDY)]
+        return [failure(path, error, REMEDY)]
     problem = None if len(labels) == count else f"labels of {len(labels)} pictures, {count} were published"
     names = [f"{key:05d}.png" for key in sorted(labels)]
     return [

@@ -31,6 +31,7 @@ from dhpe_lib.datasets.files import (
     DatasetError,
     Finding,
     check_images,
+    failure,
     field,
     read_image,
     require,
@@ -178,7 +179,7 @@ def _check_labels(path: Path) -> Finding:
     try:
         return Finding(path, None, len(_read_joints(path)), "")
     except (OSError, DatasetError) as error:
-        return Finding(path, str(error).removeprefix(f"{path}: "), None, REMEDY)
+        return failure(path, error, REMEDY)
 
 
 def _images(directory: Path) -> Path:

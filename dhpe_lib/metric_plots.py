@@ -1,0 +1,95 @@
+"""PCK curves as the paper draws them in Fig. 5: one for each method, its area in the legend.
+
+Published methods have an area and no curve here, so they are in the legend alone. Nothing here has a gradient.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from numpy import ndarray
+
+from dhpe_lib.metrics import THRESHOLDS, area_under_curve, bootstrap, pck
+
+METHOD_COLORS = ("#2f7fe0", "#e63946", "#3fa34d", "#f4a224", "#9b4fd0", "#6b7280")
+BAND_DRAWS = 200
+
+
+def pck_figure(
+    errors: Mapping[str, Float[ndarray, "_ _"]],
+    grid: str = "20-50",
+    published: Mapping[str, float] | None = None,
+    band: bool = False,
+    height: int = 420,
+) -> go.Figure:
+    """3D PCK over the error threshold, a curve for each method.
+
+    Args:
+        errors: For each method what :func:`dhpe_lib.metrics.joint_errors` gives, mm.
+        grid: A key of ``metrics.THRESHOLDS``; curves and areas are over it.
+        published: Areas of other methods over the same range, for the legend: a row of ``published.PUBLISHED_AUC``.
+        band: Whether each curve gets its 95 % interval over images (200 draws, seed 0).
+        height: In pixels.
+
+    Returns:
+        A plotly figure.
+
+    Raises:
+        ValueError: The grid is unknown, or a method has no joint that counts.
+
+    Source: Fig. 5.
+    """
+    if grid not in THRESHOLDS:
+        raise ValueError(f"unknown grid {grid!r}; use one of {', '.join(THRESHOLDS)}")
+    thresholds = THRESHOLDS[grid]
+    figure = go.Figure()
+    for number, (method, rows) in enumerate(errors.items()):
+        color = METHOD_COLORS[number % len(METHOD_COLORS)]
+        if band:
+            figure.add_trace(_band(method, rows, thresholds, color))
+        figure.add_trace(_curve(method, pck(rows, thresholds), thresholds, color))
+    figure.add_traces([_legend_entry(method, area) for method, area in (published or {}).items()])
+    return _laid_out(figure, thresholds, height)
+
+
+def _curve(method: str, curve: ndarray, thresholds: ndarray, color: str) -> go.Scatter:
+    return go.Scatter(
+        x=thresholds.astype(np.float32), y=curve.astype(np.float32), mode="lines",
+        name=f"{method} (AUC={area_under_curve(thresholds, curve):.3f})", line={"color": color, "width": 2.5},
+        legendgroup=method, hovertemplate="%{y:.3f} within %{x:.1f} mm",
+    )  # fmt: skip
+
+
+def _band(method: str, rows: ndarray, thresholds: ndarray, color: str) -> go.Scatter:
+    """The interval as a closed outline: along its low side, and back along its high side."""
+    interval = bootstrap(lambda drawn: pck(drawn, thresholds), rows, draws=BAND_DRAWS)
+    outline = np.concatenate((interval.low, interval.high[::-1]))
+    return go.Scatter(
+        x=np.concatenate((thresholds, thresholds[::-1])).astype(np.float32), y=outline.astype(np.float32),
+        fill="toself", fillcolor=color, opacity=0.2, mode="none", hoverinfo="skip", showlegend=False,
+        legendgroup=method,
+    )  # fmt: skip
+
+
+def _legend_entry(method: str, area: float) -> go.Scatter:
+    """A name without a curve."""
+    return go.Scatter(
+        x=[None], y=[None], mode="markers", marker={"color": "rgba(0,0,0,0)"}, name=f"{method} (AUC={area:.3f})",
+        legendgroup="published", legendgrouptitle={"text": "published, no curve"},
+    )  # fmt: skip
+
+
+def _laid_out(figure: go.Figure, thresholds: ndarray, height: int) -> go.Figure:
+    frame = {"showline": True, "mirror": True, "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
+    span = [float(thresholds[0]), float(thresholds[-1])]
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"t": 15, "r": 15, "b": 50, "l": 60},
+        paper_bgcolor="rgba(0,0,0,0)",
+        xaxis={"title": "error threshold, mm", "range": span, **frame},
+        yaxis={"title": "3D PCK", "range": [0, 1.005], "dtick": 0.1, **frame},
+        legend={"x": 1.02, "y": 1, "font": {"size": 11}, "tracegroupgap": 4},
+    )
+    return figure

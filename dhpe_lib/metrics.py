@@ -1,0 +1,237 @@
+"""Measures of an estimate: end-point error, PCK and AUC of joints, F-score of a surface, and confidence intervals.
+
+All begin with one row for each image, the errors of its joints; a measure is a function of such rows, and
+:func:`bootstrap` draws the rows anew. A joint without truth is NaN there and drops out; a joint that has a truth
+and no prediction is infinitely far and counts as missed. Averages are those of Zimmermann and Brox's `EvalUtil`: over
+the images for each joint, then over the joints that were seen at all. Lengths are in millimetres; nothing here has a
+gradient. How a prediction comes to lie where it can be compared is in :mod:`dhpe_lib.alignment`; masks are in
+:mod:`dhpe_lib.mask_metrics`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from numpy import ndarray
+from scipy.integrate import trapezoid
+from scipy.spatial import cKDTree
+
+from dhpe_lib.alignment import align_similarity
+
+Measure = TypeVar("Measure", float, ndarray)
+
+# Where a PCK curve is sampled, millimetres. "zimmermann" is what their "20-50" really is: 12 of 20 points from 0 to 50.
+THRESHOLDS: dict[str, ndarray] = {
+    "20-50": np.linspace(20, 50, 61),
+    "0-50": np.linspace(0, 50, 101),
+    "0-100": np.linspace(0, 100, 201),
+    "zimmermann": np.linspace(0, 50, 20)[8:],
+    "freihand": np.linspace(0, 50, 100),
+}
+
+
+def joint_errors(
+    predicted: Float[ndarray, "n k 3"], truth: Float[ndarray, "n k 3"], valid: Bool[ndarray, "n k"] | None = None
+) -> Float[ndarray, "n k"]:
+    """Distance of each predicted joint, or vertex, to its truth.
+
+    Args:
+        predicted: In the same frame as the truth, mm. Where it is NaN, the joint is missed: its error is infinite.
+        truth: NaN where unknown, mm.
+        valid: Which joints count, for instance the visible ones; by default all with a truth.
+
+    Returns:
+        Distances in mm; NaN where a joint does not count.
+
+    Source: Zimmermann and Brox 2017, Sec. 6.
+    """
+    distances = np.linalg.norm(predicted - truth, axis=-1)
+    distances[np.isnan(distances)] = np.inf
+    counts = np.isfinite(truth).all(-1) if valid is None else np.isfinite(truth).all(-1) & valid
+    return np.where(counts, distances, np.nan)
+
+
+def mean_epe(errors: Float[ndarray, "n k"]) -> float:
+    """Mean end-point error: over the images, then over the joints.
+
+    Args:
+        errors: From :func:`joint_errors`, mm.
+
+    Returns:
+        mm.
+
+    Raises:
+        ValueError: No joint counts.
+
+    Source: `EvalUtil` of hand3d. With every joint labelled it is the MPJPE, of vertices the MPVPE.
+    """
+    return float(np.nanmean(_seen(errors), axis=0).mean())
+
+
+def median_epe(errors: Float[ndarray, "n k"]) -> float:
+    """Median end-point error: each joint's median over the images, then their mean.
+
+    Args:
+        errors: From :func:`joint_errors`, mm.
+
+    Returns:
+        mm.
+
+    Raises:
+        ValueError: No joint counts.
+
+    Source: `EvalUtil` of hand3d. It is not the median of all errors.
+    """
+    return float(np.nanmedian(_seen(errors), axis=0).mean())
+
+
+def pck(errors: Float[ndarray, "n k"], thresholds: Float[ndarray, " t"]) -> Float[ndarray, " t"]:
+    r"""Share of correct keypoints: :math:`PCK(t) = \text{mean}_k\, P(e_k \le t)`.
+
+    Args:
+        errors: From :func:`joint_errors`, mm.
+        thresholds: mm, for instance one of ``THRESHOLDS``.
+
+    Returns:
+        Shares from 0 to 1, one for each threshold.
+
+    Raises:
+        ValueError: No joint counts.
+
+    Source: `EvalUtil` of hand3d; the curves of Fig. 5.
+    """
+    seen = _seen(errors)
+    labelled = (~np.isnan(seen)).sum(0)
+    return np.array([((seen <= threshold).sum(0) / labelled).mean() for threshold in thresholds])
+
+
+def area_under_curve(thresholds: Float[ndarray, " t"], curve: Float[ndarray, " t"]) -> float:
+    """Area under a curve by trapezoids, over the range's width: 1 where the curve is 1 throughout.
+
+    Args:
+        thresholds: Increasing, mm.
+        curve: Its value at each.
+
+    Returns:
+        From 0 to 1 for a PCK curve.
+
+    Raises:
+        ValueError: There are fewer than two thresholds, or they do not increase.
+    """
+    if len(thresholds) < 2 or not (np.diff(thresholds) > 0).all():
+        raise ValueError("an area needs two or more thresholds, each larger than the one before")
+    return float(trapezoid(curve, thresholds) / (thresholds[-1] - thresholds[0]))
+
+
+def auc(errors: Float[ndarray, "n k"], thresholds: Float[ndarray, " t"]) -> float:
+    """Area under the PCK curve; say with it over which thresholds.
+
+    Args:
+        errors: From :func:`joint_errors`, mm.
+        thresholds: mm, for instance ``THRESHOLDS["20-50"]``.
+
+    Returns:
+        From 0 to 1.
+
+    Raises:
+        ValueError: No joint counts, or the thresholds make no range.
+
+    Source: Fig. 5.
+    """
+    return area_under_curve(thresholds, pck(errors, thresholds))
+
+
+def pa_mpjpe(predicted: Float[ndarray, "n k 3"], truth: Float[ndarray, "n k 3"]) -> float:
+    """Mean error after each hand's best similarity (protocol C); of vertices it is the PA-MPVPE.
+
+    Args:
+        predicted: mm, any frame.
+        truth: mm; NaN where unknown.
+
+    Returns:
+        mm.
+
+    Raises:
+        ValueError: No joint counts.
+
+    Source: :func:`dhpe_lib.alignment.align_similarity`, without reflections.
+    """
+    return mean_epe(joint_errors(align_similarity(predicted, truth), truth))
+
+
+def f_scores(
+    predicted: Float[ndarray, "n v 3"], truth: Float[ndarray, "n w 3"], thresholds: Sequence[float] = (5.0, 15.0)
+) -> Float[ndarray, "n t"]:
+    """F@t of each hand: harmonic mean of the shares of predicted and of true points that lie within t of the other set.
+
+    Args:
+        predicted: Vertices, mm; no correspondence is needed.
+        truth: Vertices, mm.
+        thresholds: mm; FreiHAND reports F@5 and F@15.
+
+    Returns:
+        From 0 to 1, a column for each threshold.
+
+    Source: Knapitsch et al. 2017, as FreiHAND's `eval.py` takes it: nearer than t, not at t.
+    """
+    limits = np.asarray(thresholds)
+    scores = np.zeros((len(truth), len(limits)))
+    for row, (points, goal) in enumerate(zip(predicted, truth, strict=True)):
+        precision = (cKDTree(goal).query(points)[0][:, None] < limits).mean(0)
+        recall = (cKDTree(points).query(goal)[0][:, None] < limits).mean(0)
+        scores[row] = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+    return scores
+
+
+@dataclass(frozen=True)
+class Interval(Generic[Measure]):
+    """A measure, a number or a curve, and between what it would lie with other images of the same kind."""
+
+    value: Measure
+    low: Measure
+    high: Measure
+
+
+def bootstrap(
+    measure: Callable[[ndarray], Measure],
+    rows: Shaped[ndarray, "n _"],
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Interval[Measure]:
+    """Confidence interval by drawing images with replacement and taking quantiles of the measure.
+
+    Images count as independent. Frames of one video are not, and their interval comes out too narrow.
+
+    Args:
+        measure: Of rows, for instance ``mean_epe`` or ``lambda errors: auc(errors, thresholds)``; a number or a curve.
+        rows: One for each image: errors of its joints, counts of its pixels, scores.
+        level: Share of the draws inside the interval.
+        draws: How many.
+        seed: Of the draws.
+
+    Returns:
+        The measure of all rows, with the ends of its interval.
+
+    Raises:
+        ValueError: There are fewer than two images.
+
+    Source: Efron and Tibshirani 1993, the percentile interval.
+    """
+    if len(rows) < 2:
+        raise ValueError(f"an interval needs two or more images, got {len(rows)}")
+    generator = np.random.default_rng(seed)
+    drawn = [measure(rows[generator.integers(len(rows), size=len(rows))]) for _ in range(draws)]
+    # no interpolation between draws: it would make NaN of two infinite errors
+    low, high = np.quantile(np.asarray(drawn), [(1 - level) / 2, (1 + level) / 2], axis=0, method="inverted_cdf")
+    return Interval(measure(rows), low, high)
+
+
+def _seen(errors: Float[ndarray, "n k"]) -> Float[ndarray, "n seen"]:
+    """The columns of joints that count in at least one image."""
+    seen = errors[:, ~np.isnan(errors).all(0)]
+    if not seen.size:
+        raise ValueError("no joint counts in any image; look at the truth, the validity and the order of the joints")
+    return seen
