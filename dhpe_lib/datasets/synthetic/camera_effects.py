@@ -78,16 +78,15 @@ def photograph(cameras: Cameras, scene: Float[Tensor, "b 3 s s"], noise: torch.G
     Returns:
         What is on the memory card.
     """
+    contrast, saturation = cameras.curve[:, 1:, None, None, None].unbind(1)
+    shot, read = cameras.noise[:, :, None, None, None].square().unbind(1)
     picture = blurred(scene, cameras.blur, cameras.direction)
-    picture = picture.mul_(cameras.gain[..., None, None]).clamp_(1e-4, 1)
-    picture = picture.pow_(cameras.curve[:, 0, None, None, None])
-    _, contrast, saturation = cameras.curve[..., None, None, None].unbind(1)
-    picture = MIDDLE + contrast * (picture - MIDDLE)
+    picture.mul_(cameras.gain[..., None, None]).clamp_(1e-4, 1).pow_(cameras.curve[:, 0, None, None, None])
+    picture.sub_(MIDDLE).mul_(contrast).add_(MIDDLE)
     grey = picture.mean(1, keepdim=True)
-    picture = grey + saturation * (picture - grey)
-    shot, read = cameras.noise[:, :, None, None, None].unbind(1)
-    deviation = (shot.square() * picture.clamp_min(0) + read.square()).sqrt_()
-    picture = picture + deviation * torch.randn(picture.shape, generator=noise, device=picture.device)
+    picture.sub_(grey).mul_(saturation).add_(grey)
+    deviation = picture.clamp_min(0).mul_(shot).add_(read).sqrt_()
+    picture.add_(deviation.mul_(torch.randn(picture.shape, generator=noise, device=picture.device)))
     return jpeg(picture.clamp_(0, 1), cameras.quality)
 
 
@@ -151,14 +150,18 @@ def jpeg(picture: Float[Tensor, "b 3 s s"], quality: Float[Tensor, " b"]) -> UIn
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
     steps = (scale[:, None, None] * _steps().to(picture) + 0.5).floor().clamp(1, 255)
     r, g, b = (255 * picture).unbind(1)
-    y = 0.299 * r + 0.587 * g + 0.114 * b
-    color = torch.stack((0.5 * (b - y) / 0.886, 0.5 * (r - y) / 0.701), 1)
-    y = _quantised(y[:, None] - 128, steps[:, 0])[:, 0] + 128
-    color = _quantised(functional.avg_pool2d(color, 2), steps[:, 1])
+    y = (0.299 * r).add_(g, alpha=0.587).add_(b, alpha=0.114)
+    halves = (
+        functional.avg_pool2d(torch.stack((b - y, r - y), 1), 2) / picture.new_tensor([1.772, 1.402])[:, None, None]
+    )
+    y = _quantised(y.sub_(128)[:, None], steps[:, 0])[:, 0].add_(128)
+    color = _quantised(halves, steps[:, 1])
     blue, red = functional.interpolate(color, scale_factor=2, mode="bilinear", align_corners=False).unbind(1)
-    r, b = y + 1.402 * red, y + 1.772 * blue
-    g = (y - 0.299 * r - 0.114 * b) / 0.587
-    return torch.stack((r, g, b), 1).round_().clamp_(0, 255).to(torch.uint8)
+    out = y[:, None].repeat(1, 3, 1, 1)
+    out[:, 0].add_(red, alpha=1.402)
+    out[:, 1].sub_(red, alpha=0.299 * 1.402 / 0.587).sub_(blue, alpha=0.114 * 1.772 / 0.587)
+    out[:, 2].add_(blue, alpha=1.772)
+    return out.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _quantised(plane: Float[Tensor, "b c s s"], steps: Float[Tensor, "b 64"]) -> Float[Tensor, "b c s s"]:

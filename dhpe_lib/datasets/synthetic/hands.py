@@ -139,7 +139,7 @@ class Shots:
 
 def draw_poses(dice: Dice) -> Float[Tensor, "b 45"]:
     """Draw natural poses, some of them opened on the way to the flat hand."""
-    pose = sample_poses(dice.batch, dice.generator).to(dice.device)
+    pose = sample_poses(dice.batch, dice.generator, at_a_time=2 * dice.batch).to(dice.device)
     return pose * torch.where(dice.chance(FLAT), dice.uniform(0.0, 0.7), 1.0)[:, None]
 
 

@@ -86,14 +86,16 @@ def irradiance(
     Returns:
         Linear colour; 1 shows a white surface as white.
     """
-    upward = 0.5 + 0.5 * (normal * lights.up.index_select(0, image)).sum(-1, keepdim=True)
-    room = lights.far.index_select(0, image) + (lights.near - lights.far).index_select(0, image) * upward
-    total = room * open_sky[:, None]
+    lamps, directions = lights.lamps.flatten(1), lights.directions.flatten(1)
+    of_each = torch.cat((lights.near - lights.far, lights.far, lights.up, lamps, directions), 1).index_select(0, image)
+    more, far, up, first, second, along_first, along_second = of_each.split(3, 1)
+    upward = 0.5 + 0.5 * (normal * up).sum(-1, keepdim=True)
+    total = (far + more * upward).mul_(open_sky[:, None])
     wrap = skin[:, None] * normal.new_tensor(SUBSURFACE) + 0.03
-    for k, share in enumerate((lit, open_sky)):
-        facing = -(normal * lights.directions[:, k].index_select(0, image)).sum(-1, keepdim=True)
-        diffuse = ((facing + wrap) / (1 + wrap)).clamp_min(0)
-        total = total + lights.lamps[:, k].index_select(0, image) * diffuse * share[:, None]
+    for lamp, direction, share in ((first, along_first, lit), (second, along_second, open_sky)):
+        facing = -(normal * direction).sum(-1, keepdim=True)
+        diffuse = (facing + wrap).div_(1 + wrap).clamp_min_(0)
+        total += diffuse.mul_(lamp).mul_(share[:, None])
     return total
 
 

@@ -22,6 +22,8 @@ from dhpe_lib.datasets.backgrounds import open_backgrounds
 from dhpe_lib.datasets.synthetic.dice import Dice
 
 SIZE = 288
+AT_A_TIME = 16
+"""Pictures that are moved at a time: more do not fit a processor's caches."""
 
 HAIR = ((25, 20, 18), (60, 42, 30), (110, 75, 45), (190, 150, 95), (150, 145, 140))
 
@@ -287,13 +289,19 @@ def behind(pool: UInt8[Tensor, "n 3 288 288"], dice: Dice, size: int) -> Float[T
     Returns:
         sRGB in [0, 1].
     """
-    chosen = pool[dice.index(len(pool))].float() / 255
-    zoom, angle = dice.uniform(0.5, 0.98), dice.normal(0.15)
+    chosen, zoom, angle = dice.index(len(pool)), dice.uniform(0.5, 0.98), dice.normal(0.15)
     flip = torch.where(dice.chance(0.5), 1.0, -1.0)
     cos, sin = zoom * angle.cos() / 1.2, zoom * angle.sin() / 1.2
     shift = dice.uniform(-1.0, 1.0, 2) * (1 - zoom)[:, None]
     theta = torch.stack((cos * flip, -sin, shift[:, 0], sin * flip, cos, shift[:, 1]), -1).view(-1, 2, 3)
-    grid = functional.affine_grid(theta, [dice.batch, 3, size, size], align_corners=False)
-    moved = functional.grid_sample(chosen, grid, padding_mode="reflection", align_corners=False)
-    gain = (dice.normal(0.2, 1) + dice.normal(0.08, 3)).exp()
-    return (moved * gain[..., None, None]).clamp_(0, 1)
+    gain = (dice.normal(0.2, 1) + dice.normal(0.08, 3)).exp() / 255
+    few = zip(chosen.split(AT_A_TIME), theta.split(AT_A_TIME), gain.split(AT_A_TIME), strict=True)
+    return torch.cat([_moved(pool[which].float(), place, light, size) for which, place, light in few])
+
+
+def _moved(
+    pictures: Float[Tensor, "b 3 288 288"], theta: Float[Tensor, "b 2 3"], gain: Float[Tensor, "b 3"], size: int
+) -> Float[Tensor, "b 3 s s"]:
+    grid = functional.affine_grid(theta, [len(pictures), 3, size, size], align_corners=False)
+    moved = functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    return moved.mul_(gain[..., None, None]).clamp_(0, 1)

@@ -233,7 +233,8 @@ def hand_maps(
     """The skin's maps at the samples on the hand, and the slope of its relief along x and y of the picture."""
     image, face = samples.image[on_hand], samples.face[on_hand]
     share = samples.barycentric.index_select(0, on_hand)
-    uv = (stage.uv.index_select(0, face) * share[..., None]).sum(1)
+    three = 3 * face[:, None] + torch.arange(3, device=face.device)
+    uv = functional.embedding_bag(three, stage.uv.flatten(0, 1), per_sample_weights=share, mode="sum")
     grid = 2 * uv[None, None] - 1
     maps = functional.grid_sample(stage.maps[None], grid, padding_mode="border", align_corners=False)[0, :, 0].mT
     maps = maps.contiguous()
@@ -245,8 +246,9 @@ def hand_maps(
     determinant = torch.where(determinant.abs() < 1e-7, 1e-7, determinant)[..., None]
     along_x, along_y = by[..., None] * a - ay[..., None] * b, ax[..., None] * b - bx[..., None] * a
     jacobian = torch.cat((along_x, along_y), -1) / determinant
-    jacobian = jacobian.flatten(0, 1).index_select(0, image * len(stage.uv) + face).view(-1, 2, 2)
-    return maps, (jacobian * maps[:, None, SLOPE_U:]).sum(-1)
+    u_x, v_x, u_y, v_y = jacobian.flatten(0, 1).index_select(0, image * len(stage.uv) + face).unbind(1)
+    slope_u, slope_v = maps[:, SLOPE_U], maps[:, SLOPE_U + 1]
+    return maps, torch.stack((u_x * slope_u + v_x * slope_v, u_y * slope_u + v_y * slope_v), 1)
 
 
 def noise_at(stage: Stage, rest: Float[Tensor, "n 4"], offset: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:

@@ -100,16 +100,17 @@ def albedo(skin: Skin, image: Tensor, maps: Float[Tensor, "n 7"], spots: Float[T
     Returns:
         Linear sRGB.
     """
-    variety = skin.variety.index_select(0, image)
     pale = lab_to_linear(maps.new_tensor(BLOODLESS)).log()
+    of_each = torch.cat((skin.variety, skin.tone.log() - pale, skin.nails), 1).index_select(0, image)
+    variety, darker, polish, cover = of_each.split((6, 3, 3, 1), 1)
     melanin = maps[:, MELANIN] * (1 + 0.05 * variety[:, 0] * spots[:, 0])
     blood = 0.20 * maps[:, REDNESS] + 0.045 * variety[:, 1] * spots[:, 1]
     dark = 0.55 * variety[:, 2] * maps[:, DARKNESS] + 0.06 * variety[:, 3] * maps[:, VEIN]
-    color = pale + melanin[:, None] * (skin.tone.log() - pale).index_select(0, image)
-    color = (color - blood[:, None] * maps.new_tensor(BLOOD) - dark[:, None] * maps.new_tensor((1.0, 0.95, 0.85))).exp()
-    polish = skin.nails.index_select(0, image)
-    cover = (polish[:, 3] * (maps[:, GLOSS] > 0.5))[:, None]
-    return color + cover * (polish[:, :3] - color)
+    color = pale + melanin[:, None] * darker
+    color -= blood[:, None] * maps.new_tensor(BLOOD)
+    color -= dark[:, None] * maps.new_tensor((1.0, 0.95, 0.85))
+    color.exp_()
+    return color + cover * (maps[:, GLOSS, None] > 0.5) * (polish - color)
 
 
 # Where melanin, blood and creases lie
