@@ -64,22 +64,23 @@ def soft(
     return _Soft.apply(places, faces, height, width, sigma)
 
 
-class _Layers(torch.autograd.Function):
+class _Coverage(torch.autograd.Function):
     """Autograd's side of `coverage_forward` and `coverage_backward`."""
 
     @staticmethod
     def forward(ctx, places: Tensor, faces: Tensor, height: int, width: int) -> Tensor:
         layers = places.new_zeros(2, len(places), height, width)
         launch(coverage_kernels.coverage_forward, (len(places), faces.shape[1]), [places, faces, layers])
-        ctx.save_for_backward(places, faces)
-        return layers
+        ctx.save_for_backward(places, faces, layers)
+        mask = torch.maximum(layers[0], layers[1]).clamp_min_(0)
+        return mask.masked_fill_(mask >= coverage_kernels.FULL, 1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        places, faces = ctx.saved_tensors
+        places, faces, layers = ctx.saved_tensors
         gradient = gradient_of(places)
-        arguments = [places, faces, cotangent, gradient]
+        arguments = [places, faces, layers, cotangent, gradient]
         launch(coverage_kernels.coverage_backward, (len(places), faces.shape[1]), arguments)
         return gradient.sum(0), None, None, None
 
@@ -91,7 +92,7 @@ def coverage(
 
     See `dhpe_lib.rasterizer.kernels.coverage`. `front` and `back` count the layers of the surface seen from either
     side, averaged over the pixel. One layer is exact. Where a pixel holds edges of two layers, one over the other,
-    their areas add up to at most 1.
+    their areas add up to at most 1. No gradient where a pixel is full.
 
     Args:
         places: Pixels.
@@ -102,7 +103,7 @@ def coverage(
     Returns:
         Coverage in [0, 1].
     """
-    return _Layers.apply(places, faces, height, width).amax(0).clamp(0, 1)
+    return _Coverage.apply(places, faces, height, width)
 
 
 class _Kato(torch.autograd.Function):

@@ -23,6 +23,9 @@ from dhpe_lib.rasterizer.kernels.common import (
 
 wp.set_module_options(OPTIONS)
 
+FULL = wp.constant(1 - 1e-5)
+"""From here on a pixel counts as covered, without gradient: rounding is smaller."""
+
 
 @wp.func
 def pixel_of(place: Any, size: int):
@@ -43,16 +46,22 @@ def area_right_of(t: Any, low: Any, high: Any, height: Any):
 
 @wp.func
 def cut_to_row(a: Any, b: Any, top: Any):
-    """The part of an edge in the row [top, top + 1): its smallest and largest x, and its signed height."""
+    """The part of an edge in the row [top, top + 1): its smallest and largest x, and its signed height.
+
+    Computed from the upper end on, whichever that is, so that two faces that share the edge cancel to the bit.
+    """
     zero = type(top)(0.0)
-    start = wp.clamp(a[1], top, top + type(top)(1.0))
-    end = wp.clamp(b[1], top, top + type(top)(1.0))
+    upwards = a[1] > b[1]
+    upper = wp.where(upwards, b, a)
+    lower = wp.where(upwards, a, b)
+    start = wp.clamp(upper[1], top, top + type(top)(1.0))
+    end = wp.clamp(lower[1], top, top + type(top)(1.0))
     if start == end:
         return zero, zero, zero
-    slope = (b[0] - a[0]) / (b[1] - a[1])
-    x_start = a[0] + (start - a[1]) * slope
-    x_end = a[0] + (end - a[1]) * slope
-    return smaller(x_start, x_end), larger(x_start, x_end), start - end
+    slope = (lower[0] - upper[0]) / (lower[1] - upper[1])
+    x_start = upper[0] + (start - upper[1]) * slope
+    x_end = upper[0] + (end - upper[1]) * slope
+    return smaller(x_start, x_end), larger(x_start, x_end), wp.where(upwards, end - start, start - end)
 
 
 @wp.kernel
@@ -111,7 +120,18 @@ def within(start: Any, step: Any, low: Any):
 
 
 @wp.func
-def edge_push(a: Any, b: Any, image: int, side: int, cotangent: wp.array4d(dtype=Any)):
+def pull(layers: wp.array4d(dtype=Any), cotangent: wp.array3d(dtype=Any), side: int, image: int, y: int, x: int):
+    """The loss's derivative to a side's layers: the pixel's, if it is not full and this side has the more of them."""
+    mine = layers[side, image, y, x]
+    others = layers[1 - side, image, y, x]
+    decides = mine > others or (mine == others and side == 0)
+    if decides and mine < type(mine)(FULL):
+        return cotangent[image, y, x]
+    return type(mine)(0.0)
+
+
+@wp.func
+def edge_push(a: Any, b: Any, image: int, side: int, layers: wp.array4d(dtype=Any), cotangent: wp.array3d(dtype=Any)):
     """The gradients of both ends of an edge.
 
     An edge that moves outwards by v covers int v . n ds more of each pixel that it crosses. Its point at t moves by
@@ -122,8 +142,8 @@ def edge_push(a: Any, b: Any, image: int, side: int, cotangent: wp.array4d(dtype
     step = b - a
     of_start = zero
     of_end = zero
-    width = cotangent.shape[3]
-    height = cotangent.shape[2]
+    width = cotangent.shape[2]
+    height = cotangent.shape[1]
     if larger(a[1], b[1]) < zero or larger(a[0], b[0]) < zero:
         return wp.vector(zero, zero), wp.vector(zero, zero)
     y0 = pixel_of(smaller(a[1], b[1]), height)
@@ -135,14 +155,15 @@ def edge_push(a: Any, b: Any, image: int, side: int, cotangent: wp.array4d(dtype
         x0 = wp.max(pixel_of(smaller(x_start, x_end), width) - 1, 0)  # one early and one late for rounding
         x1 = wp.min(pixel_of(larger(x_start, x_end), width) + 2, width)
         for x in range(x0, x1):
-            t0, t1 = within(a[0], step[0], type(a[0])(x))
-            t0 = larger(t0, row_start)
-            t1 = smaller(t1, row_end)
-            if t1 > t0:
-                value = cotangent[side, image, y, x]
-                end_share = half * (t1 * t1 - t0 * t0)
-                of_start += value * (t1 - t0 - end_share)
-                of_end += value * end_share
+            value = pull(layers, cotangent, side, image, y, x)
+            if value != zero:  # most pixels are full, and have none
+                t0, t1 = within(a[0], step[0], type(a[0])(x))
+                t0 = larger(t0, row_start)
+                t1 = smaller(t1, row_end)
+                if t1 > t0:
+                    end_share = half * (t1 * t1 - t0 * t0)
+                    of_start += value * (t1 - t0 - end_share)
+                    of_end += value * end_share
     outwards = wp.vector(step[1], -step[0])
     return of_start * outwards, of_end * outwards
 
@@ -153,10 +174,11 @@ def coverage_backward(
     bands: int,
     places: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
-    cotangent: wp.array4d(dtype=Any),
+    layers: wp.array4d(dtype=Any),
+    cotangent: wp.array3d(dtype=Any),
     gradient: wp.array4d(dtype=Any),
 ):
-    """gradient[band, image, vertex] += sum over pixels of cotangent d layers / d vertex."""
+    """gradient[band, image, vertex] += sum over pixels of cotangent d mask / d vertex."""
     image, face = wp.tid()
     if face % bands != band:
         return
@@ -168,9 +190,9 @@ def coverage_backward(
     a = corner(places, image, i)
     b = corner(places, image, j)
     c = corner(places, image, k)
-    ab_start, ab_end = edge_push(a, b, image, side, cotangent)
-    bc_start, bc_end = edge_push(b, c, image, side, cotangent)
-    ca_start, ca_end = edge_push(c, a, image, side, cotangent)
+    ab_start, ab_end = edge_push(a, b, image, side, layers, cotangent)
+    bc_start, bc_end = edge_push(b, c, image, side, layers, cotangent)
+    ca_start, ca_end = edge_push(c, a, image, side, layers, cotangent)
     add_to_vertex(gradient, band, image, i, ab_start + ca_end)
     add_to_vertex(gradient, band, image, j, bc_start + ab_end)
     add_to_vertex(gradient, band, image, k, ca_start + bc_end)
@@ -179,4 +201,4 @@ def coverage_backward(
 for _scalar in SCALARS:
     _3d, _4d, _faces = wp.array3d(dtype=_scalar), wp.array4d(dtype=_scalar), wp.array3d(dtype=int)
     wp.overload(coverage_forward, [int, int, _3d, _faces, _4d])
-    wp.overload(coverage_backward, [int, int, _3d, _faces, _4d, _4d])
+    wp.overload(coverage_backward, [int, int, _3d, _faces, _4d, _3d, _4d])
