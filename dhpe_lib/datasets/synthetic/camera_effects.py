@@ -110,6 +110,7 @@ def blurred(
     narrow = blur[:, 0, None, None].square()
     wide = narrow + blur[:, 1, None, None].square()
     kernel = (-0.5 * (along.square() / wide + across.square() / narrow)).exp()
+    kernel = torch.where(kernel > 1e-5, kernel, 0.0)  # processors are slow with the tiniest numbers
     kernel = kernel / kernel.sum((1, 2), keepdim=True)
     b, c = picture.shape[:2]
     weights = kernel.repeat_interleave(c, 0)[:, None]

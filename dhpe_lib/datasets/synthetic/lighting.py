@@ -104,7 +104,7 @@ def highlight(
 ) -> Float[Tensor, "n 3"]:
     """Blinn's highlight of the first lamp, seen along z: (n . half)^power, scaled to keep its energy."""
     half = functional.normalize(-lights.directions[:, 0] - normal.new_tensor((0.0, 0.0, 1.0)), dim=-1)
-    toward = (normal * half.index_select(0, image)).sum(-1).clamp_min(0)
+    toward = (normal * half.index_select(0, image)).sum(-1).clamp_min(0.5)
     return (toward**power * (power + 8) / 25)[:, None] * lights.lamps[:, 0].index_select(0, image)
 
 
