@@ -1,10 +1,14 @@
-"""Figures: meshes and skeletons to turn in plotly, overlays on photos as arrays.
+"""Figures: meshes and skeletons to turn in plotly, overlays on photos as arrays, rows of small pictures.
 
 Tensors and arrays are both welcome. A mesh of the hand costs a page about 26 kB (float32 places, int16 faces). Nothing
 here has a gradient.
 """
 
-from collections.abc import Callable, Sequence
+import base64
+import html
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -243,6 +247,60 @@ def draw_skeleton(
     for joint in np.flatnonzero(known).tolist():
         pen.circle(points[joint], scale * radius, JOINT_COLORS[joint], outline="white", width=scale)
     return np.asarray(picture.reduce(scale))
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """Pictures beside each other, for a notebook and for the page."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def picture_row(pictures: Mapping[str, Any], width: int = 200) -> PictureRow:
+    """Small pictures beside each other, each above its caption, pixels enlarged without smoothing.
+
+    Args:
+        pictures: caption -> [H, W] or [H, W, 3], in [0, 1].
+        width: of one picture on the page, in the page's pixels; those that do not fit go to the next line.
+
+    Returns:
+        What a notebook shows as HTML.
+    """
+    figures = []
+    for caption, values in pictures.items():
+        levels = np.rint(255 * np.clip(to_numpy(values).astype(float), 0, 1)).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(levels).save(buffer, "PNG", optimize=True)
+        address = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+        sharp = "image-rendering:pixelated;" if levels.shape[1] < width else ""
+        style = f"width:{width}px;max-width:100%;{sharp}display:block;margin:0;padding:0;border-radius:4px"
+        text = html.escape(caption)
+        figures.append(
+            f'<figure style="margin:0;width:{width}px"><img src="{address}" alt="{text}" style="{style}">'
+            f'<figcaption style="font-size:13px;line-height:1.3;margin:4px 0 0;color:inherit;text-align:left">{text}</figcaption></figure>'
+        )
+    row = "display:flex;flex-wrap:wrap;gap:14px;margin:8px 0;font-family:system-ui,sans-serif"
+    return PictureRow(f'<div class="dhpe-pictures" style="{row}">{"".join(figures)}</div>')
+
+
+def signed_colors(values: Any, largest: float | None = None) -> Float[ndarray, "height width 3"]:
+    """A picture of signed numbers: zero is white, positive red, negative blue.
+
+    Args:
+        values: [H, W].
+        largest: what is shown in full colour; the largest magnitude if absent.
+
+    Returns:
+        Colours in [0, 1].
+    """
+    numbers = to_numpy(values).astype(float)
+    top = np.abs(numbers).max() if largest is None else largest
+    share = np.clip(numbers / max(top, 1e-30), -1, 1)[..., None]
+    red, blue = np.array([0.75, 0.1, 0.1]), np.array([0.1, 0.25, 0.75])
+    return 1 - np.where(share > 0, share * (1 - red), -share * (1 - blue))
 
 
 def columns(vertices: Any) -> tuple[ndarray, ndarray, ndarray]:

@@ -165,16 +165,21 @@ def test_plotly_renderer_gives_data_to_the_page():
     assert renderer.handle_mime(None, Output, False) is None
 
 
-def test_viewer_becomes_a_classic_script():
-    """Pages opened as files can import no module, so the book makes a plain script of the viewer."""
+def test_figures_become_classic_scripts():
+    """Pages opened as files can import no module, so the book makes plain scripts of the figures' modules."""
     pytest.importorskip("jupytext", reason="the book's packages are not installed: pip install -e '.[book]'")
     extension = load(ROOT / "book" / "_ext" / "dhpe_book.py")
-    module = (ROOT / "dhpe_lib" / "assets" / "viewer.js").read_text(encoding="utf-8")
-    script = extension.classic_script(module)
-    assert "export" not in script.split("// ----")[-1]
-    assert "globalThis.dhpeViewer = { mount }" in script
-    with pytest.raises(AssertionError, match="no longer ends"):
-        extension.classic_script(module + "\n")
+    assets = ROOT / "dhpe_lib" / "assets"
+    assert sorted(extension.SCRIPTS) == sorted(path.name for path in assets.glob("*.js"))
+    for file, name in extension.SCRIPTS.items():
+        module = (assets / file).read_text(encoding="utf-8")
+        script = extension.classic_script(module, name)
+        assert "\nexport " not in script
+        assert f"globalThis.{name} = {{ mount }}" in script
+        with pytest.raises(AssertionError, match="the module ends"):
+            extension.classic_script(module + "\n", name)
+    with pytest.raises(AssertionError, match="no longer exports"):
+        extension.classic_script("mount();\n", "dhpeNothing")
 
 
 def test_library_hash_follows_the_sources(monkeypatch, tmp_path):

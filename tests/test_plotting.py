@@ -1,11 +1,14 @@
 """Figures hold what they were given, in few bytes; overlays change the pixels that they should and no others."""
 
 import base64
+import io
+import re
 
 import numpy as np
 import pytest
 import torch
 from jaxtyping import TypeCheckError
+from PIL import Image
 
 from dhpe_lib.plotting import (
     FINGER_COLORS,
@@ -14,7 +17,9 @@ from dhpe_lib.plotting import (
     mesh_figure,
     mesh_trace,
     overlay,
+    picture_row,
     scene,
+    signed_colors,
     skeleton_traces,
     slider_figure,
 )
@@ -121,6 +126,29 @@ def test_skeleton_leaves_out_unknown_joints():
     u, v = fan()[4].astype(int)
     assert not result[v - 3 : v + 3, u - 3 : u + 3].any()
     assert not draw_skeleton(np.zeros((9, 9, 3), np.uint8), places, np.zeros(21, bool)).any()
+
+
+def test_row_holds_each_picture_and_its_caption():
+    grey = torch.tensor([[0.0, 0.5], [1.0, 2.0]])
+    color = np.random.default_rng(0).random((3, 4, 3))
+    html = picture_row({"a <b>": grey, "c": color}, width=99)._repr_html_()
+    assert "a &lt;b&gt;</figcaption>" in html
+    assert "<b>" not in html
+    addresses = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    found = [np.asarray(Image.open(io.BytesIO(base64.b64decode(address)))) for address in addresses]
+    np.testing.assert_array_equal(found[0], [[0, 128], [255, 255]])
+    np.testing.assert_array_equal(found[1], np.rint(255 * color))
+    assert not re.search(r"""(?:src|href)=["'](?!data:)""", html)
+
+
+def test_signed_colors_are_white_at_zero():
+    colors = signed_colors(torch.tensor([[-2.0, 0.0, 1.0, 2.0]]))
+    np.testing.assert_array_equal(colors[0, 1], 1)
+    assert colors[0, 0, 2] > colors[0, 0, 0]  # negative: blue
+    assert colors[0, 3, 0] > colors[0, 3, 2]  # positive: red
+    assert (colors[0, 3] < colors[0, 2])[1:].all()
+    np.testing.assert_array_equal(signed_colors(np.zeros((2, 2))), 1)
+    np.testing.assert_array_equal(signed_colors(np.array([[3.0]]), largest=1.0), signed_colors(np.array([[1.0]])))
 
 
 def test_draws_on_bytes_only():

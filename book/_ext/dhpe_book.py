@@ -14,6 +14,7 @@ import jupytext
 
 ROOT = Path(__file__).parent.parent.parent
 LOCAL = "dhpe"  # our folder below _static in the built site
+SCRIPTS = {"viewer.js": "dhpeViewer", "triangle.js": "dhpeTriangle"}  # figures that are drawn by code of ours
 
 
 def package_folder(name: str) -> Path:
@@ -34,7 +35,7 @@ def library_hash() -> str:
 
 def configure(app, config):
     """Settings that are computed, and the environment that the notebooks' kernels inherit."""
-    os.environ["DHPE_BOOK"] = "1"  # the hand viewer then gives data for the page instead of a widget
+    os.environ["DHPE_BOOK"] = "1"  # our interactive figures then give data for the page instead of a widget
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
     build = Path(app.outdir).parent
     config.dhpe_library = library_hash()
@@ -60,15 +61,17 @@ def stage_local_files(app):
     for font in (mathjax / fonts).glob("*.woff"):
         shutil.copy(font, folder / "mathjax" / fonts)
     shutil.copy(package_folder("plotly") / "package_data" / "plotly.min.js", folder)
-    module = (ROOT / "dhpe_lib" / "assets" / "viewer.js").read_text(encoding="utf-8")
-    (folder / "viewer.js").write_text(classic_script(module), encoding="utf-8")
+    for script, name in SCRIPTS.items():
+        module = (ROOT / "dhpe_lib" / "assets" / script).read_text(encoding="utf-8")
+        (folder / script).write_text(classic_script(module, name), encoding="utf-8")
 
 
-def classic_script(module: str) -> str:
-    """The viewer as a plain script that sets `dhpeViewer`: browsers import no module from a page opened as a file."""
-    exports = "export { Hand, mount };\nexport default { render };\n"
-    assert module.endswith(exports), f"viewer.js no longer ends with {exports!r}"
-    return "(() => {\n" + module.removesuffix(exports) + "globalThis.dhpeViewer = { mount };\n})();\n"
+def classic_script(module: str, name: str) -> str:
+    """A module as a plain script that sets a global `name`: browsers import no module from a page opened as a file."""
+    body, exports, rest = module.rpartition("\nexport { ")
+    assert exports, "the module no longer exports by name"
+    assert rest.endswith("mount };\nexport default { render };\n"), f"the module ends with {rest!r}"
+    return f"(() => {{\n{body}\nglobalThis.{name} = {{ mount }};\n}})();\n"
 
 
 def offer_notebook(app, pagename, _templatename, context, doctree):

@@ -13,6 +13,17 @@
   const ink = () => getComputedStyle(document.documentElement).getPropertyValue("--pst-color-text-base").trim() || "#222";
   const payload = (place) => place.payload ??= JSON.parse(place.querySelector("script").textContent);
 
+  async function ours(place, { mount }) {
+    const view = await mount(place, payload(place), { saved: place.saved });
+    return {
+      recolour() {},
+      remove() {
+        place.saved = view.save();
+        view.dispose();
+      },
+    };
+  }
+
   // Each kind of figure: draw(place) -> { recolour, remove }.
   const kinds = {
     async "dhpe-plotly"(place) {
@@ -33,14 +44,11 @@
     },
     async "dhpe-viewer"(place) {
       await script("viewer.js");
-      const view = await dhpeViewer.mount(place, payload(place), { saved: place.saved });
-      return {
-        recolour() {},
-        remove() {
-          place.saved = view.save();
-          view.dispose();
-        },
-      };
+      return ours(place, dhpeViewer);
+    },
+    async "dhpe-triangle"(place) {
+      await script("triangle.js");
+      return ours(place, dhpeTriangle);
     },
   };
 
