@@ -209,12 +209,13 @@ def draw_angles(n: int, generator: torch.Generator | None) -> Float[Tensor, "n 1
     return angles.clamp(bounds[..., 0], bounds[..., 1])
 
 
-def sample_poses(n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n 45"]:
+def sample_poses(n: int, generator: torch.Generator | None = None, at_a_time: int = BATCH) -> Float[Tensor, "n 45"]:
     """Draw natural poses inside the joint limits, free of collisions.
 
     Args:
         n: How many.
         generator: Source of randomness on the CPU; the same state gives the same poses.
+        at_a_time: Poses that are drawn at a time, some of which are rejected; another number gives other poses.
 
     Returns:
         Rotation vectors relative to the flat hand, float32 on the CPU, radians.
@@ -222,6 +223,6 @@ def sample_poses(n: int, generator: torch.Generator | None = None) -> Float[Tens
     model, limits = HandModel.open_hand(), joint_limits()
     poses = [torch.zeros(0, 45)]
     while sum(map(len, poses)) < n:
-        pose = pose_from_angles(draw_angles(BATCH, generator), limits).float()
+        pose = pose_from_angles(draw_angles(at_a_time, generator), limits).float()
         poses.append(pose[~collides(model(pose=pose).joints)])
     return torch.cat(poses)[:n]

@@ -124,7 +124,8 @@ def energy(
     total = total + options.shape * parts.shape.square().sum(1)
     total = total + options.limits * limit_penalty(parts.pose, prior.limits)
     if evidence.mask is not None:
-        rendered = silhouette(mesh.vertices, model.faces, evidence.mask.shape[-1])
+        # the joints have brought the hand near: the exact mask then ends nearest
+        rendered = silhouette(mesh.vertices, model.faces, evidence.mask.shape[-1], "coverage")
         total = total + options.mask * (rendered - evidence.mask).square().mean((1, 2))
     return total
 

@@ -27,14 +27,14 @@ Method = Literal["coverage", "soft", "kato"]
 Backend = Literal["warp", "pytorch3d"]
 ImageSize = int | tuple[int, int]
 
-DEFAULT_METHOD: Method = "coverage"
+DEFAULT_METHOD: Method = "kato"
+"""The paper's, and the one that brings a mesh home from the farthest by masks alone, in shift, turn, size and finger pose.
+
+"coverage" ends nearer to home, since its mask is exact; "soft" in between (`benchmarks/homing.py`).
+"""
 
 DEFAULT_SIGMA = 1e-4
-"""Softness of the soft silhouette: PyTorch3D's.
-
-The larger sigma, the farther off a mask alone can bring a hand home, and the farther from home it stays, as a soft mask
-is wider than a hard one. Shrinking sigma while fitting gets both (`benchmarks/renderer.py --homing`).
-"""
+"""Softness of the soft silhouette: PyTorch3D's. The larger, the farther it sees, and the wider its mask."""
 
 
 @dataclass(frozen=True)

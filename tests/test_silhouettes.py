@@ -11,7 +11,7 @@ from torch import Tensor
 from dhpe_lib.rasterizer import reference
 from dhpe_lib.rasterizer.launch import prepare_faces
 from dhpe_lib.rasterizer.silhouettes import coverage, kato, soft
-from dhpe_lib.renderer import DEFAULT_METHOD, SilhouetteRenderer, rasterize, silhouette, to_pixels
+from dhpe_lib.renderer import SilhouetteRenderer, rasterize, silhouette, to_pixels
 
 SIGMA = 1e-3  # soft enough for small images
 DTYPES = [torch.float32, torch.float64]
@@ -444,10 +444,11 @@ def test_bad_arguments_say_what_is_wrong():
 # what they are for
 
 
-def test_default_mask_alone_brings_a_mesh_home(device):
+@pytest.mark.parametrize(("method", "pixels"), [("coverage", 0.1), ("soft", 0.5), ("kato", 1.0)])
+def test_mask_alone_brings_a_mesh_home(method, pixels, device):
     """Shifted by ten of 64 pixels, turned by half a radian, and a quarter too large, all at once."""
     vertices, faces = (x.to(device) for x in letter())
-    target = (rasterize(vertices, faces, 64).face >= 0).double()
+    target = silhouette(vertices, faces, 64, "coverage")
     parameters = torch.tensor([0.12, -0.1, 0.5, 0.25], dtype=torch.float64, device=device, requires_grad=True)
 
     def moved() -> Tensor:
@@ -460,10 +461,10 @@ def test_default_mask_alone_brings_a_mesh_home(device):
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 120)
     for _ in range(120):
         optimizer.zero_grad()
-        (silhouette(moved(), faces, 64, DEFAULT_METHOD) - target).square().mean().backward()
+        (silhouette(moved(), faces, 64, method) - target).square().mean().backward()
         optimizer.step()
         schedule.step()
-    assert (moved() - vertices).norm(dim=-1).max() < 0.5 / 64  # half a pixel
+    assert (moved() - vertices).norm(dim=-1).max() < pixels / 64
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

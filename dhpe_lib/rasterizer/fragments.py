@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dhpe_lib.rasterizer.kernels import antialias as antialias_kernels
 from dhpe_lib.rasterizer.kernels import zbuffer
-from dhpe_lib.rasterizer.launch import find_neighbours, gradient_of, launch
+from dhpe_lib.rasterizer.launch import find_neighbours, gradient_of, launch, launch_rows
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _Rasterize(torch.autograd.Function):
         barycentric = places.new_zeros(*keys.shape, 3)
         depth = places.new_full(keys.shape, math.inf)
         launch(zbuffer.nearest_face, (len(places), faces.shape[1]), [places, faces, pinhole, keys])
-        launch(zbuffer.resolve, tuple(keys.shape), [places, faces, pinhole, keys, barycentric, depth])
+        launch_rows(zbuffer.resolve, keys.shape, [places, faces, pinhole, keys, barycentric, depth])
         ctx.save_for_backward(places, faces, keys)
         ctx.pinhole = pinhole
         ctx.mark_non_differentiable(keys)
@@ -67,7 +67,7 @@ class _Rasterize(torch.autograd.Function):
         places, faces, face = ctx.saved_tensors
         gradient = gradient_of(places)
         arguments = [places, faces, ctx.pinhole, face, of_barycentric, of_depth, gradient]
-        launch(zbuffer.resolve_backward, tuple(face.shape), arguments)
+        launch_rows(zbuffer.resolve_backward, face.shape, arguments)
         return gradient.sum(0), None, None, None, None
 
 
@@ -100,7 +100,7 @@ class _Interpolate(torch.autograd.Function):
     def forward(ctx, attributes: Tensor, corners: Tensor, face: Tensor, barycentric: Tensor) -> Tensor:
         values = barycentric.new_zeros(*face.shape, attributes.shape[-1])
         arguments = [attributes, corners, face, barycentric, values]
-        launch(zbuffer.interpolate_forward, tuple(face.shape), arguments)
+        launch_rows(zbuffer.interpolate_forward, face.shape, arguments)
         ctx.save_for_backward(attributes, corners, face, barycentric)
         return values
 
@@ -110,7 +110,7 @@ class _Interpolate(torch.autograd.Function):
         attributes, corners, face, barycentric = ctx.saved_tensors
         of_attributes, of_barycentric = gradient_of(attributes), torch.zeros_like(barycentric)
         arguments = [attributes, corners, face, barycentric, cotangent, of_attributes, of_barycentric]
-        launch(zbuffer.interpolate_backward, tuple(face.shape), arguments)
+        launch_rows(zbuffer.interpolate_backward, face.shape, arguments)
         return of_attributes.sum(0), None, None, of_barycentric
 
 
@@ -142,7 +142,7 @@ class _Outlines(torch.autograd.Function):
         edges = torch.full((*face.shape, 2), -1, dtype=torch.int32, device=face.device)
         shifts = places.new_zeros(edges.shape)
         arguments = [places, faces, find_neighbours(faces), face, depth, edges, shifts]
-        launch(antialias_kernels.find_outlines, tuple(face.shape), arguments)
+        launch_rows(antialias_kernels.find_outlines, face.shape, arguments)
         ctx.save_for_backward(places, faces, edges)
         ctx.mark_non_differentiable(edges)
         return edges, shifts
@@ -152,7 +152,7 @@ class _Outlines(torch.autograd.Function):
     def backward(ctx, _: Tensor, of_shifts: Tensor) -> tuple[Tensor | None, ...]:
         places, faces, edges = ctx.saved_tensors
         gradient = gradient_of(places)
-        launch(antialias_kernels.outlines_backward, tuple(edges.shape[:3]), [places, faces, edges, of_shifts, gradient])
+        launch_rows(antialias_kernels.outlines_backward, edges.shape[:3], [places, faces, edges, of_shifts, gradient])
         return gradient.sum(0), None, None, None
 
 
@@ -161,8 +161,8 @@ class _Blend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hard: Tensor, edges: Tensor, shifts: Tensor) -> Tensor:
-        blended = torch.empty_like(hard)
-        launch(antialias_kernels.blend_forward, tuple(hard.shape[:3]), [shifts, hard, blended])
+        blended = hard.clone()
+        launch_rows(antialias_kernels.blend_forward, hard.shape[:3], [edges, shifts, hard, blended])
         ctx.save_for_backward(hard, edges, shifts)
         return blended
 
@@ -170,9 +170,9 @@ class _Blend(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         hard, edges, shifts = ctx.saved_tensors
-        of_hard, of_shifts = torch.zeros_like(hard), torch.zeros_like(shifts)
+        of_hard, of_shifts = cotangent.clone(), torch.zeros_like(shifts)
         arguments = [edges, shifts, hard, cotangent, of_hard, of_shifts]
-        launch(antialias_kernels.blend_backward, tuple(hard.shape[:3]), arguments)
+        launch_rows(antialias_kernels.blend_backward, hard.shape[:3], arguments)
         return of_hard, None, of_shifts
 
 

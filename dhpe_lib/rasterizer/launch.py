@@ -52,6 +52,19 @@ def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Tensor |
         thread.join()
 
 
+def launch_rows(kernel: wp.Kernel, shape: tuple[int, ...], arguments: Sequence[Tensor | float | bool]) -> None:
+    """Run a kernel for each pixel: `launch`, with each band's rows (row * bands + band) as its grid.
+
+    Args:
+        kernel: Takes `band`, `bands` and then the arguments; has to leave out rows beyond the image.
+        shape: Images, rows and columns.
+        arguments: As for `launch`.
+    """
+    images, rows, columns = shape
+    bands = count_bands(next(a for a in arguments if isinstance(a, Tensor)).device)
+    launch(kernel, (images, -(-rows // bands), columns), arguments)
+
+
 def count_bands(device: torch.device) -> int:
     """Into how many bands a launch is split: one for each thread, but starting one takes 0.1 ms under Python's lock."""
     return min(torch.get_num_threads(), MOST_BANDS) if device.type == "cpu" else 1

@@ -101,8 +101,9 @@ def find_outlines(
 
     `edges` says which edge it is, -1 if none. An edge counts for the pairs that it crosses more than it runs along.
     """
-    image, y, x = wp.tid()
-    if y % bands != band:
+    image, row, x = wp.tid()
+    y = row * bands + band
+    if y >= face_index.shape[1]:
         return
     zero = type(depth[0, 0, 0])(0.0)
     one = type(depth[0, 0, 0])(1.0)
@@ -149,8 +150,9 @@ def outlines_backward(
 
     c = a + r (b - a) along the axis, with r set by the line: dc = (1 - r) (da - slope da') + r (db - slope db').
     """
-    image, y, x = wp.tid()
-    if y % bands != band:
+    image, row, x = wp.tid()
+    y = row * bands + band
+    if y >= edges.shape[1]:
         return
     mesh = image % faces.shape[0]
     for axis in range(2):
@@ -175,6 +177,17 @@ def outlines_backward(
 
 
 @wp.func
+def touched(edges: wp.array4d(dtype=int), image: int, y: int, x: int):
+    """Whether an outline passes between a pixel and any of its four neighbours."""
+    found = edges[image, y, x, 0] >= 0 or edges[image, y, x, 1] >= 0
+    if x > 0:
+        found = found or edges[image, y, x - 1, 0] >= 0
+    if y > 0:
+        found = found or edges[image, y - 1, x, 1] >= 0
+    return found
+
+
+@wp.func
 def shift_towards(shifts: wp.array4d(dtype=Any), image: int, y: int, x: int, direction: int):
     """A pixel's neighbour to the right, below, left or above (0 to 3), the share that it gives, and that it takes."""
     zero = type(shifts[0, 0, 0, 0])(0.0)
@@ -196,16 +209,16 @@ def shift_towards(shifts: wp.array4d(dtype=Any), image: int, y: int, x: int, dir
 def blend_forward(
     band: int,
     bands: int,
+    edges: wp.array4d(dtype=int),
     shifts: wp.array4d(dtype=Any),
     hard: wp.array4d(dtype=Any),
     blended: wp.array4d(dtype=Any),
 ):
-    """Blend: blended = hard + sum over the four neighbours of share (neighbour - hard)."""
-    image, y, x = wp.tid()
-    if y % bands != band:
+    """Blend: blended, which starts as hard, += sum over the four neighbours of share (neighbour - hard)."""
+    image, band_row, x = wp.tid()
+    y = band_row * bands + band
+    if y >= hard.shape[1] or not touched(edges, image, y, x):
         return
-    for channel in range(hard.shape[3]):
-        blended[image, y, x, channel] = hard[image, y, x, channel]
     for direction in range(4):
         row, column, given, _ = shift_towards(shifts, image, y, x, direction)
         if given > type(given)(0.0):
@@ -225,29 +238,27 @@ def blend_backward(
     of_hard: wp.array4d(dtype=Any),
     of_shifts: wp.array4d(dtype=Any),
 ):
-    """The transpose of `blend_forward`, and of_shifts = cotangent of the pixel that takes . (first - second)."""
-    image, y, x = wp.tid()
-    if y % bands != band:
+    """The transpose of `blend_forward` on of_hard, which starts as the cotangent.
+
+    And of_shifts = cotangent of the pixel that takes . (first - second).
+    """
+    image, band_row, x = wp.tid()
+    y = band_row * bands + band
+    if y >= hard.shape[1] or not touched(edges, image, y, x):
         return
-    kept = type(hard[0, 0, 0, 0])(1.0)
     for direction in range(4):
         row, column, given, taken = shift_towards(shifts, image, y, x, direction)
-        kept -= given
-        if taken > type(taken)(0.0):
-            for channel in range(hard.shape[3]):
-                value = taken * cotangent[image, row, column, channel]
-                of_hard[image, y, x, channel] = of_hard[image, y, x, channel] + value
-    for channel in range(hard.shape[3]):
-        value = kept * cotangent[image, y, x, channel]
-        of_hard[image, y, x, channel] = of_hard[image, y, x, channel] + value
+        for channel in range(hard.shape[3]):
+            value = taken * cotangent[image, row, column, channel] - given * cotangent[image, y, x, channel]
+            of_hard[image, y, x, channel] = of_hard[image, y, x, channel] + value
     for axis in range(2):
         if edges[image, y, x, axis] >= 0:
             next_x = x + 1 - axis
             next_y = y + axis
-            second_takes = shifts[image, y, x, axis] > type(kept)(0.0)
+            second_takes = shifts[image, y, x, axis] > type(shifts[0, 0, 0, 0])(0.0)
             taker_x = wp.where(second_takes, next_x, x)
             taker_y = wp.where(second_takes, next_y, y)
-            total = type(kept)(0.0)
+            total = type(shifts[0, 0, 0, 0])(0.0)
             for channel in range(hard.shape[3]):
                 change = hard[image, y, x, channel] - hard[image, next_y, next_x, channel]
                 total += cotangent[image, taker_y, taker_x, channel] * change
@@ -259,5 +270,5 @@ for _scalar in SCALARS:
     _index, _edges = wp.array3d(dtype=wp.int64), wp.array4d(dtype=int)
     wp.overload(find_outlines, [int, int, _3d, _faces, _faces, _index, _3d, _edges, _4d])
     wp.overload(outlines_backward, [int, int, _3d, _faces, _edges, _4d, _4d])
-    wp.overload(blend_forward, [int, int, _4d, _4d, _4d])
+    wp.overload(blend_forward, [int, int, _edges, _4d, _4d, _4d])
     wp.overload(blend_backward, [int, int, _edges, _4d, _4d, _4d, _4d, _4d])

@@ -106,8 +106,9 @@ def resolve(
     depth: wp.array3d(dtype=Any),
 ):
     """The z-buffer's keys become faces (-1: none), barycentric coordinates in the order of their corners, and depth."""
-    image, y, x = wp.tid()
-    if y % bands != band:
+    image, row, x = wp.tid()
+    y = row * bands + band
+    if y >= keys.shape[1]:
         return
     if keys[image, y, x] == wp.int64(NO_FACE):
         keys[image, y, x] = wp.int64(-1)
@@ -145,9 +146,12 @@ def resolve_backward(
 
     With g the cotangent of b: dL / d(w_c A_c) = (g_c - sum_k g_k b_k) / sum w A.
     """
-    image, y, x = wp.tid()
+    image, row, x = wp.tid()
+    y = row * bands + band
+    if y >= face_index.shape[1]:
+        return
     face = int(face_index[image, y, x])
-    if y % bands != band or face < 0:
+    if face < 0:
         return
     mesh = image % faces.shape[0]
     i = faces[mesh, face, 0]
@@ -196,9 +200,12 @@ def interpolate_forward(
     values: wp.array4d(dtype=Any),
 ):
     """values[image, y, x] = sum_c b_c attributes[corner c of the face]; one set for all images, or one for each."""
-    image, y, x = wp.tid()
+    image, row, x = wp.tid()
+    y = row * bands + band
+    if y >= face_index.shape[1]:
+        return
     face = int(face_index[image, y, x])
-    if y % bands != band or face < 0:
+    if face < 0:
         return
     source = image % attributes.shape[0]
     mesh = image % corners.shape[0]
@@ -222,9 +229,12 @@ def interpolate_backward(
     of_barycentric: wp.array4d(dtype=Any),
 ):
     """of_attributes[band, source, place] += b_c cotangent, and of_barycentric = attributes . cotangent."""
-    image, y, x = wp.tid()
+    image, row, x = wp.tid()
+    y = row * bands + band
+    if y >= face_index.shape[1]:
+        return
     face = int(face_index[image, y, x])
-    if y % bands != band or face < 0:
+    if face < 0:
         return
     source = image % attributes.shape[0]
     mesh = image % corners.shape[0]
