@@ -113,8 +113,8 @@ def in_a_new_process(name: str, batch: int, device: str, cache: str) -> tuple[fl
 def first_calls(device: str) -> dict[str, dict[str, float]]:
     """Time to compile and with a filled cache, and memory an image: what a process grows by from 8 to 72 images."""
     rows = {}
-    with tempfile.TemporaryDirectory() as cache:
-        for name in calls(torch.zeros(0, 3, dtype=torch.int64)):
+    for name in calls(torch.zeros(0, 3, dtype=torch.int64)):
+        with tempfile.TemporaryDirectory() as cache:
             compiled, _ = in_a_new_process(name, 1, device, cache)
             cached, small = in_a_new_process(name, 8, device, cache)
             _, large = in_a_new_process(name, 72, device, cache)
@@ -125,14 +125,18 @@ def first_calls(device: str) -> dict[str, dict[str, float]]:
 
 
 def peers(device: str, ours: dict[str, float]) -> dict[str, dict[str, float]]:
-    """The same soft silhouette by the plain-torch reference and by PyTorch3D, one image."""
+    """The soft silhouette by the plain-torch reference and by PyTorch3D, one image, and how many of ours take as long.
+
+    `ours` are milliseconds an image in a batch: PyTorch3D's time grows with the batch as ours would without threads.
+    """
     vertices, faces = open_hand(1, device)
     sigma = renderer.DEFAULT_SIGMA * (SIZE / 2) ** 2
     slow = {"reference": lambda v: reference.soft(renderer.to_pixels(v, SIZE), faces, SIZE, SIZE, sigma)}
 
+    checked = faces.int()[None]
+
     def pytorch3d(v: Tensor, count: int) -> Tensor:
-        pytorch3d_backend.FACES_PER_PIXEL = count
-        return renderer.silhouette(v, faces, SIZE, "soft", backend="pytorch3d")
+        return pytorch3d_backend.soft_silhouette(renderer.to_pixels(v, SIZE), checked, SIZE, SIZE, sigma, count)
 
     if importlib.util.find_spec("pytorch3d"):
         for count in (10, 50):
@@ -144,7 +148,7 @@ def peers(device: str, ours: dict[str, float]) -> dict[str, dict[str, float]]:
         rows[f"{name}, batch 1"] = timed(function, vertices, 1) | {"mean_difference": float(f"{difference:.2g}")}
         for method, milliseconds_ours in ours.items():
             ratio = rows[f"{name}, batch 1"]["forward_backward_ms"] / milliseconds_ours
-            rows[f"{name}, batch 1"][f"times_{method}"] = round(ratio)
+            rows[f"{name}, batch 1"][f"times_our_{method}"] = round(ratio)
     return rows
 
 
@@ -159,11 +163,12 @@ def speed(device: str, batches: list[int], sizes: list[int]) -> dict[str, dict[s
     rows |= peers(device, ours)
     for batch in batches:
         vertices, faces = open_hand(batch, device)
-        row = timed(calls(faces)["silhouette, coverage"], vertices, 5)
-        rows[f"silhouette, coverage, batch {batch}, size {SIZE}"] = row
+        for method in ("kato", "coverage"):
+            row = timed(calls(faces)[f"silhouette, {method}"], vertices, 5)
+            rows[f"silhouette, {method}, batch {batch}, size {SIZE}"] = row
     vertices, faces = open_hand(typical, device)
     for size in sizes:
-        for name in ("silhouette, coverage", "silhouette, soft", "picture, vertex colours"):
+        for name in (*(f"silhouette, {method}" for method in METHODS), "picture, vertex colours"):
             row = timed(calls(faces, size)[name], vertices, 5)
             row["ns_a_pixel"] = round(1e6 * row["forward_backward_ms"] / size**2, 1)
             rows[f"{name}, batch {typical}, size {size}"] = row

@@ -13,7 +13,7 @@ from dhpe_lib.rasterizer.fragments import Fragments
 from dhpe_lib.rasterizer.silhouettes import TAIL
 
 FACES_PER_PIXEL = 50
-"""Of the soft silhouette: PyTorch3D keeps the nearest so many, ours all."""
+"""Of the soft silhouette: PyTorch3D keeps the nearest so many, ours all. Enough up to sigma 1e-3 or so."""
 
 
 def _meshes(places: Tensor, faces: Tensor, height: int, width: int, shift: Tensor | float):
@@ -25,6 +25,10 @@ def _meshes(places: Tensor, faces: Tensor, height: int, width: int, shift: Tenso
             'backend="pytorch3d" needs PyTorch3D: pip install --no-build-isolation '
             "git+https://github.com/facebookresearch/pytorch3d"
         ) from error
+    if places.dtype != torch.float32:
+        raise TypeError(
+            f'vertices are {places.dtype}; PyTorch3D works in float32 only: convert them or use backend="warp"'
+        )
     half = min(height, width) / 2
     u, v, z = places.unbind(-1)
     screen = torch.stack([(width / 2 - u) / half, (height / 2 - v) / half, z + shift], dim=-1)
@@ -39,7 +43,7 @@ def _meshes(places: Tensor, faces: Tensor, height: int, width: int, shift: Tenso
 def _shift(places: Tensor) -> Tensor:
     """What brings every depth above 0, since PyTorch3D draws nothing at a negative one."""
     z = places[..., 2].detach()
-    return 1 - torch.where(z.isfinite(), z, math.inf).amin()
+    return 1 - torch.where(z.isfinite(), z, math.inf).amin() if z.numel() else z.new_ones(())
 
 
 def soft_silhouette(
@@ -48,8 +52,9 @@ def soft_silhouette(
     height: int,
     width: int,
     sigma: float,
+    faces_per_pixel: int = FACES_PER_PIXEL,
 ) -> Float[Tensor, "batch height width"]:
-    """`dhpe_lib.rasterizer.silhouettes.soft` by PyTorch3D, of the `FACES_PER_PIXEL` nearest faces.
+    """`dhpe_lib.rasterizer.silhouettes.soft` by PyTorch3D, of a pixel's nearest faces.
 
     Args:
         places: Pixels.
@@ -57,21 +62,25 @@ def soft_silhouette(
         height: Rows.
         width: Columns.
         sigma: Softness, squared pixels.
+        faces_per_pixel: So many.
 
     Returns:
         Probabilities in [0, 1].
 
     Raises:
         ImportError: PyTorch3D is not there.
+        TypeError: The places are not float32.
     """
     meshes = _meshes(places, faces, height, width, _shift(places))
+    if meshes.isempty():
+        return places.new_zeros(len(places), height, width) + 0 * places.sum()
     from pytorch3d.renderer import BlendParams, sigmoid_alpha_blend
     from pytorch3d.renderer.mesh.rasterizer import Fragments as Nearest
     from pytorch3d.renderer.mesh.rasterizer import rasterize_meshes
 
     sigma = sigma / (min(height, width) / 2) ** 2
     radius = math.log(1 / TAIL - 1) * sigma
-    nearest = Nearest(*rasterize_meshes(meshes, (height, width), radius, FACES_PER_PIXEL))
+    nearest = Nearest(*rasterize_meshes(meshes, (height, width), radius, faces_per_pixel))
     white = places.new_ones(*nearest.pix_to_face.shape, 3)
     return sigmoid_alpha_blend(white, nearest, BlendParams(sigma=sigma))[..., 3]
 
@@ -97,9 +106,15 @@ def rasterize(
 
     Raises:
         ImportError: PyTorch3D is not there.
+        TypeError: The places are not float32.
     """
     shift = 0.0 if pinhole else _shift(places)
     meshes = _meshes(places, faces, height, width, shift)
+    if meshes.isempty():
+        nowhere = places.new_zeros(len(places), height, width) + 0 * places.sum()
+        return Fragments(
+            torch.full_like(nowhere, -1).long(), nowhere[..., None].expand(-1, -1, -1, 3), nowhere + math.inf
+        )
     from pytorch3d.renderer.mesh.rasterizer import rasterize_meshes
 
     face, depth, barycentric, _ = (

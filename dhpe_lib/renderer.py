@@ -49,10 +49,14 @@ class Pinhole:
     k: Float[Tensor, "one_or_batch 3 3"]
     near: float = 1e-3
 
+    def __post_init__(self) -> None:
+        if not self.near > 0:
+            raise ValueError(f"near = {self.near} must be positive: nothing behind the camera can be seen")
+
 
 @dataclass(frozen=True)
 class Light:
-    """The lamps. Each number is one for all images, or a tensor with one for each; gradients flow to tensors.
+    """The lamps. Each number is one for all images, or a tensor [batch, 1 or 3]; gradients flow to tensors.
 
     brightness = ambient + directional max(0, -n . direction) + sum_k harmonics_k Y_k(n)
 
@@ -108,7 +112,7 @@ class Rendering:
 
 def _rows_and_columns(image_size: ImageSize) -> tuple[int, int]:
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if height <= 0 or width <= 0:
+    if min(height, width) <= 0:
         raise ValueError(f"image_size = {image_size}: rows and columns must be positive")
     return height, width
 
@@ -156,8 +160,8 @@ def silhouette(
 ) -> Float[Tensor, "batch height width"]:
     """f_Ren: the mask of a mesh, with a gradient to its vertices.
 
-    - "coverage": the share of the pixel's square under the mesh, exact for one layer; its exact derivative, which is
-      at the outline's pixels.
+    - "coverage": the share of the pixel's square under the mesh, exact for one layer up to 1e-5; its exact derivative,
+      which is at the outline's pixels.
     - "soft": 1 - prod_k (1 - sigmoid(s_k / sigma)), with s_k the squared distance of the pixel's centre to face k's
       boundary, positive inside, where the image's smaller side spans [-1, 1]. Equals PyTorch3D's
       SoftSilhouetteShader with blur radius log(1 / 1e-4 - 1) sigma and no limit of faces per pixel. Triangles show
@@ -168,7 +172,7 @@ def silhouette(
 
     Args:
         vertices: In the crop frame, or in the camera's. A face with a corner that is not finite is not drawn, nor one
-            without area.
+            of at most 5e-5 square pixels. In float32 keep within a million pixels of the image.
         faces: Vertex indices, one topology for all meshes or one for each; rows of -1 fill up a shorter one. The order
             of the corners does not matter.
         image_size: Pixels along each side, or rows and columns.
@@ -189,10 +193,11 @@ def silhouette(
     Source:
         The paper's f_Ren (Sec. 3.3) for L_Sh (Eq. 9); Kato et al., CVPR 2018; Liu et al., ICCV 2019.
     """
-    if sigma <= 0:
-        raise ValueError(f"sigma = {sigma} must be positive")
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"sigma = {sigma} must be positive and finite")
     height, width = _rows_and_columns(image_size)
-    places, checked = to_pixels(vertices, image_size, camera), prepare_faces(vertices, faces)
+    checked = prepare_faces(vertices, faces)
+    places = to_pixels(vertices, image_size, camera)
     sigma_px = sigma * (min(height, width) / 2) ** 2
     if backend == "pytorch3d":
         if method != "soft":
@@ -269,8 +274,8 @@ def rasterize(
         TypeError, ValueError, IndexError, ImportError: As `silhouette`.
     """
     height, width = _rows_and_columns(image_size)
-    places, checked = to_pixels(vertices, image_size, camera), prepare_faces(vertices, faces)
-    return _rasterize(places, checked, height, width, camera, backend)
+    checked = prepare_faces(vertices, faces)
+    return _rasterize(to_pixels(vertices, image_size, camera), checked, height, width, camera, backend)
 
 
 def _rasterize(
@@ -388,6 +393,8 @@ def shade(
         towards = -(normals * direction).sum(-1)
     else:  # plain numbers need no copy to the device
         norm = math.sqrt(sum(part * part for part in light.direction))
+        if norm == 0:
+            raise ValueError("light.direction = (0, 0, 0) points nowhere")
         dx, dy, dz = (part / norm for part in light.direction)
         towards = -(dx * x + dy * y + dz * z)
     brightness = spread(light.ambient) + spread(light.directional) * towards.clamp_min(0)[..., None]
@@ -450,7 +457,8 @@ def render(
     pixel is the mean of its supersample^2 samples, and image = hand + (1 - mask) background.
 
     Gradient of image and mask to the vertices, also across outlines, to colours or texture, light and background; of
-    depth and normals to the vertices. No soft shadows, and none cast.
+    depth and normals to the vertices. None where a colour saturates at 0 or 1. The picture is piecewise continuous in
+    the vertices: it jumps where an outline begins to pass between other pixels. No soft shadows, and none cast.
 
     Args:
         vertices: In the crop frame, or in the camera's.
@@ -472,11 +480,14 @@ def render(
     Source:
         The paper's f_TRen (Sec. 3.5).
     """
+    if supersample < 1:
+        raise ValueError(f"supersample = {supersample}: samples along each side of a pixel, 1 or more")
     height, width = (supersample * side for side in _rows_and_columns(image_size))
+    checked = prepare_faces(vertices, faces)
+    _check_looks(vertices, checked, colors, background, _rows_and_columns(image_size))
     places = to_pixels(vertices, image_size, camera)
     if supersample > 1:
         places = torch.cat([supersample * places[..., :2], places[..., 2:]], dim=-1)
-    checked = prepare_faces(vertices, faces)
     fragments = _rasterize(places, checked, height, width, camera, backend)
     normals = _facing_normals(vertices, places, checked, fragments)
     covered = (fragments.face >= 0)[..., None]
@@ -488,6 +499,39 @@ def render(
         image = image + (1 - mask)[..., None] * background.to(vertices)
     depth, normals = _mean_of_covered(fragments.depth, normals, covered, supersample)
     return Rendering(image, mask, depth, normals, fragments)
+
+
+def _check_looks(
+    vertices: Tensor, faces: Tensor, colors: Tensor | Texture, background: Tensor | None, size: tuple[int, int]
+) -> None:
+    """Refuse colours and backgrounds that belong to another mesh or picture."""
+    batch = len(vertices)
+    if isinstance(colors, Texture):
+        image, corners = colors.image, colors.uv_faces
+        if corners.shape != (faces.shape[1], 3):
+            raise ValueError(f"uv_faces have shape {tuple(corners.shape)}; the mesh has {faces.shape[1]} faces")
+        if not image.is_floating_point() or image.shape[-1] != 3 or image.ndim not in (3, 4):
+            raise ValueError(
+                f"the texture is {image.dtype} of shape {tuple(image.shape)}; give [.., height, width, 3] in [0, 1]"
+            )
+        if image.ndim == 4 and len(image) not in (1, batch):
+            raise ValueError(f"{len(image)} textures for {batch} meshes; give one, or one for each")
+    elif (
+        not isinstance(colors, Tensor) or not colors.is_floating_point() or colors.shape[-2:] != (vertices.shape[1], 3)
+    ):
+        raise ValueError(
+            f"colours must be a Texture or floats [vertices, 3] in [0, 1], for {vertices.shape[1]} vertices"
+        )
+    if background is not None:
+        shape = tuple(background.shape)
+        if (
+            not background.is_floating_point()
+            or shape[-3:] not in ((*size, 3), (1, 1, 3))
+            or shape[:-3] not in ((), (1,), (batch,))
+        ):
+            raise ValueError(
+                f"the background is {background.dtype} of shape {shape}; give floats {(*size, 3)} in [0, 1]"
+            )
 
 
 def _mean_of_covered(

@@ -94,8 +94,8 @@ def _visibility(
     return shown * ((cosine - GRAZING) / (FRONTAL - GRAZING)).clamp(0, 1)
 
 
-def _sample(photo: Tensor, points: Tensor) -> Float[Tensor, "batch n 3"]:
-    """The photo's colours at places in pixels."""
+def _sample(photo: Tensor, points: Tensor) -> Float[Tensor, "batch n channels"]:
+    """A picture's values at places in pixels."""
     extent = points.new_tensor((photo.shape[2], photo.shape[1]))
     grid = (2 * points[..., :2] / extent - 1)[:, None].clamp(-2, 2)
     return functional.grid_sample(photo.movedim(-1, 1), grid, padding_mode="border", align_corners=False)[:, :, 0].mT
@@ -171,6 +171,7 @@ def lift_colors(
     faces: Integer[Tensor, "faces 3"],
     base: Float[Tensor, "vertices 3"] | None = None,
     camera: Pinhole | None = None,
+    mask: Float[Tensor, "batch height width"] | None = None,
 ) -> LiftedColors:
     """The colours of a photo on the vertices of the mesh that fits it; no gradient.
 
@@ -180,13 +181,19 @@ def lift_colors(
         faces: Vertex indices, counterclockwise seen from outside.
         base: What the skin is like where it is not seen, up to a smooth factor; plain if None.
         camera: A pinhole, or None for the crop frame.
+        mask: Where the photo shows the hand, 0 to 1, if that is known: a fit that is a little off then takes nothing of
+            the background.
 
     Returns:
         Colours under white light, what was seen, and the photo's light.
 
     Raises:
-        ValueError: A vertex is not finite.
+        ValueError: A vertex is not finite, or there are not as many photos as meshes.
     """
+    if len(photo) != len(vertices):
+        raise ValueError(
+            f"{len(photo)} photos for {len(vertices)} meshes; each mesh needs the photo that it was fitted in"
+        )
     if not vertices.isfinite().all():
         raise ValueError("vertices are not finite: nothing can be lifted to a mesh that is not there; fit it again")
     size = (photo.shape[1], photo.shape[2])
@@ -194,8 +201,10 @@ def lift_colors(
     normals = vertex_normals(vertices, faces)
     extent = (vertices.amax(1) - vertices.amin(1)).amax(-1)
     seen = _visibility(places, normals, _toward(vertices, camera), rasterize(vertices, faces, size, camera), extent)
+    if mask is not None:
+        seen = seen * _sample(mask[..., None], places)[..., 0]
     colors = _sample(photo, places)
-    skin = torch.ones_like(colors) if base is None else base.expand_as(colors)
+    skin = torch.ones_like(colors) if base is None else base.to(colors).expand_as(colors)
     tone = _mean_ratio(colors, skin, seen)
     light = estimate_light(colors, normals, seen, skin * tone)
     plain = colors / shade(normals[:, None], light)[:, 0].clamp_min(0.05)
@@ -224,6 +233,7 @@ def lift_texture(
     base: Texture,
     size: int = 256,
     camera: Pinhole | None = None,
+    mask: Float[Tensor, "batch height width"] | None = None,
 ) -> LiftedTexture:
     """The texture of a photo, on the visible part of the mesh that fits it, the rest completed; no gradient.
 
@@ -234,13 +244,15 @@ def lift_texture(
         base: The mesh's texture coordinates, and what skin is like where it is not seen, up to a smooth factor.
         size: Texels along each side.
         camera: A pinhole, or None for the crop frame.
+        mask: As in `lift_colors`.
 
     Returns:
         Textures under white light, what was seen, and the photo's light. Render with that light to get the photo back.
 
     Raises:
-        ValueError: A vertex is not finite.
+        ValueError: A vertex is not finite, or there are not as many photos as meshes.
     """
+    base = replace(base, uv=base.uv.to(vertices), image=base.image.to(vertices))
     texels = _texels(base, size)
     fragments = replace(
         texels,
@@ -248,7 +260,7 @@ def lift_texture(
         barycentric=texels.barycentric.expand(len(vertices), -1, -1, -1),
     )
     base_vertices = _at_vertices(base, vertices.shape[1], faces)
-    lifted = lift_colors(photo, vertices, faces, base_vertices, camera)
+    lifted = lift_colors(photo, vertices, faces, base_vertices, camera, mask)
     picture = (photo.shape[1], photo.shape[2])
     places = interpolate(to_pixels(vertices, picture, camera), faces, fragments).flatten(1, 2)
     normals = interpolate(vertex_normals(vertices, faces), faces, fragments).flatten(1, 2)
@@ -257,6 +269,8 @@ def lift_texture(
     extent = (vertices.amax(1) - vertices.amin(1)).amax(-1)
     seen = _visibility(places, normals, toward, rasterize(vertices, faces, picture, camera), extent)
     seen = seen * (fragments.face >= 0).flatten(1)
+    if mask is not None:
+        seen = seen * _sample(mask[..., None], places)[..., 0]
     plain = _sample(photo, places) / shade(normals[:, None], lifted.light)[:, 0].clamp_min(0.05)
     ratio = interpolate(lifted.colors / base_vertices.clamp_min(0.02), faces, fragments).flatten(1, 2)
     skin = _base_texels(base, texels).flatten(1, 2)

@@ -311,7 +311,7 @@ def test_antialias_sees_an_outline_before_a_surface(device):
     faces = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], device=device)
     hard = torch.where(rasterize_pixels(places, faces) < 2, 1.0, 0.25).double()[..., None]
     smooth(places, faces, hard).sum().backward()
-    side = 0.75 * 3  # three of its centres lie beside each side, and half a pixel of each end belongs to the corners
+    side = 0.75 * (5.6 - 2.3)  # the contrast times the length that moves, corners and all
     torch.testing.assert_close(places.grad[0, [0, 1], 0].sum().abs().cpu(), torch.tensor(side, dtype=torch.float64))
     assert not places.grad[0, 4:].any()
 
@@ -335,3 +335,17 @@ def test_one_face_of_any_shape_and_none(device):
     none = torch.zeros(0, 3, dtype=torch.int64, device=device)
     assert torch.equal(smooth(places, none, hard), hard)
     assert not torch.equal(smooth(places, ONE.to(device), hard), hard)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.25, 0.5])
+def test_antialias_stays_between_its_colours(place, device, generator):
+    """Corners on pixel corners, on quarters and on centres, where every tie there is happens."""
+    vertices = torch.randint(0, 12, (64, 9, 3), generator=generator).double() + place
+    faces = torch.randint(0, 9, (64, 5, 3), generator=generator).to(device)
+    checked = prepare_faces(vertices.to(device), faces)
+    fragments = fragment_functions.rasterize(vertices.to(device), checked, 12, 12, False)
+    white = (fragments.face >= 0).double()[..., None]
+    mask = fragment_functions.antialias(white, vertices.to(device), checked, fragments)
+    assert mask.min() >= 0
+    assert mask.max() <= 1
+    assert ((mask > 0) & (mask < 1)).any()

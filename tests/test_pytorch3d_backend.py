@@ -33,9 +33,9 @@ def hands(count: int) -> tuple[Tensor, Tensor]:
 def test_its_absence_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch3d.structures", None)
     with pytest.raises(ImportError, match=r"pip install.*pytorch3d"):
-        silhouette(TRIANGLE[None], ONE, 8, "soft", backend="pytorch3d")
+        silhouette(TRIANGLE[None].float(), ONE, 8, "soft", backend="pytorch3d")
     with pytest.raises(ImportError, match=r"pip install.*pytorch3d"):
-        rasterize(TRIANGLE[None], ONE, 8, backend="pytorch3d")
+        rasterize(TRIANGLE[None].float(), ONE, 8, backend="pytorch3d")
 
 
 def test_what_it_cannot_do_is_said():
@@ -95,6 +95,22 @@ def test_pinhole_and_gradients_of_depth_agree():
     assert same.sum() > 50
     torch.testing.assert_close(ours.barycentric[same], theirs.barycentric[same], rtol=0, atol=1e-4)
     torch.testing.assert_close(our_gradient, their_gradient, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.usefixtures("pytorch3d")
+def test_nothing_and_float64():
+    for vertices, faces in (
+        (torch.zeros(0, 3, 3), ONE),
+        (TRIANGLE[None].float(), torch.zeros(0, 3, dtype=torch.int64)),
+    ):
+        leaf = vertices.requires_grad_()
+        mask = silhouette(leaf, faces, 8, "soft", backend="pytorch3d")
+        mask.sum().backward()
+        assert mask.shape == (len(vertices), 8, 8)
+        assert not mask.any()
+        assert (rasterize(vertices, faces, 8, backend="pytorch3d").face == -1).all()
+    with pytest.raises(TypeError, match="float32 only"):
+        silhouette(TRIANGLE[None], ONE, 8, "soft", backend="pytorch3d")
 
 
 @pytest.mark.usefixtures("pytorch3d")

@@ -1,10 +1,15 @@
+import inspect
 import math
 
 import pytest
 import torch
+import warp as wp
 from scenes import ONE, SCENES, TRIANGLE, ball, points
 from torch import Tensor
 
+from dhpe_lib import renderer
+from dhpe_lib.hand_model import HandModel
+from dhpe_lib.rasterizer.fragments import interpolate as interpolate_unchecked
 from dhpe_lib.renderer import (
     Light,
     Pinhole,
@@ -20,6 +25,7 @@ from dhpe_lib.renderer import (
     to_pixels,
     vertex_normals,
 )
+from dhpe_lib.rotations import axis_angle_to_matrix
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -347,3 +353,88 @@ def test_texture_gradient_reaches_the_texels_that_are_seen(device):
     assert not image.grad[3:].any()
     with pytest.raises(IndexError, match="vertices 0 to 3"):
         interpolate(uv[None, :2], faces.to(device), fragments)
+
+
+# what a user may get wrong: said, not drawn, and never read beyond an array's end
+
+
+def looks(**changes) -> dict:
+    """A square's arguments to `render`, some of them changed."""
+    vertices, faces = square()
+    return {"vertices": vertices, "faces": faces, "colors": torch.ones(4, 3).double(), "image_size": 8} | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vertices": square()[0][0]}, r"shape \(4, 3\); give \[batch, vertices, 3\]"),
+        ({"faces": square()[1].double()}, "faces are torch.float64"),
+        ({"faces": square()[1].numpy()}, "Tensor and ndarray"),
+        ({"faces": torch.zeros(2, 4, dtype=torch.int64)}, r"faces have shape \(2, 4\)"),
+        ({"faces": square()[1].expand(3, 2, 3)}, r"shape \(3, 2, 3\) for 1 meshes"),
+        ({"colors": torch.ones(3, 3).double()}, "for 4 vertices"),
+        ({"colors": torch.ones(4, 1).double()}, r"floats \[vertices, 3\]"),
+        ({"colors": torch.full((4, 3), 255, dtype=torch.uint8)}, r"in \[0, 1\]"),
+        ({"colors": torch.ones(2, 4, 3).double()}, "2 sets of attributes for 1 images"),
+        (
+            {"colors": Texture(torch.rand(4, 2), square()[1][:1], torch.rand(4, 4, 3))},
+            r"shape \(1, 3\); the mesh has 2",
+        ),
+        ({"colors": Texture(torch.rand(4, 2), square()[1], torch.rand(3, 4, 4, 3))}, "3 textures for 1 meshes"),
+        ({"colors": Texture(torch.rand(3, 2), square()[1], torch.rand(4, 4, 3))}, "there are only 0 to 2"),
+        ({"background": torch.rand(9, 8, 3).double()}, r"shape \(9, 8, 3\); give floats \(8, 8, 3\)"),
+        ({"background": torch.zeros(8, 8, 3, dtype=torch.uint8)}, "the background is torch.uint8"),
+        ({"supersample": 0}, "supersample = 0"),
+        ({"light": Light(direction=(0.0, 0.0, 0.0))}, "points nowhere"),
+    ],
+)
+def test_render_refuses(changes, message, monkeypatch):
+    """Without the tests' own run-time check of types, as for any user."""
+    monkeypatch.setattr(renderer, "prepare_faces", inspect.unwrap(renderer.prepare_faces))
+    with pytest.raises((ValueError, TypeError, IndexError), match=message):
+        inspect.unwrap(render)(**looks(**changes))
+
+
+def test_pinhole_refuses_to_look_behind():
+    with pytest.raises(ValueError, match=r"near = -1.*positive"):
+        Pinhole(torch.eye(3)[None], near=-1.0)
+
+
+def test_interpolate_reads_no_row_that_is_not_there(device):
+    """On CUDA indices are not asked for: such a corner counts as 0, as does a face beyond the last."""
+    vertices, faces = (x.to(device) for x in square())
+    fragments = rasterize(vertices, faces, 8)
+    one = faces[:1].int()[None]
+    values = interpolate_unchecked(torch.ones(1, 2, 1, dtype=torch.float64, device=device), one, fragments)
+    assert values.max() < 1
+    assert not values[fragments.face == 1].any()
+
+
+def test_an_error_in_a_thread_is_raised(monkeypatch):
+    vertices, faces = square()
+
+    def fail(kernel, dim, inputs, device):
+        if inputs[0] > 0:
+            raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(wp, "launch", fail)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(RuntimeError, match="out of luck"):
+            silhouette(vertices, faces, 8)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("size", [16, 24, 64])
+def test_render_stays_between_0_and_1(size, device):
+    """Fingers of a pixel's width, with outlines on all four sides."""
+    model = HandModel.open_hand().to(device)
+    turns = axis_angle_to_matrix(2 * torch.randn(16, 3, generator=torch.Generator().manual_seed(0)).to(device))
+    vertices = model(pose=model.hands_mean.expand(16, -1), rotation=turns).vertices / 0.25
+    picture = render(vertices, model.faces, torch.ones_like(vertices[0]), image_size=size, light=Light(1.0, 0.0))
+    for values in (picture.mask, picture.image):
+        assert values.min() >= 0
+        assert values.max() <= 1 + 1e-6
+    assert ((picture.mask > 0.01) & (picture.mask < 0.99)).any()

@@ -1,3 +1,4 @@
+import inspect
 from dataclasses import replace
 
 import pytest
@@ -156,3 +157,26 @@ def test_mano_has_no_texture_and_says_so(model):
     bare.hand = {name: value for name, value in bare.hand.items() if name not in ("vt", "ft", "texture")}
     with pytest.raises(ValueError, match="lift_colors"):
         hand_texture(bare)
+
+
+def test_mask_keeps_a_wrong_fit_from_the_background(model):
+    """A mesh that is five pixels off takes the wall for skin, unless the mask says where the hand is."""
+    vertices = hand_from(model, 0.2)
+    photo = photo_of(model, vertices)
+    mask = render(vertices, model.faces, torch.ones_like(vertices[0])).mask
+    off = vertices + torch.tensor([5 / 224, 0.0, 0.0])
+    stains = []
+    for known in (None, (mask > 0.99).float()):
+        lifted = lift_texture(photo, off, model.faces, hand_texture(model), mask=known)
+        image = lifted.texture.image[0]
+        stains.append(((image[..., 2] > image[..., 1] + 0.15) & (lifted.seen[0] > 0.5)).sum())
+    assert stains[0] > 50
+    assert stains[1] < 0.1 * stains[0]
+
+
+def test_photos_and_meshes_come_in_pairs_and_in_any_float(model):
+    vertices = hand_from(model, 0.0)
+    with pytest.raises(ValueError, match="2 photos for 1 meshes"):
+        inspect.unwrap(lift_colors)(torch.rand(2, 64, 64, 3), vertices, model.faces)
+    double = lift_texture(torch.rand(1, 64, 64, 3).double(), vertices.double(), model.faces, hand_texture(model), 32)
+    assert double.texture.image.dtype == torch.float64

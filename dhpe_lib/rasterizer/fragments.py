@@ -128,7 +128,13 @@ def interpolate(
 
     Returns:
         The values, 0 where there is no face. Gradient to attributes and barycentric coordinates.
+
+    Raises:
+        ValueError: Attributes or corners for another number of images.
     """
+    for name, sets in (("attributes", len(attributes)), ("faces", len(corners))):
+        if sets not in (1, len(fragments.face)):
+            raise ValueError(f"{sets} sets of {name} for {len(fragments.face)} images; give one, or one for each")
     return _Interpolate.apply(
         attributes.to(fragments.barycentric.dtype), corners, fragments.face, fragments.barycentric
     )

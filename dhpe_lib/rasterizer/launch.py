@@ -1,7 +1,7 @@
 """From torch tensors to a Warp launch: zero copy, torch's current stream on CUDA, several threads on the CPU."""
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from threading import Thread
 
 import torch
@@ -43,13 +43,22 @@ def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Tensor |
         wp.launch(kernel, dim, [0, 1, *inputs], stream=wp.stream_from_torch(first.device))
         return
     bands = count_bands(first.device)
-    one_band = partial(wp.launch, kernel, dim, device="cpu")
-    others = [Thread(target=one_band, args=([band, bands, *inputs],)) for band in range(1, bands)]
+    failures: list[Exception] = []
+
+    def one_band(band: int) -> None:
+        try:
+            wp.launch(kernel, dim, [band, bands, *inputs], device="cpu")
+        except Exception as error:  # of a thread would otherwise be printed and forgotten
+            failures.append(error)
+
+    others = [Thread(target=one_band, args=(band,)) for band in range(1, bands)]
     for thread in others:  # started anew each time (50 us), since a kept pool would hang in a forked data loader
         thread.start()
-    one_band([0, bands, *inputs])
+    one_band(0)
     for thread in others:
         thread.join()
+    if failures:
+        raise failures[0]
 
 
 def launch_rows(kernel: wp.Kernel, shape: tuple[int, ...], arguments: Sequence[Tensor | float | bool]) -> None:
@@ -89,12 +98,27 @@ def prepare_faces(
         One topology or as many as meshes.
 
     Raises:
-        TypeError: The places are neither float32 nor float64.
-        ValueError: Faces on another device.
+        TypeError: The places are neither float32 nor float64, or the faces no integers.
+        ValueError: A shape that is not [batch, vertices, n] and [faces, 3] or [1 or batch, faces, 3]; faces on another
+            device.
         IndexError: A face names a row that is not there (on CUDA such a face is not drawn: asking would wait).
     """
+    if not (isinstance(places, Tensor) and isinstance(faces, Tensor)):
+        raise TypeError(
+            f"vertices and faces are {type(places).__name__} and {type(faces).__name__}; give torch tensors"
+        )
     if places.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"vertices are {places.dtype}; the renderer works in float32 and float64: convert them first")
+    if faces.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"faces are {faces.dtype}; vertex indices are int32 or int64")
+    if places.ndim != 3:
+        raise ValueError(
+            f"vertices have shape {tuple(places.shape)}; give [batch, vertices, 3]: one mesh is mesh[None]"
+        )
+    if faces.ndim not in (2, 3) or faces.shape[-1] != 3 or (faces.ndim == 3 and len(faces) not in (1, len(places))):
+        raise ValueError(
+            f"faces have shape {tuple(faces.shape)} for {len(places)} meshes; give [faces, 3] or [batch, faces, 3]"
+        )
     if faces.device != places.device:
         raise ValueError(f"faces are on {faces.device}, vertices on {places.device}: move one of them")
     faces = faces.long() if faces.ndim == 3 else faces.long()[None]

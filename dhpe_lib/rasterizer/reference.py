@@ -4,6 +4,7 @@ Everything is in pixels, as in `dhpe_lib.rasterizer.kernels.common`; autograd gi
 is written out.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -51,7 +52,7 @@ def signed_area(corners: Float[Tensor, "*n 3 k"]) -> Float[Tensor, "*n"]:
 
 def drawn_faces(corners: Float[Tensor, "faces 3 k"]) -> Bool[Tensor, " faces"]:
     """Which faces have area and finite corners."""
-    return (signed_area(corners).abs() > MIN_AREA) & corners[..., :2].isfinite().all(-1).all(-1)
+    return (signed_area(corners).abs() > MIN_AREA) & corners.isfinite().all(-1).all(-1)
 
 
 # Soft
@@ -302,24 +303,27 @@ def antialias(
     face_index: Int[Tensor, "batch height width"],
     depth: Pixels,
 ) -> Float[Tensor, "batch height width channels"]:
-    """Blend pixels across the outlines that pass between them, pair after pair."""
-    changes = []
+    """Blend pixels across the outlines that pass between them."""
+    pictures = []
     for image, mesh in enumerate(places):
         beyond = outlines(mesh.detach(), faces)
-        rows = [[hard.new_zeros(hard.shape[-1]) for _ in range(hard.shape[2])] for _ in range(hard.shape[1])]
-        for y in range(hard.shape[1]):
-            for x in range(hard.shape[2]):
-                for axis in (0, 1):
-                    other = (y + axis, x + 1 - axis)
-                    if other[0] < hard.shape[1] and other[1] < hard.shape[2]:
-                        shift = pair_shift(mesh, faces, beyond, face_index[image], depth[image], (y, x), other, axis)
-                        first, second = hard[image, y, x], hard[image, other[0], other[1]]
-                        if shift > 0:
-                            rows[other[0]][other[1]] = rows[other[0]][other[1]] + shift * (first - second)
-                        else:
-                            rows[y][x] = rows[y][x] - shift * (second - first)
-        changes.append(torch.stack([torch.stack(row) for row in rows]))
-    return hard + torch.stack(changes)
+        height, width = hard.shape[1:3]
+        given: dict[tuple[int, int, int], list[tuple[Tensor, Tensor]]] = {}  # (row, column, axis): share and colour
+        for y, x, axis in itertools.product(range(height), range(width), (0, 1)):
+            other = (y + axis, x + 1 - axis)
+            if other[0] < height and other[1] < width:
+                shift = pair_shift(mesh, faces, beyond, face_index[image], depth[image], (y, x), other, axis)
+                taker, giver = (other, (y, x)) if shift > 0 else ((y, x), other)
+                given.setdefault((*taker, axis), []).append((shift.abs(), hard[image][giver]))
+        rows = []
+        for y, x in itertools.product(range(height), range(width)):
+            pixel = hard[image, y, x]
+            along = [given.get((y, x, axis), []) for axis in (0, 1)]
+            totals = [sum(share for share, _ in pairs) for pairs in along]
+            changes = [sum(share * (color - pixel) for share, color in pairs) for pairs in along]
+            rows.append(pixel + changes[0] * (1 - totals[1] / 2) + changes[1] * (1 - totals[0] / 2))
+        pictures.append(torch.stack(rows).view(height, width, -1))
+    return torch.stack(pictures)
 
 
 def pair_shift(
@@ -355,7 +359,7 @@ def pair_shift(
                     found.append((t, e, b - a))
         if not found:
             return none
-        t, e, along = min(found, key=lambda item: float(item[0].detach()))
+        t, e, along = max(found, key=lambda item: float(item[0].detach()))
         if t > 1:
             return none
         if (now, e) not in beyond:

@@ -6,6 +6,12 @@ second's. So with s = c - 1/2 the second pixel takes the share s of the first's 
 takes -s of the second's where s < 0. The share moves with the edge: that is the gradient across an occlusion, at the
 outline of a finger before the palm as well as at that of the hand.
 
+A pixel takes at most 1/2 from each neighbour, so at most 1 along an axis. Where it takes S_x along x and S_y along y,
+what it takes along x counts 1 - S_y / 2 and along y 1 - S_x / 2: in all S_x + S_y - S_x S_y, at most everything.
+
+The blended picture is continuous but for where an outline's edge turns past 45 degrees or begins to pass between two
+more pixels' centres.
+
 Source:
     Blending across an outline between pairs of pixels: Laine et al., Modular Primitives for High-Performance
     Differentiable Rendering, TOG 2020, Sec. 3.4. Here the outline is found by walking from face to face.
@@ -64,17 +70,17 @@ def walk(
     before = int(-1)
     reached = type(step)(0.0)
     for _ in range(FARTHEST_WALK):
-        exit_at = type(step)(2.0)
+        exit_at = -one  # the farthest crossing: from a place on an edge the nearest would lead back
         exit_edge = int(-1)
         for e in range(3):
             a = corner(places, image, faces[mesh, now, e])
             b = corner(places, image, faces[mesh, now, (e + 1) % 3])
             t = crossing_of(p, a, b, axis, step)
             is_entry = before >= 0 and neighbours[mesh, now, e] == before
-            if t >= reached and t < exit_at and not is_entry:
+            if t >= reached and t > exit_at and not is_entry:
                 exit_at = t
                 exit_edge = e
-        if exit_at > one:
+        if exit_edge < 0 or exit_at > one:
             return -1, one
         beyond = neighbours[mesh, now, exit_edge]
         if not goes_on(places, faces, image, now, beyond):
@@ -205,6 +211,22 @@ def shift_towards(shifts: wp.array4d(dtype=Any), image: int, y: int, x: int, dir
     return row, column, wp.max(shift, zero), wp.max(-shift, zero)
 
 
+@wp.func
+def taken_along(shifts: wp.array4d(dtype=Any), image: int, y: int, x: int, axis: int):
+    """S: what a pixel is given by both neighbours along an axis."""
+    row, column, ahead, taken = shift_towards(shifts, image, y, x, axis)
+    row_2, column_2, behind, taken_2 = shift_towards(shifts, image, y, x, axis + 2)
+    return ahead + behind
+
+
+@wp.func
+def left_by(shifts: wp.array4d(dtype=Any), image: int, y: int, x: int, axis: int):
+    """1 - S / 2 of the other axis."""
+    one = type(shifts[0, 0, 0, 0])(1.0)
+    half = type(shifts[0, 0, 0, 0])(0.5)
+    return one - half * taken_along(shifts, image, y, x, 1 - axis)
+
+
 @wp.kernel
 def blend_forward(
     band: int,
@@ -222,9 +244,30 @@ def blend_forward(
     for direction in range(4):
         row, column, given, _ = shift_towards(shifts, image, y, x, direction)
         if given > type(given)(0.0):
+            share = given * left_by(shifts, image, y, x, direction % 2)
             for channel in range(hard.shape[3]):
                 change = hard[image, row, column, channel] - hard[image, y, x, channel]
-                blended[image, y, x, channel] = blended[image, y, x, channel] + given * change
+                blended[image, y, x, channel] = blended[image, y, x, channel] + share * change
+
+
+@wp.func
+def change_along(
+    shifts: wp.array4d(dtype=Any),
+    hard: wp.array4d(dtype=Any),
+    cotangent: wp.array4d(dtype=Any),
+    image: int,
+    y: int,
+    x: int,
+    axis: int,
+):
+    """A pixel's cotangent . sum of given (neighbour - pixel) along an axis."""
+    total = type(shifts[0, 0, 0, 0])(0.0)
+    for side in range(2):
+        row, column, given, _ = shift_towards(shifts, image, y, x, axis + 2 * side)
+        for channel in range(hard.shape[3]):
+            change = hard[image, row, column, channel] - hard[image, y, x, channel]
+            total += given * cotangent[image, y, x, channel] * change
+    return total
 
 
 @wp.kernel
@@ -240,14 +283,18 @@ def blend_backward(
 ):
     """The transpose of `blend_forward` on of_hard, which starts as the cotangent.
 
-    And of_shifts = cotangent of the pixel that takes . (first - second).
+    And of_shifts, with the sign of first - second, from the pixel that takes: its cotangent . (first - second) times
+    what the other axis leaves, less half of what the other axis changes.
     """
     image, band_row, x = wp.tid()
     y = band_row * bands + band
     if y >= hard.shape[1] or not touched(edges, image, y, x):
         return
+    half = type(shifts[0, 0, 0, 0])(0.5)
     for direction in range(4):
         row, column, given, taken = shift_towards(shifts, image, y, x, direction)
+        given *= left_by(shifts, image, y, x, direction % 2)
+        taken *= left_by(shifts, image, row, column, direction % 2)
         for channel in range(hard.shape[3]):
             value = taken * cotangent[image, row, column, channel] - given * cotangent[image, y, x, channel]
             of_hard[image, y, x, channel] = of_hard[image, y, x, channel] + value
@@ -255,14 +302,16 @@ def blend_backward(
         if edges[image, y, x, axis] >= 0:
             next_x = x + 1 - axis
             next_y = y + axis
-            second_takes = shifts[image, y, x, axis] > type(shifts[0, 0, 0, 0])(0.0)
+            second_takes = shifts[image, y, x, axis] > type(half)(0.0)
             taker_x = wp.where(second_takes, next_x, x)
             taker_y = wp.where(second_takes, next_y, y)
-            total = type(shifts[0, 0, 0, 0])(0.0)
+            total = type(half)(0.0)
             for channel in range(hard.shape[3]):
                 change = hard[image, y, x, channel] - hard[image, next_y, next_x, channel]
                 total += cotangent[image, taker_y, taker_x, channel] * change
-            of_shifts[image, y, x, axis] = total
+            total *= left_by(shifts, image, taker_y, taker_x, axis)
+            others = half * change_along(shifts, hard, cotangent, image, taker_y, taker_x, 1 - axis)
+            of_shifts[image, y, x, axis] = total + wp.where(second_takes, -others, others)
 
 
 for _scalar in SCALARS:

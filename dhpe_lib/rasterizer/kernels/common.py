@@ -97,7 +97,8 @@ def doubled_area(places: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), im
     c = corner(places, image, k)
     area = cross(b - a, c - a)
     perimeter = wp.length_sq(b - a) + wp.length_sq(c - b) + wp.length_sq(a - c)
-    return area, wp.abs(area) > type(area)(MIN_AREA) and wp.isfinite(area + perimeter)
+    depth = places[image, i, 2] + places[image, j, 2] + places[image, k, 2]
+    return area, wp.abs(area) > type(area)(MIN_AREA) and wp.isfinite(area + perimeter + depth)
 
 
 @wp.func

@@ -120,7 +120,9 @@ def within(start: Any, step: Any, low: Any):
 
 
 @wp.func
-def pull(layers: wp.array4d(dtype=Any), cotangent: wp.array3d(dtype=Any), side: int, image: int, y: int, x: int):
+def deciding_cotangent(
+    layers: wp.array4d(dtype=Any), cotangent: wp.array3d(dtype=Any), side: int, image: int, y: int, x: int
+):
     """The loss's derivative to a side's layers: the pixel's, if it is not full and this side has the more of them."""
     mine = layers[side, image, y, x]
     others = layers[1 - side, image, y, x]
@@ -155,7 +157,7 @@ def edge_push(a: Any, b: Any, image: int, side: int, layers: wp.array4d(dtype=An
         x0 = wp.max(pixel_of(smaller(x_start, x_end), width) - 1, 0)  # one early and one late for rounding
         x1 = wp.min(pixel_of(larger(x_start, x_end), width) + 2, width)
         for x in range(x0, x1):
-            value = pull(layers, cotangent, side, image, y, x)
+            value = deciding_cotangent(layers, cotangent, side, image, y, x)
             if value != zero:  # most pixels are full, and have none
                 t0, t1 = within(a[0], step[0], type(a[0])(x))
                 t0 = larger(t0, row_start)

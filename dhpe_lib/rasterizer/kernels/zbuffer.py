@@ -72,8 +72,6 @@ def nearest_face(
     z_a = places[image, i, 2]
     z_b = places[image, j, 2]
     z_c = places[image, k, 2]
-    if not wp.isfinite(z_a + z_b + z_c):
-        return
     a = corner(places, image, i)
     b = corner(places, image, j)
     c = corner(places, image, k)
@@ -205,14 +203,16 @@ def interpolate_forward(
     if y >= face_index.shape[1]:
         return
     face = int(face_index[image, y, x])
-    if face < 0:
+    if face < 0 or face >= corners.shape[1]:
         return
     source = image % attributes.shape[0]
     mesh = image % corners.shape[0]
     for channel in range(values.shape[3]):
         value = type(attributes[0, 0, 0])(0.0)
         for c in range(3):
-            value += barycentric[image, y, x, c] * attributes[source, corners[mesh, face, c], channel]
+            place = corners[mesh, face, c]
+            if place >= 0 and place < attributes.shape[1]:
+                value += barycentric[image, y, x, c] * attributes[source, place, channel]
         values[image, y, x, channel] = value
 
 
@@ -234,18 +234,19 @@ def interpolate_backward(
     if y >= face_index.shape[1]:
         return
     face = int(face_index[image, y, x])
-    if face < 0:
+    if face < 0 or face >= corners.shape[1]:
         return
     source = image % attributes.shape[0]
     mesh = image % corners.shape[0]
     for c in range(3):
         place = corners[mesh, face, c]
-        total = type(attributes[0, 0, 0])(0.0)
-        for channel in range(cotangent.shape[3]):
-            value = cotangent[image, y, x, channel]
-            total += value * attributes[source, place, channel]
-            wp.atomic_add(of_attributes, band, source, place, channel, barycentric[image, y, x, c] * value)
-        of_barycentric[image, y, x, c] = total
+        if place >= 0 and place < attributes.shape[1]:
+            total = type(attributes[0, 0, 0])(0.0)
+            for channel in range(cotangent.shape[3]):
+                value = cotangent[image, y, x, channel]
+                total += value * attributes[source, place, channel]
+                wp.atomic_add(of_attributes, band, source, place, channel, barycentric[image, y, x, c] * value)
+            of_barycentric[image, y, x, c] = total
 
 
 for _scalar in SCALARS:
