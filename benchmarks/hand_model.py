@@ -15,7 +15,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,11 +29,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+sys.path.insert(0, str(Path(__file__).parent))
+from reporting import ROOT, commit, processor
+
 from dhpe_lib.hand_files import write_hand
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.rotations import axis_angle_to_matrix
 
-ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "book" / "results" / "hand_model_speed.json"
 BARS = {"smplx": 1.5, "manopth": 3.0}
 # Takes pose, shape, global rotation (axis-angle) and translation, gives vertices.
@@ -98,17 +99,6 @@ def measure(found: dict[str, Program], inputs: tuple[Tensor, ...], rounds: int) 
     return {name: times[3:] for name, times in taken.items()}
 
 
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0]}, {os.cpu_count()} cores" if names else f"{platform.processor()}, {os.cpu_count()} cores"
-
-
-def git(*command: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
 def version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
@@ -117,13 +107,12 @@ def version(name: str) -> str:
 
 
 def report(taken: dict[str, list[float]], arguments: argparse.Namespace) -> dict[str, Any]:
-    dirty = "with changes" if git("status", "--porcelain") else ""
     medians = {name: median(times) for name, times in taken.items()}
     return {
         "command": " ".join(["python", "benchmarks/hand_model.py", *sys.argv[1:]]),
-        "commit": f"{git('rev-parse', '--verify', '-q', 'HEAD') or 'none'} {dirty}".strip(),
+        "commit": commit(),
         "date": datetime.date.today().isoformat(),
-        "hardware": cpu_name(),
+        "hardware": f"{processor()}, {os.cpu_count()} cores",
         "load_average": round(os.getloadavg()[0], 1),
         "threads": arguments.threads,
         "seed": arguments.seed,

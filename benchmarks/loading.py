@@ -16,7 +16,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,6 +32,9 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 
+sys.path.insert(0, str(Path(__file__).parent))
+from reporting import ROOT, commit, processor
+
 from dhpe_lib.datasets.cropping import crop_sample
 from dhpe_lib.datasets.crops import Crops, concatenate
 from dhpe_lib.datasets.layout import Contents
@@ -42,7 +44,6 @@ from dhpe_lib.datasets.writer import PreparedWriter
 from dhpe_lib.demo_picture import demo_scene
 from dhpe_lib.hand_model import HandModel
 
-ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "book" / "results" / "loading_speed.json"
 BAR = 3000
 """Pictures a second of the cache's own row."""
@@ -169,25 +170,13 @@ def rate(epoch: Epoch, order: np.ndarray) -> float:
     return len(order) / (time.perf_counter() - start)
 
 
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0]}, {os.cpu_count()} cores" if names else f"{platform.processor()}, {os.cpu_count()} cores"
-
-
-def git(*command: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
 def report(speeds: dict[str, list[float]], arguments: argparse.Namespace) -> dict[str, Any]:
-    dirty = "with changes" if git("status", "--porcelain") else ""
     medians = {name: median(values) for name, values in speeds.items()}
     return {
         "command": " ".join(["python", "benchmarks/loading.py", *sys.argv[1:]]),
-        "commit": f"{git('rev-parse', '--verify', '-q', 'HEAD') or 'none'} {dirty}".strip(),
+        "commit": commit(),
         "date": datetime.date.today().isoformat(),
-        "hardware": cpu_name(),
+        "hardware": f"{processor()}, {os.cpu_count()} cores",
         "load_average": round(os.getloadavg()[0], 1),
         "threads": arguments.threads,
         "seed": arguments.seed,

@@ -8,13 +8,17 @@ some photos (`labels.json` and `mediapipe.json` in the folder say where they are
 import argparse
 import json
 import math
+import os
+import sys
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))
+from reporting import write_result
 
 from dhpe_lib.camera import CropFrame
 from dhpe_lib.datasets.crops import SIZE
@@ -22,7 +26,6 @@ from dhpe_lib.datasets.synthetic.engine import SyntheticHands
 from dhpe_lib.photos import read_photo
 from dhpe_lib.skeleton import MIDDLE_MCP
 
-ROOT = Path(__file__).parent.parent
 SEED = 0
 KNUCKLES = (5, 9, 13, 17)
 GREY = (0.299, 0.587, 0.114)
@@ -111,19 +114,8 @@ def main() -> None:
             "rendered 10 50 90 %": np.quantile(ours, (0.1, 0.5, 0.9)).round(3).tolist(),
             "photos within 95 % of rendered": round(float(((theirs >= low) & (theirs <= high)).mean()), 2),
         }
-    result = {
-        "command": f"python benchmarks/orh_vs_photos.py --photos DIR --count {arguments.count}",
-        "date": date.today().isoformat(),
-        "seed": SEED,
-        "photographed hands": len(photos),
-        "rendered hands": len(hands),
-        "results": rows,
-    }
-    path = ROOT / "book" / "results" / "orh_statistics.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    for name, values in rows.items():
-        print(f"{name:38s}", "  ".join(f"{key} {value}" for key, value in values.items()))
-    print(f"wrote {path}")
+    rows["hands"] = {"photographed": len(photos), "rendered": len(hands)}
+    write_result("orh_statistics", rows, SEED, os.getloadavg()[0])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import subprocess
 import sys
 from datetime import date
 from pathlib import Path
@@ -19,6 +20,17 @@ def processor() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
+def commit() -> str:
+    """What was measured."""
+
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    dirty = " with changes" if git("status", "--porcelain", "--", "dhpe_lib") else ""
+    return (git("rev-parse", "--verify", "-q", "--short", "HEAD") or "none") + dirty
+
+
 def write_result(name: str, results: dict, seed: int, load_before: float) -> None:
     """Write `book/results/<name>.json` and print its rows.
 
@@ -30,6 +42,7 @@ def write_result(name: str, results: dict, seed: int, load_before: float) -> Non
     """
     result = {
         "command": " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]]),
+        "commit": commit(),
         "date": date.today().isoformat(),
         "seed": seed,
         "hardware": {

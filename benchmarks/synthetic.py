@@ -5,22 +5,21 @@ counted in, and writes `book/results/synthetic_speed.json`. `--device cuda` draw
 """
 
 import argparse
-import json
 import multiprocessing
 import os
-import platform
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from datetime import date
 from pathlib import Path
 
 import torch
-import warp as wp
+
+sys.path.insert(0, str(Path(__file__).parent))
+from reporting import write_result
 
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
 from dhpe_lib.datasets.synthetic.orh import POOL, SHARED, one_thread
 
-ROOT = Path(__file__).parent.parent
 SEED = 0
 _engine: SyntheticHands
 
@@ -60,12 +59,6 @@ def in_processes(workers: int, batches: int, size: int) -> dict[str, float]:
     }
 
 
-def processor() -> str:
-    """The processor's own name where the system tells it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu", help="a torch device (default: %(default)s)")
@@ -81,25 +74,7 @@ def main() -> None:
         for size in (64, 256):
             draw((0, 2, size))
             rows[f"batches of {size}"] = {"images_per_s": round(16 * size / draw((0, 16, size))[0], 1)}
-    result = {
-        "command": f"python benchmarks/synthetic.py --device {arguments.device} --workers {arguments.workers}",
-        "date": date.today().isoformat(),
-        "seed": SEED,
-        "hardware": {
-            "cpu": processor(),
-            "cores": os.cpu_count(),
-            "gpu": torch.cuda.get_device_name() if arguments.device != "cpu" else "none",
-            "load_before": round(load, 1),
-        },
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "warp": wp.config.version},
-        "results": rows,
-    }
-    name = "synthetic_speed.json" if arguments.device == "cpu" else "synthetic_speed_gpu.json"
-    path = ROOT / "book" / "results" / name
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    for row, values in rows.items():
-        print(f"{row:32s}", "  ".join(f"{key} {value}" for key, value in values.items()))
-    print(f"wrote {path}")
+    write_result("synthetic_speed" if arguments.device == "cpu" else "synthetic_speed_cuda", rows, SEED, load)
 
 
 if __name__ == "__main__":

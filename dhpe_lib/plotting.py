@@ -249,6 +249,10 @@ def draw_skeleton(
     return np.asarray(picture.reduce(scale))
 
 
+FRAME = "border-radius:4px;outline:1px solid rgba(128,128,128,.35)"
+CAPTION = "font-size:13px;line-height:1.3;margin:4px 0 0;color:inherit!important;text-align:left"
+
+
 @dataclass(frozen=True)
 class PictureRow:
     """Pictures beside each other, for a notebook and for the page."""
@@ -276,11 +280,11 @@ def picture_row(pictures: Mapping[str, Any], width: int = 200) -> PictureRow:
         Image.fromarray(levels).save(buffer, "PNG", optimize=True)
         address = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
         sharp = "image-rendering:pixelated;" if levels.shape[1] < width else ""
-        style = f"width:{width}px;max-width:100%;{sharp}display:block;margin:0;padding:0;border-radius:4px"
+        style = f"width:{width}px;max-width:100%;{sharp}display:block;margin:0;padding:0;{FRAME}"
         text = html.escape(caption)
         figures.append(
             f'<figure style="margin:0;width:{width}px"><img src="{address}" alt="{text}" style="{style}">'
-            f'<figcaption style="font-size:13px;line-height:1.3;margin:4px 0 0;color:inherit;text-align:left">{text}</figcaption></figure>'
+            f'<figcaption style="{CAPTION}">{text}</figcaption></figure>'
         )
     row = "display:flex;flex-wrap:wrap;gap:14px;margin:8px 0;font-family:system-ui,sans-serif"
     return PictureRow(f'<div class="dhpe-pictures" style="{row}">{"".join(figures)}</div>')

@@ -28,9 +28,9 @@ Backend = Literal["warp", "pytorch3d"]
 ImageSize = int | tuple[int, int]
 
 DEFAULT_METHOD: Method = "kato"
-"""The paper's, and the one that brings a mesh home from the farthest by masks alone, in shift, turn, size and finger pose.
+"""The paper's, and the one that brings most displaced meshes home by masks alone.
 
-"coverage" ends nearer to home, since its mask is exact; "soft" in between (`benchmarks/homing.py`).
+"coverage" ends nearer to home, since its mask is exact; "soft" lies between (`benchmarks/homing.py`).
 """
 
 DEFAULT_SIGMA = 1e-4
@@ -84,7 +84,7 @@ class Texture:
 
     uv: Float[Tensor, "places 2"]
     uv_faces: Integer[Tensor, "faces 3"]
-    image: Float[Tensor, "*images height width 3"]
+    image: Float[Tensor, "height width 3"] | Float[Tensor, "batch height width 3"]
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def complete(
     seen: Float[Tensor, "batch vertices"],
     faces: Integer[Tensor, "faces 3"],
 ) -> Float[Tensor, "batch vertices 3"]:
-    """Spread what is seen over the mesh: min sum_i seen_i |c_i - colors_i|^2 + mu sum_edges |c_i - c_j|^2.
+    """Spread what is seen over the mesh: min sum_i seen_i (c_i - colors_i)^2 + mu sum_edges (c_i - c_j)^2.
 
     Args:
         colors: Of the vertices.

@@ -45,7 +45,10 @@ def configure(app, config):
     config.html_theme_options.setdefault("navbar_persistent", [])
     # Types of other packages, the strings of jaxtyping's shapes and type variables are no pages of this book; all else
     # of ours must resolve.
-    config.nitpick_ignore_regex = [("py:.*", r"(?!dhpe_lib\b).*"), ("py:class", r"dhpe_lib\.[\w.]+\.(Item|Value)")]
+    config.nitpick_ignore_regex = [
+        ("py:.*", r"(?!dhpe_lib\b).*"),
+        ("py:class", r"dhpe_lib\.[\w.]+\.(Item|Value|Measure|Record)"),
+    ]
 
 
 def stage_local_files(app):

@@ -6,6 +6,7 @@
 const CLOSEST = 0.1; // pixels added to every distance of Kato's gradient
 const TAIL = 1e-4; // a soft pixel is 0 where its probability is below this
 const MIN_AREA = 1e-4; // a face whose doubled area is smaller is not drawn
+const FULL = 1 - 1e-5; // from here on a pixel counts as covered, without gradient
 
 const minus = (a, b) => [a[0] - b[0], a[1] - b[1]];
 const cross = (a, b) => a[0] * b[1] - a[1] * b[0];
@@ -44,21 +45,24 @@ function within(start, step, low) {
 
 const coverage = {
   mask(corners, size) {
-    return onEachPixel(size, (x, y) => corners.reduce((sum, a, e) => {
-      const edge = cutToRow(a, corners[(e + 1) % 3], y);
-      return sum + areaRightOf(x + 1, edge) - areaRightOf(x, edge);
-    }, 0));
+    return onEachPixel(size, (x, y) => {
+      const area = corners.reduce((sum, a, e) => {
+        const edge = cutToRow(a, corners[(e + 1) % 3], y);
+        return sum + areaRightOf(x + 1, edge) - areaRightOf(x, edge);
+      }, 0);
+      return area < FULL ? Math.max(area, 0) : 1;
+    });
   },
   // An edge that moves outwards by v covers int v . n ds more of each pixel that it crosses.
   gradient(corners, size, cotangent) {
-    const total = zeros();
+    const total = zeros(), mask = coverage.mask(corners, size);
     corners.forEach((a, e) => {
       const next = (e + 1) % 3, step = minus(corners[next], a), outwards = [step[1], -step[0]];
       for (let y = 0; y < size; y++) {
         const row = within(a[1], step[1], y);
         for (let x = 0; x < size && row[1] > row[0]; x++) {
           const column = within(a[0], step[0], x), t0 = Math.max(row[0], column[0]), t1 = Math.min(row[1], column[1]);
-          if (t1 <= t0) continue;
+          if (t1 <= t0 || mask[y * size + x] === 1) continue;
           const value = cotangent[y * size + x], ofEnd = (t1 * t1 - t0 * t0) / 2, ofStart = t1 - t0 - ofEnd;
           for (const c of [0, 1]) {
             total[e][c] += value * ofStart * outwards[c];
