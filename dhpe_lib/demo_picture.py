@@ -51,11 +51,15 @@ class DemoScene:
         image: The picture.
         joints_2d: Where the hand's joints are in it, pixels.
         vertices: The hand in metres from its wrist, axes as in the picture, in the model's order.
+        joints_3d: Its joints in the camera frame, millimetres.
+        k: The camera, pixels.
     """
 
     image: UInt8[ndarray, "height width 3"]
     joints_2d: Float[ndarray, "21 2"]
     vertices: Float[ndarray, "778 3"]
+    joints_3d: Float[ndarray, "21 3"]
+    k: Float[ndarray, "3 3"]
 
 
 def demo_scene(model: HandModel) -> DemoScene:
@@ -76,7 +80,9 @@ def demo_scene(model: HandModel) -> DemoScene:
         hand = model(demo_pose(), torch.tensor([SHAPE]), rotation, translation=place)
     picture = render_scene(model, hand.vertices[0], room())
     joints_2d = to_numpy(projected(hand.joints[0])[:, :2]).astype(float)
-    return DemoScene(picture, joints_2d, to_numpy(hand.vertices[0] - hand.joints[:, 0]).astype(float))
+    vertices = to_numpy(hand.vertices[0] - hand.joints[:, 0]).astype(float)
+    k = np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]])
+    return DemoScene(picture, joints_2d, vertices, 1000 * to_numpy(hand.joints[0]).astype(float), k)
 
 
 def write_demo(folder: Path) -> tuple[DemoScene, Path, Path]:

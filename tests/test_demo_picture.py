@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dhpe_lib.datasets.sample import project
 from dhpe_lib.demo_picture import (
     HEIGHT,
     WIDTH,
@@ -45,6 +46,11 @@ def test_the_hand_stands_in_the_picture_where_its_joints_say(scene):
     assert 0.1 < different.mean() < 0.4
     assert different[-1].any()  # the sleeve leaves the picture
     assert not different[0].any()
+
+
+def test_camera_and_joints_in_space_say_where_the_joints_are_seen(scene):
+    np.testing.assert_allclose(project(scene.joints_3d, scene.k), scene.joints_2d, atol=1e-3)
+    assert 600 < scene.joints_3d[:, 2].min() < scene.joints_3d[:, 2].max() < 800
 
 
 def test_skin_is_in_the_palm_and_cloth_at_the_lower_edge(scene):
