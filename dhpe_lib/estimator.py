@@ -120,7 +120,7 @@ class Estimator(nn.Module):
 
         Args:
             images: Crops x.
-            masked_images: x (.) m, when L_Feat will be wanted; see :func:`dhpe_lib.losses.masked_images`.
+            masked_images: x (.) m, when L_Feat will be wanted; see :func:`dhpe_lib.targets.masked_images`.
             render: Whether to draw the mask.
 
         Returns:

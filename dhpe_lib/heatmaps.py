@@ -32,7 +32,7 @@ class FoundJoints:
 def target_heatmaps(
     joints_2d: Float[Tensor, "b 21 2"], known: Bool[Tensor, "b 21"], size: int, sigma: float = SIGMA
 ) -> Float[Tensor, "b 21 size size"]:
-    """Draw j2DHeat: a Gaussian of height 1 at each joint, exp(-|x - j|^2 / (2 sigma^2)).
+    """Draw j2DHeat: a Gaussian of height 1 at each joint, ``exp(-|x - j|^2 / (2 sigma^2))``.
 
     Args:
         joints_2d: Crop frame, units of g; anything, also NaN, where unknown.
