@@ -123,6 +123,52 @@ def prepare(
     say(f"Look at them: dhpe data show {name} ", cache.directory)
 
 
+@data_app.command()
+def make(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="orh, orh-s or orh-o.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where to; each split gets a folder in it.", show_default=False)
+    ],
+    split: Annotated[
+        list[str] | None, typer.Option("--split", metavar="SPLIT", help="One of the splits; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another benchmark.")] = 0,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="Pictures of each split.", show_default="all of them")
+    ] = None,
+    backgrounds: Annotated[
+        Path | None,
+        typer.Option(
+            "--backgrounds", metavar="DIR", help="NYU depth v2, or a folder of images.", show_default="painted"
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Processes.", show_default="one for each core")
+    ] = os.cpu_count() or 1,
+) -> None:
+    """Render the open benchmark: ORH, ORH-S or ORH-O, as prepared splits.
+
+    The same seed gives the same bytes, whatever the number of workers. A run that was stopped goes on where it was when
+    the same command is given again; `dhpe data check` reads every byte of the result again.
+    """
+    from dhpe_lib.datasets.synthetic import orh
+
+    if name not in orh.COUNTS:
+        raise typer.BadParameter(f"no benchmark is called {name}; there are {', '.join(orh.COUNTS)}", param_hint="NAME")
+    counts = orh.COUNTS[name]
+    for one in split or counts:
+        if one not in counts:
+            raise typer.BadParameter(f"there is no {one}, only {', '.join(counts)}", param_hint="--split")
+        recipe = orh.Recipe(name, one, min(count or counts[one], counts[one]), seed, backgrounds)
+        try:
+            cache = refused(partial(orh.make, recipe, out / one, workers, Console()))
+        except KeyboardInterrupt:
+            say("\nStopped. What is finished is kept: the same command goes on from there.")
+            raise typer.Exit(130) from None
+        say(f"{len(cache):,} samples in ", cache.directory, f", SHA-256 {cache.meta['sha256'][:16]}")
+    say(f"Look at them: dhpe data show {name} ", cache.directory)
+
+
 # ------------------------------------------------------------------------------------------------------------- helpers
 def refused(make: Callable[[], Value]) -> Value:
     """What `make` gives; files that cannot be used become a message and exit code 1."""

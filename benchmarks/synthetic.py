@@ -1,0 +1,106 @@
+"""How many pictures of hands a second the synthetic engine draws.
+
+`python benchmarks/synthetic.py` draws 224 x 224 pictures in one process and in as many as there are cores, backgrounds
+counted in, and writes `book/results/synthetic_speed.json`. `--device cuda` draws on the GPU, in this process alone.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import time
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import torch
+import warp as wp
+
+from dhpe_lib.datasets.synthetic.engine import SyntheticHands
+from dhpe_lib.datasets.synthetic.orh import POOL, SHARED, one_thread
+
+ROOT = Path(__file__).parent.parent
+SEED = 0
+_engine: SyntheticHands
+
+
+def start(device: str) -> None:
+    """Make this process's engine, and let it warm up."""
+    global _engine
+    _engine = SyntheticHands(device)
+    _engine.batch(8, SEED, _engine.backgrounds(2, SEED))
+
+
+def draw(work: tuple[int, int, int]) -> tuple[float, float]:
+    """Draw batches of one size and the backgrounds that so many share: seconds, and those of the processor."""
+    seed, batches, size = work
+    before, busy = time.perf_counter(), time.process_time()
+    with one_thread():
+        pool = _engine.backgrounds(max(1, POOL * batches * size // SHARED), seed)
+        for number in range(batches):
+            last = _engine.batch(size, seed + number, pool)
+    if last.images.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - before, time.process_time() - busy
+
+
+def in_processes(workers: int, batches: int, size: int) -> dict[str, float]:
+    """Pictures a second, and milliseconds of a processor for each."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, start, ("cpu",)) as pool:
+        list(pool.map(draw, [(k, 1, 8) for k in range(2 * workers)]))
+        before = time.perf_counter()
+        spent = list(pool.map(draw, [(100 * k, batches, size) for k in range(workers)]))
+        seconds = time.perf_counter() - before
+    count = workers * batches * size
+    return {
+        "images_per_s": round(count / seconds, 1),
+        "processor_ms": round(1e3 * sum(busy for _, busy in spent) / count, 1),
+    }
+
+
+def processor() -> str:
+    """The processor's own name where the system tells it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", help="a torch device (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes on the CPU (default: cores)")
+    arguments = parser.parse_args()
+    load = os.getloadavg()[0]  # other programs' share of the machine shows in the times
+    rows = {}
+    if arguments.device == "cpu":
+        for workers in sorted({1, arguments.workers}):
+            rows[f"{workers} processes, batches of 64"] = in_processes(workers, 4, 64)
+    else:
+        start(arguments.device)
+        for size in (64, 256):
+            draw((0, 2, size))
+            rows[f"batches of {size}"] = {"images_per_s": round(16 * size / draw((0, 16, size))[0], 1)}
+    result = {
+        "command": f"python benchmarks/synthetic.py --device {arguments.device} --workers {arguments.workers}",
+        "date": date.today().isoformat(),
+        "seed": SEED,
+        "hardware": {
+            "cpu": processor(),
+            "cores": os.cpu_count(),
+            "gpu": torch.cuda.get_device_name() if arguments.device != "cpu" else "none",
+            "load_before": round(load, 1),
+        },
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "warp": wp.config.version},
+        "results": rows,
+    }
+    name = "synthetic_speed.json" if arguments.device == "cpu" else "synthetic_speed_gpu.json"
+    path = ROOT / "book" / "results" / name
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    for row, values in rows.items():
+        print(f"{row:32s}", "  ".join(f"{key} {value}" for key, value in values.items()))
+    print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
