@@ -1,0 +1,81 @@
+"""What is known of each crop, in the frame in which the estimator works: the right-hand sides of Eqs. 2 to 9.
+
+What is unknown is 0 here and switched off by a flag, so that no NaN meets a gradient. Nothing here has a gradient.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from dhpe_lib.datasets.crops import Crops
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The truth of a batch of crops.
+
+    Attributes:
+        joints: jhat of Eq. 8, crop frame, units of g; 0 where unknown.
+        known: Which joints have a place in space.
+        joints_2d: j2DGT, crop frame, units of g; 0 where unknown.
+        known_2d: Which joints have a place in the picture.
+        mask: m, 1 on the hand.
+        has_mask: Whether that is known.
+    """
+
+    joints: Float[Tensor, "b 21 3"]
+    known: Bool[Tensor, "b 21"]
+    joints_2d: Float[Tensor, "b 21 2"]
+    known_2d: Bool[Tensor, "b 21"]
+    mask: Float[Tensor, "b s s"]
+    has_mask: Bool[Tensor, " b"]
+
+
+def targets_of(crops: Crops, visible_only: bool = False) -> Targets:
+    """Bring the labels of the prepared cache into the crop frame.
+
+    x and y are the joints' projection, z = (Z - z_root) / (z_root g / c_f). Where the middle MCP is unknown, z_root is
+    the mean of the known joints (:attr:`Crops.z_root`), which is as good as the data allow.
+
+    Args:
+        crops: From the cache; a margin is left off.
+        visible_only: Whether joints that the dataset calls hidden drop out of `known_2d`.
+
+    Returns:
+        The targets of the 224 x 224 view.
+
+    Source: Eq. 8.
+    """
+    crops = crops.without_margin()
+    known, known_2d = crops.known, crops.joints_2d.isfinite().all(-1)
+    joints_mm = torch.where(known[..., None], crops.joints_3d, 1)
+    homogeneous = joints_mm @ crops.k.mT
+    xy = crops.frame.to_crop(homogeneous[..., :2] / homogeneous[..., 2:])
+    depth_unit = crops.z_root * crops.side / ((crops.k[:, 0, 0] + crops.k[:, 1, 1]) / 2)
+    z = (joints_mm[..., 2] - crops.z_root[:, None]) / depth_unit[:, None]
+    return Targets(
+        joints=torch.where(known[..., None], torch.cat((xy, z[..., None]), -1), 0),
+        known=known,
+        joints_2d=torch.where(known_2d[..., None], crops.joints_2d, 0),
+        known_2d=known_2d & crops.visible if visible_only else known_2d,
+        mask=crops.masks.to(xy.dtype),
+        has_mask=crops.has_mask,
+    )
+
+
+def masked_images(images: Float[Tensor, "b 3 s s"], targets: Targets) -> Float[Tensor, "b 3 s s"]:
+    """x (.) m: black outside the hand; where the mask is unknown, x itself, so that L_Feat is 0 there.
+
+    Args:
+        images: Crops x.
+        targets: Their masks.
+
+    Returns:
+        Images of the same layout in memory.
+
+    Source: Eq. 2.
+    """
+    keep = torch.where(targets.has_mask[:, None, None], targets.mask, 1)
+    return images * keep[:, None].to(images.dtype)
