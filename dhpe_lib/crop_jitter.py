@@ -1,19 +1,20 @@
 """Standard augmentation: other crops of the same photo, in other light, with the labels that belong to them.
 
-Kept apart from the paper's own augmentation (Sec. 3.5), which renders new hands. All happens on the device of the crops;
-the draws are made on the CPU from a seed, so they are the same everywhere. Nothing here has a gradient.
+Kept apart from the paper's own augmentation (Sec. 3.5), which renders new hands. All is done on the device of the crops,
+and the draws are made on the CPU from a seed, so they are the same everywhere. Nothing here has a gradient.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.camera import CropFrame
 from dhpe_lib.datasets.crops import SIZE, Crops
+from dhpe_lib.targets import Targets, targets_of
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -70,18 +71,12 @@ class View:
 
     Attributes:
         images: RGB in [0, 1].
-        masks: Where the hand is; all False where unknown.
-        has_mask: Whether it is known.
-        joints: Crop frame of the view (Eq. 8), z relative to the root; NaN where unknown.
-        joints_2d: The same in the picture alone; known more often.
+        targets: What is known, in this view.
         frame: The view's place in the photo.
     """
 
     images: Float[Tensor, "b 3 224 224"]
-    masks: Bool[Tensor, "b 224 224"]
-    has_mask: Bool[Tensor, " b"]
-    joints: Float[Tensor, "b 21 3"]
-    joints_2d: Float[Tensor, "b 21 2"]
+    targets: Targets
     frame: CropFrame
 
 
@@ -119,8 +114,7 @@ def plain_view(crops: Crops) -> View:
     Returns:
         Their views.
     """
-    inner = crops.without_margin()
-    return View(inner.network_images(), inner.masks, inner.has_mask, *labels_in(crops.frame, crops), crops.frame)
+    return View(crops.without_margin().network_images(), wrist_targets(crops), crops.frame)
 
 
 def jittered_view(crops: Crops, jitter: Jitter) -> View:
@@ -135,12 +129,27 @@ def jittered_view(crops: Crops, jitter: Jitter) -> View:
     """
     jitter = jitter.to(crops.images.device)
     frame = jittered_frame(crops.frame, jitter)
-    images = functional.grid_sample(
-        crops.network_images(), sample_grid(frame, crops), padding_mode="border", align_corners=False
-    )
-    masks = functional.grid_sample(crops.masks[:, None].float(), sample_grid(frame, crops), align_corners=False)
-    labels = labels_in(frame, crops)
-    return View(in_other_light(images, jitter), masks[:, 0] > 0.5, crops.has_mask, *labels, frame)
+    grid = sample_grid(frame, crops)
+    images = functional.grid_sample(crops.network_images(), grid, padding_mode="border", align_corners=False)
+    masks = functional.grid_sample(crops.masks[:, None].float(), grid, align_corners=False)[:, 0]
+    targets = moved_targets(wrist_targets(crops), crops.frame, frame)
+    return View(in_other_light(images, jitter), replace(targets, mask=(masks > 0.5).float()), frame)
+
+
+def wrist_targets(crops: Crops) -> Targets:
+    """The targets of crops; where joint 0 is the palm's centre it counts as unknown, since the hand's is the wrist."""
+    targets = targets_of(crops)
+    other = torch.arange(targets.known.shape[1], device=targets.known.device) > 0
+    keep = ~crops.palm[:, None] | other
+    return replace(targets, known=targets.known & keep, known_2d=targets.known_2d & keep)
+
+
+def moved_targets(targets: Targets, old: CropFrame, new: CropFrame) -> Targets:
+    """The joints of one crop frame in another frame of the same photo; the masks stay as they are."""
+    xy, xy_2d = (new.to_crop(old.to_image(points)) for points in (targets.joints[..., :2], targets.joints_2d))
+    z = targets.joints[..., 2:] * (old.side / new.side)[:, None, None]
+    joints = torch.where(targets.known[..., None], torch.cat((xy, z), -1), 0)
+    return replace(targets, joints=joints, joints_2d=torch.where(targets.known_2d[..., None], xy_2d, 0))
 
 
 def jittered_frame(frame: CropFrame, jitter: Jitter) -> CropFrame:
@@ -156,16 +165,6 @@ def sample_grid(frame: CropFrame, crops: Crops) -> Float[Tensor, "b 224 224 2"]:
     points = torch.stack((x, y), -1).reshape(1, -1, 2).expand(len(crops), -1, -1)
     stored = crops.frame.to_crop(frame.to_image(points))
     return (2 * SIZE / crops.images.shape[1] * stored).unflatten(1, (SIZE, SIZE))
-
-
-def labels_in(frame: CropFrame, crops: Crops) -> tuple[Float[Tensor, "b 21 3"], Float[Tensor, "b 21 2"]]:
-    """Joints in a frame of the same photos (Eq. 8), in space and in the picture; NaN where unknown."""
-    joints_2d = frame.to_crop(crops.frame.to_image(crops.joints_2d))
-    focal = (crops.k[:, 0, 0] + crops.k[:, 1, 1]) / 2
-    unit = crops.z_root * frame.side / focal
-    z = (crops.joints_3d[..., 2] - crops.z_root[:, None]) / unit[:, None]
-    joints = torch.cat((joints_2d, z[..., None]), -1)
-    return joints.masked_fill(~joints.isfinite().all(-1, keepdim=True), torch.nan), joints_2d
 
 
 def in_other_light(images: Float[Tensor, "b 3 s s"], jitter: Jitter) -> Float[Tensor, "b 3 s s"]:

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +25,9 @@ from dhpe_lib.datasets.layout import PreparedError, bytes_per_sample
 from dhpe_lib.datasets.prepared import Prepared, free_memory
 from dhpe_lib.datasets.synthetic.dice import seed_of
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
+from dhpe_lib.targets import Targets
 
+Record = TypeVar("Record")
 POOL, REPAINTED = 256, 500
 """Backgrounds to choose from, and the steps after which they are painted anew."""
 
@@ -73,7 +76,7 @@ class Mixture:
         photos: Backgrounds for rendered hands, as for ``dhpe data make``; by default they are painted.
 
     Raises:
-        PreparedError: Rows of caches are asked for and there is none.
+        PreparedError: Rows of caches are asked for and there is none, or the caches' margins differ.
     """
 
     def __init__(
@@ -88,10 +91,13 @@ class Mixture:
         self.total = sum(map(len, caches))
         if portion.rendered < portion.batch and not self.total:
             raise PreparedError("no prepared split was named, and not every image is rendered; name one with --data")
+        if len({cache.margin for cache in caches}) > 1:
+            named = ", ".join(f"{cache.directory} {cache.margin}" for cache in caches)
+            raise PreparedError(f"prepared splits differ in their margins, in pixels: {named}; prepare them alike")
         self.resident = caches_on(device, caches)
         self.caches = caches if self.resident is None else ()
         self.hands = SyntheticHands(device, photos) if portion.rendered else None
-        self.ahead = ThreadPoolExecutor(1)
+        self.ahead = ThreadPoolExecutor(2)
         self.pools: dict[int, Future[UInt8[Tensor, "n 3 288 288"]]] = {}
         self.read: dict[int, Future[Crops]] = {}
 
@@ -149,7 +155,7 @@ def rows_of(caches: Sequence[Prepared], rows: Int64[ndarray, " n"]) -> Crops:
 
 def caches_on(device: torch.device, caches: Sequence[Prepared]) -> Crops | None:
     """All caches on a GPU, if they are to be there: they take less than half of what is free."""
-    if device.type == "cpu" or not caches or len({cache.margin for cache in caches}) > 1:
+    if device.type == "cpu" or not caches:
         return None
     needed, free = sum(len(cache) * bytes_per_sample(cache.margin) for cache in caches), free_memory(device)
     if free is None or needed > free / 2:
@@ -159,7 +165,12 @@ def caches_on(device: torch.device, caches: Sequence[Prepared]) -> Crops | None:
 
 def join_views(views: Sequence[View]) -> View:
     """Views, at least one, as one."""
-    names = [field.name for field in fields(View) if field.name != "frame"]
-    frames = [view.frame for view in views]
-    frame = CropFrame(*(torch.cat([getattr(one, name) for one in frames]) for name in ("center", "side", "angle")))
-    return View(**{name: torch.cat([getattr(view, name) for view in views]) for name in names}, frame=frame)
+    images = torch.cat([view.images for view in views])
+    frame = join_records(CropFrame, [view.frame for view in views])
+    return View(images, join_records(Targets, [view.targets for view in views]), frame)
+
+
+def join_records(kind: type[Record], records: Sequence[Record]) -> Record:
+    """Dataclasses of tensors with a row for each image, one after the other."""
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: torch.cat([getattr(record, name) for record in records]) for name in names})
