@@ -4,7 +4,7 @@ Crops are `[batch, 3, 224, 224]` in [0, 1]; meshes, joints and masks are in the 
 run in the lower precision, f_E3D, the hand and the renderer in float32. The chapter is *Joint training*.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -36,7 +36,7 @@ class EstimatorConfig:
 
     backbone: Backbone = "resnet50"
     feature_input: int = 224
-    pose_machine: PoseMachineConfig = PoseMachineConfig()
+    pose_machine: PoseMachineConfig = field(default_factory=PoseMachineConfig)
     iterations: int = 3
     sub_pixel: bool = True
     silhouette: Method = DEFAULT_METHOD
@@ -79,7 +79,7 @@ class Estimate:
 
     @property
     def mesh(self) -> HandMesh:
-        """v and its skeleton, crop frame."""
+        """The mesh v and its skeleton, crop frame."""
         return self.steps[-1].mesh
 
     @property

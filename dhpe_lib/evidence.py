@@ -22,6 +22,8 @@ BACKBONES = {"resnet50": resnet50, "resnet18": resnet18}
 FEATURE_SIZES = {"resnet50": 2048, "resnet18": 512}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 JOINTS = 21
+FIRST_MAPS = 1e-3
+"""Spread of the weights of each stage's last layer before training: the first maps are nearly 0, as most of a target."""
 SLOPE = 0.01
 """Of the leaky rectifiers of f_J2D, as in Zimmermann and Brox's."""
 
@@ -121,7 +123,9 @@ class PoseMachine(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, a=SLOPE)
-                nn.init.zeros_(layer.bias) if layer.bias is not None else None
+                nn.init.zeros_(layer.bias)
+        for stage in self.stages:
+            nn.init.normal_(stage[-1].weight, std=FIRST_MAPS)
 
     def forward(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b stages 21 n n"]:
         """f_J2D(x).

@@ -241,8 +241,9 @@ def shape_gate(
     return has_mask * (targets.known_2d.any(1) & (error < options.tau))
 
 
+@torch.no_grad()
 def joint_error_px(joints: Float[Tensor, "b 21 3"], targets: Targets, squared_sum: bool = False) -> Float[Tensor, " b"]:
-    """How far the skeleton lies from the truth in the picture: the error of Fig. 5f.
+    """How far the skeleton lies from the truth in the picture, without gradient: the error of Fig. 5f.
 
     Args:
         joints: Estimated skeleton, crop frame.

@@ -66,7 +66,7 @@ def targets_of(crops: Crops, visible_only: bool = False) -> Targets:
 
 
 def masked_images(images: Float[Tensor, "b 3 s s"], targets: Targets) -> Float[Tensor, "b 3 s s"]:
-    """x (.) m: black outside the hand; where the mask is unknown, x itself, so that L_Feat is 0 there.
+    """Draw x (.) m: black outside the hand; where the mask is unknown, x itself, so that L_Feat is 0 there.
 
     Args:
         images: Crops x.
