@@ -21,7 +21,7 @@ from dhpe_lib.datasets.layout import gigabytes
 
 FORMAT = 1
 """Goes up with each change of what the files mean."""
-NETWORK, OPTIMISER = "network.", "optimiser."
+NETWORK, OPTIMISER, BATCH = "network.", "optimiser.", "batch."
 
 
 class CheckpointError(ValueError):
@@ -37,16 +37,22 @@ class Checkpoint:
         facts: What was written with the tensors: the step, the configurations, scores.
         network: Weights and buffers by name.
         optimiser: Its tensors by "parameter.name", empty in a file of weights alone.
+        batch: A batch for study, empty in most files.
     """
 
     path: Path
     facts: dict[str, Any]
     network: dict[str, Tensor]
     optimiser: dict[str, Tensor]
+    batch: dict[str, Tensor]
 
 
 def write_checkpoint(
-    path: Path, network: nn.Module, facts: Mapping[str, Any], optimiser: Optimizer | None = None
+    path: Path,
+    network: nn.Module,
+    facts: Mapping[str, Any],
+    optimiser: Optimizer | None = None,
+    batch: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint that is there as a whole or not at all, whatever happens to program and machine.
 
@@ -55,6 +61,7 @@ def write_checkpoint(
         network: Whose weights and buffers are kept.
         facts: For JSON.
         optimiser: Kept as well, for training to go on.
+        batch: Kept as well, for study.
 
     Raises:
         CheckpointError: It cannot be written; what was there before is still there.
@@ -64,10 +71,12 @@ def write_checkpoint(
     if optimiser is not None:
         moments, header["groups"] = optimiser_parts(optimiser)
         tensors |= {OPTIMISER + name: value for name, value in moments.items()}
+    tensors |= {BATCH + name: value for name, value in (batch or {}).items()}
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save_file(plain, draft, {"dhpe": json.dumps(header)})
+        draft.chmod(0o644)  # the library makes files that only their owner can read
         flush(draft)
         draft.replace(path)
         flush(path.parent)
@@ -115,7 +124,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if facts.get("format") != FORMAT:
         found = facts.get("format", "missing")
         raise CheckpointError(f"{path}: field format is {found}, this version reads {FORMAT}; train it again")
-    return Checkpoint(path, facts, _with(NETWORK, tensors), _with(OPTIMISER, tensors))
+    return Checkpoint(path, facts, _with(NETWORK, tensors), _with(OPTIMISER, tensors), _with(BATCH, tensors))
 
 
 def _with(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Standard augmentation: other crops of the same photo, in other light, with the labels that belong to them.
 
-Kept apart from the paper's own augmentation (Sec. 3.5), which renders new hands. All is done on the device of the crops,
+Kept apart from the paper's own augmentation (Sec. 3.5), which renders new hands. All is done on the crops' device,
 and the draws are made on the CPU from a seed, so they are the same everywhere. Nothing here has a gradient.
 """
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -181,10 +181,14 @@ def read_config(path: Path) -> TrainingConfig:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; there is no run to resume in this folder")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return TrainingConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        return config_from(json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}: is no configuration of this version ({error})") from error
+
+
+def config_from(values: Mapping[str, Any]) -> TrainingConfig:
+    """A configuration from what JSON made of it: lists are tuples."""
+    return TrainingConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def refuse_other(path: Path, begun: TrainingConfig, asked: TrainingConfig) -> None:

@@ -1,13 +1,13 @@
 """What a training leaves behind for people: a text log, curves as JSON lines, TensorBoard, pictures of predictions.
 
-``curves.jsonl`` has one object a line; those with "test" hold the two curves of Fig. 5f, the test error and the share of
+``curves.jsonl`` has one object a line; those of a test hold the two curves of Fig. 5f, the test error and the share of
 instances under tau. When a run is resumed, whatever it wrote past its checkpoint is taken back, so that files say what
 happened once.
 """
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,23 @@ class RunLog:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
         self.console.print(Text(text), soft_wrap=True)
 
+    def training(self, step: int, records: Sequence[Mapping[str, Tensor]]) -> None:
+        """The means of the steps since the last line; of this process' images."""
+        values = {name: float(sum(record[name] for record in records)) / len(records) for name in records[0]}
+        self.record(step, "train", values)
+        self.line(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+    def test(self, step: int, name: str, scores: Mapping[str, float]) -> None:
+        """The scores on a test set."""
+        self.record(step, f"test_{name}", scores)
+        self.line(f"step {step}, {name}: " + ", ".join(f"{score} {value:.4g}" for score, value in scores.items()))
+
     def record(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """Numbers of a step, for the curves and TensorBoard.
 
         Args:
             step: Steps that are done.
-            kind: "train" or "test", with the name of a test set.
+            kind: "train", or "test_" and the name of a test set.
             values: By name.
         """
         with (self.run / CURVES).open("a", encoding="utf-8") as file:
@@ -132,8 +143,3 @@ def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarra
         for image, place, mask, error in zip(images, joints, masks, errors, strict=True)
     ]
     return np.asarray(contact_sheet(tiles, title, columns=6))
-
-
-def means(records: list[dict[str, Tensor]]) -> dict[str, float]:
-    """The mean of each number over some steps."""
-    return {name: float(sum(record[name] for record in records)) / len(records) for name in records[0]}
