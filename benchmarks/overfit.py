@@ -28,12 +28,12 @@ MOST_MM, LEAST_IOU = 2.0, 0.9
 
 
 def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
-    """All 32 pictures at each step; the rate falls, for the last millimetres."""
+    """Batches of 8, for many steps; the rate falls, for the last millimetres."""
     return TrainingConfig(
         data=(str(data),),
         test=(str(data),),
         steps=steps,
-        batch=PICTURES,
+        batch=8,
         learning_rate=rate,
         learning_rate_j2d=rate,
         warmup=20,
@@ -42,7 +42,7 @@ def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
         jitter_angle=0.0,
         jitter_scale=0.0,
         jitter_color=0.0,
-        log_every=20,
+        log_every=50,
         test_every=100,
         save_every=100,
     )
@@ -50,7 +50,7 @@ def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--run", type=Path, default=Path("dhpe_out/overfit"), help="where pictures and network go")

@@ -398,7 +398,7 @@ def agree(fabric: Fabric, stop: Stop, loss: Float[Tensor, ""]) -> bool:
 
 
 def not_finite(run: Path, network: Estimator, view: View, step: int, fabric: Fabric) -> TrainingError:
-    """Save the batch and the weights that gave a loss that is no number, and say so."""
+    """Save the batch and the weights that gave a loss that is no number; batch statistics have met the batch."""
     path = run / f"{STUDY}_{fabric.global_rank}.safetensors"
     write_checkpoint(path, network, {"step": step}, batch={"images": view.images, **vars(view.targets)})
     return TrainingError(

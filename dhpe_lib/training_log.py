@@ -100,7 +100,7 @@ def take_back(path: Path, step: int) -> None:
 def step_of(line: str) -> float:
     """The step of a record; of half a record infinity."""
     try:
-        return json.loads(line)["step"]
+        return float(json.loads(line)["step"])
     except ValueError:
         return float("inf")
 
