@@ -23,7 +23,7 @@ FEATURE_SIZES = {"resnet50": 2048, "resnet18": 512}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 JOINTS = 21
 FIRST_MAPS = 1e-3
-"""Spread of the weights of each stage's last layer before training: the first maps are nearly 0, as most of a target."""
+"""Spread of each stage's last weights before training: the first maps are nearly 0, as most of a target is."""
 SLOPE = 0.01
 """Of the leaky rectifiers of f_J2D, as in Zimmermann and Brox's."""
 
@@ -120,12 +120,6 @@ class PoseMachine(nn.Module):
         first = [*_conv("5_1", encoding, config.head, 1, config), _last("5_2", config.head)]
         later = [_stage(6 + k, encoding, config) for k in range(config.stages - 1)]
         self.stages = nn.ModuleList(nn.Sequential(OrderedDict(layers)) for layers in (first, *later))
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
-                nn.init.zeros_(layer.bias)
-        for stage in self.stages:
-            nn.init.normal_(stage[-1].weight, std=FIRST_MAPS)
 
     def forward(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b stages 21 n n"]:
         """f_J2D(x).
@@ -177,14 +171,19 @@ Layers = list[tuple[str, nn.Module]]
 
 
 def _conv(name: str, inputs: int, outputs: int, kernel: int, config: PoseMachineConfig) -> Layers:
-    layers: Layers = [(f"conv{name}", nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2))]
+    convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    nn.init.kaiming_normal_(convolution.weight, a=SLOPE)
+    layers: Layers = [(f"conv{name}", convolution)]
     if config.batch_norm:
         layers.append((f"norm{name}", nn.BatchNorm2d(outputs)))
     return [*layers, (f"relu{name}", nn.LeakyReLU(SLOPE, inplace=True))]
 
 
 def _last(name: str, inputs: int) -> tuple[str, nn.Module]:
-    return f"conv{name}", nn.Conv2d(inputs, JOINTS, 1)
+    convolution = nn.Conv2d(inputs, JOINTS, 1)
+    for value in convolution.parameters():
+        nn.init.normal_(value, std=FIRST_MAPS)
+    return f"conv{name}", convolution
 
 
 def _trunk(config: PoseMachineConfig) -> tuple[nn.Sequential, int]:

@@ -6,6 +6,10 @@ by default the length is compared with the one that the template has at the same
 scaling leave at 0:
 
     L_Lap = mean_i | |(L v)_i| - c |(L vbar)_i| |
+
+Measured on the open hand at c = 3.5, the size of a hand in its crop: natural poses and shapes have 0.0007, wildly wrong
+poses 0.0027, a ratio of 3.8; 3.1 with uniform weights, and 1.5 and 1.3 with plain smoothness, whose pull at the scale
+is 6 times as strong. Hence cotangent weights.
 """
 
 from typing import Literal
@@ -32,13 +36,12 @@ class Laplacian(nn.Module):
     matrix: Float[Tensor, "778 778"]
     rest: Float[Tensor, " 778"]
 
-    def __init__(self, hand: HandModel, weights: Weights = "uniform", plain: bool = False) -> None:
+    def __init__(self, hand: HandModel, weights: Weights = "cotangent", plain: bool = False) -> None:
         super().__init__()
         template = hand.v_template
-        edges = uniform_weights(hand.faces, len(template)).to(template)
-        if weights == "cotangent":
-            edges = cotangent_weights(template, hand.faces)
-        matrix = torch.eye(len(edges)).to(template) - edges / edges.sum(1, keepdim=True)
+        uniform = weights == "uniform"
+        edges = uniform_weights(template, hand.faces) if uniform else cotangent_weights(template, hand.faces)
+        matrix = torch.eye(len(edges)).to(edges) - edges / edges.sum(1, keepdim=True)
         rest = vector_norm(matrix @ template, dim=-1)
         self.register_buffer("matrix", matrix, persistent=False)
         self.register_buffer("rest", torch.zeros_like(rest) if plain else rest, persistent=False)
@@ -59,17 +62,17 @@ class Laplacian(nn.Module):
         return (lengths - scale[:, None] * self.rest).abs().mean(1)
 
 
-def uniform_weights(faces: Integer[Tensor, "f 3"], count: int) -> Float[Tensor, "count count"]:
+def uniform_weights(vertices: Float[Tensor, "count 3"], faces: Integer[Tensor, "f 3"]) -> Float[Tensor, "count count"]:
     """1 for each pair of neighbours.
 
     Args:
+        vertices: Mesh; its places do not matter.
         faces: Vertex indices.
-        count: Number of vertices.
 
     Returns:
         A symmetric matrix.
     """
-    edges = torch.zeros(count, count, device=faces.device)
+    edges = vertices.new_zeros(len(vertices), len(vertices))
     for a, b in ((0, 1), (1, 2), (2, 0)):
         edges[faces[:, a], faces[:, b]] = 1
         edges[faces[:, b], faces[:, a]] = 1

@@ -6,6 +6,7 @@
 The paper leaves the scale of each norm open. Here joints are summed and features, pixels of the mask and vertices
 averaged, which makes the terms alike in size; joints that are unknown count as the mean of the known ones. What is not
 known of an instance at all contributes 0. A batch's loss is the mean over its instances, so that a batch may be split.
+What is unknown is set to 0 before it is squared: zero times NaN is NaN, in gradients as well.
 """
 
 from dataclasses import dataclass, fields
@@ -184,8 +185,8 @@ def refiner_loss(refined: Float[Tensor, "b t 21 2"], targets: Targets) -> Float[
 
     Source: Eq. 6.
     """
-    squares = (refined - targets.joints_2d[:, None]).square().sum(-1).mean(1)
-    return 21 * _mean_of_known(squares, targets.known_2d)
+    difference = torch.where(targets.known_2d[:, None, :, None], refined - targets.joints_2d[:, None], 0)
+    return 21 * _mean_of_known(difference.square().sum(-1).mean(1), targets.known_2d)
 
 
 def articulation_loss(joints: Float[Tensor, "b 21 3"], targets: Targets) -> Float[Tensor, " b"]:
@@ -200,7 +201,8 @@ def articulation_loss(joints: Float[Tensor, "b 21 3"], targets: Targets) -> Floa
 
     Source: Eq. 8.
     """
-    return 21 * _mean_of_known((joints - targets.joints).square().sum(-1), targets.known)
+    difference = torch.where(targets.known[..., None], joints - targets.joints, 0)
+    return 21 * _mean_of_known(difference.square().sum(-1), targets.known)
 
 
 def shape_loss(mask: Float[Tensor, "b s s"], targets: Targets) -> Float[Tensor, " b"]:

@@ -90,11 +90,15 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         state = load_file(path) if safe else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError) as error:
         raise WeightsFileError(
-            f"{path}: damaged, or more than tensors ({str(error).splitlines()[0]}); fetch it again"
+            f"{path}: damaged, or more than tensors ({_first_line(error)}); fetch it again"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsFileError(f"{path}: not a mapping of names to tensors; save a state_dict")
     return dict(state)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def assign(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
