@@ -20,8 +20,9 @@ from rich.console import Console
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.datasets.synthetic.orh import Recipe, make
 from dhpe_lib.evaluation import evaluate, full_scores
-from dhpe_lib.training import launch, load_trained, train
+from dhpe_lib.training import train
 from dhpe_lib.training_config import TrainingConfig
+from dhpe_lib.training_setup import launch, load_trained
 
 PICTURES = 32
 MOST_MM, LEAST_IOU = 2.0, 0.9

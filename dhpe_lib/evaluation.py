@@ -201,12 +201,14 @@ def full_scores(found: Found) -> dict[str, Any]:
 
 def protocol_scores(rows: Float[ndarray, "n 21"]) -> dict[str, Any]:
     """End-point errors and areas of one protocol."""
-    areas = {
-        f"auc_{grid}": rounded(bootstrap(lambda drawn, grid=grid: auc(drawn, THRESHOLDS[grid]), rows, draws=DRAWS), 4)
-        for grid in GRIDS
-    }
+    areas = {f"auc_{grid}": rounded(bootstrap(area_over(grid), rows, draws=DRAWS), 4) for grid in GRIDS}
     epe = rounded(bootstrap(mean_epe, rows, draws=DRAWS), 3)
     return {"images": len(rows), "epe_mm": epe, "median_epe_mm": round(median_epe(rows), 3)} | areas
+
+
+def area_over(grid: str) -> Callable[[ndarray], float]:
+    """The area under the PCK curve over some thresholds, as a function of errors."""
+    return lambda rows: auc(rows, THRESHOLDS[grid])
 
 
 def rounded(interval: Interval[float], places: int) -> dict[str, float]:

@@ -55,12 +55,13 @@ def train(
     """
     from dhpe_lib import training
     from dhpe_lib.training_config import read_config
+    from dhpe_lib.training_setup import CONFIG, launch
 
-    base = checked("--out", lambda: read_config(out / training.CONFIG)) if resume else None
+    base = checked("--out", lambda: read_config(out / CONFIG)) if resume else None
     options = {"preset": preset, "data": texts(data), "test": texts(test), "ablation": texts(ablation)}
     config = checked("--set", lambda: configured(base, options, changes or []))
     checked("--out", lambda: prepare_folder(out))
-    fabric = refused(lambda: training.launch(config, device))
+    fabric = refused(lambda: launch(config, device))
     outcome = refused(lambda: training.train(config, out, fabric, Console(highlight=False), resume))
     if not fabric.is_global_zero:
         return
@@ -93,7 +94,7 @@ def evaluate(
     from dhpe_lib.evaluation import evaluate as run
     from dhpe_lib.evaluation import full_scores
     from dhpe_lib.reports import write_report
-    from dhpe_lib.training import load_trained
+    from dhpe_lib.training_setup import load_trained
 
     place = checked("--device", lambda: find_device(device))
     network = refused(lambda: load_trained(checkpoint)).to(place)

@@ -188,7 +188,8 @@ def read_config(path: Path) -> TrainingConfig:
 
 def config_from(values: Mapping[str, Any]) -> TrainingConfig:
     """A configuration from what JSON made of it: lists are tuples."""
-    return TrainingConfig(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    own: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return TrainingConfig(**own)
 
 
 def refuse_other(path: Path, begun: TrainingConfig, asked: TrainingConfig) -> None:

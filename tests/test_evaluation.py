@@ -11,7 +11,6 @@ import torch
 from dot_dataset import Dots, write_dots
 from rich.console import Console
 
-from dhpe_lib import training
 from dhpe_lib.datasets.preparation import Job, prepare
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.estimator import Estimate, Estimator
@@ -20,6 +19,7 @@ from dhpe_lib.hand_model import HandMesh
 from dhpe_lib.regressor import Step
 from dhpe_lib.reports import write_report
 from dhpe_lib.targets import targets_of
+from dhpe_lib.training_setup import build_network
 
 CPU = torch.device("cpu")
 
@@ -33,7 +33,7 @@ def cache(tmp_path_factory) -> Prepared:
 @pytest.fixture
 def network(monkeypatch, cache) -> Estimator:
     tiny_network.install(monkeypatch.setitem)
-    return training.build_network(tiny_network.config(cache.directory))
+    return build_network(tiny_network.config(cache.directory))
 
 
 @pytest.fixture

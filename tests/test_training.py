@@ -19,11 +19,13 @@ from rich.console import Console
 from dhpe_lib import training
 from dhpe_lib.checkpoints import CheckpointError, read_checkpoint
 from dhpe_lib.datasets.preparation import Job, prepare
+from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.losses import losses_of
 from dhpe_lib.mixture import Mixture
-from dhpe_lib.training import BEST, LAST, TrainingError, load_trained
+from dhpe_lib.training import BEST, LAST, TrainingError
 from dhpe_lib.training_config import ConfigError
 from dhpe_lib.training_log import read_curves
+from dhpe_lib.training_setup import build_network, build_optimiser, launch, load_trained, portion_of, wrap
 
 ROOT = Path(__file__).parents[1]
 
@@ -202,7 +204,7 @@ def test_two_processes_are_as_good_as_one_with_their_batch(data, tmp_path):
     assert done.returncode == 0, done.stderr
     tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), tmp_path / "one")
     two, one = (read_checkpoint(tmp_path / name / LAST) for name in ("two", "one"))
-    begun = training.build_network(tiny_network.config(data)).state_dict()
+    begun = build_network(tiny_network.config(data)).state_dict()
     moved = [name for name, value in one.network.items() if not torch.equal(value, begun[name])]
     assert len(moved) > 10
     for name, value in one.network.items():
@@ -212,13 +214,13 @@ def test_two_processes_are_as_good_as_one_with_their_batch(data, tmp_path):
 def test_batch_statistics_of_several_cpu_processes_are_refused(data, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="--set batch_norm=frozen"):
-        training.launch(tiny_network.config(data), "cpu")
+        launch(tiny_network.config(data), "cpu")
 
 
 def test_frozen_statistics_stay(data, tmp_path):
     config = tiny_network.config(data, batch_norm="frozen", steps=2)
     tiny_network.run(config, tmp_path / "run")
-    begun, ended = training.build_network(config).state_dict(), weights(tmp_path / "run")
+    begun, ended = build_network(config).state_dict(), weights(tmp_path / "run")
     stored = [name for name in begun if "running" in name]
     assert stored
     assert all(torch.equal(begun[name], ended[name]) for name in stored)
@@ -237,8 +239,8 @@ def test_ablations_switch_off_what_they_name(data, tmp_path, ablation, lost):
     config = tiny_network.config(data, ablation=(ablation,), steps=2)
     tiny_network.run(config, tmp_path / "run")
     train = read_curves(tmp_path / "run" / "curves.jsonl", "train")
-    full = set(training.build_network(tiny_network.config(data)).state_dict())
-    missing = full - set(training.build_network(config).state_dict())
+    full = set(build_network(tiny_network.config(data)).state_dict())
+    missing = full - set(build_network(config).state_dict())
     assert lost <= missing
     assert any("pose_machine" in name for name in missing) == (ablation == "without-2d-losses")
     assert (train["j2d"] == 0).all() == (ablation == "without-2d-losses")
@@ -251,7 +253,7 @@ def test_ablations_switch_off_what_they_name(data, tmp_path, ablation, lost):
 def test_pose_machine_has_its_own_rate(data, tmp_path):
     config = tiny_network.config(data, learning_rate_j2d=1e-12, steps=2)
     tiny_network.run(config, tmp_path / "run")
-    begun, ended = training.build_network(config).state_dict(), weights(tmp_path / "run")
+    begun, ended = build_network(config).state_dict(), weights(tmp_path / "run")
     change = {name: float((ended[name] - begun[name]).abs().max()) for name in begun if name.endswith("conv1_1.weight")}
     assert change
     assert max(change.values()) < 1e-9
@@ -260,7 +262,7 @@ def test_pose_machine_has_its_own_rate(data, tmp_path):
 
 def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
     config = tiny_network.config(data, precision="bf16-mixed")
-    fabric, network = training.launch(config, "cpu"), training.build_network(config)
+    fabric, network = launch(config, "cpu"), build_network(config)
     seen = []
 
     def watched(estimate, targets, laplacian, options):
@@ -269,9 +271,8 @@ def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
 
     monkeypatch.setattr(training, "losses_of", watched)
     objective = training.Objective(network, config)
-    optimiser = torch.optim.Adam(training.parameter_groups(network, config))
-    objective, _ = training.wrap(fabric, objective, optimiser, config)
-    mixture = Mixture([training.Prepared(data)], training.portion_of(config, fabric), config.reach, fabric.device)
+    objective, _ = wrap(fabric, network, objective, build_optimiser(network, config), config)
+    mixture = Mixture([Prepared(data)], portion_of(config, fabric), config.reach, fabric.device)
     view = mixture.view(0)
     found = objective(view.images, vars(view.targets))
     assert seen == [(torch.bfloat16, torch.float32, False)]
@@ -295,14 +296,14 @@ def test_another_training_is_not_taken_up(data, tmp_path):
 def test_weights_to_start_from(data, tmp_path):
     config = tiny_network.config(data, steps=2)
     tiny_network.run(config, tmp_path / "run")
-    network = training.build_network(replace(config, start=str(tmp_path / "run" / LAST)))
+    network = build_network(replace(config, start=str(tmp_path / "run" / LAST)))
     assert same(dict(network.state_dict()), read_checkpoint(tmp_path / "run" / LAST).network)
     with pytest.raises(
         CheckpointError, match=r"field pose_machine\S+ is \(.*\) in the file and missing in the network"
     ):
-        training.build_network(replace(config, start=str(tmp_path / "run" / LAST), ablation=("without-2d-losses",)))
+        build_network(replace(config, start=str(tmp_path / "run" / LAST), ablation=("without-2d-losses",)))
     with pytest.raises(FileNotFoundError, match="nowhere: no such checkpoint"):
-        training.build_network(replace(config, start="nowhere"))
+        build_network(replace(config, start="nowhere"))
 
 
 def test_a_disk_that_fills_up_leaves_the_checkpoint_before(data, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from dhpe_lib.estimator import PRESETS, EstimatorConfig
 from dhpe_lib.evidence import PoseMachineConfig
 from dhpe_lib.training import Outcome
 from dhpe_lib.training_config import TrainingConfig
+from dhpe_lib.training_setup import launch
 
 WIDTH = 8
 TINY = EstimatorConfig(
@@ -42,11 +43,11 @@ def config(data: Path, **changes: object) -> TrainingConfig:
     """Few steps on one prepared split, with a checkpoint after each."""
     values = {
         "data": (str(data),), "test": (str(data),), "batch": 4, "steps": 6, "save_every": 1, "log_every": 2,
-        "test_every": 4, "learning_rate": 1e-2, "learning_rate_j2d": 1e-2,
+        "test_every": 100, "learning_rate": 1e-2, "learning_rate_j2d": 1e-2,
     }  # fmt: skip
     return TrainingConfig(**values | changes)
 
 
 def run(config: TrainingConfig, folder: Path, resume: bool = False) -> Outcome:
     """Train on the CPU without saying anything."""
-    return training.train(config, folder, training.launch(config, "cpu"), Console(quiet=True), resume)
+    return training.train(config, folder, launch(config, "cpu"), Console(quiet=True), resume)
