@@ -48,7 +48,8 @@ class TrainingConfig:
         batch: Images at a step, over all processes.
         learning_rate: Adam's, for F and f_E3D (the paper's is 1e-3).
         learning_rate_j2d: Adam's, for f_J2D, which learns from L_J2D alone.
-        warmup: Steps in which the rates rise from 0.
+        warmup: Steps in which the rates rise from 0; without them Adam's first steps, as long as all others, throw
+            meshes far out of the picture.
         decay: Whether the rates then stay or fall to 0 along a cosine. The paper does not say.
         batch_norm: "batch" uses the statistics of all processes' batch, "frozen" those that are stored.
         precision: Of F and f_J2D; mesh, renderer and losses are always in float32.
@@ -76,7 +77,7 @@ class TrainingConfig:
     batch: int = 64
     learning_rate: float = 1e-3
     learning_rate_j2d: float = 1e-3
-    warmup: int = 0
+    warmup: int = 500
     decay: str = "constant"
     batch_norm: str = "batch"
     precision: str = "32-true"
@@ -99,6 +100,7 @@ class TrainingConfig:
             _demand(getattr(self, name) in choices, name, getattr(self, name), " or ".join(choices))
         for name in ("steps", "batch", "log_every", "test_every", "test_count", "save_every"):
             _demand(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _demand(self.warmup >= 0, "warmup", self.warmup, "0 or more")
         for name in ("learning_rate", "learning_rate_j2d", "tau"):
             _demand(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a positive number")
         _demand(0 <= self.rendered <= 1, "rendered", self.rendered, "a share from 0 to 1")

@@ -8,5 +8,5 @@ OUT=${1:-dhpe_out}
 dhpe data make orh --out "$OUT/orh" --split train --count 2048
 dhpe data make orh --out "$OUT/orh" --split test --count 256
 dhpe train --out "$OUT/light_cpu" --preset light --data "$OUT/orh/train" --test "$OUT/orh/test" \
-  --set steps=20000 --set batch=16 --set warmup=200 --set decay=cosine --device cpu "${@:2}"
+  --set steps=20000 --set batch=16 --set decay=cosine --device cpu "${@:2}"
 dhpe evaluate "$OUT/light_cpu" "$OUT/orh/test" --device cpu

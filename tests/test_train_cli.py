@@ -87,6 +87,7 @@ def test_ctrl_c_is_answered(data, monkeypatch):
         (("--set", "batch"), "batch: is no change"),
         (("--set", "batch=two"), "batch is two; it may be a number like 1"),
         (("--set", "batch=0"), "batch is 0; it may be 1 or more"),
+        (("--set", "warmup=-1"), "warmup is -1; it may be 0 or more"),
         (("--set", "rendered=2"), "rendered is 2.0; it may be a share from 0 to 1"),
         (("--set", "compile=yes"), "compile is yes; it may be true or false"),
         (("--set", "learning_rate=nan"), "learning_rate is nan; it may be a positive number"),
@@ -135,5 +136,5 @@ def test_configurations_come_back(tmp_path):
 def test_rates():
     config = TrainingConfig(steps=100, warmup=4)
     assert [config.rate(step) for step in (0, 3, 4, 99)] == pytest.approx([0.2, 0.8, 1, 1])
-    falling = TrainingConfig(steps=100, decay="cosine")
+    falling = TrainingConfig(steps=100, decay="cosine", warmup=0)
     assert [falling.rate(step) for step in (0, 50, 100)] == pytest.approx([1, 0.5, 0])
