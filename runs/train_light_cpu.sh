@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The light network on CPU: 2,048 rendered pictures of ORH, 20,000 steps of 16 (156 epochs).
-# Hardware: 2 cores. Time: at the 5 pictures/s that one loaded core gave, some 18 hours; not run yet.
+# Hardware: one core at 8.6 pictures/s (book/results/training_speed_cpu.json): about 10 hours, estimated; not run yet.
 # Expected: EPE (protocol A) on ORH test: not run yet. A run that was stopped goes on with the same command and --resume.
 set -euo pipefail
 cd "$(dirname "$0")/.."
