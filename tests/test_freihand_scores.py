@@ -127,10 +127,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_shapes_that_the_file_does_not_have_are_not_written(tmp_path):
     path, unchecked = tmp_path / "pred.json", inspect.unwrap(write_freihand)
-    for joints, vertices in (
-        (np.zeros((3, 21, 3)), np.zeros((4, 778, 3))),
-        (np.zeros((3, 20, 3)), np.zeros((3, 778, 3))),
-    ):
+    for joints, vertices in (((3, 21, 3), (4, 778, 3)), ((3, 20, 3), (3, 778, 3))):
         with pytest.raises(FreihandFileError, match=r"pred\.json: not written, since (joints|vertices) have shape"):
             unchecked(path, np.zeros(joints), np.zeros(vertices))
     assert not path.exists()
