@@ -3,7 +3,7 @@
 The Laplacian of a vertex is its offset from the weighted mean of its neighbours, ``(L v)_i = v_i - sum_j w_ij v_j``.
 Plain smoothness, the mean of ``|(L v)_i|``, is least for a mesh shrunk to a point: it pulls at the scale and at thin
 fingers. So by default the length is compared with the one that the template has at the same scale, which turning,
-moving and scaling leave at 0:
+moving and scaling leave at 0::
 
     L_Lap = mean_i | |(L v)_i| - c |(L vbar)_i| |
 

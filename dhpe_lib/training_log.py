@@ -70,7 +70,7 @@ class RunLog:
 
         Args:
             step: Steps that are done.
-            kind: "train", or "test_" and the name of a test set.
+            kind: `train`, or `test_` and the name of a test set.
             values: By name.
         """
         with (self.run / CURVES).open("a", encoding="utf-8") as file:
