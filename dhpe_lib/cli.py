@@ -1,4 +1,4 @@
-"""The command `dhpe`: a hand mesh from a photo, a demonstration, the hand with sliders, files for other programs.
+"""The command `dhpe`: a hand mesh from a photo, a demonstration, the hand with sliders, training.
 
 What takes time to import is imported by the command that needs it, so that `dhpe --help` is quick.
 """
@@ -14,6 +14,7 @@ from rich.console import Console
 from dhpe_lib import __version__
 from dhpe_lib.data_cli import data_app
 from dhpe_lib.terminal import OUT, checked, prepare_folder, say
+from dhpe_lib.train_cli import evaluate, train
 
 if TYPE_CHECKING:
     from dhpe_lib.hand_model import HandModel
@@ -22,6 +23,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="
 hand_app = typer.Typer(no_args_is_help=True, help="The hand model by itself: look at it, export it.")
 app.add_typer(hand_app, name="hand")
 app.add_typer(data_app, name="data")
+app.command()(train)
+app.command()(evaluate)
 
 
 class SideName(StrEnum):
@@ -187,3 +190,7 @@ def load_hand(path: Path | None, side: SideName | None) -> "HandModel":
 def main() -> None:
     """Run `dhpe`."""
     app()
+
+
+if __name__ == "__main__":
+    main()  # python -m dhpe_lib.cli, as torchrun starts it

@@ -210,12 +210,14 @@ def prepared(name: str, folder: Path) -> "Prepared | None":
 
 def check_cache(cache: "Prepared") -> None:
     """Say what a prepared split holds and whether its bytes are those that were written."""
-    meta, damaged = cache.meta, list(cache.damaged_parts())
+    from dhpe_lib.datasets.prepared import damaged_index
+
+    meta = cache.meta
+    damaged = [f"rows {part.start} to {part.stop - 1}" for part in cache.damaged_parts()] + damaged_index(cache)
     say(f"{meta['dataset']} {meta['split']}, prepared by dhpe {meta['dhpe_version']} from ", source_of(cache))
     say(f"{len(cache):,} samples, {len(meta['left_out']):,} left out, SHA-256 {meta['sha256']}")
     if damaged:
-        rows = ", ".join(f"{part.start} to {part.stop - 1}" for part in damaged)
-        refused(lambda: raise_damaged(cache, rows))
+        refused(lambda: raise_damaged(cache, ", ".join(damaged)))
     say("Every byte is as it was written.")
 
 
@@ -225,11 +227,11 @@ def source_of(cache: "Prepared") -> str:
     return source.get("directory") or ", ".join(f"{key} {value}" for key, value in source.items())
 
 
-def raise_damaged(cache: "Prepared", rows: str) -> None:
+def raise_damaged(cache: "Prepared", what: str) -> None:
     """Stop for bytes that have changed."""
     from dhpe_lib.datasets.layout import PreparedError, remedy
 
-    raise PreparedError(f"{cache.directory}: rows {rows} have changed. {remedy(cache.directory, cache.meta)}")
+    raise PreparedError(f"{cache.directory}: {what} have changed. {remedy(cache.directory, cache.meta)}")
 
 
 def finding_line(finding: "Finding", folder: Path) -> list[str | Text]:

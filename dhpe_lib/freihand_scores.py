@@ -69,7 +69,7 @@ def write_freihand(path: str | Path, joints: Float[ndarray, "n 21 3"], vertices:
         vertices: Camera frame, MANO's order, mm.
 
     Raises:
-        FreihandFileError: A number is not finite.
+        FreihandFileError: A number is not finite, or the shapes are not the file's.
         OSError: The file cannot be written.
 
     Source: FreiHAND's `pred.py`.
@@ -77,6 +77,11 @@ def write_freihand(path: str | Path, joints: Float[ndarray, "n 21 3"], vertices:
     path = Path(path)
     metres = []
     for field, values in (("joints", joints), ("vertices", vertices)):
+        if values.shape != (len(joints), *FIELDS[field]):
+            expected = (len(joints), *FIELDS[field])
+            raise FreihandFileError(
+                f"{path}: not written, since {field} have shape {values.shape}; {expected} is wanted"
+            )
         _check_finite(path, field, values)
         metres.append(np.round(values.astype(float) / 1000, PLACES).tolist())
     with together(path.parent, [path.name]) as (draft,):

@@ -45,8 +45,15 @@ def joint_errors(
     Returns:
         Distances in mm; NaN where a joint does not count.
 
+    Raises:
+        ValueError: The shapes differ.
+
     Source: Zimmermann and Brox 2017, Sec. 6.
     """
+    if np.shape(predicted) != np.shape(truth):
+        raise ValueError(
+            f"predicted has shape {np.shape(predicted)}, truth {np.shape(truth)}; give one row for each image"
+        )
     distances = np.linalg.norm(predicted - truth, axis=-1)
     distances[np.isnan(distances)] = np.inf
     counts = np.isfinite(truth).all(-1) if valid is None else np.isfinite(truth).all(-1) & valid

@@ -1,5 +1,6 @@
 """The scores are the benchmark's own, the file is the one that it reads, and a wrong file is told what is wrong."""
 
+import inspect
 import json
 from dataclasses import astuple
 
@@ -122,3 +123,11 @@ def test_a_wrong_file_is_told_what_is_wrong(tmp_path, content, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"pred\.json"):
         read_freihand(tmp_path / "pred.json")
+
+
+def test_shapes_that_the_file_does_not_have_are_not_written(tmp_path):
+    path, unchecked = tmp_path / "pred.json", inspect.unwrap(write_freihand)
+    for joints, vertices in (((3, 21, 3), (4, 778, 3)), ((3, 20, 3), (3, 778, 3))):
+        with pytest.raises(FreihandFileError, match=r"pred\.json: not written, since (joints|vertices) have shape"):
+            unchecked(path, np.zeros(joints), np.zeros(vertices))
+    assert not path.exists()

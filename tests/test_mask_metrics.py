@@ -1,5 +1,7 @@
 """Mask scores by hand, at their ends, and as the paper's Table 2 must have pooled them."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -49,3 +51,11 @@ def test_scores_have_intervals():
     counts = mask_counts(discs(8, 12, 9, 5), discs(10, 10, 10, 10))
     iou = bootstrap(lambda rows: mask_scores(rows).iou, counts, draws=50)
     assert 0 < iou.low < iou.value < iou.high < 1
+
+
+def test_masks_of_another_kind_are_refused():
+    mask = np.ones((2, 4, 4), bool)
+    unchecked = inspect.unwrap(mask_counts)
+    for other in (mask[:1], mask.astype(np.uint8) * 255, mask.astype(float)):
+        with pytest.raises(ValueError, match="give booleans of one shape"):
+            unchecked(other, mask)

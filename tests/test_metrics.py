@@ -1,5 +1,7 @@
 """Measures agree with the programs that others report with, and hold what can be said of them without any program."""
 
+import inspect
+
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
@@ -180,3 +182,9 @@ def test_an_interval_survives_missed_joints_and_needs_two_images():
     assert bootstrap(mean_epe, errors, draws=100).high == np.inf
     with pytest.raises(ValueError, match="two or more images, got 1"):
         bootstrap(mean_epe, errors[:1])
+
+
+def test_errors_do_not_broadcast():
+    truth = np.zeros((5, 21, 3))
+    with pytest.raises(ValueError, match=r"predicted has shape \(1, 21, 3\), truth \(5, 21, 3\)"):
+        inspect.unwrap(joint_errors)(truth[:1], truth)

@@ -23,7 +23,7 @@ from dhpe_lib.datasets.cropping import crop_sample
 from dhpe_lib.datasets.crops import Crops, concatenate
 from dhpe_lib.datasets.layout import Contents, PreparedError, bytes_per_sample
 from dhpe_lib.datasets.preparation import Job, fingerprint, prepare
-from dhpe_lib.datasets.prepared import Prepared, free_memory
+from dhpe_lib.datasets.prepared import Prepared, damaged_index, free_memory
 from dhpe_lib.datasets.writer import PreparedWriter
 
 N = 7
@@ -250,6 +250,11 @@ def test_damaged_files(job):
         file.seek(128 + 4 * 256 * 256 * 3)
         file.write(b"\xff")
     assert list(cache.damaged_parts()) == [range(3, 6)]
+    assert damaged_index(cache) == []
+    rows, ids = (job.out / "rows.npy"), (job.out / "ids.json")
+    np.save(rows, np.load(rows)[::-1].copy())
+    ids.write_text(ids.read_text().replace("0", "1", 1))
+    assert damaged_index(Prepared(job.out)) == ["rows.npy", "ids.json"]
     (job.out / "meta.json").write_text("{")
     with pytest.raises(PreparedError, match=r"meta\.json: is no JSON"):
         Prepared(job.out)

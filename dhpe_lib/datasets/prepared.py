@@ -6,6 +6,7 @@ last: what was prepared, from what and how, which samples were left out and why,
 rows. While it is being written, ``plan.json`` and ``done/`` stand in for ``meta.json``.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -124,6 +125,22 @@ class Prepared:
         for expected, part in zip(self.meta["parts"], parts_of(self.meta), strict=True):
             if expected != digest(values[part.start : part.stop] for values in self._arrays.values()):
                 yield part
+
+
+def damaged_index(cache: Prepared) -> list[str]:
+    """Which of the small files, that say what each row is, are no longer what was written.
+
+    Args:
+        cache: Any.
+
+    Returns:
+        Names of files, none if all is well.
+    """
+    parts = np.frombuffer("".join(cache.meta["parts"]).encode(), np.uint8)
+    ids = hashlib.sha256("\n".join(read_json(cache.directory / IDS)).encode()).hexdigest()
+    found = {ROWS: digest([parts, cache.rows]), IDS: ids}
+    expected = {ROWS: cache.meta["sha256"], IDS: cache.meta["ids"]}
+    return [name for name in found if found[name] != expected[name]]
 
 
 def read_meta(directory: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Recipe:
     Attributes:
         name: "orh", "orh-s" or "orh-o".
         split: "train" or "test".
-        count: Pictures; fewer than the benchmark has are its first ones.
+        count: Pictures; fewer than the benchmark has are a sample of its kind, not its first ones.
         seed: Of the benchmark.
         photos: NYU depth v2 or a folder of images, for the backgrounds; None paints them.
     """
@@ -101,6 +101,7 @@ def make(recipe: Recipe, out: Path, workers: int, console: Console) -> Prepared:
         PreparedError: The folder holds something else, the disk is too small, or a worker died.
         OSError: The folder cannot be written to.
     """
+    engine_for(recipe.photos)  # a folder that is not there is said before anything is written
     writer = PreparedWriter(out, recipe.contents)
     missing = writer.missing()
     with progress_bar(console) as progress:

@@ -1,0 +1,104 @@
+"""Images a second of the whole training step, and where its time goes.
+
+    python benchmarks/training.py --device cuda --preset paper --precision bf16-mixed --batch 128 --compile
+
+The step is that of `dhpe train`: two passes of F, f_J2D, three iterations, the hand, the renderer, all of Eq. 7,
+backward, Adam; on rendered pictures that are made once, so the input costs nothing. The rows `forward`, `backward` and
+`Adam` are parts of it, each waited for; `whole step` is timed without waiting in between. The best of some rounds
+counts less than their median, which is given with the slowest. Wanted on a GPU: 2,000 images/s for the paper's network
+in bf16. Writes book/results/training_speed_<device>.json.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from reporting import write_result
+
+from dhpe_lib.crop_jitter import plain_view
+from dhpe_lib.datasets.synthetic.engine import SyntheticHands
+from dhpe_lib.training import Objective, agree, in_format, interrupts, set_mode
+from dhpe_lib.training_config import TrainingConfig
+from dhpe_lib.training_setup import build_network, build_optimiser, launch, wrap
+
+
+def timed(work: Callable[[], object], wait: Callable[[], object]) -> float:
+    wait()
+    start = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - start
+
+
+def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dict[str, dict[str, float]]:
+    fabric, network = launch(config, device), build_network(config)
+    objective, optimiser = wrap(fabric, network, Objective(network, config), build_optimiser(network, config), config)
+    engine = SyntheticHands(fabric.device)
+    view = plain_view(engine.batch(config.batch, 0, engine.backgrounds(min(config.batch, 64), 0)).crops())
+    images, labels = in_format(view.images, config), vars(view.targets)
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    found: dict[str, torch.Tensor] = {}
+
+    def forward() -> None:
+        found.update(objective(images, labels))
+
+    def adam() -> None:
+        optimiser.step()
+        optimiser.zero_grad()
+
+    def step() -> None:
+        set_mode(network, config)
+        forward()
+        agree(fabric, stop, found["objective"])
+        fabric.backward(found["objective"])
+        adam()
+
+    parts = {"forward": forward, "backward": lambda: fabric.backward(found["objective"]), "Adam": adam}
+    seconds: dict[str, list[float]] = {name: [] for name in (*parts, "whole step")}
+    with interrupts() as stop:
+        for _ in range(3):
+            step()
+        for _ in range(rounds):
+            for name, work in parts.items():
+                seconds[name].append(timed(work, wait))
+            seconds["whole step"].append(timed(lambda: [step() for _ in range(steps)], wait) / steps)
+    rows = {
+        name: {"ms": round(1e3 * median(values), 1), "images_per_s": round(config.batch / median(values), 1)}
+        for name, values in seconds.items()
+    }
+    rows["whole step"]["slowest_images_per_s"] = round(config.batch / max(seconds["whole step"]), 1)
+    if device == "cuda":
+        rows["whole step"]["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--preset", choices=("light", "paper"), default="light")
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=1, help="in each round")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--contiguous", action="store_true", help="not channels_last")
+    arguments = parser.parse_args()
+    load = os.getloadavg()[0]
+    config = TrainingConfig(
+        preset=arguments.preset,
+        precision=arguments.precision,
+        batch=arguments.batch,
+        compile=arguments.compile,
+        channels_last=not arguments.contiguous,
+    )
+    rows = measure(config, arguments.device, arguments.rounds, arguments.steps)
+    facts = f"{arguments.preset}, {arguments.precision}, batch {arguments.batch}"
+    rows = {f"{name} ({facts})": values for name, values in rows.items()}
+    write_result(f"training_speed_{arguments.device}", rows, config.seed, load)
+
+
+if __name__ == "__main__":
+    main()

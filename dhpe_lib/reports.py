@@ -1,0 +1,62 @@
+"""What an evaluation is written as: a JSON with where its numbers come from, and a page with the PCK curves."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dhpe_lib import __version__
+from dhpe_lib.datasets.prepared import Prepared
+from dhpe_lib.evaluation import Found, protocol_errors
+from dhpe_lib.metric_plots import pck_figure
+from dhpe_lib.outputs import together
+
+
+def write_report(found: Found, scores: dict[str, Any], cache: Prepared, checkpoint: Path, folder: Path) -> list[Path]:
+    """Write the JSON and the figure, together.
+
+    Args:
+        found: From :func:`dhpe_lib.evaluation.evaluate`.
+        scores: From :func:`dhpe_lib.evaluation.full_scores`.
+        cache: The split.
+        checkpoint: Of the network.
+        folder: Where to.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    stem = f"evaluation_{cache.meta['dataset']}_{cache.meta['split']}"
+    names = [f"{stem}.json", f"{stem}.html"]
+    dataset = {"name": cache.meta["dataset"], "split": cache.meta["split"], "sha256": cache.meta["sha256"]}
+    result = provenance() | {"checkpoint": str(checkpoint), "dataset": dataset, "results": scores}
+    errors = {f"protocol {name}": rows for name, rows in protocol_errors(found).items()}
+    with together(folder, names) as (numbers, page):
+        numbers.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        pck_figure(errors, grid="0-50", band=len(found.palm) > 1).write_html(page, include_plotlyjs=True)
+    return [folder / name for name in names]
+
+
+def provenance() -> dict[str, Any]:
+    """Command, version, commit, date and hardware."""
+    root = Path(__file__).parents[1]
+    commit = subprocess.run(
+        ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "command": " ".join(["dhpe", *sys.argv[1:]]),
+        "dhpe_version": __version__,
+        "commit": commit.stdout.strip() or "unknown",
+        "date": date.today().isoformat(),
+        "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": gpu},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }

@@ -1,0 +1,212 @@
+"""The one configuration of a training: its defaults, changes from the command line, its JSON beside the run."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from dhpe_lib.crop_jitter import JitterRange
+from dhpe_lib.datasets.layout import write_json
+
+CHOICES = {
+    "preset": ("light", "paper"),
+    "decay": ("constant", "cosine"),
+    "batch_norm": ("batch", "frozen"),
+    "precision": ("32-true", "bf16-mixed"),
+}
+ABLATIONS = {
+    "without-refiner": "no f_Ref: j2D stays that of f_J2D",
+    "without-2d-losses": "no L_J2D, no L_Ref and none of what they train",
+    "without-shape-loss": "no L_Sh",
+    "constant-lambda": "L_Sh weighs 0.01 throughout (Fig. 5f) instead of Eq. 12",
+}
+NOT_YET = {
+    "without-augmentation": "the self-supervised augmentation of Sec. 3.5",
+    "without-refinement": "the test-time refinement of Eq. 13",
+}
+MAY_CHANGE = ("steps", "log_every", "test_every", "save_every", "test_count")
+"""What a resumed run may have otherwise than it began."""
+
+
+class ConfigError(ValueError):
+    """A configuration that makes no sense; the message names the field and what it may be."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that decides a training but the machine it runs on.
+
+    Attributes:
+        preset: The network, a key of ``estimator.PRESETS``.
+        start: Weights to begin with: "random", "imagenet" (F only), or a checkpoint.
+        data: Folders of prepared splits, trained on together.
+        test: Folders of prepared splits to test on while training; rendered hands if there is none.
+        rendered: Share of each batch that is rendered on the spot; all of it where there is no data.
+        steps: Of the optimiser.
+        batch: Images at a step, over all processes.
+        learning_rate: Adam's, for F and f_E3D (the paper's is 1e-3).
+        learning_rate_j2d: Adam's, for f_J2D, which learns from L_J2D alone.
+        warmup: Steps in which the rates rise from 0; without them Adam's first steps, as long as all others, throw
+            meshes far out of the picture.
+        decay: Whether the rates then stay or fall to 0 along a cosine. The paper does not say.
+        batch_norm: "batch" uses the statistics of all processes' batch, "frozen" those that are stored.
+        precision: Of F and f_J2D; mesh, renderer and losses are always in float32.
+        channels_last: Memory format of images and convolutions.
+        compile: Whether F and f_J2D go through torch.compile: worth its minutes on a GPU.
+        ablation: Names of ``ABLATIONS``.
+        tau: Mean 2D error below which L_Sh counts (Eq. 12), pixels of the crop.
+        jitter_shift: See :class:`dhpe_lib.crop_jitter.JitterRange`; likewise the next three.
+        jitter_angle: Degrees here.
+        jitter_scale: Natural logarithm.
+        jitter_color: Natural logarithm.
+        seed: Of weights, order, jitter and rendered hands.
+        log_every: Steps between lines of the log.
+        test_every: Steps between tests, which also draw pictures.
+        test_count: Images of each test split that are tested while training.
+        save_every: Steps between checkpoints.
+    """
+
+    preset: str = "light"
+    start: str = "random"
+    data: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    rendered: float = 0.0
+    steps: int = 20_000
+    batch: int = 64
+    learning_rate: float = 1e-3
+    learning_rate_j2d: float = 1e-3
+    warmup: int = 500
+    decay: str = "constant"
+    batch_norm: str = "batch"
+    precision: str = "32-true"
+    channels_last: bool = True
+    compile: bool = False
+    ablation: tuple[str, ...] = ()
+    tau: float = 15.0
+    jitter_shift: float = 0.06
+    jitter_angle: float = 30.0
+    jitter_scale: float = 0.12
+    jitter_color: float = 0.25
+    seed: int = 0
+    log_every: int = 50
+    test_every: int = 1000
+    test_count: int = 512
+    save_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            _demand(getattr(self, name) in choices, name, getattr(self, name), " or ".join(choices))
+        for name in ("steps", "batch", "log_every", "test_every", "test_count", "save_every"):
+            _demand(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _demand(self.warmup >= 0, "warmup", self.warmup, "0 or more")
+        for name in ("learning_rate", "learning_rate_j2d", "tau"):
+            _demand(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a positive number")
+        _demand(0 <= self.rendered <= 1, "rendered", self.rendered, "a share from 0 to 1")
+        for name in self.ablation:
+            if name in NOT_YET:
+                raise ConfigError(f"{name}: this version does not have {NOT_YET[name]}; every run is without it")
+            _demand(name in ABLATIONS, "ablation", name, ", ".join(ABLATIONS))
+
+    @property
+    def reach(self) -> JitterRange:
+        """How far crops are jittered."""
+        return JitterRange(self.jitter_shift, math.radians(self.jitter_angle), self.jitter_scale, self.jitter_color)
+
+    def rate(self, step: int) -> float:
+        """The factor of both learning rates at a step."""
+        rise = min(1.0, (step + 1) / (self.warmup + 1))
+        if self.decay == "constant":
+            return rise
+        return rise * (1 + math.cos(math.pi * step / self.steps)) / 2
+
+
+def _demand(holds: bool, name: str, value: object, allowed: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} is {value}; it may be {allowed}")
+
+
+def changed(config: TrainingConfig, changes: Sequence[str]) -> TrainingConfig:
+    """Apply changes in the form ``name=value``; of a tuple the value lists its members with commas.
+
+    Args:
+        config: To begin with.
+        changes: In order.
+
+    Returns:
+        Another configuration.
+
+    Raises:
+        ConfigError: A name or value makes no sense.
+    """
+    kinds = {field.name: type(getattr(config, field.name)) for field in fields(config)}
+    values: dict[str, Any] = {}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or name not in kinds:
+            raise ConfigError(f"{change}: is no change; write name=value with a name of {', '.join(kinds)}")
+        values[name] = _parsed(name, text, kinds[name])
+    return replace(config, **values)
+
+
+def _parsed(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        _demand(text in ("true", "false"), name, text, "true or false")
+        return text == "true"
+    if kind is tuple:
+        return tuple(filter(None, text.split(",")))
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise ConfigError(f"{name} is {text}; it may be a number like {kind(1)}") from error
+
+
+def write_config(path: Path, config: TrainingConfig) -> None:
+    """Save a configuration as JSON, as a whole or not at all."""
+    write_json(path, asdict(config))
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read a saved configuration.
+
+    Args:
+        path: Of the JSON.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ConfigError: It is no configuration of this version.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; there is no run to resume in this folder")
+    try:
+        return config_from(json.loads(path.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: is no configuration of this version ({error})") from error
+
+
+def config_from(values: Mapping[str, Any]) -> TrainingConfig:
+    """A configuration from what JSON made of it: lists are tuples."""
+    own: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return TrainingConfig(**own)
+
+
+def refuse_other(path: Path, begun: TrainingConfig, asked: TrainingConfig) -> None:
+    """Stop where a run is to be resumed otherwise than it began.
+
+    Args:
+        path: Of the run's configuration.
+        begun: What it says.
+        asked: What it is to be now.
+
+    Raises:
+        ConfigError: They differ in more than ``MAY_CHANGE``.
+    """
+    old, new = asdict(begun), asdict(asked)
+    differences = [f"{name} was {old[name]}, is {new[name]} now" for name in old if old[name] != new[name]]
+    refused = [text for text in differences if text.split(" ")[0] not in MAY_CHANGE]
+    if refused:
+        raise ConfigError(f"{path}: the run began otherwise: {'; '.join(refused)}. Begin a new run in another folder")

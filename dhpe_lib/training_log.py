@@ -1,0 +1,145 @@
+"""What a training leaves behind for people: a text log, curves as JSON lines, TensorBoard, pictures of predictions.
+
+``curves.jsonl`` has one object a line; those of a test hold the two curves of Fig. 5f, the test error and the share of
+instances under tau. When a run is resumed, whatever it wrote past its checkpoint is taken back, so that files say what
+happened once.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image
+from rich.console import Console
+from rich.text import Text
+from torch import Tensor
+
+from dhpe_lib.contact_sheet import Tile, contact_sheet
+from dhpe_lib.crop_jitter import View
+from dhpe_lib.datasets.crops import SIZE
+from dhpe_lib.estimator import Estimator
+from dhpe_lib.losses import joint_error_px
+from dhpe_lib.plotting import to_numpy
+from dhpe_lib.targets import Targets
+
+CURVES, LOG, BOARD, PICTURES = "curves.jsonl", "log.txt", "tensorboard", "pictures"
+SHOWN = 12
+
+
+class RunLog:
+    """The records of a run, open for writing.
+
+    Args:
+        run: Its folder.
+        step: The first step that is still to come; records of later steps are taken back.
+        console: Where lines go besides the file.
+    """
+
+    def __init__(self, run: Path, step: int, console: Console) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.run, self.console = run, console
+        take_back(run / CURVES, step)
+        (run / PICTURES).mkdir(exist_ok=True)
+        self.board = SummaryWriter(str(run / BOARD), purge_step=step)
+
+    def line(self, text: str) -> None:
+        """A line with the time for the text log, without it for the terminal."""
+        with (self.run / LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+        self.console.print(Text(text), soft_wrap=True)
+
+    def training(self, step: int, records: Sequence[Mapping[str, Tensor]]) -> None:
+        """The means of the steps since the last line; of this process' images."""
+        values = {name: float(sum(record[name] for record in records)) / len(records) for name in records[0]}
+        self.record(step, "train", values)
+        self.line(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+    def test(self, step: int, name: str, scores: Mapping[str, float]) -> None:
+        """The scores on a test set."""
+        self.record(step, f"test_{name}", scores)
+        self.line(f"step {step}, {name}: " + ", ".join(f"{score} {value:.4g}" for score, value in scores.items()))
+
+    def record(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """Numbers of a step, for the curves and TensorBoard.
+
+        Args:
+            step: Steps that are done.
+            kind: `train`, or `test_` and the name of a test set.
+            values: By name.
+        """
+        with (self.run / CURVES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "kind": kind} | dict(values)) + "\n")
+        for name, value in values.items():
+            self.board.add_scalar(f"{kind}/{name}", value, step)
+
+    def picture(self, step: int, name: str, image: UInt8[ndarray, "height width 3"]) -> None:
+        """A picture of a step."""
+        Image.fromarray(image).save(self.run / PICTURES / f"{name}_{step:07}.png")
+        self.board.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self.board.close()
+
+
+def take_back(path: Path, step: int) -> None:
+    """Drop the records of later steps, and a line that a kill cut short."""
+    if path.is_file():
+        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if step_of(line) <= step]
+        draft = path.with_name(f".{path.name}")
+        draft.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        draft.replace(path)
+
+
+def step_of(line: str) -> float:
+    """The step of a record; of half a record infinity."""
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:
+        return float("inf")
+
+
+def read_curves(path: Path, kind: str) -> dict[str, ndarray]:
+    """The records of one kind as columns.
+
+    Args:
+        path: Of ``curves.jsonl``.
+        kind: As :meth:`RunLog.record` had it.
+
+    Returns:
+        "step" and each number by name; NaN where a record lacks it.
+    """
+    records: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [record for record in records if record["kind"] == kind]
+    names = dict.fromkeys(name for row in rows for name in row if name != "kind")
+    return {name: np.array([row.get(name, np.nan) for row in rows], float) for name in names}
+
+
+def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarray, "height width 3"]:
+    """Pictures with the skeleton and mask that the network finds in them.
+
+    Args:
+        network: On the device of the view.
+        view: The first dozen are shown.
+        title: Of the sheet.
+
+    Returns:
+        The sheet.
+    """
+    estimate = network.predict(view.images[:SHOWN])
+    assert estimate.mask is not None
+    shown = Targets(**{name: values[:SHOWN] for name, values in vars(view.targets).items()})
+    errors = joint_error_px(estimate.joints, shown)
+    images = to_numpy((255 * view.images[:SHOWN]).round().byte().permute(0, 2, 3, 1))
+    joints, masks = to_numpy(SIZE * (estimate.joints[..., :2] + 0.5)), to_numpy(estimate.mask > 0.5)
+    tiles = [
+        Tile(image, place, mask, (f"{float(error):.1f} px", "skeleton of the mesh, its mask"))
+        for image, place, mask, error in zip(images, joints, masks, errors, strict=True)
+    ]
+    return np.asarray(contact_sheet(tiles, title, columns=6))

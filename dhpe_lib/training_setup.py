@@ -1,0 +1,197 @@
+"""What happens before the first step of a training: devices, the folder, network, optimiser, data, tests."""
+
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import nn
+from torch.optim import Adam, Optimizer
+
+from dhpe_lib.checkpoints import CheckpointError, load_network, load_optimiser, read_checkpoint
+from dhpe_lib.datasets.crops import Crops
+from dhpe_lib.datasets.prepared import Prepared
+from dhpe_lib.datasets.synthetic.dice import seed_of
+from dhpe_lib.datasets.synthetic.engine import Style, SyntheticHands
+from dhpe_lib.estimator import PRESETS, Estimator
+from dhpe_lib.mixture import Portion
+from dhpe_lib.pretrained import load_imagenet
+from dhpe_lib.training_config import (
+    ConfigError,
+    TrainingConfig,
+    config_from,
+    read_config,
+    refuse_other,
+    write_config,
+)
+
+CONFIG, LAST, BEST = "config.json", "last.safetensors", "best.safetensors"
+RENDERED_FOR_TESTS = 256
+
+
+def launch(config: TrainingConfig, device: str | None = None) -> Fabric:
+    """Start Fabric: on one device, or as one of the processes that ``torchrun`` has started.
+
+    Args:
+        config: For the precision.
+        device: "cpu" or "cuda"; by default a GPU if there is one.
+
+    Returns:
+        Fabric, launched.
+
+    Raises:
+        ConfigError: The configuration cannot be run so.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        raise ConfigError(f"{kind}: no such device here; use cpu, or cuda where there is a GPU")
+    world, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if kind == "cpu" and world > 1 and config.batch_norm == "batch":
+        raise ConfigError(
+            "batch_norm=batch needs the statistics of all processes, which torch shares on GPUs only; "
+            "use one process, or --set batch_norm=frozen"
+        )
+    precision: Any = config.precision
+    strategy = DDPStrategy() if world > 1 else "auto"
+    torch.backends.cudnn.benchmark = kind == "cuda"
+    fabric = Fabric(
+        accelerator=kind,
+        devices=here,
+        num_nodes=world // here,
+        strategy=strategy,
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def enter(config: TrainingConfig, run: Path, fabric: Fabric, resume: bool) -> None:
+    """Make the folder of a run, or make sure that it holds the run that is to go on."""
+    if resume:
+        refuse_other(run / CONFIG, read_config(run / CONFIG), config)
+    elif (run / CONFIG).is_file():
+        raise ConfigError(f"{run}: holds a run; go on with it with --resume, or name another folder")
+    fabric.barrier()
+    if fabric.is_global_zero:
+        run.mkdir(parents=True, exist_ok=True)
+        write_config(run / CONFIG, config)
+    fabric.barrier()
+
+
+def build_network(config: TrainingConfig) -> Estimator:
+    """The network with the weights to begin with, on the CPU.
+
+    Args:
+        config: Whose preset, ablations, seed and start count.
+
+    Returns:
+        f_DHPE.
+
+    Raises:
+        FileNotFoundError: The weights to start from are missing.
+        CheckpointError: They are those of another network.
+    """
+    torch.manual_seed(config.seed)
+    sizes = replace(
+        PRESETS[config.preset],
+        without_refiner="without-refiner" in config.ablation,
+        without_2d_losses="without-2d-losses" in config.ablation,
+    )
+    network = Estimator(sizes)
+    if config.start == "imagenet":
+        load_imagenet(network.features)
+    elif config.start != "random":
+        load_network(read_checkpoint(Path(config.start)), network)
+    return network
+
+
+def load_trained(path: Path) -> Estimator:
+    """The network of a checkpoint, as it was configured.
+
+    Args:
+        path: Of the file, or of a run's folder: then its best weights.
+
+    Returns:
+        f_DHPE on the CPU, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        CheckpointError: It is no checkpoint, or that of another network.
+    """
+    checkpoint = read_checkpoint(path)
+    try:
+        config = config_from(checkpoint.facts["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint.path}: field config is missing or wrong ({error})") from error
+    network = build_network(replace(config, start="random"))
+    load_network(checkpoint, network)
+    return network.eval()
+
+
+def build_optimiser(network: Estimator, config: TrainingConfig) -> Optimizer:
+    """One Adam, which treats each weight by itself: a group for F and f_E3D (L trains them), one for f_J2D (L_J2D)."""
+    heatmaps = [] if network.pose_machine is None else list(network.pose_machine.parameters())
+    own = set(map(id, heatmaps))
+    others = [weight for weight in network.parameters() if id(weight) not in own]
+    groups = [{"params": others, "lr": config.learning_rate}, {"params": heatmaps, "lr": config.learning_rate_j2d}]
+    return Adam([group for group in groups if group["params"]])
+
+
+def resume_from(path: Path, network: Estimator, optimiser: Optimizer) -> tuple[int, float]:
+    """Load the last checkpoint; a run that was killed before its first begins anew.
+
+    Returns:
+        Steps done, and the least test error.
+    """
+    if not path.is_file():
+        return 0, float("inf")
+    checkpoint = read_checkpoint(path)
+    load_network(checkpoint, network)
+    load_optimiser(checkpoint, optimiser)
+    return checkpoint.facts["step"], float(checkpoint.facts["best"])
+
+
+def facts_of(config: TrainingConfig, step: int, best: float) -> dict[str, Any]:
+    """What a checkpoint says of itself; the error as text, since JSON has no infinity."""
+    return {"step": step, "best": str(best), "config": asdict(config)}
+
+
+def portion_of(config: TrainingConfig, fabric: Fabric) -> Portion:
+    """How this process fills its batches."""
+    if config.batch % fabric.world_size:
+        raise ConfigError(f"batch is {config.batch}, which {fabric.world_size} processes cannot share equally")
+    own = config.batch // fabric.world_size
+    rendered = round(own * config.rendered) if config.data else own
+    return Portion(own, rendered, config.seed, fabric.global_rank, fabric.world_size)
+
+
+def test_sets(config: TrainingConfig, device: torch.device) -> dict[str, Crops]:
+    """What is tested on while training, by name: rows spread over prepared splits, or rendered hands."""
+    if not config.test:
+        hands, n = SyntheticHands(device), min(config.test_count, RENDERED_FOR_TESTS)
+        style = Style(jitter=False, new_people=True)
+        pool = hands.backgrounds(n, seed_of(config.seed, "test backgrounds"), style)
+        return {"rendered": hands.batch(n, seed_of(config.seed, "test hands"), pool, style).crops()}
+    sets = {}
+    for cache in map(Prepared, config.test):
+        rows = torch.linspace(0, len(cache) - 1, min(config.test_count, len(cache))).long()
+        sets[f"{cache.meta['dataset']}_{cache.meta['split']}"] = cache[rows.numpy()]
+    return sets
+
+
+def wrap(
+    fabric: Fabric, network: Estimator, objective: nn.Module, optimiser: Optimizer, config: TrainingConfig
+) -> tuple[nn.Module, Optimizer]:
+    """Hand network and optimiser over to Fabric: devices, processes, memory format, compilation."""
+    if config.channels_last:
+        network.to(memory_format=torch.channels_last)
+    if fabric.world_size > 1 and config.batch_norm == "batch":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    if config.compile:
+        network.features.network.compile()
+        if network.pose_machine is not None:
+            network.pose_machine.compile()
+    return fabric.setup(objective, optimiser)

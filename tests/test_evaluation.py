@@ -1,0 +1,127 @@
+"""Evaluation: a network that is right scores 0, errors that a protocol forgives do not count, a report holds them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_network
+import torch
+from dot_dataset import Dots, write_dots
+from rich.console import Console
+
+from dhpe_lib.datasets.preparation import Job, prepare
+from dhpe_lib.datasets.prepared import Prepared
+from dhpe_lib.estimator import Estimate, Estimator
+from dhpe_lib.evaluation import Found, evaluate, find, full_scores, protocol_errors, quick_scores, score_rows
+from dhpe_lib.hand_model import HandMesh
+from dhpe_lib.regressor import Step
+from dhpe_lib.reports import write_report
+from dhpe_lib.targets import targets_of
+from dhpe_lib.training_setup import build_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Prepared:
+    folder = tmp_path_factory.mktemp("dots")
+    return prepare(Job("dots", "all", Dots, write_dots(folder / "files", 10), folder / "cache"), 1, Console(quiet=True))
+
+
+@pytest.fixture
+def network(monkeypatch, cache) -> Estimator:
+    tiny_network.install(monkeypatch.setitem)
+    return build_network(tiny_network.config(cache.directory))
+
+
+@pytest.fixture
+def oracle(monkeypatch, network, cache):
+    """A network that gives the truth of the whole cache, moved by some units of g."""
+
+    def install(shift: float = 0.0) -> Estimator:
+        targets, first = targets_of(cache[:]), network.predict(torch.zeros(len(cache), 3, 224, 224))
+        joints = targets.joints + torch.tensor([shift, 0.0, 0.0])
+        last = Step(first.h, targets.joints_2d, HandMesh(first.mesh.vertices, joints))
+        estimate = Estimate(first.evidence, (first.steps[0], last), targets.mask)
+        monkeypatch.setattr(Estimator, "predict", lambda self, images, render=True: estimate)
+        return network
+
+    return install
+
+
+def test_the_truth_scores_zero(oracle, cache):
+    found = find(oracle(), cache[:], CPU)
+    for rows in protocol_errors(found).values():
+        assert rows.shape == (10, 21)
+        assert np.nanmax(rows) < 0.01
+    scores = full_scores(found)
+    assert scores["protocols"]["A"]["auc_20-50"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert (scores["mask"]["iou"], scores["mask"]["images"]) == (1.0, 7)
+    assert scores["share_under_tau"] == 1.0
+    assert scores["error_px"]["j2d_last"] < 0.01 < scores["error_px"]["j2d_first"]
+
+
+def test_a_shift_counts_in_protocol_a_alone(oracle, cache):
+    crops = cache[:]
+    found = find(oracle(0.1), crops, CPU)
+    errors = protocol_errors(found)
+    focal = float(crops.k[0, 0, 0])
+    moved = 0.1 * crops.side[:, None] * crops.joints_3d[..., 2] / focal
+    np.testing.assert_allclose(errors["A"], moved, rtol=0.05)
+    assert errors["C"].max() < 0.2 * errors["A"].mean()  # perspective is no similarity: a little remains
+    assert found.error_px == pytest.approx(22.4, abs=0.01)
+    assert quick_scores(found)["share_under_tau"] == 0
+    assert quick_scores(found, tau=23.0)["share_under_tau"] == 1
+
+
+def test_joint_0_is_the_datasets(oracle, cache):
+    crops = cache[:]
+    network = oracle()
+    palms = replace(crops, palm=torch.ones(10, dtype=torch.bool))
+    errors = protocol_errors(find(network, palms, CPU))["A"]
+    middle = (crops.joints_3d[:, 0] - crops.joints_3d[:, 9]).norm(dim=1) / 2
+    np.testing.assert_allclose(errors[:, 0], middle, rtol=0.25)  # halfway in the crop frame, not in space
+    assert errors[:, 1:].max() < 0.01
+
+
+def made_up(known: int, n: int = 3) -> Found:
+    """Errors of 1 mm in x; only the first joints have a truth."""
+    truth = np.random.default_rng(0).normal(size=(n, 21, 3)) * 50 + [0, 0, 600]
+    joints = truth + np.array([1.0, 0, 0])
+    truth[:, known:] = np.nan
+    zeros = np.zeros(n)
+    return Found(joints, truth, np.zeros(n, bool), np.zeros((n, 3), int), zeros, zeros, zeros)
+
+
+def test_protocols_that_lack_what_they_need_are_left_out():
+    assert set(protocol_errors(made_up(21))) == {"A", "B", "C"}
+    assert set(protocol_errors(made_up(5))) == {"A", "C"}
+    assert set(protocol_errors(made_up(2))) == {"A"}
+    assert quick_scores(made_up(5))["epe_a_mm"] == pytest.approx(1.0)
+    assert "mask_iou" not in quick_scores(made_up(5))
+    assert "mask" not in full_scores(made_up(5))
+
+
+def test_batches_change_nothing(network, cache):
+    whole, parts = evaluate(network, cache, CPU), []
+    halves = evaluate(network, cache, CPU, 4, parts.append)
+    assert parts == [4, 4, 2]
+    for name, values in vars(whole).items():
+        np.testing.assert_allclose(getattr(halves, name), values, rtol=1e-3, atol=1e-2)
+    assert not network.predict(torch.zeros(1, 3, 224, 224)).h.requires_grad
+
+
+def test_the_report(network, cache, tmp_path):
+    found = evaluate(network, cache, CPU)
+    scores = full_scores(found)
+    numbers, page = write_report(found, scores, cache, Path("c.safetensors"), tmp_path)
+    written = json.loads(numbers.read_text())
+    assert written["results"] == json.loads(json.dumps(scores))
+    assert written["dataset"] == {"name": "dots", "split": "all", "sha256": cache.meta["sha256"]}
+    assert {"command", "commit", "date", "hardware", "checkpoint"} <= set(written)
+    assert "protocol A" in page.read_text()
+    rows = score_rows(scores)
+    assert [row[0] for row in rows] == ["A", "B", "C"]
+    assert f"{scores['protocols']['A']['epe_mm']['value']:.1f} [" in rows[0][1]

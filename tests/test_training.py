@@ -1,0 +1,324 @@
+"""The training loop: it learns, and however it is stopped and resumed, it ends where it would have ended."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_network
+import torch
+from dot_dataset import Dots, write_dots
+from rich.console import Console
+
+from dhpe_lib import training
+from dhpe_lib.checkpoints import CheckpointError, read_checkpoint
+from dhpe_lib.datasets.preparation import Job, prepare
+from dhpe_lib.datasets.prepared import Prepared
+from dhpe_lib.losses import losses_of
+from dhpe_lib.mixture import Mixture
+from dhpe_lib.training import BEST, LAST, TrainingError
+from dhpe_lib.training_config import ConfigError
+from dhpe_lib.training_log import read_curves
+from dhpe_lib.training_setup import build_network, build_optimiser, launch, load_trained, portion_of, wrap
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("dots")
+    job = Job("dots", "all", Dots, write_dots(folder / "files", 10), folder / "cache")
+    return prepare(job, 1, Console(quiet=True)).directory
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """A small network, and one thread: the last bits of a sum depend on how many share it."""
+    tiny_network.install(monkeypatch.setitem)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def weights(run: Path, name: str = LAST) -> dict[str, torch.Tensor]:
+    checkpoint = read_checkpoint(run / name)
+    return checkpoint.network | checkpoint.optimiser
+
+
+def is_weight(name: str) -> bool:
+    """Not a statistic of a normalisation, which a forward pass changes."""
+    return "running" not in name and "num_batches" not in name
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def test_it_learns_and_leaves_everything_behind(data, tmp_path):
+    outcome = tiny_network.run(
+        tiny_network.config(data, steps=30, log_every=5, test_every=15, save_every=15), tmp_path / "run"
+    )
+    assert (outcome.step, outcome.finished) == (30, True)
+    train = read_curves(tmp_path / "run" / "curves.jsonl", "train")
+    assert train["step"].tolist() == list(range(5, 31, 5))
+    assert train["art"][-1] < 0.7 * train["art"][0]
+    test = read_curves(tmp_path / "run" / "curves.jsonl", "test_dots_all")
+    assert test["step"].tolist() == [15, 30]
+    assert np.isfinite([test[name] for name in ("epe_a_mm", "epe_c_mm", "error_px", "share_under_tau")]).all()
+    assert outcome.best == test["epe_a_mm"].min()
+    assert {path.name for path in (tmp_path / "run" / "pictures").iterdir()} == {
+        "dots_all_0000015.png",
+        "dots_all_0000030.png",
+    }
+    assert "finished after step 30" in (tmp_path / "run" / "log.txt").read_text()
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    trained = load_trained(tmp_path / "run").state_dict()
+    assert same(dict(trained), read_checkpoint(tmp_path / "run" / BEST).network)
+
+
+def interrupt_at(monkeypatch, step: int) -> None:
+    """Send Ctrl-C in the middle of a step."""
+    view = Mixture.view
+
+    def interrupted(self, now):
+        if now == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return view(self, now)
+
+    monkeypatch.setattr(Mixture, "view", interrupted)
+
+
+@pytest.mark.parametrize("rendered", [0.0, 0.5])
+def test_ctrl_c_finishes_the_step_and_resuming_changes_no_bit(data, tmp_path, monkeypatch, rendered):
+    config = tiny_network.config(data, rendered=rendered, save_every=100, test_every=3)
+    tiny_network.run(config, tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        stopped = tiny_network.run(config, tmp_path / "stopped")
+    assert (stopped.step, stopped.finished) == (4, False)
+    assert read_checkpoint(tmp_path / "stopped" / LAST).facts["step"] == 4
+    assert not same(weights(tmp_path / "stopped"), weights(tmp_path / "straight"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    outcome = tiny_network.run(config, tmp_path / "stopped", resume=True)
+    assert outcome.finished
+    for name in (LAST, BEST):
+        assert same(weights(tmp_path / "stopped", name), weights(tmp_path / "straight", name))
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import torch
+import tiny_network
+from dhpe_lib.mixture import Mixture
+torch.set_num_threads(1)
+tiny_network.install()
+view = Mixture.view
+def slow(self, step):
+    time.sleep(0.2)
+    return view(self, step)
+Mixture.view = slow
+data, run = map(Path, sys.argv[1:])
+tiny_network.run(tiny_network.config(data, steps=1000), run)
+"""
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+
+
+def test_kill_9_and_resume_change_no_bit(data, tmp_path):
+    script, run = tmp_path / "script.py", tmp_path / "killed"
+    script.write_text(KILLED)
+    running = subprocess.Popen([sys.executable, script, data, run], env=environment())
+    until = time.monotonic() + 120
+    while not (run / LAST).is_file() or read_checkpoint(run / LAST).facts["step"] < 3:
+        assert running.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    killed_at = read_checkpoint(run / LAST).facts["step"]
+    config = tiny_network.config(data, steps=killed_at + 3)
+    assert tiny_network.run(config, run, resume=True).finished
+    tiny_network.run(config, tmp_path / "straight")
+    assert same(weights(run), weights(tmp_path / "straight"))
+    steps = read_curves(run / "curves.jsonl", "train")["step"].tolist()
+    assert steps == sorted(set(steps))  # what was written past the checkpoint was taken back
+    assert not list(run.glob(".last*")) or len(list(run.glob(".last*"))) == 1  # at most the draft of the kill
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(data, tmp_path):
+    config = tiny_network.config(data, steps=2)
+    tiny_network.run(config, tmp_path / "a")
+    (tmp_path / "a" / LAST).unlink()
+    assert tiny_network.run(config, tmp_path / "a", resume=True).step == 2
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(data, tmp_path, monkeypatch):
+    view = Mixture.view
+
+    def poisoned(self, step):
+        good = view(self, step)
+        return replace(good, images=good.images * torch.nan) if step == 2 else good
+
+    monkeypatch.setattr(Mixture, "view", poisoned)
+    config = tiny_network.config(data)
+    with pytest.raises(TrainingError, match=r"loss of step 2 is not finite.*not_finite_0\.safetensors"):
+        tiny_network.run(config, tmp_path / "run")
+    study = read_checkpoint(tmp_path / "run" / "not_finite_0.safetensors")
+    assert study.batch["images"].isnan().all()
+    assert study.batch["joints"].shape == (4, 21, 3)
+    last = read_checkpoint(tmp_path / "run" / LAST)
+    assert last.facts["step"] == 2
+    assert all(torch.equal(study.network[name], value) for name, value in last.network.items() if is_weight(name))
+    assert all(value.isfinite().all() for value in last.network.values())
+
+
+PARALLEL = """
+import sys
+from pathlib import Path
+import torch
+import tiny_network
+torch.set_num_threads(1)
+tiny_network.install()
+data, run = map(Path, sys.argv[1:])
+tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), run)
+"""
+
+
+def test_two_processes_are_as_good_as_one_with_their_batch(data, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(PARALLEL)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, script, data, tmp_path / "two"], env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), tmp_path / "one")
+    two, one = (read_checkpoint(tmp_path / name / LAST) for name in ("two", "one"))
+    begun = build_network(tiny_network.config(data)).state_dict()
+    moved = [name for name, value in one.network.items() if not torch.equal(value, begun[name])]
+    assert len(moved) > 10
+    for name, value in one.network.items():
+        torch.testing.assert_close(two.network[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_batch_statistics_of_several_cpu_processes_are_refused(data, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="--set batch_norm=frozen"):
+        launch(tiny_network.config(data), "cpu")
+
+
+def test_frozen_statistics_stay(data, tmp_path):
+    config = tiny_network.config(data, batch_norm="frozen", steps=2)
+    tiny_network.run(config, tmp_path / "run")
+    begun, ended = build_network(config).state_dict(), weights(tmp_path / "run")
+    stored = [name for name in begun if "running" in name]
+    assert stored
+    assert all(torch.equal(begun[name], ended[name]) for name in stored)
+
+
+@pytest.mark.parametrize(
+    ("ablation", "lost"),
+    [
+        ("without-refiner", {"regressor.f_ref.weight", "regressor.f_ref.bias"}),
+        ("without-2d-losses", {"regressor.f_ref.weight", "regressor.f_ref.bias"}),
+        ("without-shape-loss", set()),
+        ("constant-lambda", set()),
+    ],
+)
+def test_ablations_switch_off_what_they_name(data, tmp_path, ablation, lost):
+    config = tiny_network.config(data, ablation=(ablation,), steps=2)
+    tiny_network.run(config, tmp_path / "run")
+    train = read_curves(tmp_path / "run" / "curves.jsonl", "train")
+    full = set(build_network(tiny_network.config(data)).state_dict())
+    missing = full - set(build_network(config).state_dict())
+    assert lost <= missing
+    assert any("pose_machine" in name for name in missing) == (ablation == "without-2d-losses")
+    assert (train["j2d"] == 0).all() == (ablation == "without-2d-losses")
+    if ablation == "without-shape-loss":
+        assert (train["sh"] == 0).all()
+    if ablation == "constant-lambda":
+        assert 0 < train["gate"].max() <= 0.01
+
+
+def test_pose_machine_has_its_own_rate(data, tmp_path):
+    config = tiny_network.config(data, learning_rate_j2d=1e-12, steps=2)
+    tiny_network.run(config, tmp_path / "run")
+    begun, ended = build_network(config).state_dict(), weights(tmp_path / "run")
+    change = {name: float((ended[name] - begun[name]).abs().max()) for name in begun if name.endswith("conv1_1.weight")}
+    assert change
+    assert max(change.values()) < 1e-9
+    assert not torch.equal(begun["regressor.f_j3d.weight"], ended["regressor.f_j3d.weight"])
+
+
+def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
+    config = tiny_network.config(data, precision="bf16-mixed")
+    fabric, network = launch(config, "cpu"), build_network(config)
+    seen = []
+
+    def watched(estimate, targets, laplacian, options):
+        seen.append((estimate.evidence.feature.dtype, estimate.mesh.vertices.dtype, torch.is_autocast_enabled("cpu")))
+        return losses_of(estimate, targets, laplacian, options)
+
+    monkeypatch.setattr(training, "losses_of", watched)
+    objective = training.Objective(network, config)
+    objective, _ = wrap(fabric, network, objective, build_optimiser(network, config), config)
+    mixture = Mixture([Prepared(data)], portion_of(config, fabric), config.reach, fabric.device)
+    view = mixture.view(0)
+    found = objective(view.images, vars(view.targets))
+    assert seen == [(torch.bfloat16, torch.float32, False)]
+    assert found["objective"].dtype == torch.float32
+
+
+def test_another_training_is_not_taken_up(data, tmp_path):
+    config = tiny_network.config(data, steps=1)
+    tiny_network.run(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match="holds a run; go on with it with --resume"):
+        tiny_network.run(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"batch was 4, is 2 now\. Begin a new run"):
+        tiny_network.run(replace(config, batch=2), tmp_path / "run", resume=True)
+    with pytest.raises(FileNotFoundError, match=r"config\.json: no such file; there is no run to resume"):
+        tiny_network.run(config, tmp_path / "other", resume=True)
+    begun = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert begun["batch"] == 4
+    assert tiny_network.run(replace(config, steps=2), tmp_path / "run", resume=True).step == 2
+
+
+def test_weights_to_start_from(data, tmp_path):
+    config = tiny_network.config(data, steps=2)
+    tiny_network.run(config, tmp_path / "run")
+    network = build_network(replace(config, start=str(tmp_path / "run" / LAST)))
+    assert same(dict(network.state_dict()), read_checkpoint(tmp_path / "run" / LAST).network)
+    with pytest.raises(
+        CheckpointError, match=r"field pose_machine\S+ is \(.*\) in the file and missing in the network"
+    ):
+        build_network(replace(config, start=str(tmp_path / "run" / LAST), ablation=("without-2d-losses",)))
+    with pytest.raises(FileNotFoundError, match="nowhere: no such checkpoint"):
+        build_network(replace(config, start="nowhere"))
+
+
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before(data, tmp_path, monkeypatch):
+    write, calls = os.fsync, []
+
+    def full(number: int) -> None:
+        calls.append(number)
+        if len(calls) > 5:
+            raise OSError(28, "No space left on device")
+        write(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written .*No space left.*Make room"):
+        tiny_network.run(tiny_network.config(data), tmp_path / "run")
+    monkeypatch.undo()
+    tiny_network.install()
+    assert read_checkpoint(tmp_path / "run" / LAST).facts["step"] >= 1
+    assert not list((tmp_path / "run").glob(".last*"))
