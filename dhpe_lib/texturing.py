@@ -75,23 +75,38 @@ def hand_texture(model: HandModel) -> Texture:
     return Texture(uv.to(like), corners.long().to(like.device), image.to(like) / 255)
 
 
-def _visibility(
-    points: Tensor, normals: Tensor, toward_camera: Tensor, fragments: Fragments, size: Tensor
-) -> Float[Tensor, "batch n"]:
-    """How well points on the surface are seen, from places in the picture [batch, n, 3] and unit normals."""
-    height, width = fragments.depth.shape[1:]
-    extent = points.new_tensor((width, height))
-    grid = (2 * points[..., :2] / extent - 1)[:, None]
+@dataclass(frozen=True)
+class _View:
+    """The picture that a mesh was fitted in: how near it shows it, its camera, and where the hand is known to be."""
+
+    depth: Float[Tensor, "batch height width"]
+    slack: Float[Tensor, " batch"]
+    camera: Pinhole | None
+    mask: Float[Tensor, "batch height width"] | None
+
+
+def _view_of(photo: Tensor, vertices: Tensor, faces: Tensor, camera: Pinhole | None, mask: Tensor | None) -> _View:
+    fragments = rasterize(vertices, faces, (photo.shape[1], photo.shape[2]), camera)
+    size = (vertices.amax(1) - vertices.amin(1)).amax(-1)
+    return _View(fragments.depth, SLACK * size, camera, mask)
+
+
+def _visibility(view: _View, points: Tensor, places: Tensor, normals: Tensor) -> Float[Tensor, "batch n"]:
+    """How well points on the surface are seen, from their places in the picture and unit normals, all [batch, n, 3]."""
+    height, width = view.depth.shape[1:]
+    extent = places.new_tensor((width, height))
+    grid = (2 * places[..., :2] / extent - 1)[:, None]
     sentinel = 1e9
-    depth = fragments.depth.clamp_max(sentinel)[:, None]
+    depth = view.depth.clamp_max(sentinel)[:, None]
     # the outline's pixels are mixed with the background, and a bilinear sample reaches for the pixels beside it
     farthest = functional.max_pool2d(depth, 5, 1, 2)
     behind = functional.grid_sample(depth, grid, mode="nearest", padding_mode="zeros", align_corners=False)[:, 0, 0]
     beside = functional.grid_sample(farthest, grid, mode="nearest", padding_mode="zeros", align_corners=False)[:, 0, 0]
     inside = (grid.abs() <= 1).all(-1)[:, 0] & (beside < sentinel)
-    shown = inside & (points[..., 2] <= behind + SLACK * size[:, None])
-    cosine = (normals * toward_camera).sum(-1)
-    return shown * ((cosine - GRAZING) / (FRONTAL - GRAZING)).clamp(0, 1)
+    shown = inside & (places[..., 2] <= behind + view.slack[:, None])
+    cosine = (normals * _toward(points, view.camera)).sum(-1)
+    seen = shown * ((cosine - GRAZING) / (FRONTAL - GRAZING)).clamp(0, 1)
+    return seen if view.mask is None else seen * _sample(view.mask[..., None], places)[..., 0]
 
 
 def _sample(photo: Tensor, points: Tensor) -> Float[Tensor, "batch n channels"]:
@@ -196,13 +211,9 @@ def lift_colors(
         )
     if not vertices.isfinite().all():
         raise ValueError("vertices are not finite: nothing can be lifted to a mesh that is not there; fit it again")
-    size = (photo.shape[1], photo.shape[2])
-    places = to_pixels(vertices, size, camera)
+    places = to_pixels(vertices, (photo.shape[1], photo.shape[2]), camera)
     normals = vertex_normals(vertices, faces)
-    extent = (vertices.amax(1) - vertices.amin(1)).amax(-1)
-    seen = _visibility(places, normals, _toward(vertices, camera), rasterize(vertices, faces, size, camera), extent)
-    if mask is not None:
-        seen = seen * _sample(mask[..., None], places)[..., 0]
+    seen = _visibility(_view_of(photo, vertices, faces, camera, mask), vertices, places, normals)
     colors = _sample(photo, places)
     skin = torch.ones_like(colors) if base is None else base.to(colors).expand_as(colors)
     tone = _mean_ratio(colors, skin, seen)
@@ -261,16 +272,13 @@ def lift_texture(
     )
     base_vertices = _at_vertices(base, vertices.shape[1], faces)
     lifted = lift_colors(photo, vertices, faces, base_vertices, camera, mask)
-    picture = (photo.shape[1], photo.shape[2])
-    places = interpolate(to_pixels(vertices, picture, camera), faces, fragments).flatten(1, 2)
+    places = to_pixels(vertices, (photo.shape[1], photo.shape[2]), camera)
+    places = interpolate(places, faces, fragments).flatten(1, 2)
     normals = interpolate(vertex_normals(vertices, faces), faces, fragments).flatten(1, 2)
     normals = functional.normalize(normals, dim=-1)
-    toward = _toward(interpolate(vertices, faces, fragments).flatten(1, 2), camera)
-    extent = (vertices.amax(1) - vertices.amin(1)).amax(-1)
-    seen = _visibility(places, normals, toward, rasterize(vertices, faces, picture, camera), extent)
+    points = interpolate(vertices, faces, fragments).flatten(1, 2)
+    seen = _visibility(_view_of(photo, vertices, faces, camera, mask), points, places, normals)
     seen = seen * (fragments.face >= 0).flatten(1)
-    if mask is not None:
-        seen = seen * _sample(mask[..., None], places)[..., 0]
     plain = _sample(photo, places) / shade(normals[:, None], lifted.light)[:, 0].clamp_min(0.05)
     ratio = interpolate(lifted.colors / base_vertices.clamp_min(0.02), faces, fragments).flatten(1, 2)
     skin = _base_texels(base, texels).flatten(1, 2)
