@@ -2,11 +2,11 @@
 
     python benchmarks/overfit.py
 
-32 hands are rendered as ORH's are, but from 30 metres through a long lens: the estimator's camera is scaled orthographic,
-and on pictures in perspective no h at all brings L_Art + L_Sh below a few millimetres (row "least error of any h", by
-descent in h itself from the true one). They are trained on without jitter and tested on. Wanted: a mean joint error
-under 2 mm (protocol A) and a mask IoU above 0.9. Writes book/results/overfit.json. A run that was stopped goes on
-where it was when the same command is given again with --resume.
+32 hands are rendered as ORH's are, but from 30 metres through a long lens: the estimator's camera is scaled
+orthographic, and on pictures in perspective no h at all brings L_Art + L_Sh below a few millimetres (row "least error
+of any h", by descent in h itself from the true one). They are trained on without jitter and tested on. Wanted: a mean
+joint error under 2 mm (protocol A) and a mask IoU above 0.9. Writes book/results/overfit.json. A run that was stopped
+goes on where it was when the same command is given again with --resume.
 """
 
 import argparse
