@@ -22,7 +22,7 @@ from dhpe_lib.datasets.backgrounds import open_backgrounds
 from dhpe_lib.datasets.synthetic.dice import Dice
 
 SIZE = 288
-AT_A_TIME = 16
+AT_A_TIME = 8
 """Pictures that are moved at a time: more do not fit a processor's caches."""
 
 SATURATION = (0.15, 0.85)
