@@ -10,19 +10,44 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from dhpe_lib.data_lookup import (
+    NAMES,
+    RENDERED,
+    cache_folders,
+    check_caches,
+    dataset_of,
+    known_split,
+    open_cache,
+    splits_of,
+)
 from dhpe_lib.terminal import OUT, Value, checked, prepare_folder, say
 
 if TYPE_CHECKING:
     from dhpe_lib.contact_sheet import Tile
-    from dhpe_lib.datasets import Dataset
     from dhpe_lib.datasets.files import Finding
-    from dhpe_lib.datasets.prepared import Prepared
 
 data_app = typer.Typer(no_args_is_help=True, help="Datasets: check a copy, look at it, prepare it for training.")
-NAMES = "rhd, stb, dexter+object, freihand, ho3d-v2, ho3d-v3"
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help=f"{NAMES}.", show_default=False)]
+
+
+def existing(folder: Path) -> Path:
+    """The folder, if there is one."""
+    if not folder.is_dir():
+        problem = "is a file; unpack it and name the folder" if folder.exists() else "no such folder"
+        raise typer.BadParameter(f"{folder}: {problem}", param_hint="DIR")
+    return folder
+
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help=f"{NAMES}, {', '.join(RENDERED)}.", show_default=False)
+]
 FolderArgument = Annotated[
-    Path, typer.Argument(metavar="DIR", help="The unpacked dataset, or a prepared split.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="The unpacked dataset, a prepared split, or the folder with all prepared splits.",
+        show_default=False,
+        callback=existing,
+    ),
 ]
 SplitOption = Annotated[str | None, typer.Option("--split", metavar="SPLIT", help="As the dataset calls it.")]
 
@@ -34,9 +59,9 @@ def check(name: NameArgument, folder: FolderArgument) -> None:
     A dataset takes seconds, since few pictures are opened; of a prepared split every byte is read. The exit code is 1
     where something is wrong.
     """
-    cache = prepared(name, folder)
-    if cache is not None:
-        check_cache(cache)
+    caches = cache_folders(name, folder)
+    if caches:
+        check_caches(name, caches)
         return
     dataset = dataset_of(name)
     findings = refused(lambda: dataset.check(folder))
@@ -66,14 +91,15 @@ def show(
 ) -> None:
     """Draw a contact sheet: pictures with joints and masks.
 
-    Of a dataset the whole pictures with the outline of the crop, of a prepared split the crops.
+    Of a dataset the whole pictures with the outline of the crop, of a prepared split the crops. Without --split the
+    first one that is there.
     """
     from dhpe_lib.contact_sheet import contact_sheet
     from dhpe_lib.outputs import together
 
-    cache = prepared(name, folder)
-    if cache is not None:
-        split, total, tiles = cache_tiles(cache, split, count, seed)
+    caches = cache_folders(name, folder)
+    if caches:
+        split, total, tiles = cache_tiles(name, caches, split, count, seed)
     else:
         split, total, tiles = dataset_tiles(name, folder, split, count, seed)
     page = out or OUT / f"{name}_{split}.png"
@@ -86,8 +112,10 @@ def show(
 
 @data_app.command()
 def prepare(
-    name: NameArgument,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The unpacked dataset.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"{NAMES}.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The unpacked dataset.", show_default=False, callback=existing)
+    ],
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where to; each split gets a folder in it.", show_default=False)
     ],
@@ -107,7 +135,7 @@ def prepare(
     from dhpe_lib.datasets.preparation import prepare as prepare_split
 
     dataset = dataset_of(name)
-    for one in [known_split(dataset, name) for name in split or dataset.splits]:
+    for one in [known_split(dataset.splits, name) for name in split or dataset.splits]:
         job = Job(name, one, dataset.reader, folder, out / one, skip_bad)
         try:
             cache = refused(partial(prepare_split, job, workers, Console()))
@@ -153,15 +181,16 @@ def make(
     """
     from dhpe_lib.datasets.synthetic import orh
 
-    if name not in orh.COUNTS:
-        raise typer.BadParameter(f"no benchmark is called {name}; there are {', '.join(orh.COUNTS)}", param_hint="NAME")
+    if name not in RENDERED:
+        raise typer.BadParameter(f"no benchmark is called {name}; there are {', '.join(RENDERED)}", param_hint="NAME")
     counts = orh.COUNTS[name]
-    for one in split or counts:
-        if one not in counts:
-            raise typer.BadParameter(f"there is no {one}, only {', '.join(counts)}", param_hint="--split")
-        recipe = orh.Recipe(name, one, min(count or counts[one], counts[one]), seed, backgrounds)
+    wanted = [known_split(tuple(counts), one) for one in split or counts]
+    recipes = [
+        checked("--count", partial(orh.Recipe, name, one, count or counts[one], seed, backgrounds)) for one in wanted
+    ]
+    for recipe in recipes:
         try:
-            cache = refused(partial(orh.make, recipe, out / one, workers, Console()))
+            cache = refused(partial(orh.make, recipe, out / recipe.split, workers, Console()))
         except KeyboardInterrupt:
             say("\nStopped. What is finished is kept: the same command goes on from there.")
             raise typer.Exit(130) from None
@@ -179,61 +208,6 @@ def refused(make: Callable[[], Value]) -> Value:
         raise typer.Exit(1) from error
 
 
-def dataset_of(name: str) -> "Dataset":
-    """The dataset of a name."""
-    from dhpe_lib.datasets import DATASETS
-
-    if name not in DATASETS:
-        raise typer.BadParameter(f"no dataset is called {name}; there are {', '.join(DATASETS)}", param_hint="NAME")
-    return DATASETS[name]
-
-
-def known_split(dataset: "Dataset", split: str) -> str:
-    """The split, if the dataset has it."""
-    if split not in dataset.splits:
-        raise typer.BadParameter(f"there is no {split}, only {', '.join(dataset.splits)}", param_hint="--split")
-    return split
-
-
-def prepared(name: str, folder: Path) -> "Prepared | None":
-    """The prepared split that a folder holds, if it does."""
-    from dhpe_lib.datasets.layout import META, PLAN
-    from dhpe_lib.datasets.prepared import Prepared
-
-    if not any((folder / file).is_file() for file in (META, PLAN)):
-        return None
-    cache = refused(lambda: Prepared(folder))
-    if cache.meta["dataset"] != name:
-        raise typer.BadParameter(f"{folder} holds {cache.meta['dataset']}, not {name}", param_hint="NAME")
-    return cache
-
-
-def check_cache(cache: "Prepared") -> None:
-    """Say what a prepared split holds and whether its bytes are those that were written."""
-    from dhpe_lib.datasets.prepared import damaged_index
-
-    meta = cache.meta
-    damaged = [f"rows {part.start} to {part.stop - 1}" for part in cache.damaged_parts()] + damaged_index(cache)
-    say(f"{meta['dataset']} {meta['split']}, prepared by dhpe {meta['dhpe_version']} from ", source_of(cache))
-    say(f"{len(cache):,} samples, {len(meta['left_out']):,} left out, SHA-256 {meta['sha256']}")
-    if damaged:
-        refused(lambda: raise_damaged(cache, ", ".join(damaged)))
-    say("Every byte is as it was written.")
-
-
-def source_of(cache: "Prepared") -> str:
-    """What a prepared split was made from."""
-    source = cache.meta["source"]
-    return source.get("directory") or ", ".join(f"{key} {value}" for key, value in source.items())
-
-
-def raise_damaged(cache: "Prepared", what: str) -> None:
-    """Stop for bytes that have changed."""
-    from dhpe_lib.datasets.layout import PreparedError, remedy
-
-    raise PreparedError(f"{cache.directory}: {what} have changed. {remedy(cache.directory, cache.meta)}")
-
-
 def finding_line(finding: "Finding", folder: Path) -> list[str | Text]:
     """One thing that was looked at, as a line."""
     path = finding.path.relative_to(folder) if finding.path.is_relative_to(folder) else finding.path
@@ -242,10 +216,17 @@ def finding_line(finding: "Finding", folder: Path) -> list[str | Text]:
     return [mark, str(path), count, f"  {finding.problem}" if finding.problem else ""]
 
 
-def cache_tiles(cache: "Prepared", split: str | None, count: int, seed: int) -> tuple[str, int, list["Tile"]]:
-    """Split, number of samples, and some of them, of a prepared split."""
+def cache_tiles(
+    name: str, folders: list[Path], split: str | None, count: int, seed: int
+) -> tuple[str, int, list["Tile"]]:
+    """Split, number of samples, and some of them, of a prepared split: of the one named or the first."""
     from dhpe_lib.contact_sheet import crop_tiles
+    from dhpe_lib.datasets.layout import holds_cache
 
+    if split is not None:
+        known_split(splits_of(name), split)
+    folder = next((one for one in folders if (one.name == split if split else holds_cache(one))), folders[0])
+    cache = refused(lambda: open_cache(name, folder))
     there = cache.meta["split"]
     if split not in (None, there):
         raise typer.BadParameter(f"{cache.directory} holds {there}", param_hint="--split")
@@ -258,7 +239,7 @@ def dataset_tiles(name: str, folder: Path, split: str | None, count: int, seed: 
     from dhpe_lib.contact_sheet import sample_tile
 
     dataset = dataset_of(name)
-    split = known_split(dataset, split or dataset.splits[0])
+    split = known_split(dataset.splits, split or dataset.splits[0])
     reader = refused(lambda: dataset.reader(folder, split))
     chosen = draw(len(reader), count, seed)
     return split, len(reader), refused(lambda: [sample_tile(reader[index]) for index in chosen])

@@ -34,11 +34,12 @@ def mask_counts(
         Columns: true positives, false positives, false negatives.
 
     Raises:
-        ValueError: The shapes differ, or the masks are not boolean.
+        ValueError: The shapes differ or are no images x height x width, or the masks are not boolean.
     """
-    if predicted.shape != truth.shape or predicted.dtype != bool or truth.dtype != bool:
+    same = predicted.shape == truth.shape and predicted.ndim == 3
+    if not same or predicted.dtype != bool or truth.dtype != bool:
         given = f"{predicted.dtype} {predicted.shape} and {truth.dtype} {truth.shape}"
-        raise ValueError(f"masks are {given}; give booleans of one shape, for instance mask > 0.5")
+        raise ValueError(f"masks are {given}; give booleans of one shape, images x height x width, as of mask > 0.5")
     pairs = (predicted & truth, predicted & ~truth, ~predicted & truth)
     return np.stack([pair.sum((1, 2)) for pair in pairs], axis=1)
 

@@ -174,22 +174,43 @@ def f_scores(
     """F@t of each hand: harmonic mean of the shares of predicted and of true points that lie within t of the other set.
 
     Args:
-        predicted: Vertices, mm; no correspondence is needed.
-        truth: Vertices, mm.
+        predicted: Vertices, mm; no correspondence is needed. One that is not finite is near nothing: it is missed.
+        truth: Vertices, mm. Those that are not finite are unknown and drop out.
         thresholds: mm; FreiHAND reports F@5 and F@15.
 
     Returns:
-        From 0 to 1, a column for each threshold.
+        From 0 to 1, a column for each threshold; NaN for a hand of which no vertex is known, 0 for one of which none
+        is predicted.
+
+    Raises:
+        ValueError: The numbers of hands differ, or vertices are not three numbers each.
 
     Source: Knapitsch et al. 2017, as FreiHAND's `eval.py` takes it: nearer than t, not at t.
     """
+    shapes = np.shape(predicted), np.shape(truth)
+    if any(len(shape) != 3 or shape[2] != 3 for shape in shapes) or shapes[0][0] != shapes[1][0]:
+        raise ValueError(
+            f"predicted has shape {shapes[0]}, truth {shapes[1]}; give hands x vertices x 3, as many hands"
+        )
     limits = np.asarray(thresholds)
-    scores = np.zeros((len(truth), len(limits)))
+    scores = np.full((len(truth), len(limits)), np.nan)
     for row, (points, goal) in enumerate(zip(predicted, truth, strict=True)):
-        precision = (cKDTree(goal).query(points)[0][:, None] < limits).mean(0)
-        recall = (cKDTree(points).query(goal)[0][:, None] < limits).mean(0)
-        scores[row] = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
+        goal = goal[np.isfinite(goal).all(-1)]
+        if len(goal):
+            precision, recall = _share_near(points, goal, limits), _share_near(goal, points, limits)
+            scores[row] = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     return scores
+
+
+def _share_near(
+    points: Float[ndarray, "v 3"], others: Float[ndarray, "w 3"], limits: Float[ndarray, " t"]
+) -> Float[ndarray, " t"]:
+    """Share of the points that have one of the others nearer than each limit; what is not finite is near nothing."""
+    known, there = (np.isfinite(values).all(-1) for values in (points, others))
+    if not known.any() or not there.any():
+        return np.zeros(len(limits))
+    distances, _ = cKDTree(others[there]).query(points[known])
+    return (distances[:, None] < limits).sum(0) / len(points)
 
 
 @dataclass(frozen=True)
@@ -210,11 +231,12 @@ def bootstrap(
 ) -> Interval[Measure]:
     """Confidence interval by drawing images with replacement and taking quantiles of the measure.
 
-    Images count as independent. Frames of one video are not, and their interval comes out too narrow.
+    Images count as independent. Frames of one video are not, and their interval comes out too narrow. Images of which
+    nothing is known are not drawn: how many have a label is taken as given.
 
     Args:
         measure: Of rows, for instance ``mean_epe`` or ``lambda errors: auc(errors, thresholds)``; a number or a curve.
-        rows: One for each image: errors of its joints, counts of its pixels, scores.
+        rows: One for each image: errors of its joints, counts of its pixels, scores. Those of NaN alone are left out.
         level: Share of the draws inside the interval.
         draws: How many.
         seed: Of the draws.
@@ -223,17 +245,24 @@ def bootstrap(
         The measure of all rows, with the ends of its interval.
 
     Raises:
-        ValueError: There are fewer than two images.
+        ValueError: There are fewer than two images with a label, or the measure refuses all rows or those of a draw.
 
     Source: Efron and Tibshirani 1993, the percentile interval.
     """
-    if len(rows) < 2:
-        raise ValueError(f"an interval needs two or more images, got {len(rows)}")
-    generator = np.random.default_rng(seed)
-    drawn = [measure(rows[generator.integers(len(rows), size=len(rows))]) for _ in range(draws)]
+    known = rows[~np.isnan(rows).all(axis=tuple(range(1, rows.ndim)))]
+    if len(known) < 2:
+        raise ValueError(f"an interval needs two or more images with a label, got {len(known)} of {len(rows)}")
+    value, generator = measure(known), np.random.default_rng(seed)
+    try:
+        drawn = [measure(known[generator.integers(len(known), size=len(known))]) for _ in range(draws)]
+    except ValueError as error:
+        raise ValueError(
+            f"a draw of {len(known)} images cannot be measured, though all of them can: {error}; "
+            "leave images out of which there is nothing to measure"
+        ) from error
     # no interpolation between draws: it would make NaN of two infinite errors
     low, high = np.quantile(np.asarray(drawn), [(1 - level) / 2, (1 + level) / 2], axis=0, method="inverted_cdf")
-    return Interval(measure(rows), low, high)
+    return Interval(value, low, high)
 
 
 def _seen(errors: Float[ndarray, "n k"]) -> Float[ndarray, "n seen"]:

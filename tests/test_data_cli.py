@@ -1,6 +1,7 @@
 """`dhpe data`: what it says of good and bad copies, its contact sheets, and the way from files to a prepared split."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from typer.testing import CliRunner
 
 import dhpe_lib.datasets.preparation as preparation
 from dhpe_lib.cli import app
-from dhpe_lib.data_cli import NAMES
+from dhpe_lib.data_lookup import NAMES, RENDERED
 from dhpe_lib.datasets import DATASETS, Dataset
 from dhpe_lib.datasets.dexter_object import SEQUENCES
 from dhpe_lib.datasets.files import Finding
 from dhpe_lib.datasets.prepared import Prepared
+from dhpe_lib.datasets.synthetic.orh import COUNTS
 
 
 def check_dots(folder: Path) -> list[Finding]:
@@ -47,7 +49,10 @@ def data(*arguments: str, code: int = 0) -> str:
 
 def test_every_name_is_in_the_help(here):
     assert set(NAMES.split(", ")) == set(DATASETS) - {"dots"}
-    assert NAMES in data("check", "--help")
+    assert tuple(COUNTS) == RENDERED
+    for command in ("check", "show"):
+        assert f"{NAMES}, orh, orh-s, orh-o." in data(command, "--help")
+    assert f"{NAMES}." in data("prepare", "--help")
 
 
 def test_a_good_copy(here):
@@ -72,6 +77,19 @@ def test_names_and_splits_that_do_not_exist(here, command):
     if command != "check":
         assert "there is no val, only train, test" in data(command, "dots", "dots", "--split", "val", *more, code=2)
     assert not Path("x").exists()
+
+
+@pytest.mark.parametrize(("command", "name"), [("check", "orh"), ("check", "rhd"), ("show", "orh"), ("prepare", "rhd")])
+def test_folders_that_do_not_exist(here, command, name):
+    more = ("--out", "x") if command == "prepare" else ()
+    assert "Invalid value for DIR: gone: no such folder" in data(command, name, "gone", *more, code=2)
+    said = data(command, name, "dots/labels.json", *more, code=2)
+    assert "dots/labels.json: is a file; unpack it and name the folder" in said
+
+
+def test_rendered_hands_are_not_prepared(here):
+    said = data("prepare", "orh", "dots", "--out", "x", code=2)
+    assert "orh is rendered: dhpe data make orh --out FOLDER makes it" in said
 
 
 def test_sheet_of_a_dataset(here):
@@ -112,6 +130,18 @@ def test_from_files_to_a_prepared_split(here):
     assert f"from {here / 'dots'} 3 samples, 2 left out, SHA-256 {cache.meta['sha256']} Every byte" in said
     assert "out/train holds dots, not rhd" in data("check", "rhd", "out/train", code=2)
     assert "out/train holds train" in data("show", "dots", "out/train", "--split", "test", code=2)
+    said = data("check", "dots", "out")
+    assert said.count("Every byte") == 2
+    assert said.index("✓ dots train") < said.index("✓ dots test")
+    assert "3 of 3 samples: dhpe_out/dots_train.png" in data("show", "dots", "out")
+    assert "3 of 3 samples: dhpe_out/dots_test.png" in data("show", "dots", "out", "--split", "test")
+    assert "there is no val, only train, test" in data("show", "dots", "out", "--split", "val", code=2)
+    shutil.rmtree("out/test")
+    said = data("check", "dots", "out", code=1)
+    assert said.count("Every byte") == 1
+    again = "out/test: no such folder. To make it, run: dhpe data prepare dots DIR --split test --out out"
+    assert f"✗ {again}" in said
+    assert again in data("show", "dots", "out", "--split", "test", code=1)
     with Path("out/train/side.npy").open("r+b") as file:
         file.seek(-5, 2)  # of the last sample in use
         file.write(b"\0")

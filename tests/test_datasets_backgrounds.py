@@ -6,7 +6,7 @@ import pytest
 from fake_datasets import noise, write_image, write_nyu
 
 from dhpe_lib.datasets import backgrounds
-from dhpe_lib.datasets.backgrounds import ImageFolder, NyuDepth, open_backgrounds
+from dhpe_lib.datasets.backgrounds import ImageFolder, NyuDepth, fingerprint, open_backgrounds
 from dhpe_lib.datasets.files import DatasetError
 from dhpe_lib.photos import PhotoError
 
@@ -68,6 +68,23 @@ def test_no_images(tmp_path):
     (tmp_path / "a.png").write_bytes(b"broken")
     with pytest.raises(PhotoError, match=r"a\.png: not an image"):
         open_backgrounds(tmp_path)[0]
+
+
+def test_fingerprint_tells_pictures_from_others_wherever_they_lie(nyu, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there" / "below"
+    for folder in (here, there):
+        write_image(folder / "a.bmp", noise((10, 40), 1))
+        write_image(folder / "b.bmp", noise((10, 40), 2))
+    (there / "readme.txt").write_text("no image")
+    first = fingerprint(here)
+    assert first == fingerprint(there)
+    (there / "b.bmp").replace(there / "0.bmp")  # which picture has which number counts
+    write_image(here / "b.bmp", noise((10, 40), 3))  # as large as before
+    seen = [first, fingerprint(here), fingerprint(there), fingerprint(nyu)]
+    assert len(set(seen)) == 4
+    assert fingerprint(nyu.parent) == seen[-1]
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        fingerprint(tmp_path / "gone")
 
 
 def test_check(nyu, tmp_path, monkeypatch):

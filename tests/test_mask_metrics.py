@@ -59,3 +59,5 @@ def test_masks_of_another_kind_are_refused():
     for other in (mask[:1], mask.astype(np.uint8) * 255, mask.astype(float)):
         with pytest.raises(ValueError, match="give booleans of one shape"):
             unchecked(other, mask)
+    with pytest.raises(ValueError, match="images x height x width"):
+        unchecked(mask[0], mask[0])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
+from dhpe_lib.mask_metrics import mask_scores
 from dhpe_lib.metrics import (
     THRESHOLDS,
     area_under_curve,
@@ -143,6 +144,25 @@ def test_f_scores_at_the_threshold_is_not_within_it():
         np.testing.assert_allclose(f_scores(predicted, truth, [1.0, 4.0]), [[0, 2 / 3]])
 
 
+def test_f_scores_of_points_that_are_not_there():
+    points = 100 * np.arange(12.0).reshape(1, 4, 3)
+    lost, unknown = points.copy(), points.copy()
+    lost[0, 0, 1], unknown[0, 1:, 2] = np.nan, np.inf
+    # 3 of 4 both predicted and found; then 1 of 4 predicted points is near the one that is known
+    np.testing.assert_allclose(f_scores(lost, points), [[0.75, 0.75]])
+    np.testing.assert_allclose(f_scores(points, unknown), [[2 * 0.25 / 1.25] * 2])
+    for nothing in (points * np.nan, points[:, :0]):
+        np.testing.assert_array_equal(f_scores(nothing, points), [[0, 0]])
+        np.testing.assert_array_equal(f_scores(points, nothing), [[np.nan, np.nan]])
+    assert f_scores(points[:0], points[:0]).shape == (0, 2)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 3), (1, 4, 2), (4, 3)])
+def test_f_scores_need_pairs_of_hands(shape):
+    with pytest.raises(ValueError, match=r"predicted has shape \(.*\), truth \(1, 4, 3\); give hands x vertices x 3"):
+        inspect.unwrap(f_scores)(np.zeros(shape), np.zeros((1, 4, 3)))
+
+
 def test_the_interval_of_a_mean_is_the_textbooks():
     errors = np.abs(np.random.default_rng(3).normal(20, 6, (400, 1)))
     interval = bootstrap(mean_epe, errors)
@@ -180,8 +200,31 @@ def test_intervals_of_curves_repeat_with_the_seed(some):
 def test_an_interval_survives_missed_joints_and_needs_two_images():
     errors = np.array([[1.0], [np.inf], [np.inf]])
     assert bootstrap(mean_epe, errors, draws=100).high == np.inf
-    with pytest.raises(ValueError, match="two or more images, got 1"):
+    with pytest.raises(ValueError, match="two or more images with a label, got 1 of 1"):
         bootstrap(mean_epe, errors[:1])
+
+
+def test_images_without_a_label_are_not_drawn():
+    """A draw of 40 images of which 2 have labels would hold none in one case of eight."""
+    sparse, labelled = np.full((40, 21), np.nan), np.random.default_rng(2).uniform(5, 30, (2, 21))
+    labelled[1, 4:] = np.nan
+    sparse[[7, 30]] = labelled
+    assert bootstrap(mean_epe, sparse, draws=200) == bootstrap(mean_epe, labelled, draws=200)
+    for few in (sparse[:10], sparse[:5], sparse[:0]):
+        known = int((~np.isnan(few)).any(1).sum())
+        with pytest.raises(ValueError, match=f"two or more images with a label, got {known} of {len(few)}"):
+            bootstrap(mean_epe, few)
+    scores = np.array([1.0, np.nan, 3.0])  # one number an image
+    assert inspect.unwrap(bootstrap)(np.mean, scores, draws=50).value == 2
+
+
+def test_a_draw_that_cannot_be_measured_is_explained():
+    counts = np.zeros((10, 3), int)
+    counts[3] = 5, 1, 1
+    with pytest.raises(ValueError, match=r"a draw of 10 images cannot be measured, .* no mask and no truth .* leave"):
+        bootstrap(lambda rows: mask_scores(rows).iou, counts)
+    with pytest.raises(ValueError, match=r"^no mask and no truth holds a pixel"):
+        bootstrap(lambda rows: mask_scores(rows).iou, 0 * counts)
 
 
 def test_errors_do_not_broadcast():

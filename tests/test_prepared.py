@@ -193,6 +193,91 @@ def test_prepared_again_it_is_left_alone(job):
     assert {path: path.stat().st_mtime_ns for path in job.out.iterdir()} == times
 
 
+def with_value(record: dict, name: str, value: object) -> dict:
+    """A copy of a record with one field, perhaps of an inner object, replaced or taken away."""
+    outer, _, inner = name.rpartition(".")
+    owner = record[outer] if outer else record
+    changed = {key: old for key, old in owner.items() if key != inner} | ({} if value is None else {inner: value})
+    return record | {outer: changed} if outer else changed
+
+
+@pytest.mark.parametrize("value", [None, "text", -1, 1.5, True, [], [1], {}])
+@pytest.mark.parametrize("name", layout.META_FIELDS)
+def test_each_field_of_meta_json_is_looked_at(cache_of_dots, name, value):
+    path = cache_of_dots / "meta.json"
+    good = json.loads(path.read_text())
+    words, right = layout.META_FIELDS[name]
+    if value is not None and right(value):
+        return
+    path.write_text(json.dumps(with_value(good, name, value)))
+    problem = "lacks the field" if value is None else "the field"
+    with pytest.raises(PreparedError, match=rf"meta\.json: {problem} {name}") as caught:
+        Prepared(cache_of_dots)
+    assert "delete the cache's folder and make it again" in str(caught.value)
+    assert value is None or f"not {words}" in str(caught.value)
+    path.write_text(json.dumps(good))
+
+
+@pytest.fixture(scope="module")
+def cache_of_dots(tmp_path_factory) -> Path:
+    """One cache for many tests; each leaves it as it was."""
+    folder = tmp_path_factory.mktemp("module")
+    make(Job("dots", "all", Dots, write_dots(folder / "dots", 3), folder / "all"))
+    return folder / "all"
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", '"text"', "[{}]", "{", "", "\xff", "[" * 100_000])
+@pytest.mark.parametrize("file", ["meta.json", "plan.json"])
+def test_other_json_in_place_of_a_cache(tmp_path, dots, file, text):
+    out = tmp_path / "all"
+    out.mkdir()
+    (out / file).write_bytes(text.encode("latin-1"))
+    for use in (lambda: Prepared(out), lambda: make(Job("dots", "all", Dots, dots, out))):
+        with pytest.raises(PreparedError, match=rf"{file}: (holds .*, not an object|is no JSON).*delete the cache"):
+            use()
+
+
+def test_other_json_in_the_small_files(job):
+    cache = make(job)
+    ids, good = job.out / "ids.json", (job.out / "ids.json").read_text()
+    for text in ("{}", "[]", "[1, 2, 3, 4, 5, 6, 7]", "null"):
+        ids.write_text(text)
+        for use in (lambda: Prepared(job.out).ids, lambda: damaged_index(cache)):
+            with pytest.raises(PreparedError, match=r"ids\.json: holds .*, not a list of 7 names"):
+                use()
+    ids.unlink()
+    with pytest.raises(PreparedError, match=r"ids\.json: no such file"):
+        damaged_index(cache)
+    ids.write_text(good)
+    edit(job.out / "meta.json", parts=cache.meta["parts"][1:])
+    with pytest.raises(PreparedError, match=r"meta\.json: the field parts has 2 entries, not 3"):
+        Prepared(job.out)
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4, 5, 9], [-1, 1, 2, 3, 4, 5, 6], [0, 1], [0.0] * 7, [[0]] * 7])
+def test_rows_that_are_not_there(job, rows):
+    make(job)
+    np.save(job.out / "rows.npy", rows)
+    with pytest.raises(PreparedError, match=r"rows\.npy: does not hold 7 numbers below 7"):
+        Prepared(job.out)
+
+
+def die_here() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_note_of_a_finished_part_that_is_damaged(job, monkeypatch):
+    monkeypatch.setattr(PreparedWriter, "_complete", lambda *_: die_here())
+    with pytest.raises(KeyboardInterrupt):
+        make(job)
+    monkeypatch.undo()
+    with pytest.raises(PreparedError, match=r"not finished: 3 of 3 parts are there. To go on, run: dhpe data prepare"):
+        Prepared(job.out)
+    edit(job.out / "done" / "00000003.json", kept=["3"])
+    with pytest.raises(PreparedError, match=r'00000003\.json: the field kept is \["3"\], not a list of whole numbers'):
+        make(job)
+
+
 def test_a_dataset_that_changed_makes_the_cache_stale(job):
     make(job)
     moved = job.source.rename(job.source.with_name("moved"))
@@ -200,7 +285,7 @@ def test_a_dataset_that_changed_makes_the_cache_stale(job):
     (moved / "8.png").write_bytes(b"new")
     with pytest.raises(PreparedError, match=r"the cache is stale: source\.fingerprint was \w+, is \w+ now") as caught:
         make(replace(job, source=moved))
-    assert f"dhpe data prepare dots {job.source} --split all --out {job.out.parent}" in str(caught.value)
+    assert f"dhpe data prepare dots {moved} --split all --out {job.out.parent}" in str(caught.value)
 
 
 def test_fingerprint_follows_names_sizes_and_times(tmp_path):
@@ -269,6 +354,14 @@ def test_folders_that_are_no_cache(job, tmp_path):
         make(replace(job, out=tmp_path))
     with pytest.raises(PreparedError, match="lies in the dataset's own folder"):
         make(replace(job, out=job.source / "cache"))
+    file = tmp_path / "file"
+    file.touch()
+    for out in (file, file / "all"):
+        with pytest.raises(PreparedError, match="file: is a file; name a new or an empty folder"):
+            make(replace(job, out=out))
+    make(job)
+    with pytest.raises(PreparedError, match="holds prepared splits and is none itself; name one of them: all"):
+        Prepared(job.out.parent)
 
 
 def test_disk_space_is_checked_first(job, monkeypatch):
@@ -344,7 +437,9 @@ def test_a_run_that_is_killed_goes_on_bit_for_bit(tmp_path, how):
     straight = make(Job("dots", "all", Dots, source, tmp_path / "straight"))
     job = Job("dots", "all", SlowDots, source, tmp_path / "killed")
     begin(job, tmp_path / "script.py", how)
-    with pytest.raises(PreparedError, match="was not finished; run the same command again"):
+    with pytest.raises(
+        PreparedError, match=r"was not finished: . of 8 parts are there\. To go on, run: dhpe data prepare"
+    ):
         Prepared(job.out)
     assert 1 <= len(list((job.out / "done").glob("0*.json"))) < 8
     assert len(make(replace(job, reader=Dots))) == 24

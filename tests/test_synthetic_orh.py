@@ -1,14 +1,19 @@
 """ORH, ORH-S and ORH-O: counts, looks that are kept for tests, smooth sequences, and the same bytes however made."""
 
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fake_datasets import noise, write_image
 from rich.console import Console
 from typer.testing import CliRunner
 
 from dhpe_lib.cli import app
+from dhpe_lib.datasets.layout import PreparedError
 from dhpe_lib.datasets.synthetic import orh, scenery
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
 from dhpe_lib.datasets.synthetic.hands import TIPS
@@ -118,14 +123,85 @@ def test_poses_on_the_way_are_natural():
     assert hits <= shuffled
 
 
-def test_the_command_makes_checks_and_goes_on(tmp_path, monkeypatch):
+@pytest.fixture
+def data(monkeypatch) -> Callable[..., str]:
+    """What `dhpe data` says, in one line."""
     monkeypatch.setenv("COLUMNS", "1000")
 
-    def data(*arguments: str, code: int = 0) -> str:
-        result = CliRunner().invoke(app, ("data", *arguments))
+    def run(*arguments: str, code: int = 0) -> str:
+        result = CliRunner().invoke(app, ("data", *map(str, arguments)))
         assert result.exit_code == code, result.output
-        return result.output
+        return " ".join(result.output.replace("│", " ").split())
 
+    return run
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "count", "message"),
+    [
+        ("orh", "train", 41_259, "orh train has 41,258 pictures; 41,259 cannot be made"),
+        ("orh-s", "test", 0, "orh-s test has 6,000 pictures; 0 cannot be made"),
+        ("orh-o", "train", 1, "there is no orh-o train, only orh train, orh test, orh-s train"),
+        ("rhd", "test", 1, "there is no rhd test, only orh train"),
+    ],
+)
+def test_recipes_of_what_is_not_published(name, split, count, message):
+    with pytest.raises(ValueError, match=message):
+        orh.Recipe(name, split, count)
+
+
+def test_more_pictures_than_there_are(tmp_path, data):
+    said = data("make", "orh", "--out", tmp_path / "o", "--count", "2729", code=2)
+    assert "Invalid value for --count: orh test has 2,728 pictures; 2,729 cannot be made" in said
+    assert not (tmp_path / "o").exists()
+
+
+def test_other_photos_make_the_cache_stale(tmp_path):
+    photos, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
+    write_image(photos / "a.png", noise((40, 30), 1))
+    recipe = orh.Recipe("orh", "test", 2, photos=photos)
+    cache = make(recipe, tmp_path / "test")
+    assert str(tmp_path) not in (cache.directory / "meta.json").read_text()
+    shutil.copytree(photos, elsewhere)
+    assert len(make(replace(recipe, photos=elsewhere), tmp_path / "test")) == 2
+    write_image(elsewhere / "a.png", noise((40, 30), 2))
+    with pytest.raises(PreparedError, match=r"source\.backgrounds was \w{16}, is \w{16} now.*--backgrounds DIR"):
+        make(replace(recipe, photos=elsewhere), tmp_path / "test")
+    with pytest.raises(PreparedError, match="is painted now"):
+        make(replace(recipe, photos=None), tmp_path / "test")
+    with pytest.raises(FileNotFoundError, match="gone: no such folder"):
+        make(replace(recipe, photos=tmp_path / "gone"), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_with_one_split_of_two(tmp_path, data, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data("make", "orh", "--out", "o", "--split", "test", "--count", "2", "--workers", "1")
+    made = "o/train: no such folder. To make it, run: dhpe data make orh --split train --out o"
+    said = data("check", "orh", "o", code=1)
+    assert f"✗ {made}" in said
+    assert "✓ orh test, by dhpe" in said
+    assert "2 samples, 0 left out" in said
+    assert "Only a sample: the benchmark has 2,728 pictures." in said
+    assert "draws other pictures" not in said
+    assert "2 of 2 samples: dhpe_out/orh_test.png" in data("show", "orh", "o")
+    assert made in data("show", "orh", "o", "--split", "train", code=1)
+    assert "o/test holds orh, not orh-s" in data("check", "orh-s", "o", code=2)
+    monkeypatch.setattr(orh, "VERSION", orh.VERSION + 1)
+    assert f"this program's engine {orh.VERSION} draws other pictures" in data("check", "orh", "o/test")
+    Path("o/test/meta.json").rename("o/test/plan.json")
+    again = "dhpe data make orh --split test --out o --seed 0 --count 2"
+    for folder in ("o", "o/test"):
+        said = data("check", "orh", folder, code=1)
+        assert f"o/test: its preparation was not finished: 0 of 1 parts are there. To go on, run: {again}" in said
+    Path("o/test/plan.json").write_text("[]")
+    assert "o/test/plan.json: holds [], not an object" in data("check", "orh", "o", code=1)
+    (tmp_path / "empty").mkdir()
+    assert data("check", "orh-s", "empty", code=1).count("To make it, run: dhpe data make orh-s --split") == 2
+    assert "dhpe data make orh-s --split train --out empty" in data("show", "orh-s", "empty", code=1)
+
+
+def test_the_command_makes_checks_and_goes_on(tmp_path, data):
     out = tmp_path / "o"
     said = data("make", "orh-o", "--out", str(out), "--count", "3", "--workers", "1")
     assert "3 samples" in said
@@ -133,10 +209,8 @@ def test_the_command_makes_checks_and_goes_on(tmp_path, monkeypatch):
     before = (out / "test" / "images.npy").read_bytes()
     data("make", "orh-o", "--out", str(out), "--count", "3")  # it is all there
     assert (out / "test" / "images.npy").read_bytes() == before
-    assert "stale" in " ".join(
-        CliRunner()
-        .invoke(app, ("data", "make", "orh-o", "--out", str(out), "--count", "3", "--seed", "1"))
-        .output.split()
+    assert "stale: source.seed was 0, is 1 now" in data(
+        "make", "orh-o", "--out", str(out), "--count", "3", "--seed", "1", code=1
     )
     assert "orh-s" in data("make", "nothing", "--out", str(out), code=2)
     assert "test" in data("make", "orh-o", "--out", str(out), "--split", "train", code=2)

@@ -6,6 +6,7 @@ x 3 x 1449 in MATLAB's order of axes, which HDF5 turns round. Its pictures have 
 Source: Silberman et al., Indoor Segmentation and Support Inference from RGBD Images, ECCV 2012; the paper's Sec. 3.5.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,11 @@ REMEDY = f"get {NYU_FILE} from {HOMEPAGE} again, or name a folder of images"
 
 
 class NyuDepth:
-    """The 1,449 labelled rooms of NYU depth v2, 608 x 448 without the frame."""
+    """The 1,449 labelled rooms of NYU depth v2, 608 x 448 without the frame.
+
+    Attributes:
+        paths: The one file.
+    """
 
     def __init__(self, path: Path) -> None:
         """Look into the file.
@@ -40,6 +45,7 @@ class NyuDepth:
             DatasetError: It is damaged, or no such file.
         """
         self._path = require(Path(path), REMEDY)
+        self.paths = [self._path]
         shape, dtype = self._read(lambda images: (images.shape, images.dtype))
         if len(shape) != 4 or shape[1:] != NYU_SHAPE or dtype != np.uint8:
             raise DatasetError(f"{self._path}: images has shape {shape}, not (n, {NYU_SHAPE}) bytes; {REMEDY}")
@@ -63,7 +69,11 @@ class NyuDepth:
 
 
 class ImageFolder:
-    """Every image below a folder, in the order of the paths."""
+    """Every image below a folder, in the order of the paths.
+
+    Attributes:
+        paths: Its files.
+    """
 
     def __init__(self, directory: Path) -> None:
         """List the images.
@@ -105,6 +115,28 @@ def open_backgrounds(path: Path) -> NyuDepth | ImageFolder:
     if path.is_file() or nyu.is_file():
         return NyuDepth(path if path.is_file() else nyu)
     return ImageFolder(path)
+
+
+def fingerprint(path: Path) -> str:
+    """Say which pictures these are, wherever they lie: two folders have one fingerprint if they give equal pictures.
+
+    Every byte is read: a few seconds for NYU depth v2.
+
+    Args:
+        path: The `.mat` file, the folder that holds it, or a folder of images.
+
+    Returns:
+        16 hexadecimal digits of a SHA-256 over the files, in the order in which they are numbered.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        DatasetError: The file is damaged.
+    """
+    found = hashlib.sha256()
+    for file in open_backgrounds(path).paths:
+        with file.open("rb") as stream:
+            found.update(hashlib.file_digest(stream, "sha256").digest())
+    return found.hexdigest()[:16]
 
 
 def check(path: Path) -> list[Finding]:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,37 @@ FORMAT = 1
 """Goes up with each change of what the files mean."""
 ROWS_PER_PART = 128
 META, PLAN, DONE, ROWS, IDS = "meta.json", "plan.json", "done", "rows.npy", "ids.json"
+
+# What a field of a JSON file must be, in words, and the test for it.
+Kind = tuple[str, Callable[[Any], bool]]
+WHOLE: Kind = ("a whole number", lambda value: type(value) is int and value >= 0)
+COUNT: Kind = ("a whole number above 0", lambda value: type(value) is int and value > 0)
+TEXT: Kind = ("a text", lambda value: isinstance(value, str))
+OBJECT: Kind = ("an object", lambda value: isinstance(value, dict))
+TEXTS: Kind = ("a list of texts", lambda value: isinstance(value, list) and all(map(TEXT[1], value)))
+ROW_NUMBERS: Kind = ("a list of whole numbers", lambda value: isinstance(value, list) and all(map(WHOLE[1], value)))
+MARGIN_OF_CROP: Kind = ("a multiple of 8", lambda value: WHOLE[1](value) and value % 8 == 0)
+
+PLAN_FIELDS = {
+    "format": WHOLE,
+    "dataset": TEXT,
+    "split": TEXT,
+    "source": OBJECT,
+    "crop": OBJECT,
+    "crop.margin": MARGIN_OF_CROP,
+    "rows": COUNT,
+    "rows_per_part": COUNT,
+    "ids": TEXT,
+}
+DONE_FIELDS = {"kept": ROW_NUMBERS, "left_out": OBJECT, "sha256": TEXT}
+META_FIELDS = PLAN_FIELDS | {
+    "dhpe_version": TEXT,
+    "samples": COUNT,
+    "left_out": OBJECT,
+    "sha256": TEXT,
+    "parts": TEXTS,
+}
+AGAIN = "delete the cache's folder and make it again"
 
 
 class PreparedError(ValueError):
@@ -102,6 +134,11 @@ def digest(arrays: Iterable[ndarray]) -> str:
     return found.hexdigest()
 
 
+def holds_cache(directory: Path) -> bool:
+    """Whether a folder is a prepared split, finished or not."""
+    return any((directory / file).is_file() for file in (META, PLAN))
+
+
 def refuse_differences(directory: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Stop where a cache is not what is asked for.
 
@@ -114,18 +151,42 @@ def refuse_differences(directory: Path, found: Mapping[str, Any], expected: Mapp
         PreparedError: They differ.
     """
     old, new = _flat(found), _flat(expected)
-    differences = [f"{key} was {old.get(key)}, is {value} now" for key, value in new.items() if old.get(key) != value]
+    differences = [
+        f"{k} was {old.get(k)!s:.16}, is {value!s:.16} now" for k, value in new.items() if old.get(k) != value
+    ]
     if differences:
-        raise PreparedError(f"{directory}: the cache is stale: {'; '.join(differences)}. {remedy(directory, found)}")
+        again = remedy(directory, {**found, **expected})
+        raise PreparedError(f"{directory}: the cache is stale: {'; '.join(differences)}. {again}")
 
 
 def remedy(directory: Path, meta: Mapping[str, Any]) -> str:
     """What to do about a cache that is stale or damaged."""
-    source = meta.get("source", {}).get("directory")
-    if source is None:
-        return "Delete the folder and make it again"
-    command = f"dhpe data prepare {meta['dataset']} {source} --split {meta['split']} --out {directory.parent}"
-    return f"Delete the folder and run: {command}"
+    made_by = command(directory, meta)
+    return f"Delete the folder and run: {made_by}" if made_by else "Delete the folder and make it again"
+
+
+def command(directory: Path, meta: Mapping[str, Any]) -> str | None:
+    """The command that makes a cache.
+
+    Args:
+        directory: The cache.
+        meta: What its meta.json or plan.json says, right or wrong.
+
+    Returns:
+        For a shell; None if the cache does not say where it comes from. Photos of backgrounds are only known by their
+        fingerprint, so their folder stays DIR.
+    """
+    name, split, source = (meta.get(key) for key in ("dataset", "split", "source"))
+    if not (isinstance(name, str) and isinstance(split, str) and isinstance(source, Mapping)):
+        return None
+    where = ["--split", split, "--out", str(directory.parent)]
+    if "directory" in source:
+        return shlex.join(["dhpe", "data", "prepare", name, str(source["directory"]), *where])
+    if "engine" in source:
+        photos = [] if source.get("backgrounds") == "painted" else ["--backgrounds", "DIR"]
+        numbers = ["--seed", str(source.get("seed")), "--count", str(meta.get("rows"))]
+        return shlex.join(["dhpe", "data", "make", name, *where, *numbers, *photos])
+    return None
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,8 +203,75 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PreparedError(f"{path}: is no JSON ({error}); delete the folder and prepare it again") from error
+    except (ValueError, RecursionError) as error:
+        raise PreparedError(f"{path}: is no JSON ({error}); {AGAIN}") from error
+
+
+def read_record(path: Path, kinds: Mapping[str, Kind]) -> dict[str, Any]:
+    """What a JSON file holds that is an object with certain fields.
+
+    Args:
+        path: The file.
+        kinds: Fields that it must have, as for :func:`require_fields`.
+
+    Returns:
+        The object, with whatever other fields it has.
+
+    Raises:
+        PreparedError: It is no JSON, no object, or a field is missing or something else.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise PreparedError(f"{path}: holds {shown(record)}, not an object; {AGAIN}")
+    require_fields(path, record, kinds)
+    return record
+
+
+def require_fields(path: Path, record: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
+    """Stop where an object lacks a field, or has something else in it.
+
+    Args:
+        path: Its file, for the message.
+        record: The object.
+        kinds: What each field must be; one of an inner object is called `outer.inner`, after `outer`.
+
+    Raises:
+        PreparedError: Names the first such field.
+    """
+    for name, (words, right) in kinds.items():
+        outer, _, inner = name.rpartition(".")
+        owner = record[outer] if outer else record
+        if inner not in owner:
+            raise PreparedError(f"{path}: lacks the field {name}; {AGAIN}")
+        if not right(owner[inner]):
+            raise PreparedError(f"{path}: the field {name} is {shown(owner[inner])}, not {words}; {AGAIN}")
+
+
+def read_ids(path: Path, count: int) -> list[str]:
+    """Names of all rows of a cache.
+
+    Args:
+        path: Its ids.json.
+        count: Its number of rows.
+
+    Returns:
+        One for each row.
+
+    Raises:
+        PreparedError: The file is missing or holds something else.
+    """
+    if not path.is_file():
+        raise PreparedError(f"{path}: no such file; {AGAIN}")
+    names = read_json(path)
+    if not TEXTS[1](names) or len(names) != count:
+        raise PreparedError(f"{path}: holds {shown(names)}, not a list of {count} names; {AGAIN}")
+    return names
+
+
+def shown(value: Any) -> str:
+    """The beginning of a JSON value, for a message."""
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def write_json(path: Path, values: Any) -> None:

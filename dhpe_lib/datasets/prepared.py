@@ -17,22 +17,30 @@ import torch
 from jaxtyping import Int64
 from numpy import ndarray
 
-from dhpe_lib.datasets.crops import MARGIN, Crops
+from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.layout import (
+    AGAIN,
+    DONE,
     FORMAT,
     IDS,
     META,
+    META_FIELDS,
     PLAN,
+    PLAN_FIELDS,
     ROWS,
+    WHOLE,
     PreparedError,
     bytes_per_sample,
+    command,
     crop_parameters,
     digest,
     gigabytes,
     parts_of,
-    read_json,
+    read_ids,
+    read_record,
     refuse_differences,
     remedy,
+    require_fields,
     row_types,
 )
 
@@ -57,7 +65,7 @@ class Prepared:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self.meta = read_meta(self.directory)
-        self.rows: Int64[ndarray, " n"] = load_array(self.directory / ROWS, self.meta)
+        self.rows: Int64[ndarray, " n"] = load_rows(self.directory / ROWS, self.meta)
         self._arrays = {name: open_field(self.directory, name, self.meta) for name in row_types(self.margin)}
         self._ready = {n: values if n in ON_DISK else np.array(values) for n, values in self._arrays.items()}
 
@@ -90,7 +98,7 @@ class Prepared:
     @cached_property
     def ids(self) -> list[str]:
         """Names of the samples, as the reader of their dataset has them."""
-        names = read_json(self.directory / IDS)
+        names = read_ids(self.directory / IDS, self.meta["rows"])
         return [names[row] for row in self.rows]
 
     def to(self, device: torch.device | str, batch: int = 1024) -> Crops:
@@ -137,7 +145,8 @@ def damaged_index(cache: Prepared) -> list[str]:
         Names of files, none if all is well.
     """
     parts = np.frombuffer("".join(cache.meta["parts"]).encode(), np.uint8)
-    ids = hashlib.sha256("\n".join(read_json(cache.directory / IDS)).encode()).hexdigest()
+    names = read_ids(cache.directory / IDS, cache.meta["rows"])
+    ids = hashlib.sha256("\n".join(names).encode()).hexdigest()
     found = {ROWS: digest([parts, cache.rows]), IDS: ids}
     expected = {ROWS: cache.meta["sha256"], IDS: cache.meta["ids"]}
     return [name for name in found if found[name] != expected[name]]
@@ -154,18 +163,41 @@ def read_meta(directory: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such folder.
-        PreparedError: It holds no cache, an unfinished one, or one that another version wrote.
+        PreparedError: It holds no cache, an unfinished one, one that another version wrote, or a damaged ``meta.json``.
     """
     if not directory.is_dir():
         raise FileNotFoundError(f"{directory}: no such folder")
-    if not (directory / META).is_file():
-        if (directory / PLAN).is_file():
-            raise PreparedError(f"{directory}: its preparation was not finished; run the same command again")
-        raise PreparedError(f"{directory}: holds no {META}, so it is no prepared split; dhpe data prepare makes one")
-    meta = read_json(directory / META)
-    margin = meta.get("crop", {}).get("margin", MARGIN)
-    refuse_differences(directory, meta, {"format": FORMAT, "crop": crop_parameters(margin)})
+    path = directory / META
+    if not path.is_file():
+        raise PreparedError(f"{directory}: {why_unreadable(directory)}")
+    meta = read_record(path, {"format": WHOLE})
+    refuse_differences(directory, meta, {"format": FORMAT})  # another version may have other fields
+    require_fields(path, meta, META_FIELDS)
+    refuse_differences(directory, meta, {"crop": crop_parameters(meta["crop"]["margin"])})
+    if len(meta["parts"]) != (due := len(parts_of(meta))):
+        raise PreparedError(f"{path}: the field parts has {len(meta['parts'])} entries, not {due}; {AGAIN}")
     return meta
+
+
+def why_unreadable(directory: Path) -> str:
+    """What a folder without a ``meta.json`` is instead of a prepared split, and what to do."""
+    if (directory / PLAN).is_file():
+        plan = read_record(directory / PLAN, PLAN_FIELDS)
+        done, due = len(list((directory / DONE).glob("*.json"))), len(parts_of(plan))
+        again = command(directory, plan) or "the command that began it"
+        return f"its preparation was not finished: {done} of {due} parts are there. To go on, run: {again}"
+    inner = sorted(path.name for path in directory.iterdir() if (path / META).is_file())
+    if inner:
+        return f"holds prepared splits and is none itself; name one of them: {', '.join(inner)}"
+    return f"holds no {META}, so it is no prepared split; dhpe data prepare or dhpe data make makes one"
+
+
+def load_rows(path: Path, meta: Mapping[str, Any]) -> Int64[ndarray, " n"]:
+    """The rows in use, if they are rows of the cache."""
+    rows, count = load_array(path, meta), meta["samples"]
+    if (rows.dtype, rows.shape) != (np.int64, (count,)) or rows.min() < 0 or rows.max() >= meta["rows"]:
+        raise PreparedError(f"{path}: does not hold {count} numbers below {meta['rows']}. {remedy(path.parent, meta)}")
+    return rows
 
 
 def open_field(directory: Path, name: str, meta: Mapping[str, Any]) -> ndarray:

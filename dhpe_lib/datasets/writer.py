@@ -17,6 +17,7 @@ from dhpe_lib import __version__
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.layout import (
     DONE,
+    DONE_FIELDS,
     IDS,
     META,
     PLAN,
@@ -28,7 +29,7 @@ from dhpe_lib.datasets.layout import (
     digest,
     gigabytes,
     parts_of,
-    read_json,
+    read_record,
     refuse_differences,
     row_types,
     write_json,
@@ -64,7 +65,7 @@ class PreparedWriter:
             raise PreparedError(f"{directory}: the {contents.split} split of {contents.dataset} holds no sample")
         begun = next((directory / name for name in (META, PLAN) if (directory / name).is_file()), None)
         if begun is not None:
-            refuse_differences(directory, read_json(begun), self.plan)
+            refuse_differences(directory, read_record(begun, {}), self.plan)
         elif directory.is_dir() and any(not path.name.startswith(".") for path in directory.iterdir()):
             raise PreparedError(f"{directory}: holds other files; name a new or an empty folder")
         if not self.finished:
@@ -108,7 +109,7 @@ class PreparedWriter:
         if missing := self.missing():
             raise PreparedError(f"{self.directory}: {sum(map(len, missing))} samples are still to be written")
         if not self.finished:
-            self._complete([read_json(marker(self.directory, part)) for part in parts_of(self.plan)])
+            self._complete([read_record(marker(self.directory, part), DONE_FIELDS) for part in parts_of(self.plan)])
         (self.directory / PLAN).unlink(missing_ok=True)
         shutil.rmtree(self.directory / DONE, ignore_errors=True)
         return Prepared(self.directory)
@@ -144,12 +145,14 @@ def marker(directory: Path, part: range) -> Path:
 
 
 def check_space(directory: Path, needed: int) -> None:
-    """Make sure that the disk of a folder, which need not exist yet, has space.
+    """Make sure that a folder, which need not exist yet, can be made, and that its disk has space.
 
     Raises:
-        PreparedError: It has too little.
+        PreparedError: A file is in its place, or there is too little space.
     """
     there = next(folder for folder in (directory.absolute(), *directory.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise PreparedError(f"{there}: is a file; name a new or an empty folder")
     free = shutil.disk_usage(there).free
     if needed > free:
         raise PreparedError(

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from dhpe_lib.datasets.backgrounds import fingerprint
 from dhpe_lib.datasets.crops import MARGIN, Crops, concatenate
 from dhpe_lib.datasets.layout import Contents, PreparedError
 from dhpe_lib.datasets.preparation import end_with_parent, process_context, progress_bar
@@ -54,6 +55,9 @@ class Recipe:
         count: Pictures; fewer than the benchmark has are a sample of its kind, not its first ones.
         seed: Of the benchmark.
         photos: NYU depth v2 or a folder of images, for the backgrounds; None paints them.
+
+    Raises:
+        ValueError: There is no such benchmark or split, or it has fewer pictures.
     """
 
     name: str
@@ -61,6 +65,14 @@ class Recipe:
     count: int
     seed: int = 0
     photos: Path | None = None
+
+    def __post_init__(self) -> None:
+        published = COUNTS.get(self.name, {}).get(self.split)
+        if published is None:
+            there = ", ".join(f"{name} {split}" for name, counts in COUNTS.items() for split in counts)
+            raise ValueError(f"there is no {self.name} {self.split}, only {there}")
+        if not 0 < self.count <= published:
+            raise ValueError(f"{self.name} {self.split} has {published:,} pictures; {self.count:,} cannot be made")
 
     @property
     def ids(self) -> list[str]:
@@ -72,8 +84,9 @@ class Recipe:
 
     @property
     def contents(self) -> Contents:
-        """What its cache holds."""
-        source = {"engine": VERSION, "seed": self.seed, "backgrounds": str(self.photos) if self.photos else "painted"}
+        """What its cache holds; photos are read to tell them from others."""
+        backgrounds = "painted" if self.photos is None else fingerprint(self.photos)
+        source = {"engine": VERSION, "seed": self.seed, "backgrounds": backgrounds}
         return Contents(self.name, self.split, self.ids, source)
 
     @property
@@ -99,9 +112,9 @@ def make(recipe: Recipe, out: Path, workers: int, console: Console) -> Prepared:
 
     Raises:
         PreparedError: The folder holds something else, the disk is too small, or a worker died.
-        OSError: The folder cannot be written to.
+        DatasetError, PhotoError: The photos are damaged.
+        OSError: There are no photos, or the folder cannot be written to.
     """
-    engine_for(recipe.photos)  # a folder that is not there is said before anything is written
     writer = PreparedWriter(out, recipe.contents)
     missing = writer.missing()
     with progress_bar(console) as progress:
