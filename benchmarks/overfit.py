@@ -2,30 +2,82 @@
 
     python benchmarks/overfit.py
 
-The first 32 pictures of ORH are rendered, trained on without jitter, and tested on. Wanted: a mean joint error under
-2 mm (protocol A) and a mask IoU above 0.9. Writes book/results/overfit.json. A run that was stopped goes on where it
-was when the same command is given again with --resume.
+32 hands are rendered as ORH's are, but from 30 metres through a long lens: the estimator's camera is scaled
+orthographic, and on pictures in perspective no h at all brings L_Art + L_Sh below a few millimetres (row "least error
+of any h", by descent in h itself from the true one). They are trained on without jitter and tested on. Wanted: a mean
+joint error under 2 mm (protocol A) and a mask IoU above 0.9. Writes book/results/overfit.json. A run that was stopped
+goes on where it was when the same command is given again with --resume.
 """
 
 import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from reporting import write_result
 from rich.console import Console
 
+from dhpe_lib.alignment import from_crop_frame
+from dhpe_lib.crop_jitter import plain_view
+from dhpe_lib.datasets.crops import MARGIN, SIZE, Crops
+from dhpe_lib.datasets.layout import Contents
 from dhpe_lib.datasets.prepared import Prepared
-from dhpe_lib.datasets.synthetic.orh import Recipe, make
+from dhpe_lib.datasets.synthetic.dice import Dice
+from dhpe_lib.datasets.synthetic.engine import Style, SyntheticHands, draw_look
+from dhpe_lib.datasets.synthetic.hands import draw_poses, draw_shots, place_hands
+from dhpe_lib.datasets.synthetic.scenery import behind
+from dhpe_lib.datasets.writer import PreparedWriter
 from dhpe_lib.evaluation import evaluate, full_scores
+from dhpe_lib.hand_model import HandModel
+from dhpe_lib.losses import articulation_loss, shape_loss
+from dhpe_lib.refinement import descend
+from dhpe_lib.renderer import silhouette
 from dhpe_lib.training import train
 from dhpe_lib.training_config import TrainingConfig
 from dhpe_lib.training_setup import launch, load_trained
 
-PICTURES = 32
+PICTURES, SEED = 32, 0
+FAR = 30.0
+"""Metres."""
 MOST_MM, LEAST_IOU = 2.0, 0.9
+
+
+def draw(distance: float | None) -> Crops:
+    """Hands of ORH's kind, from its distances or from another."""
+    engine, style, dice = SyntheticHands(), Style(jitter=False), Dice.from_seed(SEED, PICTURES)
+    walls = behind(engine.backgrounds(PICTURES, SEED, style), dice, SIZE + 2 * MARGIN)
+    shots = draw_shots(dice, style.jitter)
+    if distance is not None:
+        shots = replace(shots, distance=torch.full_like(shots.distance, distance))
+    hands = place_hands(engine.model, draw_poses(dice), dice.normal(1.0, 10), shots, style.fingertips)
+    look = draw_look(dice, style, walls.mean((2, 3)))
+    return engine.render(hands, look, walls, dice.pixel_generator()).crops()
+
+
+def prepare(folder: Path) -> Prepared:
+    """The 32 pictures as a split."""
+    names = [f"far/{row:02}" for row in range(PICTURES)]
+    writer = PreparedWriter(folder, Contents("orh-far", "train", names, {"seed": SEED}))
+    if not writer.finished:
+        writer.write(range(PICTURES), draw(FAR))
+    return writer.finish()
+
+
+def least_error(crops: Crops) -> float:
+    """Mean joint error in mm where L_Art + L_Sh is least over all h."""
+    hand, targets = HandModel.open_hand(), plain_view(crops).targets
+
+    def loss(h: torch.Tensor) -> torch.Tensor:
+        mesh = hand.forward_h(h)
+        mask = silhouette(mesh.vertices, hand.faces, SIZE)
+        return articulation_loss(mesh.joints, targets) + shape_loss(mask, targets)
+
+    h, *_ = descend(loss, crops.h, 300, 5e-3)
+    joints = from_crop_frame(hand.forward_h(h).joints.double(), crops.frame, crops.k, crops.z_root)
+    return float((torch.as_tensor(joints) - crops.joints_3d).norm(dim=-1).mean())
 
 
 def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
@@ -35,6 +87,7 @@ def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
         test=(str(data),),
         steps=steps,
         batch=8,
+        precision="bf16-mixed",
         learning_rate=rate,
         learning_rate_j2d=rate,
         warmup=20,
@@ -51,7 +104,7 @@ def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--run", type=Path, default=Path("dhpe_out/overfit"), help="where pictures and network go")
@@ -60,7 +113,7 @@ def main() -> int:
     torch.set_num_threads(arguments.threads)
     load, start, console = os.getloadavg()[0], time.perf_counter(), Console()
     data = arguments.run / "pictures"
-    cache = make(Recipe("orh", "train", PICTURES), data, 1, console) if not data.exists() else Prepared(data)
+    cache = prepare(data)
     config = configuration(data, arguments.steps, arguments.rate)
     outcome = train(config, arguments.run / "network", launch(config, "cpu"), console, arguments.resume)
     if not outcome.finished:
@@ -78,7 +131,10 @@ def main() -> int:
         "steps": arguments.steps,
         "seconds_of_this_call": round(time.perf_counter() - start),
     }
-    write_result("overfit", {"light network, 32 pictures of ORH": summary}, config.seed, load)
+    floors = {"these pictures": least_error(cache[:]), "pictures from ORH's distances": least_error(draw(None))}
+    floors = {name: round(value, 2) for name, value in floors.items()}
+    rows = {"light network, 32 pictures": summary, "least error of any h, mm": floors}
+    write_result("overfit", rows, config.seed, load)
     return 0 if reached else 1
 
 

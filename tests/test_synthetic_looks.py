@@ -138,9 +138,9 @@ def test_srgb_curve_is_the_standards_where_it_is_not_a_shoulder():
 
 def test_superquadrics_are_balls_boxes_and_face_outwards():
     size = torch.tensor([[1.0, 2.0, 3.0]])
-    ball = superquadrics(torch.ones(1, 2), size)
+    ball = superquadrics(torch.ones(1, 2), torch.zeros(1), size)
     torch.testing.assert_close((ball / size).norm(dim=-1), torch.ones(1, 280), rtol=0, atol=1e-4)
-    box = superquadrics(torch.full((1, 2), 0.05), size)
+    box = superquadrics(torch.full((1, 2), 0.05), torch.zeros(1), size)
     assert ((box.abs() / size).amax(-1) > 0.9).all()
     corners = ball[0][thing_faces()]
     normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -148,9 +148,17 @@ def test_superquadrics_are_balls_boxes_and_face_outwards():
 
 
 def test_new_things_have_shapes_that_training_never_shows():
-    seen, new = (draw_things(Dice.from_seed(0, 500), 1.0, kept).exponents for kept in (False, True))
-    assert seen.max() <= 1.0
-    assert new[:, 1].min() > 1.5
+    seen, new = (draw_things(Dice.from_seed(0, 500), 1.0, kept).taper for kept in (False, True))
+    assert (seen == 0).all()
+    assert new.abs().min() > 0.29
+    assert new.min() < 0 < new.max()
+
+
+def test_a_tapered_thing_is_wider_at_one_end():
+    size = torch.tensor([[1.0, 1.0, 2.0]])
+    can = superquadrics(torch.tensor([[0.05, 1.0]]), torch.tensor([0.5]), size)[0].view(14, 20, 3)
+    width = can[..., :2].norm(dim=-1).mean(1)
+    assert width[10] > 1.2 > 0.8 > width[3]
 
 
 def test_blur_keeps_the_light_and_goes_along_its_direction():

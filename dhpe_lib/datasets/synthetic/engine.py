@@ -32,7 +32,7 @@ from dhpe_lib.datasets.synthetic.skin import Skin, draw_skin
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.skeleton import MIDDLE_MCP
 
-AT_A_TIME = 16
+AT_A_TIME = 8
 CLOSEST = 0.25
 """Nothing comes nearer to the camera than this share of the root's depth."""
 FLESH = (0.032, 0.030, 0.022, 0.017, 0.010) + 4 * (0.024, 0.016, 0.014, 0.008)

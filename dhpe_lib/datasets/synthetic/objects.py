@@ -1,7 +1,7 @@
 """Things in the hand: superquadrics, one mesh that is a ball, a can, a box or anything between.
 
 (x, y, z) = (a cos^e1 v cos^e2 u, b cos^e1 v sin^e2 u, c sin^e1 v), with signed powers: exponents near 0 make edges,
-1 makes an ellipsoid (Barr 1981).
+1 makes an ellipsoid (Barr 1981). Tapered, x and y shrink along z, as in cups and cones (Barr 1984).
 """
 
 import math
@@ -26,6 +26,7 @@ class Things:
     Attributes:
         present: Whether it holds anything.
         exponents: e1 and e2.
+        taper: How much wider than the middle the end of the axis is, as a share; the other end is narrower by as much.
         size: Half lengths, metres; the last is along the axis.
         grip: 0: in the palm, under the fingers; 1: between thumb and index finger; 2: somewhere before the hand.
         shift: Along the axis and aside, in shares of the size.
@@ -34,6 +35,7 @@ class Things:
 
     present: Tensor
     exponents: Float[Tensor, "b 2"]
+    taper: Float[Tensor, " b"]
     size: Float[Tensor, "b 3"]
     grip: Int64[Tensor, " b"]
     shift: Float[Tensor, "b 3"]
@@ -41,23 +43,23 @@ class Things:
 
 
 def draw_things(dice: Dice, often: float, new: bool) -> Things:
-    """Draw things: cans, bottles, pens, boxes, balls and rounded shapes; or, to be new to a network, pinched ones.
+    """Draw things: cans, pens, boxes, balls and rounded shapes; or, to be new to a network, tapered ones.
 
     Args:
         dice: Source of randomness.
         often: Share of hands that hold one.
-        new: Whether things are of shapes that no training picture shows: exponents above 1.5 make stars and diamonds.
+        new: Whether things are of shapes that no training picture shows: cups, cones and wedges.
     """
     first = dice.choice((0.12, 0.12, 1.0, 0.5), (4.0, 3.0, 2.0, 2.0))
     second = torch.where(dice.chance(0.6), 1.0, dice.uniform(0.12, 0.4)).where(first < 0.4, 1.0)
-    if new:
-        first, second = dice.uniform(0.3, 2.2), dice.uniform(1.6, 2.4)
+    taper = torch.where(dice.chance(0.5), 1.0, -1.0) * dice.uniform(0.3, 0.75) * float(new)
     radius = dice.log_uniform(0.010, 0.042)
     long = dice.log_uniform(0.03, 0.10)
     size = torch.stack((radius, radius * dice.uniform(0.6, 1.2), long.where(first < 0.8, radius)), -1)
     grip = dice.choice((0.0, 1.0, 2.0), (0.55, 0.35, 0.10)).long()
     turn = random_rotations(dice.batch, dice.generator).to(dice.device)
-    return Things(dice.chance(often), torch.stack((first, second), -1), size, grip, dice.uniform(-0.4, 0.4, 3), turn)
+    exponents, shift = torch.stack((first, second), -1), dice.uniform(-0.4, 0.4, 3)
+    return Things(dice.chance(often), exponents, taper, size, grip, shift, turn)
 
 
 def thing_faces() -> Int64[Tensor, "faces 3"]:
@@ -67,11 +69,14 @@ def thing_faces() -> Int64[Tensor, "faces 3"]:
     return torch.stack((a, b, c, b, d, c), -1).reshape(-1, 3)
 
 
-def superquadrics(exponents: Float[Tensor, "b 2"], size: Float[Tensor, "b 3"]) -> Float[Tensor, "b points 3"]:
+def superquadrics(
+    exponents: Float[Tensor, "b 2"], taper: Float[Tensor, " b"], size: Float[Tensor, "b 3"]
+) -> Float[Tensor, "b points 3"]:
     """Points of the surfaces on a grid of stacks and slices.
 
     Args:
         exponents: e1 (stacks) and e2 (slices).
+        taper: Of x and y along z; 0 for none.
         size: Half lengths.
 
     Returns:
@@ -84,7 +89,8 @@ def superquadrics(exponents: Float[Tensor, "b 2"], size: Float[Tensor, "b 3"]) -
         return x.sign() * x.abs().clamp_min(1e-6) ** e
 
     e1, e2 = exponents[:, :1], exponents[:, 1:]
-    ring, height = power(v.cos(), e1), power(v.sin(), e1)
+    height = power(v.sin(), e1)
+    ring = power(v.cos(), e1) * (1 + taper[:, None] * height)
     points = torch.stack(
         (
             ring[:, :, None] * power(u.cos(), e2)[:, None],
@@ -135,7 +141,7 @@ def place_things(things: Things, hands: Hands) -> Float[Tensor, "b points 3"]:
     frame = frames[torch.arange(len(grip)), grip]
     shift = scale * things.shift * size * torch.tensor([0.0, 0.0, 1.0]).to(scale)
     center = center + (frame @ shift[..., None])[..., 0]
-    points = center[:, None] + scale[:, None] * superquadrics(things.exponents, size) @ frame.mT
+    points = center[:, None] + scale[:, None] * superquadrics(things.exponents, things.taper, size) @ frame.mT
     return points.where(things.present[:, None, None], points[:, :1])
 
 

@@ -30,7 +30,7 @@ from dhpe_lib.datasets.synthetic.hands import TIPS
 from dhpe_lib.datasets.synthetic.sequences import sequence_batch
 from dhpe_lib.datasets.writer import PreparedWriter, write_part
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same seed no longer gives the same pictures."""
 COUNTS = {
     "orh": {"train": 41_258, "test": 2_728},

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from scipy import spatial
 from torch import Tensor
 from torch.nn import functional
@@ -22,9 +22,11 @@ from dhpe_lib.datasets.backgrounds import open_backgrounds
 from dhpe_lib.datasets.synthetic.dice import Dice
 
 SIZE = 288
-AT_A_TIME = 16
+AT_A_TIME = 8
 """Pictures that are moved at a time: more do not fit a processor's caches."""
 
+SATURATION = (0.15, 0.85)
+"""Of painted pictures; paint is more vivid than rooms are."""
 HAIR = ((25, 20, 18), (60, 42, 30), (110, 75, 45), (190, 150, 95), (150, 145, 140))
 
 Painter = Callable[[np.random.Generator], Image.Image]
@@ -231,7 +233,7 @@ UNSEEN: tuple[Painter, ...] = (facets, rings)
 
 
 def paint_backgrounds(n: int, seed: int, painters: Sequence[Painter] = SEEN) -> UInt8[Tensor, "n 3 288 288"]:
-    """Paint pictures, most of them out of focus as what is behind a hand is.
+    """Paint pictures, most of them muted, as rooms are, and out of focus, as what is behind a hand is.
 
     Args:
         n: How many.
@@ -248,6 +250,7 @@ def paint_backgrounds(n: int, seed: int, painters: Sequence[Painter] = SEEN) -> 
         blur = rng.uniform(0, 1) ** 3 * 6
         if blur > 0.4:
             picture = picture.filter(ImageFilter.GaussianBlur(blur))
+        picture = ImageEnhance.Color(picture).enhance(rng.uniform(*SATURATION))
         pictures.append(np.asarray(picture).transpose(2, 0, 1))
     return torch.from_numpy(np.stack(pictures))
 

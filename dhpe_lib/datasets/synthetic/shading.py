@@ -100,7 +100,7 @@ def rest_places(model: HandModel, ring: list[int]) -> Float[Tensor, "vertices 4"
     arm = around + functional.pad(along[:, None, None], (0, 2))
     inner = palm[ring] * (0.45 + 0.55 * (1 - along / 0.12).clamp(0, 1))[:, None]
     sleeve = 1.2 * (around - around.mean(0)) + functional.pad(torch.tensor(CUFF)[:, None, None], (0, 2))
-    thing = superquadrics(torch.ones(1, 2), torch.full((1, 3), 0.03))[0]
+    thing = superquadrics(torch.ones(1, 2), torch.zeros(1), torch.full((1, 3), 0.03))[0]
     places = torch.cat((rest, arm.flatten(0, 1), sleeve.flatten(0, 1), thing))
     shares = torch.cat((palm, inner.flatten(), torch.zeros(sleeve[..., 0].numel() + len(thing))))
     return torch.cat((places, shares[:, None]), 1)
