@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 from dhpe_lib import __version__, batch
 from dhpe_lib.batch import find_device, free_stem, load_right_hand
 from dhpe_lib.cli import app
+from dhpe_lib.fitting import FitOptions
 from dhpe_lib.hand_export import export_hand
 from dhpe_lib.hand_files import HandFileError, write_hand
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.outputs import SUFFIXES
-from dhpe_lib.refinement import FitOptions
 from dhpe_lib.terminal import link
 
 QUICK = FitOptions(starts=4, iterations=30, finalists=1, final_iterations=30)

@@ -116,7 +116,7 @@ def test_batches_change_nothing(network, cache):
 def test_the_report(network, cache, tmp_path):
     found = evaluate(network, cache, CPU)
     scores = full_scores(found)
-    numbers, page = write_report(found, scores, cache, Path("c.safetensors"), tmp_path)
+    numbers, page = write_report({"": found}, scores, cache, Path("c.safetensors"), tmp_path)
     written = json.loads(numbers.read_text())
     assert written["results"] == json.loads(json.dumps(scores))
     assert written["dataset"] == {"name": "dots", "split": "all", "sha256": cache.meta["sha256"]}
