@@ -74,6 +74,11 @@ class Refinement:
     joints_2d: Float[Tensor, "steps b 21 2"]
     terms: dict[str, Float[Tensor, "steps b"]]
 
+    @property
+    def energy(self) -> Float[Tensor, "steps b"]:
+        """E(h(t)), each against its own j2D(t)."""
+        return torch.stack([term for name, term in self.terms.items() if name != "gate"]).sum(0)
+
 
 def refine(
     network: Estimator,
@@ -81,6 +86,7 @@ def refine(
     estimate: Estimate,
     options: RefineOptions = RefineOptions(),
     confidence: Float[Tensor, "b 21"] | None = None,
+    mask: Float[Tensor, "b n n"] | None = None,
 ) -> Refinement:
     """Refine a batch of estimates; every hand goes its own way.
 
@@ -90,6 +96,7 @@ def refine(
         estimate: What the network found in them.
         options: Terms and course.
         confidence: Weight of each joint of j2D; the paper has none: 1.
+        mask: Foreground of the crops, if somebody knows it and the weights ask for it; the paper has none.
 
     Returns:
         The refined estimate and its trajectory, without gradient. A hand that is not finite stays as it is.
@@ -97,15 +104,15 @@ def refine(
     Source: Eq. 13; PAPER.md Secs. 5 and 9.4.
     """
     with evaluating(network):
-        objective = Objective(network, images, estimate, options, confidence)
+        objective = Objective(network, images, estimate, options, confidence, mask)
         found = descend(objective, estimate.h, options.iterations, options.rate, options.steps, decay=False)
         joints, joints_2d = torch.stack(objective.joints), torch.stack(objective.all_joints_2d)
         with torch.no_grad():
             mesh = network.hand.forward_h(found.h)
             last = Step(found.h, joints_2d[found.kept, torch.arange(len(found.h), device=found.h.device)], mesh)
-            mask = network.render_mask(mesh, images.shape[-1])
+            drawn = network.render_mask(mesh, images.shape[-1])
     terms = {name.name: torch.stack([getattr(one, name.name) for one in objective.terms]) for name in fields(Terms)}
-    refined = replace(estimate, steps=(*estimate.steps, last), mask=mask)
+    refined = replace(estimate, steps=(*estimate.steps, last), mask=drawn)
     return Refinement(refined, found.path, joints, joints_2d, terms)
 
 
@@ -118,6 +125,7 @@ class Objective:
         estimate: Where to start.
         options: Terms, and whether j2D moves.
         confidence: Of the joints of j2D, or None for 1.
+        mask: Foreground, or None.
     """
 
     def __init__(
@@ -127,8 +135,9 @@ class Objective:
         estimate: Estimate,
         options: RefineOptions,
         confidence: Float[Tensor, "b 21"] | None = None,
+        mask: Float[Tensor, "b n n"] | None = None,
     ) -> None:
-        self.network, self.options = network, options
+        self.network, self.options, self.mask = network, options, mask
         self.prior = hand_prior(network.hand)
         self.joints_2d = estimate.joints_2d.detach().clone()
         self.confidence = torch.ones_like(self.joints_2d[..., 0]) if confidence is None else confidence
@@ -143,7 +152,7 @@ class Objective:
         """The energy of each hand against j2D(t)."""
         hand, h = self.network.hand, without_depth(h)
         mesh = hand.forward_h(h)
-        evidence = Evidence(self.joints_2d.clone(), self.confidence, appearance=self.appearance)
+        evidence = Evidence(self.joints_2d.clone(), self.confidence, self.mask, self.appearance)
         terms = energy_terms(hand, h, mesh, evidence, self.options.weights, self.prior)
         self.note(mesh, terms)
         if self.options.recursive:

@@ -1,4 +1,4 @@
-"""The commands `dhpe train` and `dhpe evaluate`."""
+"""The commands `dhpe train`, `dhpe evaluate` and `dhpe export`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -127,6 +127,18 @@ def evaluate(
         lambda: write_report(rows, scores | ({"refined": after} if after else {}), cache, checkpoint, target)
     ):
         say("Written: ", path)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a .safetensors.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors to write.", show_default=False)],
+) -> None:
+    """Write a run's best weights with 16 bits a number, for `dhpe predict --weights OUT` and for sharing."""
+    from dhpe_lib.weights import export_weights
+
+    checked("OUT", lambda: prepare_folder(out.parent))
+    refused(lambda: export_weights(run, out))
+    say("Written: ", out, f" ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers

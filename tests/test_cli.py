@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from dhpe_lib import __version__, batch
+from dhpe_lib import __version__, batch, weights
 from dhpe_lib.batch import find_device, free_stem, load_right_hand
 from dhpe_lib.cli import app
 from dhpe_lib.fitting import FitOptions
@@ -179,9 +179,16 @@ def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monk
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     name, source = photo(here / "p.png"), keypoints({"file": "p.png", "joints_2d": joints})
     with_keypoints = ("predict", name, "--keypoints", source)
-    assert "pip install -e '.[mediapipe]'" in fails("predict", name)
+    monkeypatch.setattr(weights, "SHIPPED", here / "light.safetensors")
+    assert "light.safetensors: no such file" in fails("predict", name)
     assert "--keypoints FILE" in fails("predict", name)
-    assert "pip install" in fails("predict", name, "--evidence", "mediapipe")
+    assert "none: no such checkpoint" in fails("predict", name, "--weights", "none")
+    assert "pip install -e '.[mediapipe]'" in fails("predict", name, "--evidence", "mediapipe")
+    assert "5,5: is no box" in fails("predict", name, "--box", "5,5")
+    assert "must be positive" in fails("predict", name, "--box", "5,5,0,3")
+    assert "a box belongs to one photo" in fails("predict", name, name, "--box", "5,5,9,9")
+    assert "keypoints would leave --box unused" in fails(*with_keypoints, "--box", "5,5,9,9")
+    assert "network would leave --model unused" in fails("predict", name, "--model", name)
     assert "name it with --keypoints" in fails("predict", name, "--evidence", "keypoints")
     assert "drop one" in fails(*with_keypoints, "--evidence", "mediapipe")
     assert "none.json: no such file" in fails("predict", name, "--keypoints", "none.json")
@@ -206,7 +213,7 @@ def test_photos_without_a_hand_for_mediapipe(here, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", type(sys)("mediapipe"))
     sys.modules["mediapipe"].solutions = None
     monkeypatch.setattr(batch, "detect_hands", lambda _: [])
-    result = dhpe("predict", photo(here / "p.png"))
+    result = dhpe("predict", photo(here / "p.png"), "--evidence", "mediapipe")
     assert result.exit_code == 1
     assert "p.png: MediaPipe finds no hand in it" in result.output
 

@@ -28,6 +28,7 @@ def h(network: Estimator) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     h = neutral_h(network.hand).repeat(2, 1) + 0.3 * torch.randn(2, 63, generator=generator, dtype=torch.float64)
     h[:, 59] = 2.5
+    h[:, 60:] *= 0.1
     return h
 
 

@@ -19,7 +19,7 @@ SHORT = RefineOptions(iterations=6)
 @pytest.fixture(scope="module")
 def network() -> Estimator:
     torch.manual_seed(0)
-    return Estimator(CONFIG).eval()
+    return Estimator(replace(CONFIG, silhouette="coverage")).eval()
 
 
 @pytest.fixture(scope="module")
