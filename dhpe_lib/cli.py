@@ -106,7 +106,7 @@ def predict(
     place = checked("--device", lambda: find_device(device))
     network, entries, where = None, None, None
     if source is EvidenceName.network:
-        from dhpe_lib.weights import load_shipped
+        from dhpe_lib.shipped import load_shipped
 
         where = None if box is None else checked("--box", lambda: numbers_of(box))
         network = checked("--weights", lambda: load_shipped(weights)).to(place)

@@ -105,7 +105,7 @@ def refine(
     """
     with evaluating(network):
         objective = Objective(network, images, estimate, options, confidence, mask)
-        found = descend(objective, estimate.h, options.iterations, options.rate, options.steps, decay=False)
+        found = descend(objective, objective.start, options.iterations, options.rate, options.steps, decay=False)
         joints, joints_2d = torch.stack(objective.joints), torch.stack(objective.all_joints_2d)
         with torch.no_grad():
             mesh = network.hand.forward_h(found.h)
@@ -144,9 +144,8 @@ class Objective:
         self.feature = estimate.evidence.feature.detach()
         small = resize(images, network.features.input_size)
         self.appearance = Appearance(network.features, small, self.feature, network.config.silhouette)
-        self.joints: list[Tensor] = []
-        self.all_joints_2d: list[Tensor] = []
-        self.terms: list[Terms] = []
+        self.start = estimate.h.detach()
+        self.forget()
 
     def __call__(self, h: Float[Tensor, "b 63"]) -> Float[Tensor, " b"]:
         """The energy of each hand against j2D(t)."""
@@ -158,6 +157,12 @@ class Objective:
         if self.options.recursive:
             self.refine_joints(h, mesh)
         return terms.total + CLOSED * (1 - terms.gate)
+
+    def forget(self) -> None:
+        """Drop what was noted."""
+        self.joints: list[Tensor] = []
+        self.all_joints_2d: list[Tensor] = []
+        self.terms: list[Terms] = []
 
     def note(self, mesh: HandMesh, terms: Terms) -> None:
         """Keep skeleton, j2D and terms."""

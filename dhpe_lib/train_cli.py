@@ -134,7 +134,7 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors to write.", show_default=False)],
 ) -> None:
     """Write a run's best weights with 16 bits a number, for `dhpe predict --weights OUT` and for sharing."""
-    from dhpe_lib.weights import export_weights
+    from dhpe_lib.shipped import export_weights
 
     checked("OUT", lambda: prepare_folder(out.parent))
     refused(lambda: export_weights(run, out))

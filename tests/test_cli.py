@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from dhpe_lib import __version__, batch, weights
+from dhpe_lib import __version__, batch, shipped
 from dhpe_lib.batch import find_device, free_stem, load_right_hand
 from dhpe_lib.cli import app
 from dhpe_lib.fitting import FitOptions
@@ -179,7 +179,7 @@ def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monk
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     name, source = photo(here / "p.png"), keypoints({"file": "p.png", "joints_2d": joints})
     with_keypoints = ("predict", name, "--keypoints", source)
-    monkeypatch.setattr(weights, "SHIPPED", here / "light.safetensors")
+    monkeypatch.setattr(shipped, "SHIPPED", here / "light.safetensors")
     assert "light.safetensors: no such file" in fails("predict", name)
     assert "--keypoints FILE" in fails("predict", name)
     assert "none: no such checkpoint" in fails("predict", name, "--weights", "none")

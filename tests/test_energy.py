@@ -44,9 +44,8 @@ def evidence(network: Estimator, h: Tensor) -> Evidence:
     joints = joints + 0.02 * torch.randn(joints.shape, generator=generator, dtype=torch.float64)
     mask = torch.zeros(2, SIZE, SIZE, dtype=torch.float64)
     mask[:, 16:48, 20:40] = 1
-    return Evidence(
-        joints, torch.rand(2, 21, generator=generator).double(), mask, Appearance(network.features, small, feature)
-    )
+    confidence = torch.rand(2, 21, generator=generator).double()
+    return Evidence(joints, confidence, mask, Appearance(network.features, small, feature, "coverage"))
 
 
 @pytest.mark.parametrize("name", TERMS)
