@@ -13,18 +13,22 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from dhpe_lib.camera import CropFrame
-from dhpe_lib.estimator import SIZE, Estimator
+from dhpe_lib.estimator import SIZE
 from dhpe_lib.evidence import PoseMachine, find_joints
 from dhpe_lib.hand_files import Side
 
 SCALES = (1.4, 1.0, 0.7, 0.5, 0.35)
 """Sides g that are looked for, over the photo's larger side."""
+SMALL = 640
+"""Larger side of the photo in the first pass, pixels."""
 FINALISTS = 4
 """Sizes and sides that go on to the second pass."""
 SEEN = 0.3
-"""Height of a joint's map, over that of the highest, from which it counts for the crop."""
+"""A joint counts for the crop if its map is this high, over the highest; at least every second does."""
+REMEDY = "say where it is with --box X,Y,W,H, or give its joints"
 
 
 class NoHandError(ValueError):
@@ -62,16 +66,16 @@ class Detection:
 
     def crops(self) -> CropFrame:
         """The crops of the paper around the joints that were seen."""
-        seen = self.score >= SEEN * self.score.amax(1, keepdim=True)
-        return CropFrame.from_joints(self.places, seen)
+        enough = torch.minimum(SEEN * self.score.amax(1), self.score.median(1).values)
+        return CropFrame.from_joints(self.places, self.score >= enough[:, None])
 
 
 @torch.no_grad()
-def detect_hand(network: Estimator, photo: Float[Tensor, "1 3 h w"], side: Side | None = None) -> Detection:
+def detect_hand(machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], side: Side | None = None) -> Detection:
     """The most certain hand of a photo.
 
     Args:
-        network: Trained; on the photo's device.
+        machine: A trained f_J2D, in evaluation mode, on the photo's device.
         photo: In [0, 1].
         side: Which hand, if it is known.
 
@@ -79,34 +83,35 @@ def detect_hand(network: Estimator, photo: Float[Tensor, "1 3 h w"], side: Side 
         One row; its frame is the crop for the network.
 
     Raises:
-        NoHandError: The network has no f_J2D, or its maps are flat everywhere.
+        NoHandError: The maps are flat everywhere, or all joints are seen in one place.
     """
-    machine = network.pose_machine
-    if machine is None:
-        raise NoHandError("this network has no f_J2D (without-2d-losses); say where the hand is with --box X,Y,W,H")
-    whole, pooled = whole_square(photo), machine.config.input_size // machine.config.map_size
+    shrink = min(1.0, SMALL / max(photo.shape[-2:]))
+    small = photo if shrink == 1 else functional.interpolate(photo, scale_factor=shrink, mode="area")
+    whole, pooled = whole_square(small), machine.config.input_size // machine.config.map_size
     sizes = [pooled * round(machine.config.input_size / scale / pooled) for scale in SCALES]
-    sides = [False, True] if side is None else [side == "left"]
-    first = merged([look(machine, photo, whole, left, size) for size in sizes for left in sides]).best(FINALISTS)
-    crops = first.crops()
-    passes = [look(machine, photo, row(crops, k), left) for k, left in enumerate(first.mirrored)]
-    found = merged(passes).best(1)
-    if not found.score.mean() > 0:
-        raise NoHandError("no hand is found; say where it is with --box X,Y,W,H, or give its joints")
-    return found
+    seen = [look(machine, small, whole, left, size) for size in sizes for left in sides_of(side)]
+    first = merged(seen).best(FINALISTS)
+    if not first.score[0].mean() > 0:
+        raise NoHandError(f"no hand is found; {REMEDY}")
+    try:
+        crops = first.crops()
+    except ValueError as error:
+        raise NoHandError(f"no hand is found, all joints are seen in one place; {REMEDY}") from error
+    crops = CropFrame(crops.center / shrink, crops.side / shrink, crops.angle)
+    return merged([look(machine, photo, row(crops, k), left) for k, left in enumerate(first.mirrored)]).best(1)
 
 
 @torch.no_grad()
 def detect_in_box(
-    network: Estimator, photo: Float[Tensor, "1 3 h w"], box: Float[Tensor, "1 4"], side: Side | None = None
+    machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], box: Float[Tensor, "1 4"], side: Side | None = None
 ) -> Detection:
     """The hand in a box: g = 1.5 times the box's larger side, about its middle.
 
     Args:
-        network: Trained.
+        machine: A trained f_J2D, in evaluation mode, on the photo's device.
         photo: In [0, 1].
         box: Left, top, right, bottom, pixels.
-        side: Which hand, if it is known; else as for :func:`detect_hand`, or a right one without f_J2D.
+        side: Which hand, if it is known.
 
     Returns:
         One row.
@@ -114,12 +119,13 @@ def detect_in_box(
     Raises:
         ValueError: The box is empty.
     """
-    frame, machine = CropFrame.from_box(box), network.pose_machine
-    sides = [False, True] if side is None else [side == "left"]
-    if machine is None:
-        nowhere = frame.center.new_zeros(1, 21, 2)
-        return Detection(frame, sides[:1], nowhere, nowhere[..., 0])
-    return merged([look(machine, photo, frame, left) for left in sides]).best(1)
+    frame = CropFrame.from_box(box)
+    return merged([look(machine, photo, frame, left) for left in sides_of(side)]).best(1)
+
+
+def sides_of(side: Side | None) -> list[bool]:
+    """Whether to look at the photo as it is, at its mirror image, or at both."""
+    return [False, True] if side is None else [side == "left"]
 
 
 def whole_square(photo: Float[Tensor, "1 3 h w"]) -> CropFrame:
@@ -144,7 +150,7 @@ def look(
     Returns:
         One row.
     """
-    crop = frame.crop_image(photo, size or SIZE)
+    crop = frame.crop_image(photo, size or min(SIZE, machine.config.input_size))
     crop = crop.flip(-1) if left else crop
     found = find_joints(machine(crop) if size is None else machine.maps(crop))
     return Detection(frame, [left], found.joints_2d, found.score)

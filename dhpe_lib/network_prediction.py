@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.detection import Detection, NoHandError, detect_hand, detect_in_box
+from dhpe_lib.detection import Detection, detect_hand, detect_in_box
 from dhpe_lib.energy import EQ_13
 from dhpe_lib.estimator import SIZE, Estimator
 from dhpe_lib.hand_files import Side
@@ -23,6 +23,9 @@ Box = tuple[float, float, float, float]
 
 PHOTO_REFINEMENT = RefineOptions(replace(EQ_13, mask=0.4, pose=1e-4, shape=2.5e-4, limits=0.1), rate=1e-2)
 """Eq. 13 with the priors of the fit to joints, in the same proportion, and longer steps."""
+
+FAINT = 1e-3
+"""Confidence of a joint whose map is flat: f_Ref has a place for it all the same."""
 
 
 def predict_hand(
@@ -47,7 +50,7 @@ def predict_hand(
         The estimate; its keypoints are j2D after refinement, with the heights of f_J2D's maps for confidence.
 
     Raises:
-        PredictionError: No hand is found, or the box is empty.
+        PredictionError: No hand is found, or the network has no f_J2D.
     """
     device = network.hand.v_template.device
     image = torch.from_numpy(photo).to(device).movedim(2, 0)[None].float() / 255
@@ -61,7 +64,7 @@ def predict_hand(
     h = mirror_h(refined.h) if left else refined.h
     model = network.hand.mirrored() if left else network.hand
     places = replace(found, joints_2d=refined.joints_2d).places[0]
-    score = to_numpy(found.score[0]).clip(0, 1).astype(float)
+    score = to_numpy(found.score[0]).clip(FAINT, 1).astype(float)
     source = f"the network ({network.config.backbone})"
     keypoints = HandKeypoints(to_numpy(places).astype(float), score, "left" if left else "right", source)
     energy = float(refinement.energy[-1])
@@ -72,10 +75,13 @@ def predict_hand(
 
 def find_in(network: Estimator, image: Float[Tensor, "1 3 h w"], box: Box | None, side: Side | None) -> Detection:
     """The hand in the box, or in the whole photo."""
+    if network.pose_machine is None:
+        raise PredictionError("this network has no f_J2D (without-2d-losses); name another with --weights")
     try:
         if box is None:
-            return detect_hand(network, image, side)
+            return detect_hand(network.pose_machine, image, side)
         left, top, width, height = box
-        return detect_in_box(network, image, image.new_tensor([[left, top, left + width, top + height]]), side)
-    except (NoHandError, ValueError) as error:
+        corners = image.new_tensor([[left, top, left + width, top + height]])
+        return detect_in_box(network.pose_machine, image, corners, side)
+    except ValueError as error:
         raise PredictionError(str(error)) from error

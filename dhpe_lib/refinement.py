@@ -124,7 +124,7 @@ class Objective:
         images: Crops x.
         estimate: Where to start.
         options: Terms, and whether j2D moves.
-        confidence: Of the joints of j2D, or None for 1.
+        confidence: Of the joints of j2D, or None for 1; 0 for a network without f_J2D, whose j2D means nothing.
         mask: Foreground, or None.
     """
 
@@ -140,7 +140,8 @@ class Objective:
         self.network, self.options, self.mask = network, options, mask
         self.prior = hand_prior(network.hand)
         self.joints_2d = estimate.joints_2d.detach().clone()
-        self.confidence = torch.ones_like(self.joints_2d[..., 0]) if confidence is None else confidence
+        known = float(network.pose_machine is not None)
+        self.confidence = torch.full_like(self.joints_2d[..., 0], known) if confidence is None else confidence
         self.feature = estimate.evidence.feature.detach()
         small = resize(images, network.features.input_size)
         self.appearance = Appearance(network.features, small, self.feature, network.config.silhouette)

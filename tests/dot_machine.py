@@ -10,7 +10,7 @@ from dhpe_lib.evidence import PoseMachineConfig
 
 COLORS = torch.tensor([colorsys.hsv_to_rgb(k / 21, 1, 1) for k in range(21)])
 CELL = 4
-DOT = 12
+DOT = 8
 """Pixels of the 112 along a side of a dot in the crop that the machine knows best."""
 
 

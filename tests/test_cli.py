@@ -11,14 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_network
 import torch
+from dot_machine import DotMachine, picture
 from PIL import Image
 from rich.console import Console
+from test_detection import spread_hand
 from typer.testing import CliRunner
 
 from dhpe_lib import __version__, batch, shipped
 from dhpe_lib.batch import find_device, free_stem, load_right_hand
 from dhpe_lib.cli import app
+from dhpe_lib.estimator import Estimator
 from dhpe_lib.fitting import FitOptions
 from dhpe_lib.hand_export import export_hand
 from dhpe_lib.hand_files import HandFileError, write_hand
@@ -200,6 +204,28 @@ def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monk
     assert "k.json: is a file; name a folder" in fails(*with_keypoints, "--out", source)
     assert "Missing argument 'PHOTO...'" in fails("predict")
     assert not Path("dhpe_out").exists()
+
+
+def test_the_network_is_the_default_evidence(here, monkeypatch):
+    """A tiny network that finds dots; what it says of them does not matter here."""
+    tiny_network.install(monkeypatch.setitem)
+    network = Estimator(tiny_network.TINY).eval()
+    network.pose_machine = DotMachine()
+    monkeypatch.setattr(shipped, "load_shipped", lambda path: network)
+    dots = picture(spread_hand(60, (80, 70)), 6, 150, 160)
+    Image.fromarray((255 * dots[0].permute(1, 2, 0)).byte().numpy()).save("p.png")
+    result = dhpe("predict", "p.png", photo(here / "grey.png"), "--device", "cpu")
+    assert result.exit_code == 1
+    assert "1 of 2 photos failed" in result.output
+    assert "no hand is found; say where it is with --box" in result.output
+    assert "(assumed)" in result.output
+    found = json.loads(Path("dhpe_out/p_hand.json").read_text())
+    assert found["evidence"]["source"] == "the network (resnet18)"
+    np.testing.assert_allclose(found["evidence"]["joints_px"], spread_hand(60, (80, 70)), atol=6)
+    boxed = dhpe("predict", "p.png", "--box", "50,40,60,60", "--hand", "left", "--out", "b", "--device", "cpu")
+    assert boxed.exit_code == 0, boxed.output
+    found = json.loads(Path("b/p_hand.json").read_text())
+    assert (found["hand"], found["hand_known"], found["crop"]["side_px"]) == ("left", True, 90)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
