@@ -14,17 +14,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from dhpe_lib.estimator import Estimator
 from dhpe_lib.hand_files import HandFileError, Side
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.keypoints import HandKeypoints, KeypointsError, detect_hands, keypoints_of
+from dhpe_lib.network_prediction import Box, predict_hand
 from dhpe_lib.outputs import SUFFIXES, write_estimate
 from dhpe_lib.photos import PhotoError, read_mask, read_photo
 from dhpe_lib.prediction import HandEstimate, PredictionError, estimate_hand
 from dhpe_lib.terminal import link
 
 ASSUMED_NOTE = (
-    "Which hand it is was assumed: joints alone fit a right hand and, mirrored in depth, a left one. Where the mesh "
-    "shows the palm and the photo the back of the hand, run again with --hand left."
+    "Which hand it is was assumed: joints alone fit a right hand and, mirrored in depth, a left one; the network takes "
+    "the one that its heat maps are higher for. Where the mesh shows the palm and the photo the back of the hand, run "
+    "again with --hand left (or right)."
 )
 EXPECTED = (PhotoError, KeypointsError, PredictionError, HandFileError, OSError)
 
@@ -38,12 +41,16 @@ class Request:
         mask: Foreground of the photo, a file.
         side: Which hand, where the caller says.
         folder: Where the files go.
+        network: A trained one that takes the place of keypoints.
+        box: Where the hand is, for the network.
     """
 
     keypoints: tuple[Path, list[dict[str, Any]]] | None
     mask: Path | None
     side: Side | None
     folder: Path
+    network: Estimator | None = None
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -131,9 +138,7 @@ def run_photo(model: HandModel, path: Path, request: Request, inputs: set[Path],
     start = time.perf_counter()
     try:
         photo = read_photo(path)
-        hands = find_hands(path, photo, request)
-        mask = None if request.mask is None else one_mask(request.mask, photo, hands)
-        estimates = [estimate_hand(model, hand, request.side, mask) for hand in hands]
+        estimates = estimate_hands(model, path, photo, request)
         written = []
         for estimate in estimates:
             stem = free_stem(path.stem, request.folder, inputs, taken)
@@ -143,6 +148,18 @@ def run_photo(model: HandModel, path: Path, request: Request, inputs: set[Path],
     except Exception as error:  # a defect of ours must not take the other photos with it
         return Result(path, problem=f"{type(error).__name__}: {error}")
     return Result(path, tuple(written), time.perf_counter() - start)
+
+
+def estimate_hands(
+    model: HandModel, path: Path, photo: UInt8[ndarray, "height width 3"], request: Request
+) -> list[HandEstimate]:
+    """The hands of a photo: the network's one, or a fit to every hand's joints."""
+    if request.network is not None:
+        mask = None if request.mask is None else one_mask(request.mask, photo, 1)
+        return [predict_hand(request.network, photo, request.box, request.side, mask)]
+    hands = find_hands(path, photo, request)
+    mask = None if request.mask is None else one_mask(request.mask, photo, len(hands))
+    return [estimate_hand(model, hand, request.side, mask) for hand in hands]
 
 
 def find_hands(path: Path, photo: UInt8[ndarray, "height width 3"], request: Request) -> list[HandKeypoints]:
@@ -156,12 +173,10 @@ def find_hands(path: Path, photo: UInt8[ndarray, "height width 3"], request: Req
     return hands
 
 
-def one_mask(
-    path: Path, photo: UInt8[ndarray, "height width 3"], hands: Sequence[HandKeypoints]
-) -> Bool[ndarray, "height width"]:
+def one_mask(path: Path, photo: UInt8[ndarray, "height width 3"], hands: int) -> Bool[ndarray, "height width"]:
     """The mask of a photo with one hand."""
-    if len(hands) > 1:
-        raise PhotoError(f"{path}: a mask says nothing of which of {len(hands)} hands a pixel shows; leave it out")
+    if hands > 1:
+        raise PhotoError(f"{path}: a mask says nothing of which of {hands} hands a pixel shows; leave it out")
     return read_mask(path, (photo.shape[1], photo.shape[0]))
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from dhpe_lib import __version__
 from dhpe_lib.data_cli import data_app
 from dhpe_lib.terminal import OUT, checked, prepare_folder, say
-from dhpe_lib.train_cli import evaluate, train
+from dhpe_lib.train_cli import evaluate, export, train
 
 if TYPE_CHECKING:
     from dhpe_lib.hand_model import HandModel
@@ -25,6 +25,7 @@ app.add_typer(hand_app, name="hand")
 app.add_typer(data_app, name="data")
 app.command()(train)
 app.command()(evaluate)
+app.command("export")(export)
 
 
 class SideName(StrEnum):
@@ -37,6 +38,7 @@ class SideName(StrEnum):
 class EvidenceName(StrEnum):
     """Where the joints come from."""
 
+    network = "network"
     mediapipe = "mediapipe"
     keypoints = "keypoints"
 
@@ -68,7 +70,13 @@ def predict(
     ] = None,
     evidence: Annotated[
         EvidenceName | None,
-        typer.Option("--evidence", help="Where the joints come from; by default FILE if given, else MediaPipe."),
+        typer.Option("--evidence", help="Where the joints come from; by default FILE if given, else the network."),
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option("--box", metavar="X,Y,W,H", help="Where the hand is, for the network; in pixels.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="The network's, or a run's folder.")
     ] = None,
     mask: Annotated[
         Path | None, typer.Option("--mask", metavar="FILE", help="Image of the photo's size, bright on the hand.")
@@ -80,32 +88,66 @@ def predict(
     out: OutOption = OUT,
     device: DeviceOption = None,
 ) -> None:
-    """Fit a mesh to every hand in every photo.
+    """Find a hand's mesh in every photo.
 
-    Each hand gives a mesh (.glb, .obj), its joints and parameters (.json), a picture (.png) and a page to turn it in a
-    browser (.html, works offline).
+    The trained network finds one hand in each photo and refines it. Or say where the joints are (--keypoints FILE,
+    --evidence mediapipe): then a mesh is fitted to every hand. Each hand gives a mesh (.glb, .obj), its joints and
+    parameters (.json), a picture (.png) and a page to turn it in a browser (.html, works offline).
     """
-    if evidence is EvidenceName.keypoints and keypoints is None:
-        raise typer.BadParameter("keypoints come from a file; name it with --keypoints", param_hint="--evidence")
-    if evidence is EvidenceName.mediapipe and keypoints is not None:
-        raise typer.BadParameter("MediaPipe would leave --keypoints unused; drop one of them", param_hint="--evidence")
-    if mask is not None and len(photos) > 1:
-        raise typer.BadParameter("a mask belongs to one photo; give one photo at a time", param_hint="--mask")
+    source = evidence or (EvidenceName.network if keypoints is None else EvidenceName.keypoints)
+    refuse_together(source, {"--keypoints": keypoints, "--box": box, "--weights": weights, "--model": model})
+    for option, value in (("--mask", mask), ("--box", box)):
+        if value is not None and len(photos) > 1:
+            what = f"a {option.removeprefix('--')} belongs to one photo; give one photo at a time"
+            raise typer.BadParameter(what, param_hint=option)
     from dhpe_lib.batch import Request, find_device, load_right_hand, run_photos, summarise
     from dhpe_lib.keypoints import import_mediapipe, read_keypoints
 
-    if keypoints is None:
-        checked("--keypoints", import_mediapipe)
-    entries = None if keypoints is None else (keypoints, checked("--keypoints", lambda: read_keypoints(keypoints)))
     place = checked("--device", lambda: find_device(device))
+    network, entries, where = None, None, None
+    if source is EvidenceName.network:
+        from dhpe_lib.shipped import load_shipped
+
+        where = None if box is None else checked("--box", lambda: numbers_of(box))
+        network = checked("--weights", lambda: load_shipped(weights)).to(place)
+    elif keypoints is None:
+        checked("--keypoints", import_mediapipe)
+    else:
+        entries = (keypoints, checked("--keypoints", lambda: read_keypoints(keypoints)))
     right_hand = checked("--model", lambda: load_right_hand(model)).to(place)
     checked("--out", lambda: prepare_folder(out))
     console = Console(highlight=False)
-    request = Request(entries, mask, None if hand is None else hand.value, out)
+    request = Request(entries, mask, None if hand is None else hand.value, out, network, where)
     results = run_photos(right_hand, photos, request, console)
     summarise(results, out, console)
     if any(result.problem for result in results):
         raise typer.Exit(1)
+
+
+def refuse_together(source: EvidenceName, options: dict[str, object]) -> None:
+    """Options that the evidence would leave unused, or that it lacks."""
+    given = {option for option, value in options.items() if value is not None}
+    if source is EvidenceName.keypoints and "--keypoints" not in given:
+        raise typer.BadParameter("keypoints come from a file; name it with --keypoints", param_hint="--evidence")
+    unused = {"--box", "--weights"}
+    if source is EvidenceName.network:
+        unused = {"--keypoints", "--model"}  # the network was trained with the open hand
+    elif source is EvidenceName.mediapipe:
+        unused = {"--box", "--weights", "--keypoints"}
+    for option in sorted(given & unused):
+        message = f"{source.value} would leave {option} unused; drop one of them"
+        raise typer.BadParameter(message, param_hint="--evidence")
+
+
+def numbers_of(box: str) -> tuple[float, float, float, float]:
+    """The four numbers of a box."""
+    try:
+        x, y, width, height = map(float, box.split(","))
+    except ValueError as error:
+        raise ValueError(f"{box}: is no box; write left, top, width and height in pixels as X,Y,W,H") from error
+    if not (0 < width < float("inf") and 0 < height < float("inf")):
+        raise ValueError(f"{box}: width and height must be positive")
+    return x, y, width, height
 
 
 @app.command()
@@ -153,8 +195,8 @@ def show(
         webbrowser.open(out.absolute().as_uri())
 
 
-@hand_app.command()
-def export(
+@hand_app.command("export")
+def export_hand_file(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="FILE.pkl, .npz (the model), .obj, .ply or .glb (a mesh).")
     ],

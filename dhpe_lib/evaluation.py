@@ -18,7 +18,7 @@ from dhpe_lib.alignment import align_palm_and_bone, align_similarity, from_crop_
 from dhpe_lib.crop_jitter import View, plain_view
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.prepared import Prepared
-from dhpe_lib.estimator import Estimator
+from dhpe_lib.estimator import Estimate, Estimator
 from dhpe_lib.losses import joint_error_px
 from dhpe_lib.mask_metrics import mask_counts, mask_scores
 from dhpe_lib.metrics import THRESHOLDS, Interval, auc, bootstrap, joint_errors, mean_epe, median_epe
@@ -73,22 +73,40 @@ def find(network: Estimator, crops: Crops, device: torch.device) -> Found:
     Returns:
         What it finds.
     """
-    here, there = crops.to("cpu"), crops.to(device)
+    there = crops.to(device)
     view = plain_view(there)
-    estimate = network.predict(view.images)
-    joints = with_palms(to_numpy(estimate.joints).astype(float), to_numpy(here.palm))
-    millimetres = from_crop_frame(torch.from_numpy(joints), here.frame, here.k, here.z_root)
+    return measured(network.predict(view.images), there, view)
+
+
+def measured(estimate: Estimate, crops: Crops, view: View) -> Found:
+    """What an estimate comes to beside the truth.
+
+    Args:
+        estimate: Of the views, with a mask.
+        crops: On the device.
+        view: Their plain views.
+
+    Returns:
+        One row for each crop.
+    """
     assert estimate.mask is not None
-    counts = mask_counts(to_numpy(estimate.mask > 0.5), to_numpy(there.without_margin().masks))
+    counts = mask_counts(to_numpy(estimate.mask > 0.5), to_numpy(crops.without_margin().masks))
     return Found(
-        joints_mm=millimetres,
-        truth_mm=to_numpy(here.joints_3d).astype(float),
-        palm=to_numpy(here.palm),
-        counts=counts * to_numpy(here.has_mask)[:, None],
+        joints_mm=millimetres(estimate.joints, crops),
+        truth_mm=to_numpy(crops.joints_3d).astype(float),
+        palm=to_numpy(crops.palm),
+        counts=counts * to_numpy(crops.has_mask)[:, None],
         error_px=to_numpy(joint_error_px(estimate.joints, view.targets)),
         first_px=pixels(estimate.steps[0].joints_2d, view),
         last_px=pixels(estimate.joints_2d, view),
     )
+
+
+def millimetres(joints: Float[Tensor, "b 21 3"], crops: Crops) -> Float[ndarray, "b 21 3"]:
+    """Protocol A: skeletons of the crop frame in their cameras, joint 0 as the dataset has it."""
+    here = crops.to("cpu")
+    own = with_palms(to_numpy(joints).astype(float), to_numpy(here.palm))
+    return from_crop_frame(torch.from_numpy(own), here.frame, here.k, here.z_root)
 
 
 def pixels(joints_2d: Float[Tensor, "b 21 2"], view: View) -> Float[ndarray, " b"]:

@@ -132,7 +132,18 @@ class PoseMachine(nn.Module):
 
         Source: PAPER.md Sec. 2; Zimmermann and Brox 2017.
         """
-        encoding = self.trunk(resize(images, self.config.input_size) - 0.5)
+        return self.maps(resize(images, self.config.input_size))
+
+    def maps(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b stages 21 n n"]:
+        """f_J2D without resizing: it is convolutional, so a larger picture gives larger maps of hands of the same size.
+
+        Args:
+            images: In [0, 1]; a side is a multiple of what the trunk's poolings divide by.
+
+        Returns:
+            Heat maps of all stages.
+        """
+        encoding = self.trunk(images - 0.5)
         maps = [self.stages[0](encoding)]
         for stage in self.stages[1:]:
             maps.append(stage(torch.cat((maps[-1], encoding), 1)))

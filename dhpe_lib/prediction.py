@@ -16,11 +16,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from dhpe_lib.camera import CropFrame
+from dhpe_lib.energy import Evidence
+from dhpe_lib.fitting import FitOptions, fit_hands
 from dhpe_lib.hand_files import Side
 from dhpe_lib.hand_model import HandMesh, HandModel, positive_scale, split_h
 from dhpe_lib.keypoints import HandKeypoints
 from dhpe_lib.plotting import to_numpy
-from dhpe_lib.refinement import Evidence, FitOptions, fit_hands
 
 DEFAULTS = FitOptions()
 MASK_SIZE = 224
@@ -47,7 +48,7 @@ class HandEstimate:
         frame: The crop.
         h: Parameters for ``model.forward_h``, in the crop frame.
         mesh: What that gives, units of g.
-        energy: E of the fit (``refinement.py``).
+        energy: E of the fit (:mod:`dhpe_lib.energy`).
         with_mask: Whether a mask was used besides the keypoints.
     """
 

@@ -1,292 +1,189 @@
-"""Fit a hand to 2D evidence by gradient descent through hand model, f_Reg and renderer (Eq. 13 without the network).
+"""Test-time refinement (Sec. 3.4, Eq. 13): the network's estimate goes downhill before it is given out.
 
-The energy of one hand, in the crop frame (units of g, PAPER.md 9.2):
+    h(t+1) = h(t) - gamma grad_h ( | [f_DHPE(x)_J]_XY - j2D(t) |^2 + lambda | F(x) - F(f_Ren(v) (.) x) |^2 + L_Lap )
+    j2D(t+1) = f_Ref(j2D(t), F(x), h(t), f_Reg(v(t)))
 
-    E(h) = joints * sum_k c_k || [f_Reg(v(h))_k]_XY - j2D_k ||^2 / sum_k c_k
-         + mask   * || f_Ren(v(h)) - m ||^2 / size^2
-         + pose   * || (p - mean) in the pose space, in standard deviations ||^2
-         + shape  * || s ||^2
-         + limits * sum of squared angles beyond the joint limits
-
-2D joints leave each finger two readings in depth and say nothing of a hidden one, so several starts are fitted at once,
-each hand keeps its best, and the priors decide between readings. They cannot tell a left hand from a right one: the
-reflection in depth of one is the other, with the same picture.
+Earlier work kept the 2D evidence as it was; here f_Ref mends it while h moves. The energy is that of
+:mod:`dhpe_lib.energy`, which the fit without a network shares. The chapter is *Test-time refinement*.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dhpe_lib.hand_model import HandMesh, HandModel, split_h
-from dhpe_lib.poses import JointLimits, PoseSpace, joint_limits, limit_penalty, pose_penalty, pose_space
-from dhpe_lib.renderer import silhouette
-from dhpe_lib.rotations import axis_angle_to_matrix, matrix_to_quaternion
+from dhpe_lib.descent import Steps, descend
+from dhpe_lib.energy import EQ_13, Appearance, Evidence, Terms, Weights, energy_terms, hand_prior, without_depth
+from dhpe_lib.estimator import Estimate, Estimator
+from dhpe_lib.evidence import resize
+from dhpe_lib.hand_model import HandMesh
+from dhpe_lib.regressor import Step
+
+CLOSED = 1e3
+"""What a hand far from its j2D counts more: energies with and without the feature term could not be compared."""
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What the image says of each hand, in the crop frame.
+class RefineOptions:
+    """The course of the refinement; the defaults are the paper's.
 
     Attributes:
-        joints_2d: 21 joints in canonical order, units of g.
-        confidence: Weight of each joint; 0 where it is not known.
-        mask: Foreground of the crop in [0, 1], or None.
-    """
-
-    joints_2d: Float[Tensor, "b 21 2"]
-    confidence: Float[Tensor, "b 21"]
-    mask: Float[Tensor, "b s s"] | None = None
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """Weights of the energy's terms and the course of the descent.
-
-    The first stage trusts the priors more than the joints, so that its energies tell a natural reading from a strained
-    one; the second follows the joints (and the mask) closely.
-
-    Attributes:
-        joints, mask, pose, shape, limits: Weights of the terms.
-        final_joints: Weight of the joints in the second stage.
-        starts: Rotations tried for each hand.
-        iterations: Steps of Adam for every start, without the mask.
-        finalists: Starts of each hand that go on to the second stage.
-        final_iterations: Steps for these, with the mask where there is one.
-        rate: Adam's first step size; it falls to zero along half a cosine in each stage.
-    """
-
-    joints: float = 400.0
-    final_joints: float = 1200.0
-    mask: float = 8.0
-    pose: float = 2e-3
-    shape: float = 5e-3
-    limits: float = 2.0
-    starts: int = 12
-    iterations: int = 120
-    finalists: int = 2
-    final_iterations: int = 150
-    rate: float = 0.06
-
-
-@dataclass(frozen=True)
-class Fit:
-    """The best fit of each hand.
-
-    Attributes:
-        h: Parameters.
-        mesh: Vertices and joints in the crop frame, units of g; the middle MCP lies near z = 0.
-        energy: The winning start's E after the first stage: lower is the more natural reading of the evidence.
-        trajectory: h along the second stage of the winning start, first to last.
-    """
-
-    h: Float[Tensor, "b 63"]
-    mesh: HandMesh
-    energy: Float[Tensor, " b"]
-    trajectory: Float[Tensor, "steps b 63"]
-
-
-@dataclass(frozen=True)
-class Prior:
-    """What is known of hands without an image: the pose space and the joint limits."""
-
-    space: PoseSpace
-    limits: JointLimits
-
-
-def hand_prior(model: HandModel) -> Prior:
-    """The prior of a model, in its dtype and on its device."""
-    return Prior(pose_space(model), joint_limits().to(model.hands_mean))
-
-
-def energy(
-    model: HandModel, h: Float[Tensor, "b 63"], evidence: Evidence, options: FitOptions, prior: Prior
-) -> Float[Tensor, " b"]:
-    """E(h) of each hand; see the head of this module.
-
-    Args:
-        model: Hand model; right hands.
-        h: Parameters.
-        evidence: One row for each hand.
-        options: Weights.
-        prior: From :func:`hand_prior`.
-
-    Returns:
-        Energies, differentiable in h.
-    """
-    mesh, parts = model.forward_h(h), split_h(h)
-    weight = evidence.confidence / evidence.confidence.sum(1, keepdim=True).clamp_min(1e-9)
-    distance = (mesh.joints[..., :2] - evidence.joints_2d).square().sum(-1)
-    total = options.joints * (weight * distance).sum(1)
-    total = total + options.pose * pose_penalty(parts.pose, prior.space)
-    total = total + options.shape * parts.shape.square().sum(1)
-    total = total + options.limits * limit_penalty(parts.pose, prior.limits)
-    if evidence.mask is not None:
-        # the joints have brought the hand near: the exact mask then ends nearest
-        rendered = silhouette(mesh.vertices, model.faces, evidence.mask.shape[-1], "coverage")
-        total = total + options.mask * (rendered - evidence.mask).square().mean((1, 2))
-    return total
-
-
-def view_rotations(count: int, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n 3 3"]:
-    """Rotations that turn evenly spread directions of the hand towards the camera (Fibonacci sphere)."""
-    k = torch.arange(count, dtype=torch.float64) + 0.5
-    height, turn = 1 - 2 * k / count, k * torch.pi * (3 - 5**0.5)
-    ring = (1 - height.square()).sqrt()
-    direction = torch.stack((ring * turn.cos(), ring * turn.sin(), height), 1)
-    towards = torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64).expand_as(direction)
-    axis = torch.linalg.cross(direction, towards)
-    angle = torch.acos((direction * towards).sum(1).clamp(-1, 1))
-    return axis_angle_to_matrix(torch.nn.functional.normalize(axis, dim=1) * angle[:, None]).to(dtype)
-
-
-def align_in_plane(
-    points: Float[Tensor, "b n 2"], target: Float[Tensor, "b n 2"], weight: Float[Tensor, "b n"]
-) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"], Float[Tensor, "b 2"], Float[Tensor, " b"]]:
-    """Turn, scale and shift points in the plane onto their targets, by weighted least squares.
-
-    Returns:
-        Angle (radians, x towards y), scale, translation, and the mean squared distance that is left.
-
-    Source: Umeyama 1991 in two dimensions; complex numbers would say it in one line.
-    """
-    w = (weight / weight.sum(1, keepdim=True).clamp_min(1e-9))[..., None]
-    mean_p, mean_t = (w * points).sum(1), (w * target).sum(1)
-    p, t = points - mean_p[:, None], target - mean_t[:, None]
-    dot, cross = (w * p * t).sum((1, 2)), (w[..., 0] * (p[..., 0] * t[..., 1] - p[..., 1] * t[..., 0])).sum(1)
-    norm = (w * p * p).sum((1, 2)).clamp_min(1e-9)
-    angle, scale = torch.atan2(cross, dot), torch.hypot(dot, cross) / norm
-    cos, sin = angle.cos(), angle.sin()
-    moved = torch.stack((cos * mean_p[:, 0] - sin * mean_p[:, 1], sin * mean_p[:, 0] + cos * mean_p[:, 1]), 1)
-    left = (w * t * t).sum((1, 2)) - scale.square() * norm
-    return angle, scale, mean_t - scale[:, None] * moved, left
-
-
-def starting_points(model: HandModel, evidence: Evidence, count: int, views: int = 64) -> Float[Tensor, "b count 63"]:
-    """The best of many views of the mean hand, each turned in the plane onto the 2D joints.
-
-    Args:
-        model: Hand model.
-        evidence: One row for each hand.
-        count: Starts for each hand.
-        views: Views tried.
-
-    Returns:
-        Parameters h, best first.
-    """
-    target = evidence.joints_2d
-    b, device = len(target), target.device
-    turns = view_rotations(views, target.dtype).to(device)
-    mean = model(pose=model.hands_mean[None]).joints[0]
-    flat = (turns @ mean.mT).mT[..., :2].repeat(b, 1, 1)
-    angle, scale, shift, left = align_in_plane(
-        flat, target.repeat_interleave(views, 0), evidence.confidence.repeat_interleave(views, 0)
-    )
-    spin = axis_angle_to_matrix(torch.stack((torch.zeros_like(angle), torch.zeros_like(angle), angle), 1))
-    quaternion = matrix_to_quaternion(spin @ turns.repeat(b, 1, 1))
-    # A poor view aligns to a point; every start keeps at least a third of the largest scale.
-    floor = scale.view(b, views).amax(1, keepdim=True).expand(-1, views).flatten() / 3
-    h = torch.cat(
-        (
-            model.hands_mean.expand(b * views, 45),
-            torch.zeros(b * views, 10, dtype=target.dtype, device=device),
-            quaternion - quaternion.new_tensor([1.0, 0, 0, 0]),
-            torch.maximum(scale, floor)[:, None] - 1,
-            shift,
-            torch.zeros_like(angle)[:, None],
-        ),
-        dim=1,
-    ).view(b, views, 63)
-    return best_rows(h, left.view(b, views), count)[0]
-
-
-def descend(
-    function: Callable[[Tensor], Tensor], h: Float[Tensor, "b n"], iterations: int, rate: float
-) -> tuple[Float[Tensor, "b n"], Float[Tensor, " b"], Float[Tensor, "steps b n"]]:
-    """Adam on each row by itself; keeps the best h that each row has seen.
-
-    Args:
-        function: Energy of each row.
-        h: Starts.
+        weights: Of the terms; :data:`dhpe_lib.energy.EQ_13` has no priors.
         iterations: Steps.
-        rate: First step size; falls to zero along half a cosine.
-
-    Returns:
-        Best h, its energy, and every h from start to end.
+        rate: gamma, of Adam as the paper's text says; constant.
+        steps: "gradient" for the plain steps that Eq. 13 writes down.
+        recursive: Whether f_Ref mends j2D in each step; False is earlier work, where it stays as it is.
     """
-    h = h.detach().clone().requires_grad_()
-    optimizer = torch.optim.Adam([h], lr=rate, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(iterations, 1))
-    best, lowest, path = h.detach().clone(), torch.full_like(h[:, 0], torch.inf), []
-    for step in range(iterations + 1):
-        value = function(h)
-        path.append(h.detach().clone())
-        better = value.detach() < lowest
-        best, lowest = torch.where(better[:, None], path[-1], best), torch.where(better, value.detach(), lowest)
-        if step < iterations:
-            optimizer.zero_grad()
-            value.sum().backward()
-            optimizer.step()
-            schedule.step()
-    return best, lowest, torch.stack(path)
+
+    weights: Weights = field(default=EQ_13)
+    iterations: int = 50
+    rate: float = 1e-3
+    steps: Steps = "adam"
+    recursive: bool = True
 
 
-def fit_hands(model: HandModel, evidence: Evidence, options: FitOptions = FitOptions()) -> Fit:
-    """Fit the model to each hand's evidence.
+VARIANTS = {
+    "refinement": RefineOptions(),
+    "evidence-fixed": RefineOptions(recursive=False),
+    "joints-only": RefineOptions(replace(EQ_13, feature=0.0)),
+    "feature-only": RefineOptions(replace(EQ_13, joints=0.0)),
+    "gradient-steps": RefineOptions(steps="gradient"),
+}
+"""By name, for the ablation; "without-refinement" is the estimate itself."""
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """A refined estimate and the way to it, start included.
+
+    Attributes:
+        estimate: The network's, with one step more: the refined h, its mesh and its j2D. It is the iterate of lowest
+            energy, for each hand by itself; one near its j2D goes before one that is not.
+        path: h(t).
+        joints: The skeletons, crop frame.
+        joints_2d: j2D(t).
+        terms: Each term of the energy at h(t), weighted, and the gate.
+    """
+
+    estimate: Estimate
+    path: Float[Tensor, "steps b 63"]
+    joints: Float[Tensor, "steps b 21 3"]
+    joints_2d: Float[Tensor, "steps b 21 2"]
+    terms: dict[str, Float[Tensor, "steps b"]]
+
+    @property
+    def energy(self) -> Float[Tensor, "steps b"]:
+        """E(h(t)), each against its own j2D(t)."""
+        return torch.stack([term for name, term in self.terms.items() if name != "gate"]).sum(0)
+
+
+def refine(
+    network: Estimator,
+    images: Float[Tensor, "b 3 s s"],
+    estimate: Estimate,
+    options: RefineOptions = RefineOptions(),
+    confidence: Float[Tensor, "b 21"] | None = None,
+    mask: Float[Tensor, "b n n"] | None = None,
+) -> Refinement:
+    """Refine a batch of estimates; every hand goes its own way.
 
     Args:
-        model: Hand model of a right hand (mirror the evidence of a left one).
-        evidence: One row for each hand, in its crop frame.
-        options: Weights and course.
+        network: f_DHPE; its F runs in evaluation mode here.
+        images: Crops x.
+        estimate: What the network found in them.
+        options: Terms and course.
+        confidence: Weight of each joint of j2D; the paper has none: 1.
+        mask: Foreground of the crops, if somebody knows it and the weights ask for it; the paper has none.
 
     Returns:
-        The best fit of each hand; deterministic on the CPU.
+        The refined estimate and its trajectory, without gradient. A hand that is not finite stays as it is.
 
-    Raises:
-        ValueError: A hand has fewer than 4 joints with confidence, or a joint with confidence is not finite.
+    Source: Eq. 13; PAPER.md Secs. 5 and 9.4.
     """
-    known = evidence.confidence > 0
-    if (known.sum(1) < 4).any():
-        raise ValueError(
-            f"hand {int((known.sum(1) < 4).nonzero()[0])}: fewer than 4 known joints; a fit needs 4 or more"
-        )
-    if not evidence.joints_2d[known].isfinite().all():
-        raise ValueError("a joint with confidence is not finite; give it confidence 0")
-    evidence = Evidence(evidence.joints_2d.masked_fill(~known[..., None], 0), evidence.confidence, evidence.mask)
-    prior = hand_prior(model)
-    starts = starting_points(model, evidence, options.starts)
-    loose = replace(evidence, mask=None)
-    h, first, _ = descend_all(model, starts, loose, prior, options, options.iterations)
-
-    h, first = best_rows(h, first, options.finalists)
-    close = replace(options, joints=options.final_joints)
-    h, last, path = descend_all(model, h, evidence, prior, close, options.final_iterations)
-
-    winner = last.argmin(1)
-    rows = torch.arange(len(h), device=h.device)
-    h = h[rows, winner]
-    with torch.no_grad():
-        return Fit(h, model.forward_h(h), first[rows, winner], path[:, rows, winner])
+    with evaluating(network):
+        objective = Objective(network, images, estimate, options, confidence, mask)
+        found = descend(objective, objective.start, options.iterations, options.rate, options.steps, decay=False)
+        joints, joints_2d = torch.stack(objective.joints), torch.stack(objective.all_joints_2d)
+        with torch.no_grad():
+            mesh = network.hand.forward_h(found.h)
+            last = Step(found.h, joints_2d[found.kept, torch.arange(len(found.h), device=found.h.device)], mesh)
+            drawn = network.render_mask(mesh, images.shape[-1])
+    terms = {name.name: torch.stack([getattr(one, name.name) for one in objective.terms]) for name in fields(Terms)}
+    refined = replace(estimate, steps=(*estimate.steps, last), mask=drawn)
+    return Refinement(refined, found.path, joints, joints_2d, terms)
 
 
-def descend_all(
-    model: HandModel, h: Float[Tensor, "b n 63"], evidence: Evidence, prior: Prior, options: FitOptions, iterations: int
-) -> tuple[Float[Tensor, "b n 63"], Float[Tensor, "b n"], Float[Tensor, "steps b n 63"]]:
-    """:func:`descend` from n starts of each hand at once."""
-    b, n = h.shape[:2]
-    mask = None if evidence.mask is None else evidence.mask.repeat_interleave(n, 0)
-    rows = Evidence(evidence.joints_2d.repeat_interleave(n, 0), evidence.confidence.repeat_interleave(n, 0), mask)
-    best, value, path = descend(
-        lambda x: energy(model, x, rows, options, prior), h.flatten(0, 1), iterations, options.rate
-    )
-    return best.view(b, n, 63), value.view(b, n), path.view(-1, b, n, 63)
+class Objective:
+    """The energy of Eq. 13 as a function of h alone; each call notes what it saw and brings j2D(t) to j2D(t+1).
+
+    Args:
+        network: f_DHPE, in evaluation mode.
+        images: Crops x.
+        estimate: Where to start.
+        options: Terms, and whether j2D moves.
+        confidence: Of the joints of j2D, or None for 1; 0 for a network without f_J2D, whose j2D means nothing.
+        mask: Foreground, or None.
+    """
+
+    def __init__(
+        self,
+        network: Estimator,
+        images: Float[Tensor, "b 3 s s"],
+        estimate: Estimate,
+        options: RefineOptions,
+        confidence: Float[Tensor, "b 21"] | None = None,
+        mask: Float[Tensor, "b n n"] | None = None,
+    ) -> None:
+        self.network, self.options, self.mask = network, options, mask
+        self.prior = hand_prior(network.hand)
+        self.joints_2d = estimate.joints_2d.detach().clone()
+        known = float(network.pose_machine is not None)
+        self.confidence = torch.full_like(self.joints_2d[..., 0], known) if confidence is None else confidence
+        self.feature = estimate.evidence.feature.detach()
+        small = resize(images, network.features.input_size)
+        self.appearance = Appearance(network.features, small, self.feature, network.config.silhouette)
+        self.start = estimate.h.detach()
+        self.forget()
+
+    def __call__(self, h: Float[Tensor, "b 63"]) -> Float[Tensor, " b"]:
+        """The energy of each hand against j2D(t)."""
+        hand, h = self.network.hand, without_depth(h)
+        mesh = hand.forward_h(h)
+        evidence = Evidence(self.joints_2d.clone(), self.confidence, self.mask, self.appearance)
+        terms = energy_terms(hand, h, mesh, evidence, self.options.weights, self.prior)
+        self.note(mesh, terms)
+        if self.options.recursive:
+            self.refine_joints(h, mesh)
+        return terms.total + CLOSED * (1 - terms.gate)
+
+    def forget(self) -> None:
+        """Drop what was noted."""
+        self.joints: list[Tensor] = []
+        self.all_joints_2d: list[Tensor] = []
+        self.terms: list[Terms] = []
+
+    def note(self, mesh: HandMesh, terms: Terms) -> None:
+        """Keep skeleton, j2D and terms."""
+        self.joints.append(mesh.joints.detach())
+        self.all_joints_2d.append(self.joints_2d.clone())
+        self.terms.append(Terms(**{name: value.detach() for name, value in vars(terms).items()}))
+
+    @torch.no_grad()
+    def refine_joints(self, h: Float[Tensor, "b 63"], mesh: HandMesh) -> None:
+        """j2D(t+1) by f_Ref, in place; no gradient."""
+        feature = self.feature.to(h.dtype)
+        self.joints_2d.copy_(self.network.regressor.refine_joints(self.joints_2d, feature, h, mesh.joints))
 
 
-def best_rows(
-    h: Float[Tensor, "b n 63"], value: Float[Tensor, "b n"], count: int
-) -> tuple[Float[Tensor, "b count 63"], Float[Tensor, "b count"]]:
-    """The starts of lowest energy of each hand, best first."""
-    value, order = value.sort(1)
-    return h.gather(1, order[:, :count, None].expand(-1, -1, 63)), value[:, :count]
+@contextmanager
+def evaluating(network: Estimator) -> Iterator[None]:
+    """Evaluation mode, as it was before afterwards: batch statistics would let hands of a batch meet."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from dhpe_lib.metric_plots import pck_figure
 from dhpe_lib.outputs import together
 
 
-def write_report(found: Found, scores: dict[str, Any], cache: Prepared, checkpoint: Path, folder: Path) -> list[Path]:
+def write_report(
+    found: Mapping[str, Found], scores: dict[str, Any], cache: Prepared, checkpoint: Path, folder: Path
+) -> list[Path]:
     """Write the JSON and the figure, together.
 
     Args:
-        found: From :func:`dhpe_lib.evaluation.evaluate`.
+        found: From :func:`dhpe_lib.evaluation.evaluate`, or several of one split: by what a curve's name ends in.
         scores: From :func:`dhpe_lib.evaluation.full_scores`.
         cache: The split.
         checkpoint: Of the network.
@@ -38,10 +41,13 @@ def write_report(found: Found, scores: dict[str, Any], cache: Prepared, checkpoi
     names = [f"{stem}.json", f"{stem}.html"]
     dataset = {"name": cache.meta["dataset"], "split": cache.meta["split"], "sha256": cache.meta["sha256"]}
     result = provenance() | {"checkpoint": str(checkpoint), "dataset": dataset, "results": scores}
-    errors = {f"protocol {name}": rows for name, rows in protocol_errors(found).items()}
+    errors = {
+        f"protocol {name}{end}": rows for end, one in found.items() for name, rows in protocol_errors(one).items()
+    }
+    several = all(len(one.palm) > 1 for one in found.values())
     with together(folder, names) as (numbers, page):
         numbers.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        pck_figure(errors, grid="0-50", band=len(found.palm) > 1).write_html(page, include_plotlyjs=True)
+        pck_figure(errors, grid="0-50", band=several).write_html(page, include_plotlyjs=True)
     return [folder / name for name in names]
 
 

@@ -1,4 +1,4 @@
-"""The commands `dhpe train` and `dhpe evaluate`."""
+"""The commands `dhpe train`, `dhpe evaluate` and `dhpe export`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +13,7 @@ from rich.text import Text
 from dhpe_lib.terminal import Value, checked, prepare_folder, say
 
 if TYPE_CHECKING:
+    from dhpe_lib.refinement import RefineOptions
     from dhpe_lib.training_config import TrainingConfig
 
 Folders = list[Path] | None
@@ -82,39 +83,62 @@ def evaluate(
         typer.Option("--out", metavar="DIR", help="Where JSON and figure go.", show_default="beside the checkpoint"),
     ] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images at a time.")] = 64,
+    refine: Annotated[bool, typer.Option("--refine", help="Refine each estimate (Eq. 13), measure again.")] = False,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variant", metavar="NAME", help="Of the refinement; may be repeated.", show_default="refinement"
+        ),
+    ] = None,
+    iterations: Annotated[int, typer.Option("--iterations", min=0, help="Of the refinement.")] = 50,
     device: DeviceOption = None,
 ) -> None:
     """Measure a trained network on a prepared split: errors and areas in protocols A, B and C, mask scores.
 
-    Intervals hold 95 % of 200 draws of the images. Writes a JSON and a page with the PCK curves.
+    Intervals hold 95 % of 200 draws of the images. Writes a JSON and a page with the PCK curves. With --refine both
+    have the scores after refinement as well, and the JSON the errors over its iterations. Variants: refinement,
+    evidence-fixed, joints-only, feature-only, gradient-steps.
     """
     from dhpe_lib.batch import find_device
     from dhpe_lib.datasets.preparation import progress_bar
     from dhpe_lib.datasets.prepared import Prepared
-    from dhpe_lib.evaluation import evaluate as run
     from dhpe_lib.evaluation import full_scores
+    from dhpe_lib.refined_evaluation import evaluate_refined
     from dhpe_lib.reports import write_report
     from dhpe_lib.training_setup import load_trained
 
+    variants = checked("--variant", lambda: chosen_variants(variant, iterations)) if refine else {}
     place = checked("--device", lambda: find_device(device))
     network = refused(lambda: load_trained(checkpoint)).to(place)
     cache = refused(lambda: Prepared(folder))
     target = out or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
     checked("--out", lambda: prepare_folder(target))
+    title = f"{cache.meta['dataset']} {cache.meta['split']}"
     with progress_bar(Console()) as progress:
-        task = progress.add_task(f"{cache.meta['dataset']} {cache.meta['split']}", total=len(cache))
-        found = run(network, cache, place, batch, lambda n: progress.advance(task, n))
+        task = progress.add_task(title, total=len(cache))
+        found, refined = evaluate_refined(network, cache, place, variants, batch, lambda n: progress.advance(task, n))
     scores = full_scores(found)
-    Console(highlight=False).print(score_table(scores, f"{cache.meta['dataset']} {cache.meta['split']}"))
-    if "mask" in scores:
-        mask = scores["mask"]
-        low, high = mask["iou_interval"]
-        say(
-            f"Mask: IoU {mask['iou']:.3f} [{low:.3f}, {high:.3f}], precision {mask['precision']:.3f}, "
-            f"recall {mask['recall']:.3f}, F1 {mask['f1']:.3f}"
-        )
-    for path in refused(lambda: write_report(found, scores, cache, checkpoint, target)):
+    after = {name: one.scores() for name, one in refined.items()}
+    show_scores(scores, title)
+    for name, one in after.items():
+        show_scores(one, f"{title}, after {iterations} iterations of {name}")
+    rows = {"": found} | {f", {name}": one.found for name, one in refined.items()}
+    for path in refused(
+        lambda: write_report(rows, scores | ({"refined": after} if after else {}), cache, checkpoint, target)
+    ):
         say("Written: ", path)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a .safetensors.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors to write.", show_default=False)],
+) -> None:
+    """Write a run's best weights with 16 bits a number, for `dhpe predict --weights OUT` and for sharing."""
+    from dhpe_lib.shipped import export_weights
+
+    checked("OUT", lambda: prepare_folder(out.parent))
+    refused(lambda: export_weights(run, out))
+    say("Written: ", out, f" ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
@@ -140,6 +164,28 @@ def refused(make: Callable[[], Value]) -> Value:
     except (ValueError, OSError, TrainingError) as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"✗ {error}", "red"))
         raise typer.Exit(1) from error
+
+
+def chosen_variants(names: list[str] | None, iterations: int) -> "dict[str, RefineOptions]":
+    """The refinements of these names."""
+    from dhpe_lib.refinement import VARIANTS
+
+    wanted = names or ["refinement"]
+    if unknown := set(wanted) - set(VARIANTS):
+        raise ValueError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(VARIANTS)}")
+    return {name: replace(VARIANTS[name], iterations=iterations) for name in wanted}
+
+
+def show_scores(scores: dict[str, Any], title: str) -> None:
+    """The table, and a line on the masks where there are any."""
+    Console(highlight=False).print(score_table(scores, title))
+    if "mask" in scores:
+        mask = scores["mask"]
+        low, high = mask["iou_interval"]
+        say(
+            f"Mask: IoU {mask['iou']:.3f} [{low:.3f}, {high:.3f}], precision {mask['precision']:.3f}, "
+            f"recall {mask['recall']:.3f}, F1 {mask['f1']:.3f}"
+        )
 
 
 def score_table(scores: dict[str, Any], title: str) -> Table:

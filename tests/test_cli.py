@@ -11,19 +11,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_network
 import torch
+from dot_machine import DotMachine, picture
 from PIL import Image
 from rich.console import Console
+from test_detection import spread_hand
 from typer.testing import CliRunner
 
-from dhpe_lib import __version__, batch
+from dhpe_lib import __version__, batch, shipped
 from dhpe_lib.batch import find_device, free_stem, load_right_hand
 from dhpe_lib.cli import app
+from dhpe_lib.estimator import Estimator
+from dhpe_lib.fitting import FitOptions
 from dhpe_lib.hand_export import export_hand
 from dhpe_lib.hand_files import HandFileError, write_hand
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.outputs import SUFFIXES
-from dhpe_lib.refinement import FitOptions
 from dhpe_lib.terminal import link
 
 QUICK = FitOptions(starts=4, iterations=30, finalists=1, final_iterations=30)
@@ -179,9 +183,16 @@ def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monk
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     name, source = photo(here / "p.png"), keypoints({"file": "p.png", "joints_2d": joints})
     with_keypoints = ("predict", name, "--keypoints", source)
-    assert "pip install -e '.[mediapipe]'" in fails("predict", name)
+    monkeypatch.setattr(shipped, "SHIPPED", here / "light.safetensors")
+    assert "light.safetensors: no such file" in fails("predict", name)
     assert "--keypoints FILE" in fails("predict", name)
-    assert "pip install" in fails("predict", name, "--evidence", "mediapipe")
+    assert "none: no such checkpoint" in fails("predict", name, "--weights", "none")
+    assert "pip install -e '.[mediapipe]'" in fails("predict", name, "--evidence", "mediapipe")
+    assert "5,5: is no box" in fails("predict", name, "--box", "5,5")
+    assert "must be positive" in fails("predict", name, "--box", "5,5,0,3")
+    assert "a box belongs to one photo" in fails("predict", name, name, "--box", "5,5,9,9")
+    assert "keypoints would leave --box unused" in fails(*with_keypoints, "--box", "5,5,9,9")
+    assert "network would leave --model unused" in fails("predict", name, "--model", name)
     assert "name it with --keypoints" in fails("predict", name, "--evidence", "keypoints")
     assert "drop one" in fails(*with_keypoints, "--evidence", "mediapipe")
     assert "none.json: no such file" in fails("predict", name, "--keypoints", "none.json")
@@ -195,6 +206,28 @@ def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monk
     assert not Path("dhpe_out").exists()
 
 
+def test_the_network_is_the_default_evidence(here, monkeypatch):
+    """A tiny network that finds dots; what it says of them does not matter here."""
+    tiny_network.install(monkeypatch.setitem)
+    network = Estimator(tiny_network.TINY).eval()
+    network.pose_machine = DotMachine()
+    monkeypatch.setattr(shipped, "load_shipped", lambda path: network)
+    dots = picture(spread_hand(60, (80, 70)), 6, 150, 160)
+    Image.fromarray((255 * dots[0].permute(1, 2, 0)).byte().numpy()).save("p.png")
+    result = dhpe("predict", "p.png", photo(here / "grey.png"), "--device", "cpu")
+    assert result.exit_code == 1
+    assert "1 of 2 photos failed" in result.output
+    assert "no hand is found; say where it is with --box" in result.output
+    assert "(assumed)" in result.output
+    found = json.loads(Path("dhpe_out/p_hand.json").read_text())
+    assert found["evidence"]["source"] == "the network (resnet18)"
+    np.testing.assert_allclose(found["evidence"]["joints_px"], spread_hand(60, (80, 70)), atol=6)
+    boxed = dhpe("predict", "p.png", "--box", "50,40,60,60", "--hand", "left", "--out", "b", "--device", "cpu")
+    assert boxed.exit_code == 0, boxed.output
+    found = json.loads(Path("b/p_hand.json").read_text())
+    assert (found["hand"], found["hand_known"], found["crop"]["side_px"]) == ("left", True, 90)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission(here, joints):
     Path("closed").mkdir(mode=0o500)
@@ -206,7 +239,7 @@ def test_photos_without_a_hand_for_mediapipe(here, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", type(sys)("mediapipe"))
     sys.modules["mediapipe"].solutions = None
     monkeypatch.setattr(batch, "detect_hands", lambda _: [])
-    result = dhpe("predict", photo(here / "p.png"))
+    result = dhpe("predict", photo(here / "p.png"), "--evidence", "mediapipe")
     assert result.exit_code == 1
     assert "p.png: MediaPipe finds no hand in it" in result.output
 

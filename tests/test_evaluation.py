@@ -16,6 +16,8 @@ from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.estimator import Estimate, Estimator
 from dhpe_lib.evaluation import Found, evaluate, find, full_scores, protocol_errors, quick_scores, score_rows
 from dhpe_lib.hand_model import HandMesh
+from dhpe_lib.refined_evaluation import evaluate_refined
+from dhpe_lib.refinement import RefineOptions
 from dhpe_lib.regressor import Step
 from dhpe_lib.reports import write_report
 from dhpe_lib.targets import targets_of
@@ -116,7 +118,7 @@ def test_batches_change_nothing(network, cache):
 def test_the_report(network, cache, tmp_path):
     found = evaluate(network, cache, CPU)
     scores = full_scores(found)
-    numbers, page = write_report(found, scores, cache, Path("c.safetensors"), tmp_path)
+    numbers, page = write_report({"": found}, scores, cache, Path("c.safetensors"), tmp_path)
     written = json.loads(numbers.read_text())
     assert written["results"] == json.loads(json.dumps(scores))
     assert written["dataset"] == {"name": "dots", "split": "all", "sha256": cache.meta["sha256"]}
@@ -125,3 +127,30 @@ def test_the_report(network, cache, tmp_path):
     rows = score_rows(scores)
     assert [row[0] for row in rows] == ["A", "B", "C"]
     assert f"{scores['protocols']['A']['epe_mm']['value']:.1f} [" in rows[0][1]
+
+
+def test_refined_scores_stand_beside_those_before(network, cache, tmp_path):
+    options = {"refinement": RefineOptions(iterations=2), "nothing": RefineOptions(iterations=0)}
+    counted: list[int] = []
+    before, after = evaluate_refined(network, cache, CPU, options, 6, counted.append)
+    assert counted == [6, 4]
+    plain = evaluate(network, cache, CPU, 6)
+    for name, values in vars(plain).items():
+        np.testing.assert_allclose(getattr(before, name), values, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(getattr(after["nothing"].found, name), values, rtol=1e-3, atol=1e-2)
+    course = after["refinement"].course
+    assert course.epe_mm.shape == course.skeleton_px.shape == course.j2d_px.shape == course.near.shape == (3, 10)
+    errors = protocol_errors(before)["A"]
+    np.testing.assert_allclose(course.epe_mm[0], np.nanmean(errors, 1), rtol=1e-4)
+    np.testing.assert_allclose(course.skeleton_px[0], before.error_px, rtol=1e-4)
+    np.testing.assert_allclose(course.j2d_px[0], before.last_px, rtol=1e-4)
+    assert not np.allclose(course.epe_mm[-1], course.epe_mm[0])
+    scores = after["refinement"].scores()
+    assert [len(values) for values in scores["over_iterations"].values()] == [3] * 4
+    both = {"": before, ", refinement": after["refinement"].found}
+    numbers, page = write_report(both, full_scores(before) | {"refined": scores}, cache, Path("c"), tmp_path)
+    assert (
+        json.loads(numbers.read_text())["results"]["refined"]["over_iterations"]["near"]
+        == scores["over_iterations"]["near"]
+    )
+    assert "protocol C, refinement" in page.read_text()

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from dhpe_lib.camera import CropFrame
+from dhpe_lib.energy import Evidence, energy, hand_prior
+from dhpe_lib.fitting import PHOTO, FitOptions
 from dhpe_lib.hand_model import HandModel, neutral_h
 from dhpe_lib.keypoints import HandKeypoints, KeypointsError, keypoints_of, read_keypoints
 from dhpe_lib.prediction import FEWEST_JOINTS, HandEstimate, PredictionError, estimate_hand, mask_in_crop, mirror_h
-from dhpe_lib.refinement import Evidence, FitOptions, energy, hand_prior
 from dhpe_lib.rotations import matrix_to_quaternion, random_rotations
 
 REAL = Path(os.environ.get("DHPE_REAL_PHOTOS", Path(__file__).parents[2] / "shared" / "real"))
@@ -71,11 +72,11 @@ def test_joints_and_mask_cannot_tell_a_left_hand_from_a_right_one(model, generat
     w, x, y, z = (h[0, 55:59] + torch.tensor([1.0, 0, 0, 0])).tolist()
     other[0, 55:59] = torch.tensor([-y - 1, z, w, -x])  # (0, 0, 1, 0) times the quaternion
     other[:, 60:] = h[:, 60:] @ half_turn
-    prior, options = hand_prior(model), FitOptions()
-    one = energy(model, h, Evidence(places, torch.ones(1, 21), mask), options, prior)
+    prior = hand_prior(model)
+    one = energy(model, h, Evidence(places, torch.ones(1, 21), mask), PHOTO, prior)
     mirrored = Evidence(places * torch.tensor([-1.0, 1]), torch.ones(1, 21), mask.flip(-1))
-    torch.testing.assert_close(energy(model, other, mirrored, options, prior), one, rtol=1e-4, atol=1e-4)
-    assert (energy(model, h, mirrored, options, prior) - one).abs() > 1
+    torch.testing.assert_close(energy(model, other, mirrored, PHOTO, prior), one, rtol=1e-4, atol=1e-4)
+    assert (energy(model, h, mirrored, PHOTO, prior) - one).abs() > 1
 
 
 def test_a_known_hand_is_found_again(estimate, model):

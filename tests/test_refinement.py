@@ -1,180 +1,204 @@
-from dataclasses import dataclass, replace
+"""Refinement: a disturbed hand comes nearer, each switch does what it says, hands of a batch do not meet."""
+
+from dataclasses import replace
 
 import pytest
 import torch
+from small_nets import CONFIG, SIZE, random_images
 from torch import Tensor
 
-from dhpe_lib.camera import CropFrame
-from dhpe_lib.hand_model import HandModel
-from dhpe_lib.poses import sample_poses
-from dhpe_lib.refinement import (
-    Evidence,
-    FitOptions,
-    align_in_plane,
-    descend,
-    energy,
-    fit_hands,
-    hand_prior,
-    starting_points,
-    view_rotations,
-)
-from dhpe_lib.renderer import rasterize
-from dhpe_lib.rotations import random_rotations
+from dhpe_lib.energy import EQ_13
+from dhpe_lib.estimator import Estimate, Estimator
+from dhpe_lib.hand_model import neutral_h
+from dhpe_lib.refinement import VARIANTS, Refinement, RefineOptions, refine
+from dhpe_lib.regressor import Step
 
-QUICK = FitOptions(starts=6, iterations=60, final_iterations=60)
-
-
-@dataclass
-class Truth:
-    """Hands whose answer is known, in the crop frame."""
-
-    evidence: Evidence
-    joints: Tensor
-    millimetres: Tensor  # of one unit of g
+SHORT = RefineOptions(iterations=6)
 
 
 @pytest.fixture(scope="module")
-def model() -> HandModel:
-    return HandModel.open_hand()
+def network() -> Estimator:
+    torch.manual_seed(0)
+    return Estimator(replace(CONFIG, silhouette="coverage")).eval()
 
 
 @pytest.fixture(scope="module")
-def truth(model: HandModel) -> Truth:
-    generator = torch.Generator().manual_seed(3)
-    hands = model(
-        pose=sample_poses(3, generator),
-        shape=torch.randn(3, 10, generator=generator),
-        rotation=random_rotations(3, generator),
-    )
-    valid = torch.ones(3, 21, dtype=torch.bool)
-    frame = CropFrame.from_joints(hands.joints[..., :2], valid)  # metres stand for pixels
-    side = frame.side[:, None, None]
-
-    def crop(points: Tensor) -> Tensor:
-        return torch.cat((frame.to_crop(points[..., :2]), (points - hands.joints[:, 9:10])[..., 2:] / side), -1)
-
-    mask = (rasterize(crop(hands.vertices), model.faces, 112).face >= 0).float()
-    joints = crop(hands.joints)
-    return Truth(Evidence(joints[..., :2], valid.float(), mask), joints, 1000 * frame.side)
+def images() -> Tensor:
+    return random_images(3, torch.Generator().manual_seed(4))
 
 
-def error_2d(joints: Tensor, truth: Truth) -> Tensor:
-    """Mean distance over the larger side of the hand's box (g is 1.5 of it)."""
-    return 1.5 * (joints[..., :2] - truth.joints[..., :2]).norm(dim=-1).mean(1)
+@pytest.fixture(scope="module")
+def truth(network: Estimator) -> Tensor:
+    h = neutral_h(network.hand).repeat(3, 1) + 0.1 * torch.randn(3, 63, generator=torch.Generator().manual_seed(5))
+    h[:, 59] = 2.5
+    return h
 
 
-def test_a_fit_explains_the_joints_it_is_given_and_comes_near_in_depth(model: HandModel, truth: Truth) -> None:
-    fit = fit_hands(model, replace(truth.evidence, mask=None))
-    assert (error_2d(fit.mesh.joints, truth) < 0.015).all()
-    off = (fit.mesh.joints - fit.mesh.joints[:, 9:10] - truth.joints + truth.joints[:, 9:10]).norm(dim=-1).mean(1)
-    assert (off * truth.millimetres < 20).all()  # no depth was given: the priors must find it
-    torch.testing.assert_close(model.forward_h(fit.h).joints, fit.mesh.joints)
+@pytest.fixture(scope="module")
+def disturbed(network: Estimator, images: Tensor, truth: Tensor) -> Estimate:
+    """An estimate that is off by some pixels, with the true 2D joints as its j2D."""
+    estimate = network.predict(images)
+    with torch.no_grad():
+        joints_2d = network.hand.forward_h(truth).joints[..., :2]
+        h = truth + 0.02 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(6))
+        step = Step(h, joints_2d, network.hand.forward_h(h))
+    return replace(estimate, steps=(*estimate.steps[:-1], step))
 
 
-def test_the_mask_draws_the_outline_in(model: HandModel, truth: Truth) -> None:
-    """Three joints and the mask: without the mask the fingers are anywhere."""
-    few = truth.evidence.confidence.clone()
-    few[:, [2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 20]] = 0
-    options = replace(QUICK, mask=60.0)
-    overlaps = []
-    for mask in (None, truth.evidence.mask):
-        fit = fit_hands(model, Evidence(truth.evidence.joints_2d, few, mask), options)
-        drawn, known = rasterize(fit.mesh.vertices, model.faces, 112).face >= 0, truth.evidence.mask > 0.5
-        overlaps.append((drawn & known).sum((1, 2)) / (drawn | known).sum((1, 2)))
-    assert overlaps[1].mean() > overlaps[0].mean() + 0.05
+def rows(estimate: Estimate, k: int) -> Estimate:
+    """One hand of an estimate; of its steps the last."""
+    one, step, z = slice(k, k + 1), estimate.steps[-1], estimate.evidence
+    mesh = type(step.mesh)(step.mesh.vertices[one], step.mesh.joints[one])
+    evidence = replace(z, feature=z.feature[one], heatmaps=None, joints_2d=z.joints_2d[one], score=z.score[one])
+    return Estimate(evidence, (Step(step.h[one], step.joints_2d[one], mesh),), None)
 
 
-def test_energy_gradient_against_finite_differences(model: HandModel, truth: Truth) -> None:
-    exact = HandModel(model.hand, dtype=torch.float64)
-    evidence = Evidence(truth.evidence.joints_2d.double(), truth.evidence.confidence.double())
-    h = starting_points(exact, evidence, 1)[:, 0]
-    generator = torch.Generator().manual_seed(0)
-    h = (h + 0.05 * torch.randn(h.shape, generator=generator, dtype=torch.float64)).requires_grad_()
-    direction = torch.randn(h.shape, generator=generator, dtype=torch.float64)
-
-    def total(x: Tensor) -> Tensor:
-        return energy(exact, x, evidence, FitOptions(), hand_prior(exact)).sum()
-
-    (gradient,) = torch.autograd.grad(total(h), h)
-    step = 1e-6
-    difference = (total(h.detach() + step * direction) - total(h.detach() - step * direction)) / (2 * step)
-    assert float((gradient * direction).sum()) == pytest.approx(float(difference), rel=1e-5)
-    assert (gradient[:, :62] != 0).float().mean() > 0.9  # the last entry is depth, which nothing sees
+def distance(joints: Tensor, truth: Tensor) -> Tensor:
+    return (joints - truth).norm(dim=-1).mean(-1)
 
 
-def test_hands_do_not_influence_each_other(model: HandModel, truth: Truth) -> None:
-    options = replace(QUICK, iterations=8, final_iterations=8)
-    loose = replace(truth.evidence, mask=None)
-    together = fit_hands(model, loose, options)
-    alone = fit_hands(model, Evidence(loose.joints_2d[1:2], loose.confidence[1:2]), options)
-    torch.testing.assert_close(together.h[1:2], alone.h, rtol=0, atol=5e-3)
+def changed(a: Refinement, b: Refinement) -> bool:
+    return not torch.allclose(a.path[-1], b.path[-1], atol=1e-6)
 
 
-def test_unknown_joints_do_not_matter(model: HandModel, truth: Truth) -> None:
-    options = replace(QUICK, iterations=5, final_iterations=5)
-    confidence = truth.evidence.confidence.clone()
-    confidence[:, 7] = 0
-    joints = truth.evidence.joints_2d.clone()
-    joints[:, 7] = torch.nan
-    far = joints.clone()
-    far[:, 7] = 100.0
-    a, b = (fit_hands(model, Evidence(j, confidence), options) for j in (joints, far))
-    assert a.h.isfinite().all()
-    assert torch.equal(a.h, b.h)
+def test_a_disturbed_hand_comes_nearer_in_the_picture(network, images, disturbed, truth):
+    known = network.hand.forward_h(truth).joints[..., :2]
+    found = refine(network, images, disturbed, replace(VARIANTS["joints-only"], recursive=False))
+    before, after = distance(disturbed.joints[..., :2], known), distance(found.estimate.joints[..., :2], known)
+    assert (after < 0.5 * before).all()
 
 
-def test_the_trajectory_leads_from_start_to_result(model: HandModel, truth: Truth) -> None:
-    evidence = replace(truth.evidence, mask=None)
-    fit = fit_hands(model, evidence, QUICK)
-    assert fit.trajectory.shape == (QUICK.final_iterations + 1, 3, 63)
-    close = replace(QUICK, joints=QUICK.final_joints)
-    first, best = (energy(model, h, evidence, close, hand_prior(model)) for h in (fit.trajectory[0], fit.h))
-    assert (best < first).all()
+def test_the_energy_falls_with_all_of_its_terms(network, images, disturbed):
+    whole = replace(EQ_13, tau=1e9)
+    found = refine(network, images, disturbed, RefineOptions(whole, recursive=False, iterations=20))
+    total = found.terms["joints"] + found.terms["lap"] + found.terms["feature"]
+    assert (found.terms["gate"] == 1).all()
+    assert (total[-1] < total[0]).all()
 
 
-def test_bad_evidence_is_refused(model: HandModel, truth: Truth) -> None:
-    confidence = truth.evidence.confidence.clone()
-    confidence[1, 3:] = 0
-    with pytest.raises(ValueError, match="hand 1: fewer than 4"):
-        fit_hands(model, Evidence(truth.evidence.joints_2d, confidence))
-    joints = truth.evidence.joints_2d.clone()
-    joints[0, 0] = torch.nan
-    with pytest.raises(ValueError, match="not finite"):
-        fit_hands(model, Evidence(joints, truth.evidence.confidence))
+def test_the_trajectory_and_what_is_kept(network, images, disturbed):
+    found = refine(network, images, disturbed, SHORT)
+    assert found.path.shape == (7, 3, 63)
+    assert found.joints.shape == (7, 3, 21, 3)
+    assert torch.equal(found.path[0], disturbed.h)
+    assert torch.equal(found.joints_2d[0], disturbed.joints_2d)
+    torch.testing.assert_close(network.hand.forward_h(found.path[-1]).joints, found.joints[-1])
+    energy = sum(found.terms[name] for name in ("joints", "lap", "feature")) + 1e3 * (1 - found.terms["gate"])
+    best = energy.argmin(0)
+    hands = torch.arange(3)
+    assert torch.equal(found.estimate.h, found.path[best, hands])
+    assert torch.equal(found.estimate.joints_2d, found.joints_2d[best, hands])
+    torch.testing.assert_close(found.estimate.mesh.joints, network.hand.forward_h(found.estimate.h).joints)
+    assert found.estimate.mask.shape == (3, SIZE, SIZE)
+    assert found.estimate.steps[:-1] == disturbed.steps
+    assert not any(value.requires_grad for value in (found.path, found.joints, found.estimate.h))
 
 
-def test_align_in_plane_recovers_a_motion(generator: torch.Generator) -> None:
-    points = torch.randn(2, 21, 2, generator=generator, dtype=torch.float64)
-    angle, scale = torch.tensor([0.7, -2.0]).double(), torch.tensor([1.5, 0.2]).double()
-    shift = torch.tensor([[0.3, -1.0], [2.0, 0.5]]).double()
-    turn = torch.stack((angle.cos(), -angle.sin(), angle.sin(), angle.cos()), 1).view(2, 2, 2)
-    target = scale[:, None, None] * points @ turn.mT + shift[:, None]
-    target[:, 4] = 50.0
-    weight = torch.ones(2, 21, dtype=torch.float64)
-    weight[:, 4] = 0
-    found = align_in_plane(points, target, weight)
-    for value, known in zip(found, (angle, scale, shift, torch.zeros(2).double()), strict=True):
-        torch.testing.assert_close(value, known, rtol=1e-6, atol=1e-9)
+def test_evidence_moves_by_f_ref_or_stays(network, images, disturbed):
+    """f_Ref of a new network hands j2D through; here it moves it to the right as well."""
+    bias = network.regressor.f_ref.bias
+    with torch.no_grad():
+        bias[0::2] += 0.01
+    try:
+        fixed, moving = (refine(network, images, disturbed, replace(SHORT, recursive=r)) for r in (False, True))
+    finally:
+        with torch.no_grad():
+            bias.zero_()
+    assert torch.equal(fixed.joints_2d, disturbed.joints_2d.expand(7, -1, -1, -1))
+    shift = 0.01 * torch.arange(7)[:, None, None]
+    torch.testing.assert_close(moving.joints_2d[..., 0], disturbed.joints_2d[..., 0] + shift, rtol=0, atol=1e-5)
+    torch.testing.assert_close(moving.joints_2d[..., 1], fixed.joints_2d[..., 1], rtol=0, atol=1e-5)
+    assert changed(fixed, moving)
+    torch.testing.assert_close(fixed.path[1], moving.path[1])  # the first step knows j2D(0) only
 
 
-def test_view_rotations_are_rotations_that_look_everywhere() -> None:
-    turns = view_rotations(64, torch.float64)
-    torch.testing.assert_close(turns @ turns.mT, torch.eye(3).double().expand(64, 3, 3), rtol=0, atol=1e-9)
-    assert (torch.linalg.det(turns) > 0).all()
-    towards = turns[:, 2]  # the direction of the hand that each view turns along the camera's axis
-    assert towards.mean(0).norm() < 0.05
-    gaps = (towards @ towards.mT - 2 * torch.eye(64).double()).amax(1)
-    assert gaps.min() > 0.9
+def test_f_ref_sees_the_hand_as_it_is_on_the_way(network, images, disturbed, monkeypatch):
+    seen = []
+
+    def refiner(joints_2d: Tensor, feature: Tensor, h: Tensor, joints: Tensor) -> Tensor:
+        seen.append((h.clone(), joints.clone()))
+        return joints_2d
+
+    monkeypatch.setattr(network.regressor, "refine_joints", refiner)
+    found = refine(network, images, disturbed, SHORT)
+    for (h, joints), wanted, skeleton in zip(seen, found.path, found.joints, strict=True):
+        assert torch.equal(h, wanted)
+        assert torch.equal(joints, skeleton)
 
 
-def test_descend_keeps_the_best_of_each_row() -> None:
-    def bowl(x: Tensor) -> Tensor:
-        return (x - torch.tensor([[1.0], [2.0]])).square().sum(1)
+def test_variants_switch_their_term(network, images, disturbed):
+    found = {
+        name: refine(network, images, disturbed, replace(options, iterations=3)) for name, options in VARIANTS.items()
+    }
+    whole = found.pop("refinement")
+    assert (found["joints-only"].terms["feature"] == 0).all()
+    assert (found["feature-only"].terms["joints"] == 0).all()
+    assert (found["joints-only"].terms["joints"] > 0).all()
+    assert (found["feature-only"].terms["feature"] > 0).all()
+    for name in ("joints-only", "feature-only", "gradient-steps"):
+        assert changed(whole, found[name]), name
+    assert not changed(whole, found["evidence-fixed"])  # f_Ref of a new network hands j2D through
+    assert all((one.terms["pose"] == 0).all() for one in found.values())
 
-    best, lowest, path = descend(bowl, torch.zeros(2, 1), 200, 0.1)
-    torch.testing.assert_close(best, torch.tensor([[1.0], [2.0]]), rtol=0, atol=1e-2)
-    assert path.shape == (201, 2, 1)
-    assert torch.equal(lowest, bowl(best))
-    start, value, _ = descend(bowl, torch.zeros(2, 1), 0, 0.1)
-    assert torch.equal(start, torch.zeros(2, 1))
-    assert torch.equal(value, torch.tensor([1.0, 4.0]))
+
+def test_plain_steps_follow_the_equation(network, images, disturbed):
+    found = refine(network, images, disturbed, replace(VARIANTS["gradient-steps"], iterations=1))
+    h = disturbed.h.clone().requires_grad_()
+    offset = network.hand.forward_h(h).joints[..., :2] - disturbed.joints_2d
+    (slope,) = torch.autograd.grad(offset.square().sum(), h)
+    only = replace(VARIANTS["gradient-steps"], weights=replace(EQ_13, feature=0.0, lap=0.0), iterations=1)
+    joints_only = refine(network, images, disturbed, only)
+    torch.testing.assert_close(joints_only.path[1], disturbed.h - 1e-3 * slope)
+    assert changed(found, joints_only)
+
+
+def test_hands_of_a_batch_do_not_meet(network, images, disturbed):
+    together = refine(network, images, disturbed, SHORT)
+    for k in range(3):
+        alone = refine(network, images[k : k + 1], rows(disturbed, k), SHORT)
+        torch.testing.assert_close(alone.path[:, 0], together.path[:, k], rtol=1e-3, atol=5e-4)
+
+
+def test_training_mode_changes_nothing_and_stays(network, images, disturbed):
+    network.train()
+    try:
+        found = refine(network, images, disturbed, SHORT)
+        assert network.training
+    finally:
+        network.eval()
+    assert torch.equal(found.path, refine(network, images, disturbed, SHORT).path)
+    assert all(weight.grad is None for weight in network.parameters())
+
+
+def test_what_is_not_finite_stays_and_disturbs_no_other(network, images, disturbed):
+    step = disturbed.steps[-1]
+    expected = refine(network, images, disturbed, SHORT)
+    joints_2d, h = step.joints_2d.clone(), step.h.clone()
+    joints_2d[0] = torch.nan
+    h[1] = torch.inf
+    broken = replace(disturbed, steps=(Step(h, joints_2d, step.mesh),))
+    found = refine(network, images, broken, SHORT)
+    torch.testing.assert_close(found.path[:, 2], expected.path[:, 2], rtol=1e-3, atol=2e-4)
+    assert torch.equal(found.path[:, 0], h[0].expand(7, -1))
+    assert torch.equal(found.estimate.h[0], h[0])
+    black = images.clone()
+    black[0] = 0
+    assert refine(network, black, network.predict(black), SHORT).path.isfinite().all()
+
+
+def test_no_iterations_give_the_estimate_back(network, images, disturbed):
+    found = refine(network, images, disturbed, RefineOptions(iterations=0))
+    assert torch.equal(found.estimate.h, disturbed.h)
+    assert found.path.shape == (1, 3, 63)
+
+
+def test_joints_without_confidence_do_not_pull(network, images, disturbed):
+    far = disturbed.joints_2d.clone()
+    far[:, 8] += 3
+    confidence = torch.ones(3, 21)
+    confidence[:, 8] = 0
+    step = disturbed.steps[-1]
+    options = replace(SHORT, recursive=False)
+    moved = replace(disturbed, steps=(Step(step.h, far, step.mesh),))
+    a, b = (refine(network, images, one, options, confidence) for one in (moved, disturbed))
+    assert torch.equal(a.path, b.path)

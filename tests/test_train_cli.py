@@ -70,6 +70,19 @@ def test_train_resume_evaluate(data, monkeypatch):
     other = dhpe("evaluate", "run/last.safetensors", data, "--out", "x", "--device", "cpu")
     assert other.exit_code == 0
     assert Path("x/evaluation_dots_all.json").is_file()
+    variants = ("--variant", "refinement", "--variant", "joints-only")
+    refined = dhpe("evaluate", "run", data, "--device", "cpu", "--refine", "--iterations", "2", *variants)
+    assert refined.exit_code == 0, refined.output
+    assert "dots all, after 2 iterations of joints-only" in refined.output
+    after = json.loads(Path("run/evaluation_dots_all.json").read_text())["results"]["refined"]
+    assert set(after) == {"refinement", "joints-only"}
+    assert len(after["joints-only"]["over_iterations"]["epe_mm"]) == 3
+    wrong = dhpe("evaluate", "run", data, "--refine", "--variant", "luck")
+    assert "luck: no such variant; there are refinement" in words(wrong.stderr)
+    exported = dhpe("export", "run", "new/light.safetensors")
+    assert exported.exit_code == 0, exported.output
+    assert dhpe("evaluate", "new/light.safetensors", data, "--device", "cpu").exit_code == 0
+    assert "nowhere: no such checkpoint" in dhpe("export", "nowhere", "y.safetensors").stderr
 
 
 def test_ctrl_c_is_answered(data, monkeypatch):

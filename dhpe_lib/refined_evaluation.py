@@ -1,0 +1,109 @@
+"""What refinement does to the errors of a split: before, after, after each iteration. Nothing here has a gradient."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+
+from dhpe_lib.crop_jitter import View, plain_view
+from dhpe_lib.datasets.crops import Crops
+from dhpe_lib.datasets.prepared import Prepared
+from dhpe_lib.estimator import Estimator
+from dhpe_lib.evaluation import Found, full_scores, join, measured, millimetres, pixels
+from dhpe_lib.losses import joint_error_px
+from dhpe_lib.metrics import joint_errors
+from dhpe_lib.plotting import to_numpy
+from dhpe_lib.refinement import Refinement, RefineOptions, refine
+
+
+@dataclass(frozen=True)
+class Course:
+    """Errors over the iterations, from the network's estimate to the last step; no choice of the best.
+
+    Attributes:
+        epe_mm: Mean error of each image's known joints, protocol A; NaN where none is known.
+        skeleton_px: Mean distance of the projected skeleton to the truth, pixels of the crop.
+        j2d_px: The same of j2D(t).
+        near: lambda.
+    """
+
+    epe_mm: Float[ndarray, "steps n"]
+    skeleton_px: Float[ndarray, "steps n"]
+    j2d_px: Float[ndarray, "steps n"]
+    near: Float[ndarray, "steps n"]
+
+    def means(self) -> dict[str, list[float]]:
+        """Mean over the images after each iteration, for JSON."""
+        return {name: np.nanmean(values, axis=1).round(4).tolist() for name, values in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A split after refinement, and the course of it."""
+
+    found: Found
+    course: Course
+
+    def scores(self) -> dict[str, Any]:
+        """For JSON: what :func:`dhpe_lib.evaluation.full_scores` says, and "over_iterations"."""
+        return full_scores(self.found) | {"over_iterations": self.course.means()}
+
+
+def evaluate_refined(
+    network: Estimator,
+    cache: Prepared,
+    device: torch.device,
+    variants: Mapping[str, RefineOptions],
+    batch: int = 64,
+    advance: Callable[[int], None] = lambda _: None,
+) -> tuple[Found, dict[str, Refined]]:
+    """Run a network on a whole prepared split, and refine what it finds in one way or several.
+
+    Args:
+        network: On the device.
+        cache: The split.
+        device: Where to compute.
+        variants: By name; each starts from the same estimates.
+        batch: Images at a time.
+        advance: Is told how many images were done.
+
+    Returns:
+        What the network finds, and what becomes of it by variant; in the cache's order.
+    """
+    before: list[Found] = []
+    after: dict[str, list[Refined]] = {name: [] for name in variants}
+    for start in range(0, len(cache), batch):
+        crops = cache[start : start + batch].to(device)
+        view = plain_view(crops)
+        estimate = network.predict(view.images)
+        before.append(measured(estimate, crops, view))
+        for name, options in variants.items():
+            refinement = refine(network, view.images, estimate, options)
+            after[name].append(Refined(measured(refinement.estimate, crops, view), course_of(refinement, crops, view)))
+        advance(len(crops))
+    return join(before), {name: joined(parts) for name, parts in after.items()}
+
+
+def course_of(refinement: Refinement, crops: Crops, view: View) -> Course:
+    """The errors after each iteration."""
+    truth = to_numpy(crops.joints_3d).astype(float)
+    errors = [joint_errors(millimetres(joints, crops), truth) for joints in refinement.joints]
+    known = np.isfinite(truth).all(-1)
+    total = np.where(known, np.stack(errors), 0).sum(-1)
+    return Course(
+        epe_mm=np.where(known.any(1), total / known.sum(1).clip(1), np.nan),
+        skeleton_px=np.stack([to_numpy(joint_error_px(joints, view.targets)) for joints in refinement.joints]),
+        j2d_px=np.stack([pixels(joints_2d, view) for joints_2d in refinement.joints_2d]),
+        near=to_numpy(refinement.terms["gate"]),
+    )
+
+
+def joined(parts: list[Refined]) -> Refined:
+    """Batches, at least one, as one."""
+    courses = [part.course for part in parts]
+    whole = {name: np.concatenate([getattr(course, name) for course in courses], 1) for name in vars(courses[0])}
+    return Refined(join([part.found for part in parts]), Course(**whole))
