@@ -12,23 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float, UInt8
 from numpy import ndarray
 from PIL import Image
 from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
+from dhpe_lib.augmentation import CHILDREN, RotationLaw, Studio
 from dhpe_lib.contact_sheet import Tile, contact_sheet
-from dhpe_lib.crop_jitter import View
+from dhpe_lib.crop_jitter import JitterRange, View
 from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.estimator import Estimator
 from dhpe_lib.losses import joint_error_px
 from dhpe_lib.plotting import to_numpy
+from dhpe_lib.renderer import render
 from dhpe_lib.targets import Targets
 
 CURVES, LOG, BOARD, PICTURES = "curves.jsonl", "log.txt", "tensorboard", "pictures"
 SHOWN = 12
+MESH = (0.30, 0.55, 0.95)
+"""Colour of a mesh over a picture."""
+NO_JITTER = JitterRange(0.0, 0.0, 0.0, 0.0)
 
 
 class RunLog:
@@ -143,3 +149,52 @@ def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarra
         for image, place, mask, error in zip(images, joints, masks, errors, strict=True)
     ]
     return np.asarray(contact_sheet(tiles, title, columns=6))
+
+
+def family_sheet(
+    studio: Studio,
+    view: View,
+    h: Float[Tensor, "b 63"],
+    pool: UInt8[Tensor, "n 3 288 288"],
+    title: str,
+    law: RotationLaw = "axes",
+    labels: bool = False,
+) -> UInt8[ndarray, "height width 3"]:
+    """Seeds with their children, a row for each as in the paper's supplement: picture, mesh, three children.
+
+    Args:
+        studio: Of the hand.
+        view: Some pictures.
+        h: What the network finds in them.
+        pool: Backgrounds.
+        title: Of the sheet.
+        law: Of the rotations.
+        labels: Whether children are shown with their skeleton and mask.
+
+    Returns:
+        The sheet.
+    """
+    with torch.no_grad():
+        vertices = studio.model.forward_h(h).vertices
+        blue = h.new_tensor(MESH).expand(vertices.shape[1], 3)
+        fitted = render(vertices, studio.model.faces, blue, view.images.permute(0, 2, 3, 1)).image
+    children = studio.photograph(studio.spawn(h, view, 0, law), pool, 0, NO_JITTER)
+    errors = joint_error_px(studio.model.forward_h(h).joints, view.targets)
+    none, masks = np.full((21, 2), np.nan), to_numpy(children.targets.mask > 0.5)
+    joints = to_numpy(SIZE * (children.targets.joints_2d + 0.5))
+    seeds, born = as_bytes(view.images.permute(0, 2, 3, 1)), as_bytes(children.images.permute(0, 2, 3, 1))
+    tiles = []
+    for row, (seed, mesh) in enumerate(zip(seeds, as_bytes(fitted), strict=True)):
+        tiles += [
+            Tile(seed, none, None, ("seed", "")),
+            Tile(mesh, none, None, ("its mesh", f"{float(errors[row]):.1f} px")),
+        ]
+        for number in range(CHILDREN * row, CHILDREN * (row + 1)):
+            marks = (joints[number], masks[number]) if labels else (none, None)
+            tiles.append(Tile(born[number], *marks, (f"child {number - CHILDREN * row + 1}", "")))
+    return np.asarray(contact_sheet(tiles, title, columns=2 + CHILDREN))
+
+
+def as_bytes(images: Float[Tensor, "b h w 3"]) -> UInt8[ndarray, "b h w 3"]:
+    """Pictures in [0, 1] as bytes."""
+    return to_numpy((255 * images).round().byte())
