@@ -42,6 +42,7 @@ SPREAD = 3.0
 """Standard deviations to either side between which each number of s is drawn (the paper's)."""
 LINEAR = 4
 """Spherical harmonics that an estimated light has: constant and linear."""
+NO_JITTER = JitterRange(0.0, 0.0, 0.0, 0.0)
 
 RotationLaw = Literal["axes", "uniform"]
 
@@ -168,7 +169,7 @@ class Studio:
     """What all children have in common.
 
     The mesh ends at the wrist in an open ring, through which its inside would show. A lid closes it for the picture, in
-    the skin's colour there; the paper does not say what it did. No forearm is added: the picture shows what is labelled.
+    the skin's colour there. No forearm is added: the picture shows what is labelled. The paper says of neither.
 
     Attributes:
         model: The hand.
@@ -228,7 +229,7 @@ class Studio:
 
     @torch.no_grad()
     def photograph(
-        self, children: Children, pool: UInt8[Tensor, "n 3 288 288"], seed: int, reach: JitterRange = JitterRange()
+        self, children: Children, pool: UInt8[Tensor, "n 3 288 288"], seed: int, reach: JitterRange = NO_JITTER
     ) -> View:
         """Draw children by f_TRen, with their labels.
 
@@ -248,9 +249,8 @@ class Studio:
         mesh = self.model.forward_h(recropped(children.h, jitter.shift, jitter.scale))
         wall = behind(pool, Dice.from_seed(seed, n, device), SIZE).permute(0, 2, 3, 1)
         harmonics = functional.pad(children.light, (0, 0, 0, 9 - LINEAR))
-        picture = render(
-            mesh.vertices, self.faces, self.dressed(children), wall, light=Light(0.0, 0.0, harmonics=harmonics)
-        )
+        light = Light(0.0, 0.0, harmonics=harmonics)
+        picture = render(mesh.vertices, self.faces, self.dressed(children), wall, light=light)
         images = in_other_light(picture.image.permute(0, 3, 1, 2), jitter)
         yes = torch.ones(n, 21, dtype=torch.bool, device=device)
         mask = (picture.fragments.face >= 0).float()

@@ -1,8 +1,8 @@
 """Weights and the state of a training in safetensors files: no code runs when they are loaded.
 
-``last.safetensors`` holds network, optimiser, growing set and step in one file, so that a kill never leaves two files of different
-steps; ``best.safetensors`` holds the network alone. A file is written beside its place, brought to the disk and then
-renamed, so its name always stands for a whole file. What is no tensor is JSON in the header.
+``last.safetensors`` holds network, optimiser, growing set and step in one file, so that a kill never leaves two files
+of different steps; ``best.safetensors`` holds the network alone. A file is written beside its place, brought to the
+disk and then renamed, so its name always stands for a whole file. What is no tensor is JSON in the header.
 """
 
 import json

@@ -14,7 +14,7 @@ from rich.console import Console
 from dhpe_lib import __version__
 from dhpe_lib.data_cli import data_app
 from dhpe_lib.terminal import OUT, checked, prepare_folder, say
-from dhpe_lib.train_cli import evaluate, train
+from dhpe_lib.train_cli import ablate, evaluate, train
 
 if TYPE_CHECKING:
     from dhpe_lib.hand_model import HandModel
@@ -25,6 +25,7 @@ app.add_typer(hand_app, name="hand")
 app.add_typer(data_app, name="data")
 app.command()(train)
 app.command()(evaluate)
+app.command()(ablate)
 
 
 class SideName(StrEnum):

@@ -99,9 +99,8 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     optimiser = build_optimiser(network, config)
     caches = [Prepared(path) for path in config.data]
     portion = portion_of(config, fabric, sum(map(len, caches)))
-    mixture = Mixture(
-        caches, portion, config.reach, fabric.device, Path(config.backgrounds) if config.backgrounds else None
-    )
+    photos = Path(config.backgrounds) if config.backgrounds else None
+    mixture = Mixture(caches, portion, config.reach, fabric.device, photos)
     hand = network.hand.to(fabric.device)
     augmentation = Augmentation(hand, config, portion, mixture.backgrounds) if config.augments else None
     step, best = 0, float("inf")

@@ -62,8 +62,8 @@ class TrainingConfig:
         backgrounds: NYU depth v2 (the paper's) or a folder of images, to put behind rendered hands and children; by
             default they are painted.
         augment_after: Epochs before the self-augmentation (Sec. 3.5) begins, the paper's 20; at the latest it begins in
-            the middle of the run. An epoch is each row of `data` once; where all is rendered, as many pictures as ORH has
-            for training.
+            the middle of the run. An epoch is each row of `data` once; where all is rendered, as many pictures as
+            ORH has for training.
         augment_share: Share of each batch that is then drawn from the growing set; 0 is none. (In the paper the set
             has no bound, and soon holds little but children.)
         augment_capacity: Children that the set holds, 2.6 kB each; the oldest make room.

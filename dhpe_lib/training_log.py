@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dhpe_lib.augmentation import CHILDREN, RotationLaw, Studio
 from dhpe_lib.contact_sheet import Tile, contact_sheet
-from dhpe_lib.crop_jitter import JitterRange, View
+from dhpe_lib.crop_jitter import View
 from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.estimator import Estimator
 from dhpe_lib.losses import joint_error_px
@@ -34,7 +34,6 @@ CURVES, LOG, BOARD, PICTURES = "curves.jsonl", "log.txt", "tensorboard", "pictur
 SHOWN = 12
 MESH = (0.30, 0.55, 0.95)
 """Colour of a mesh over a picture."""
-NO_JITTER = JitterRange(0.0, 0.0, 0.0, 0.0)
 
 
 class RunLog:
@@ -142,7 +141,7 @@ def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarra
     assert estimate.mask is not None
     shown = Targets(**{name: values[:SHOWN] for name, values in vars(view.targets).items()})
     errors = joint_error_px(estimate.joints, shown)
-    images = to_numpy((255 * view.images[:SHOWN]).round().byte().permute(0, 2, 3, 1))
+    images = as_bytes(view.images[:SHOWN])
     joints, masks = to_numpy(SIZE * (estimate.joints[..., :2] + 0.5)), to_numpy(estimate.mask > 0.5)
     tiles = [
         Tile(image, place, mask, (f"{float(error):.1f} px", "skeleton of the mesh, its mask"))
@@ -177,24 +176,22 @@ def family_sheet(
     with torch.no_grad():
         vertices = studio.model.forward_h(h).vertices
         blue = h.new_tensor(MESH).expand(vertices.shape[1], 3)
-        fitted = render(vertices, studio.model.faces, blue, view.images.permute(0, 2, 3, 1)).image
-    children = studio.photograph(studio.spawn(h, view, 0, law), pool, 0, NO_JITTER)
+        fitted = render(vertices, studio.model.faces, blue, view.images.permute(0, 2, 3, 1)).image.permute(0, 3, 1, 2)
+    children = studio.photograph(studio.spawn(h, view, 0, law), pool, 0)
     errors = joint_error_px(studio.model.forward_h(h).joints, view.targets)
-    none, masks = np.full((21, 2), np.nan), to_numpy(children.targets.mask > 0.5)
-    joints = to_numpy(SIZE * (children.targets.joints_2d + 0.5))
-    seeds, born = as_bytes(view.images.permute(0, 2, 3, 1)), as_bytes(children.images.permute(0, 2, 3, 1))
+    unknown = np.full((21, 2), np.nan)
+    joints, masks = to_numpy(SIZE * (children.targets.joints_2d + 0.5)), to_numpy(children.targets.mask > 0.5)
+    seeds, meshes, born = map(as_bytes, (view.images, fitted, children.images))
     tiles = []
-    for row, (seed, mesh) in enumerate(zip(seeds, as_bytes(fitted), strict=True)):
-        tiles += [
-            Tile(seed, none, None, ("seed", "")),
-            Tile(mesh, none, None, ("its mesh", f"{float(errors[row]):.1f} px")),
-        ]
+    for row, (seed, mesh) in enumerate(zip(seeds, meshes, strict=True)):
+        tiles.append(Tile(seed, unknown, None, ("seed", "")))
+        tiles.append(Tile(mesh, unknown, None, ("its mesh", f"{float(errors[row]):.1f} px off")))
         for number in range(CHILDREN * row, CHILDREN * (row + 1)):
-            marks = (joints[number], masks[number]) if labels else (none, None)
-            tiles.append(Tile(born[number], *marks, (f"child {number - CHILDREN * row + 1}", "")))
+            place, mask = (joints[number], masks[number]) if labels else (unknown, None)
+            tiles.append(Tile(born[number], place, mask, (f"child {number - CHILDREN * row + 1}", "")))
     return np.asarray(contact_sheet(tiles, title, columns=2 + CHILDREN))
 
 
-def as_bytes(images: Float[Tensor, "b h w 3"]) -> UInt8[ndarray, "b h w 3"]:
-    """Pictures in [0, 1] as bytes."""
-    return to_numpy((255 * images).round().byte())
+def as_bytes(images: Float[Tensor, "b 3 s s"]) -> UInt8[ndarray, "b s s 3"]:
+    """Pictures in [0, 1] as bytes, channels last."""
+    return to_numpy((255 * images).round().byte().permute(0, 2, 3, 1))
