@@ -96,6 +96,7 @@ def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
         jitter_angle=0.0,
         jitter_scale=0.0,
         jitter_color=0.0,
+        ablation=("without-augmentation",),
         log_every=50,
         test_every=100,
         save_every=100,

@@ -1,8 +1,8 @@
 """Weights and the state of a training in safetensors files: no code runs when they are loaded.
 
-``last.safetensors`` holds network, optimiser and step in one file, so that a kill never leaves two files of different
-steps; ``best.safetensors`` holds the network alone. A file is written beside its place, brought to the disk and then
-renamed, so its name always stands for a whole file. What is no tensor is JSON in the header.
+``last.safetensors`` holds network, optimiser, growing set and step in one file, so that a kill never leaves two files
+of different steps; ``best.safetensors`` holds the network alone. A file is written beside its place, brought to the
+disk and then renamed, so its name always stands for a whole file. What is no tensor is JSON in the header.
 """
 
 import json
@@ -21,7 +21,7 @@ from dhpe_lib.datasets.layout import gigabytes
 
 FORMAT = 1
 """Goes up with each change of what the files mean."""
-NETWORK, OPTIMISER, BATCH = "network.", "optimiser.", "batch."
+NETWORK, OPTIMISER, GROWN, BATCH = "network.", "optimiser.", "grown.", "batch."
 
 
 class CheckpointError(ValueError):
@@ -37,6 +37,7 @@ class Checkpoint:
         facts: What was written with the tensors: the step, the configurations, scores.
         network: Weights and buffers by name.
         optimiser: Its tensors by "parameter.name", empty in a file of weights alone.
+        grown: The growing sets of the self-augmentation, a row for each process; empty in a run without.
         batch: A batch for study, empty in most files.
     """
 
@@ -44,6 +45,7 @@ class Checkpoint:
     facts: dict[str, Any]
     network: dict[str, Tensor]
     optimiser: dict[str, Tensor]
+    grown: dict[str, Tensor]
     batch: dict[str, Tensor]
 
 
@@ -52,6 +54,7 @@ def write_checkpoint(
     network: nn.Module,
     facts: Mapping[str, Any],
     optimiser: Optimizer | None = None,
+    grown: Mapping[str, Tensor] | None = None,
     batch: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint that is there as a whole or not at all, whatever happens to program and machine.
@@ -61,6 +64,7 @@ def write_checkpoint(
         network: Whose weights and buffers are kept.
         facts: For JSON.
         optimiser: Kept as well, for training to go on.
+        grown: The growing sets, kept as well.
         batch: Kept as well, for study.
 
     Raises:
@@ -71,6 +75,7 @@ def write_checkpoint(
     if optimiser is not None:
         moments, header["groups"] = optimiser_parts(optimiser)
         tensors |= {OPTIMISER + name: value for name, value in moments.items()}
+    tensors |= {GROWN + name: value for name, value in (grown or {}).items()}
     tensors |= {BATCH + name: value for name, value in (batch or {}).items()}
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -124,7 +129,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if facts.get("format") != FORMAT:
         found = facts.get("format", "missing")
         raise CheckpointError(f"{path}: field format is {found}, this version reads {FORMAT}; train it again")
-    return Checkpoint(path, facts, _with(NETWORK, tensors), _with(OPTIMISER, tensors), _with(BATCH, tensors))
+    return Checkpoint(path, facts, *(_with(part, tensors) for part in (NETWORK, OPTIMISER, GROWN, BATCH)))
 
 
 def _with(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from dhpe_lib import __version__
 from dhpe_lib.data_cli import data_app
 from dhpe_lib.terminal import OUT, checked, prepare_folder, say
-from dhpe_lib.train_cli import evaluate, export, train
+from dhpe_lib.train_cli import ablate, evaluate, export, train
 
 if TYPE_CHECKING:
     from dhpe_lib.hand_model import HandModel
@@ -26,6 +26,7 @@ app.add_typer(data_app, name="data")
 app.command()(train)
 app.command()(evaluate)
 app.command("export")(export)
+app.command()(ablate)
 
 
 class SideName(StrEnum):

@@ -1,14 +1,15 @@
-"""PCK curves as the paper draws them in Fig. 5: one for each method, its area in the legend.
+"""Curves as the paper draws them in Fig. 5: PCK with the area in the legend, and what a training does to its tests.
 
 Published methods have an area and no curve here, so they are in the legend alone. Nothing here has a gradient.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from numpy import ndarray
+from plotly.subplots import make_subplots
 
 from dhpe_lib.metrics import THRESHOLDS, area_under_curve, bootstrap, pck
 
@@ -53,6 +54,48 @@ def pck_figure(
     return _laid_out(figure, thresholds, height)
 
 
+def curves_figure(
+    curves: Mapping[str, Sequence[Mapping[str, ndarray]]], panels: Mapping[str, str], height: int = 380
+) -> go.Figure:
+    """Numbers over the steps of trainings, a panel for each number and a curve for each method.
+
+    Args:
+        curves: For each method what :func:`dhpe_lib.training_log.read_curves` gives for each of its seeds. The curve is
+            their mean; the band, where there are two or more, spans the least and the largest.
+        panels: Names of the numbers, with the titles of their axes.
+        height: In pixels.
+
+    Returns:
+        A plotly figure.
+
+    Source: Fig. 5f.
+    """
+    figure = make_subplots(1, len(panels), horizontal_spacing=0.12)
+    for number, (method, seeds) in enumerate(curves.items()):
+        color = METHOD_COLORS[number % len(METHOD_COLORS)]
+        steps = seeds[0]["step"]
+        for column, name in enumerate(panels, 1):
+            values = np.stack([seed[name] for seed in seeds])
+            if len(seeds) > 1:
+                figure.add_trace(_outline(method, steps, values.min(0), values.max(0), color), 1, column)
+            line = {"color": color, "width": 2.5}
+            figure.add_trace(
+                go.Scatter(
+                    x=steps, y=values.mean(0), line=line, name=method, legendgroup=method, showlegend=column == 1
+                ),
+                1,
+                column,
+            )
+    frame = {"showline": True, "mirror": True, "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
+    figure.update_layout(
+        template="none", height=height, margin={"t": 15, "r": 15, "b": 50, "l": 60}, paper_bgcolor="rgba(0,0,0,0)"
+    )
+    figure.update_xaxes(title="step", **frame)
+    for column, title in enumerate(panels.values(), 1):
+        figure.update_yaxes(title=title, **frame, row=1, col=column)
+    return figure
+
+
 def _curve(method: str, curve: ndarray, thresholds: ndarray, color: str) -> go.Scatter:
     return go.Scatter(
         x=thresholds.astype(np.float32), y=curve.astype(np.float32), mode="lines",
@@ -62,11 +105,14 @@ def _curve(method: str, curve: ndarray, thresholds: ndarray, color: str) -> go.S
 
 
 def _band(method: str, rows: ndarray, thresholds: ndarray, color: str) -> go.Scatter:
-    """The interval as a closed outline: along its low side, and back along its high side."""
+    """The interval over images as a closed outline: along its low side, and back along its high side."""
     interval = bootstrap(lambda drawn: pck(drawn, thresholds), rows, draws=BAND_DRAWS)
-    outline = np.concatenate((interval.low, interval.high[::-1]))
+    return _outline(method, thresholds, interval.low, interval.high, color)
+
+
+def _outline(method: str, x: ndarray, low: ndarray, high: ndarray, color: str) -> go.Scatter:
     return go.Scatter(
-        x=np.concatenate((thresholds, thresholds[::-1])).astype(np.float32), y=outline.astype(np.float32),
+        x=np.concatenate((x, x[::-1])).astype(np.float32), y=np.concatenate((low, high[::-1])).astype(np.float32),
         fill="toself", fillcolor=color, opacity=0.2, mode="none", hoverinfo="skip", showlegend=False,
         legendgroup=method,
     )  # fmt: skip

@@ -25,6 +25,7 @@ from dhpe_lib.datasets.layout import PreparedError, bytes_per_sample
 from dhpe_lib.datasets.prepared import Prepared, free_memory
 from dhpe_lib.datasets.synthetic.dice import seed_of
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
+from dhpe_lib.datasets.synthetic.scenery import make_backgrounds
 from dhpe_lib.targets import Targets
 
 Record = TypeVar("Record")
@@ -42,6 +43,8 @@ class Portion:
         seed: Of everything random.
         rank: Number of this process.
         world: Number of processes.
+        children: How many are children of the self-augmentation, once there are any.
+        children_from: The first step that has them.
     """
 
     batch: int
@@ -49,10 +52,27 @@ class Portion:
     seed: int
     rank: int = 0
     world: int = 1
+    children: int = 0
+    children_from: int = 0
+
+    def children_at(self, step: int) -> int:
+        """How many images of a step are children."""
+        return self.children if step >= self.children_from else 0
+
+    def rendered_at(self, step: int) -> int:
+        """How many images of a step are rendered on the spot: of those that are no children the same share always."""
+        return round(self.rendered * (self.batch - self.children_at(step)) / self.batch)
+
+    def taken_at(self, step: int) -> int:
+        """How many images of a step are rows of the caches."""
+        return self.batch - self.children_at(step) - self.rendered_at(step)
 
     def rows(self, step: int, total: int) -> Int64[ndarray, " n"]:
-        """The rows of all caches together that this process takes at a step: each once an epoch, in a new order."""
-        taken = self.batch - self.rendered
+        """The rows of all caches together that this process takes at a step: each once an epoch, in a new order.
+
+        Where children begin, a step takes fewer rows, and the order goes on from another place.
+        """
+        taken = self.taken_at(step)
         places = (step * self.world + self.rank) * taken + np.arange(taken)
         orders = (shuffled(total, self.seed, int(place // total)) for place in places)
         return np.array([order[place % total] for order, place in zip(orders, places, strict=True)], np.int64)
@@ -64,8 +84,35 @@ def shuffled(total: int, seed: int, epoch: int) -> Int64[ndarray, " n"]:
     return np.random.default_rng(seed_of(seed, "order", epoch)).permutation(total)
 
 
+class Backgrounds:
+    """Pools of pictures to put behind hands; the next one is painted while one serves.
+
+    Args:
+        photos: NYU depth v2 or a folder of images; None paints.
+        key: Seed and number of the process.
+        device: Where they are needed.
+    """
+
+    def __init__(self, photos: Path | None, key: tuple[int, int], device: torch.device) -> None:
+        self.photos, self.key, self.device = photos, key, device
+        self.ahead = ThreadPoolExecutor(1)
+        self.pools: dict[int, Future[UInt8[Tensor, "n 3 288 288"]]] = {}
+
+    def at(self, step: int) -> UInt8[Tensor, "n 3 288 288"]:
+        """The pool of a step."""
+        number = step // REPAINTED
+        for pool in (number, number + 1):
+            if pool not in self.pools:
+                self.pools[pool] = self.ahead.submit(self._made, pool)
+        self.pools = {pool: painted for pool, painted in self.pools.items() if pool >= number}
+        return self.pools[number].result()
+
+    def _made(self, pool: int) -> UInt8[Tensor, "n 3 288 288"]:
+        return make_backgrounds(POOL, seed_of(*self.key, "backgrounds", pool), self.photos).to(self.device)
+
+
 class Mixture:
-    """The batches of one process; ``mixture.view(step)`` gives one.
+    """The batches of one process, but for the children of the self-augmentation; ``mixture.view(step)`` gives one.
 
     Args:
         caches: Prepared splits; each of their samples is as likely as any other. One named twice counts twice.
@@ -74,6 +121,9 @@ class Mixture:
         device: Where views are needed. On a GPU, caches move there as a whole if they take less than half of what
             is free, and are else read from disk one step ahead.
         photos: Backgrounds for rendered hands, as for ``dhpe data make``; by default they are painted.
+
+    Attributes:
+        backgrounds: Pools of them.
 
     Raises:
         PreparedError: Rows of caches are asked for and there is none, or the caches' margins differ.
@@ -97,22 +147,22 @@ class Mixture:
         self.resident = caches_on(device, caches)
         self.caches = caches if self.resident is None else ()
         self.hands = SyntheticHands(device, photos) if portion.rendered else None
-        self.ahead = ThreadPoolExecutor(2)
-        self.pools: dict[int, Future[UInt8[Tensor, "n 3 288 288"]]] = {}
+        self.backgrounds = Backgrounds(photos, (portion.seed, portion.rank), device)
+        self.ahead = ThreadPoolExecutor(1)
         self.read: dict[int, Future[Crops]] = {}
 
     def view(self, step: int) -> View:
         """What this process sees at a step."""
         parts = []
-        if self.portion.rendered < self.portion.batch:
+        if self.portion.taken_at(step):
             parts.append(jittered_view(self._crops(step), self._jitter(step)))
-        if self.hands is not None:
+        if self.hands is not None and self.portion.rendered_at(step):
             parts.append(plain_view(self._rendered(self.hands, step)))
         return parts[0] if len(parts) == 1 else join_views(parts)
 
     def _jitter(self, step: int) -> Jitter:
         """Drawn for all processes, and this one's rows of it."""
-        taken = self.portion.batch - self.portion.rendered
+        taken = self.portion.taken_at(step)
         own = slice(self.portion.rank * taken, (self.portion.rank + 1) * taken)
         return draw_jitter(taken * self.portion.world, seed_of(self.portion.seed, "jitter", step), self.reach)[own]
 
@@ -133,15 +183,9 @@ class Mixture:
         return Crops(**{name: values.pin_memory() for name, values in crops.items()})
 
     def _rendered(self, hands: SyntheticHands, step: int) -> Crops:
-        """New hands on painted backgrounds."""
-        key = self.portion.seed, self.portion.rank
-        number = step // REPAINTED
-        for pool in (number, number + 1):  # the next one is painted while this one serves
-            if pool not in self.pools:
-                self.pools[pool] = self.ahead.submit(hands.backgrounds, POOL, seed_of(*key, "backgrounds", pool))
-        self.pools = {pool: painted for pool, painted in self.pools.items() if pool >= number}
-        seed = seed_of(*key, "hands", step)
-        return hands.batch(self.portion.rendered, seed, self.pools[number].result()).crops()
+        """New hands on new backgrounds."""
+        seed = seed_of(self.portion.seed, self.portion.rank, "hands", step)
+        return hands.batch(self.portion.rendered_at(step), seed, self.backgrounds.at(step)).crops()
 
 
 def rows_of(caches: Sequence[Prepared], rows: Int64[ndarray, " n"]) -> Crops:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Integer
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
@@ -265,11 +266,7 @@ def lift_texture(
     """
     base = replace(base, uv=base.uv.to(vertices), image=base.image.to(vertices))
     texels = _texels(base, size)
-    fragments = replace(
-        texels,
-        face=texels.face.expand(len(vertices), -1, -1),
-        barycentric=texels.barycentric.expand(len(vertices), -1, -1, -1),
-    )
+    fragments = _for_each(texels, len(vertices))
     base_vertices = _at_vertices(base, vertices.shape[1], faces)
     lifted = lift_colors(photo, vertices, faces, base_vertices, camera, mask)
     places = to_pixels(vertices, (photo.shape[1], photo.shape[2]), camera)
@@ -291,6 +288,11 @@ def _texels(texture: Texture, size: int) -> Fragments:
     """For each texel the face whose colours it holds, and where in it: the layout, rasterized."""
     layout = torch.cat([size * texture.uv, torch.zeros_like(texture.uv[:, :1])], dim=1)[None]
     return fragment_functions.rasterize(layout, prepare_faces(layout, texture.uv_faces), size, size, False)
+
+
+def _for_each(texels: Fragments, n: int) -> Fragments:
+    """The same for n meshes."""
+    return Fragments(**{name: values.expand(n, *values.shape[1:]) for name, values in vars(texels).items()})
 
 
 def _base_texels(base: Texture, texels: Fragments) -> Float[Tensor, "one height width 3"]:
@@ -319,3 +321,61 @@ def _fill_margin(image: Tensor, used: Tensor, steps: int = 4) -> Tensor:
         filled = torch.where(weight > 0, filled, mean * (near > 0))
         weight = torch.maximum(weight, (near > 0).to(weight))
     return filled.movedim(1, -1)
+
+
+@dataclass(frozen=True)
+class TintedSkin:
+    """Makes textures from colours of vertices: the skin that comes with a hand, tinted so that it has them.
+
+    A colour for each vertex takes a hundredth of a texture's memory; creases and nails come from the hand's own skin.
+
+    Attributes:
+        base: The hand's own texture.
+        vertices: Its colours at the vertices.
+        faces: Of the mesh.
+        texels: For each texel its place on the mesh; outside the layout that of the nearest texel inside.
+        image: The base's colours there.
+    """
+
+    base: Texture
+    vertices: Float[Tensor, "vertices 3"]
+    faces: Integer[Tensor, "faces 3"]
+    texels: Fragments
+    image: Float[Tensor, "1 size size 3"]
+
+    @classmethod
+    def of(cls, model: HandModel, size: int = 256) -> "TintedSkin":
+        """Prepare a hand.
+
+        Args:
+            model: A hand with texture coordinates, such as the open hand.
+            size: Texels along each side.
+
+        Returns:
+            The skin, on the model's device.
+
+        Raises:
+            ValueError: The model has no texture.
+        """
+        base = hand_texture(model)
+        texels = _texels(base, size)
+        rows, columns = distance_transform_edt(
+            (texels.face[0] < 0).cpu().numpy(), return_distances=False, return_indices=True
+        )
+        place = torch.as_tensor(rows * size + columns, device=texels.face.device).flatten().long()
+        face, barycentric = texels.face.flatten()[place], texels.barycentric.flatten(0, 2)[place]
+        filled = replace(texels, face=face.view(1, size, size), barycentric=barycentric.view(1, size, size, 3))
+        image = _base_texels(base, texels).reshape(-1, 3)[place].view(1, size, size, 3)
+        return cls(base, _at_vertices(base, len(model.v_template), model.faces), model.faces, filled, image)
+
+    def texture(self, colors: Float[Tensor, "batch vertices 3"]) -> Texture:
+        """The skin with these colours at the vertices, between them with its own detail.
+
+        Args:
+            colors: In [0, 1], for instance of :func:`lift_colors` with `vertices` as its base.
+
+        Returns:
+            A texture for each row. Gradient to the colours.
+        """
+        tint = interpolate(colors / self.vertices.clamp_min(0.02), self.faces, _for_each(self.texels, len(colors)))
+        return replace(self.base, image=(self.image * tint).clamp(0, 1))

@@ -1,4 +1,4 @@
-"""The commands `dhpe train`, `dhpe evaluate` and `dhpe export`."""
+"""The commands `dhpe train`, `dhpe evaluate`, `dhpe export` and `dhpe ablate`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,7 +39,8 @@ def train(
         typer.Option(
             "--ablation",
             metavar="NAME",
-            help="without-refiner, without-2d-losses, without-shape-loss or constant-lambda; may be repeated.",
+            help="without-refiner, without-2d-losses, without-shape-loss, constant-lambda or without-augmentation; "
+            "may be repeated.",
         ),
     ] = None,
     changes: Annotated[
@@ -139,6 +140,58 @@ def export(
     checked("OUT", lambda: prepare_folder(out.parent))
     refused(lambda: export_weights(run, out))
     say("Written: ", out, f" ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+def ablate(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the ablation.", show_default=False)],
+    test: Annotated[
+        list[Path],
+        typer.Option("--test", metavar="DIR", help="A prepared split to test on; may be repeated.", show_default=False),
+    ],
+    data: Annotated[
+        Folders, typer.Option("--data", metavar="DIR", help="A prepared split; repeat for a mixture.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", metavar="light|paper", help="The network.", show_default="light")
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option("--variant", metavar="NAME", help="A variant; may be repeated.", show_default="all"),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each variant.")] = 1,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any field of TrainingConfig, for all; may be repeated."),
+    ] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train and measure the paper's variants at one budget: Figs. 5d, 5e and 5f.
+
+    Variants: full, without-refinement, without-refiner, without-2d-losses, without-augmentation, without-shape-loss,
+    constant-lambda, filtered-seeds. However it was stopped, the same command goes on; what is finished is not done
+    again. Writes ablation.json and a page for each figure.
+    """
+    from dhpe_lib import ablation
+    from dhpe_lib.batch import find_device
+
+    console = Console(highlight=False)
+    options = {"preset": preset, "data": texts(data), "test": texts(test)}
+    config = checked("--set", lambda: configured(None, options, changes or []))
+    runs = checked("--variant", lambda: ablation.plan(config, variant or list(ablation.VARIANTS), seeds, out))
+    checked("--out", lambda: prepare_folder(out))
+    place = checked("--device", lambda: find_device(device))
+    if not refused(lambda: ablation.train_all(runs, device, console)):
+        say("\nStopped and saved. The same command goes on from there.")
+        raise typer.Exit(130)
+    result = refused(lambda: ablation.measure(runs, out, place))
+    for split, facts in result["tests"].items():
+        table = Table(title=f"{split}, {facts['images']:,} images, {seeds} of each variant")
+        for name in ("variant", "refined", "EPE, mm", "AUC 20-50", "AUC 0-100", "mask IoU"):
+            table.add_column(name, justify="left" if name == "variant" else "right")
+        for row in ablation.table_rows(result, split):
+            table.add_row(*row)
+        console.print(table)
+    say("Written: ", out / "ablation.json", " and the figures beside it")
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers

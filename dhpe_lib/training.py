@@ -14,18 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
+from numpy import ndarray
 from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dhpe_lib.augmentation import Augmentation
 from dhpe_lib.checkpoints import write_checkpoint
 from dhpe_lib.crop_jitter import View, plain_view
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.preparation import progress_bar
 from dhpe_lib.datasets.prepared import Prepared
-from dhpe_lib.datasets.synthetic.dice import seed_of
+from dhpe_lib.datasets.synthetic.dice import seed_of, take_rows
 from dhpe_lib.estimator import Estimator
 from dhpe_lib.evaluation import find, join, quick_scores
 from dhpe_lib.laplacian import Laplacian
@@ -33,7 +35,7 @@ from dhpe_lib.losses import LossOptions, joint_error_px, losses_of
 from dhpe_lib.mixture import Mixture
 from dhpe_lib.targets import Targets, masked_images
 from dhpe_lib.training_config import TrainingConfig
-from dhpe_lib.training_log import SHOWN, RunLog, prediction_sheet
+from dhpe_lib.training_log import SHOWN, RunLog, family_sheet, prediction_sheet
 from dhpe_lib.training_setup import (
     BEST,
     LAST,
@@ -41,6 +43,7 @@ from dhpe_lib.training_setup import (
     build_optimiser,
     enter,
     facts_of,
+    grown_sets,
     portion_of,
     resume_from,
     test_sets,
@@ -48,7 +51,7 @@ from dhpe_lib.training_setup import (
 )
 
 STUDY = "not_finite"
-TEST_BATCH = 64
+TEST_BATCH, FAMILIES = 64, 6
 CONSTANT_LAMBDA = 0.01
 """Of the ablation in Fig. 5f."""
 
@@ -94,8 +97,15 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     enter(config, run, fabric, resume)
     network = build_network(config)
     optimiser = build_optimiser(network, config)
-    step, best = resume_from(run / LAST, network, optimiser) if resume else (0, float("inf"))
-    mixture = Mixture([Prepared(path) for path in config.data], portion_of(config, fabric), config.reach, fabric.device)
+    caches = [Prepared(path) for path in config.data]
+    portion = portion_of(config, fabric, sum(map(len, caches)))
+    photos = Path(config.backgrounds) if config.backgrounds else None
+    mixture = Mixture(caches, portion, config.reach, fabric.device, photos)
+    hand = network.hand.to(fabric.device)
+    augmentation = Augmentation(hand, config, portion, mixture.backgrounds) if config.augments else None
+    step, best = 0, float("inf")
+    if resume:
+        step, best = resume_from(run / LAST, network, optimiser, augmentation, fabric.global_rank)
     tests = test_sets(config, fabric.device) if fabric.is_global_zero else {}
     log = RunLog(run, step, console) if fabric.is_global_zero else None
     objective, optimiser = wrap(fabric, network, Objective(network, config), optimiser, config)
@@ -107,17 +117,23 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
             torch.manual_seed(seed_of(config.seed, "step", step, fabric.global_rank))
             set_rates(optimiser, config, step)
             set_mode(network, config)
-            view = mixture.view(step)
+            seen = mixture.view(step)
+            view = seen if augmentation is None else augmentation.extend(seen, step)
             found = objective(in_format(view.images, config), vars(view.targets))
+            h = found.pop("h")[: len(seen.images)]
             if not agree(fabric, stop, found["objective"]):
                 raise not_finite(run, network, view, step, fabric)
             fabric.backward(found["objective"])
             optimiser.step()
             optimiser.zero_grad()
+            if augmentation is not None:
+                augmentation.spawn(h, seen, step)
 
             step += 1
             progress.update(task, completed=step)
             last = step == config.steps or bool(stop)
+            saves = step % config.save_every == 0 or last
+            grown = grown_sets(augmentation, fabric) if saves else {}
             if log is None:
                 continue
             records.append({name: value.detach() for name, value in found.items()})
@@ -126,11 +142,13 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
                 records = []
             if step % config.test_every == 0 or step == config.steps:
                 score = test(network, tests, config, fabric.device, log, step)
+                if augmentation is not None and step >= portion.children_from:
+                    log.picture(step, "children", families(augmentation, seen, h, step))
                 if score < best:
                     best = score
                     write_checkpoint(run / BEST, network, facts_of(config, step, best))
-            if step % config.save_every == 0 or last:
-                write_checkpoint(run / LAST, network, facts_of(config, step, best), optimiser)
+            if saves:
+                write_checkpoint(run / LAST, network, facts_of(config, step, best), optimiser, grown)
     if log is not None:
         log.line(f"{'finished' if step == config.steps else 'interrupted'} after step {step}")
         log.close()
@@ -160,7 +178,8 @@ class Objective(nn.Module):
             labels: The fields of its targets (Fabric passes no dataclass on).
 
         Returns:
-            Means over the batch: "objective", which has the gradient, the terms by name, and the share under tau.
+            Means over the batch: "objective", which has the gradient, the terms by name, and the share under tau; and
+            "h" of each image, without gradient.
 
         Source: Eqs. 2 to 12.
         """
@@ -171,7 +190,7 @@ class Objective(nn.Module):
             losses = losses_of(estimate, targets, self.laplacian, options)
             error = joint_error_px(estimate.joints, targets)
             shares = {"error_px": error.mean(), "share_under_tau": (error < options.tau).float().mean()}
-            return losses.means() | shares | {"objective": losses.objective}
+            return losses.means() | shares | {"objective": losses.objective, "h": estimate.h.detach()}
 
 
 def loss_options(config: TrainingConfig) -> LossOptions:
@@ -253,6 +272,15 @@ def not_finite(run: Path, network: Estimator, view: View, step: int, fabric: Fab
         f"the loss of step {step} is not finite. {path} holds its batch and the weights before it; the last checkpoint "
         "is untouched. Lower learning_rate, or look at the data"
     )
+
+
+def families(
+    augmentation: Augmentation, seen: View, h: Float[Tensor, "b 63"], step: int
+) -> UInt8[ndarray, "height width 3"]:
+    """A picture of some seeds of a step with children."""
+    some = torch.arange(min(FAMILIES, len(h)), device=h.device)
+    pool, law = augmentation.backgrounds.at(step), augmentation.config.augment_rotation
+    return family_sheet(augmentation.studio, take_rows(seen, some), h[some], pool, f"seeds of step {step}", law)
 
 
 def test(

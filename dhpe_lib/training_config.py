@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dhpe_lib.crop_jitter import JitterRange
 from dhpe_lib.datasets.layout import write_json
@@ -15,16 +15,14 @@ CHOICES = {
     "decay": ("constant", "cosine"),
     "batch_norm": ("batch", "frozen"),
     "precision": ("32-true", "bf16-mixed"),
+    "augment_rotation": ("axes", "uniform"),
 }
 ABLATIONS = {
     "without-refiner": "no f_Ref: j2D stays that of f_J2D",
     "without-2d-losses": "no L_J2D, no L_Ref and none of what they train",
     "without-shape-loss": "no L_Sh",
     "constant-lambda": "L_Sh weighs 0.01 throughout (Fig. 5f) instead of Eq. 12",
-}
-NOT_YET = {
-    "without-augmentation": "the self-supervised augmentation of Sec. 3.5",
-    "without-refinement": "the test-time refinement of Eq. 13",
+    "without-augmentation": "no children (Sec. 3.5): each batch is data and rendered hands alone",
 }
 MAY_CHANGE = ("steps", "log_every", "test_every", "save_every", "test_count")
 """What a resumed run may have otherwise than it began."""
@@ -61,6 +59,16 @@ class TrainingConfig:
         jitter_angle: Degrees here.
         jitter_scale: Natural logarithm.
         jitter_color: Natural logarithm.
+        backgrounds: NYU depth v2 (the paper's) or a folder of images, to put behind rendered hands and children; by
+            default they are painted.
+        augment_after: Epochs before the self-augmentation (Sec. 3.5) begins, the paper's 20; at the latest it begins in
+            the middle of the run. An epoch is each row of `data` once; where all is rendered, as many pictures as
+            ORH has for training.
+        augment_share: Share of each batch that is then drawn from the growing set; 0 is none. (In the paper the set
+            has no bound, and soon holds little but children.)
+        augment_capacity: Children that the set holds, 2.6 kB each; the oldest make room.
+        augment_rotation: "axes" is the paper's law, each angle uniform; "uniform" is that of SO(3).
+        augment_filter: Whether only seeds within tau of their label have children; the paper does not filter.
         seed: Of weights, order, jitter and rendered hands.
         log_every: Steps between lines of the log.
         test_every: Steps between tests, which also draw pictures.
@@ -89,6 +97,12 @@ class TrainingConfig:
     jitter_angle: float = 30.0
     jitter_scale: float = 0.12
     jitter_color: float = 0.25
+    backgrounds: str = ""
+    augment_after: float = 20.0
+    augment_share: float = 0.5
+    augment_capacity: int = 16_384
+    augment_rotation: Literal["axes", "uniform"] = "axes"
+    augment_filter: bool = False
     seed: int = 0
     log_every: int = 50
     test_every: int = 1000
@@ -98,21 +112,26 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             _demand(getattr(self, name) in choices, name, getattr(self, name), " or ".join(choices))
-        for name in ("steps", "batch", "log_every", "test_every", "test_count", "save_every"):
+        for name in ("steps", "batch", "log_every", "test_every", "test_count", "save_every", "augment_capacity"):
             _demand(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        _demand(self.warmup >= 0, "warmup", self.warmup, "0 or more")
+        for name in ("warmup", "augment_after"):
+            _demand(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("learning_rate", "learning_rate_j2d", "tau"):
             _demand(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a positive number")
         _demand(0 <= self.rendered <= 1, "rendered", self.rendered, "a share from 0 to 1")
+        _demand(0 <= self.augment_share < 1, "augment_share", self.augment_share, "a share from 0 to less than 1")
         for name in self.ablation:
-            if name in NOT_YET:
-                raise ConfigError(f"{name}: this version does not have {NOT_YET[name]}; every run is without it")
             _demand(name in ABLATIONS, "ablation", name, ", ".join(ABLATIONS))
 
     @property
     def reach(self) -> JitterRange:
         """How far crops are jittered."""
         return JitterRange(self.jitter_shift, math.radians(self.jitter_angle), self.jitter_scale, self.jitter_color)
+
+    @property
+    def augments(self) -> bool:
+        """Whether batches will have children."""
+        return self.augment_share > 0 and "without-augmentation" not in self.ablation
 
     def rate(self, step: int) -> float:
         """The factor of both learning rates at a step."""

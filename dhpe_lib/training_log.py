@@ -12,23 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float, UInt8
 from numpy import ndarray
 from PIL import Image
 from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
+from dhpe_lib.augmentation import CHILDREN, RotationLaw, Studio
 from dhpe_lib.contact_sheet import Tile, contact_sheet
 from dhpe_lib.crop_jitter import View
 from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.estimator import Estimator
 from dhpe_lib.losses import joint_error_px
 from dhpe_lib.plotting import to_numpy
+from dhpe_lib.renderer import render
 from dhpe_lib.targets import Targets
 
 CURVES, LOG, BOARD, PICTURES = "curves.jsonl", "log.txt", "tensorboard", "pictures"
 SHOWN = 12
+MESH = (0.30, 0.55, 0.95)
+"""Colour of a mesh over a picture."""
 
 
 class RunLog:
@@ -136,10 +141,57 @@ def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarra
     assert estimate.mask is not None
     shown = Targets(**{name: values[:SHOWN] for name, values in vars(view.targets).items()})
     errors = joint_error_px(estimate.joints, shown)
-    images = to_numpy((255 * view.images[:SHOWN]).round().byte().permute(0, 2, 3, 1))
+    images = as_bytes(view.images[:SHOWN])
     joints, masks = to_numpy(SIZE * (estimate.joints[..., :2] + 0.5)), to_numpy(estimate.mask > 0.5)
     tiles = [
         Tile(image, place, mask, (f"{float(error):.1f} px", "skeleton of the mesh, its mask"))
         for image, place, mask, error in zip(images, joints, masks, errors, strict=True)
     ]
     return np.asarray(contact_sheet(tiles, title, columns=6))
+
+
+def family_sheet(
+    studio: Studio,
+    view: View,
+    h: Float[Tensor, "b 63"],
+    pool: UInt8[Tensor, "n 3 288 288"],
+    title: str,
+    law: RotationLaw = "axes",
+    labels: bool = False,
+) -> UInt8[ndarray, "height width 3"]:
+    """Seeds with their children, a row for each as in the paper's supplement: picture, mesh, three children.
+
+    Args:
+        studio: Of the hand.
+        view: Some pictures.
+        h: What the network finds in them.
+        pool: Backgrounds.
+        title: Of the sheet.
+        law: Of the rotations.
+        labels: Whether children are shown with their skeleton and mask.
+
+    Returns:
+        The sheet.
+    """
+    with torch.no_grad():
+        vertices = studio.model.forward_h(h).vertices
+        blue = h.new_tensor(MESH).expand(vertices.shape[1], 3)
+        fitted = render(vertices, studio.model.faces, blue, view.images.permute(0, 2, 3, 1)).image.permute(0, 3, 1, 2)
+    children = studio.photograph(studio.spawn(h, view, 0, law), pool, 0)
+    errors = joint_error_px(studio.model.forward_h(h).joints, view.targets)
+    unknown = np.full((21, 2), np.nan)
+    joints, masks = to_numpy(SIZE * (children.targets.joints_2d + 0.5)), to_numpy(children.targets.mask > 0.5)
+    seeds, meshes, born = map(as_bytes, (view.images, fitted, children.images))
+    tiles = []
+    for row, (seed, mesh) in enumerate(zip(seeds, meshes, strict=True)):
+        tiles.append(Tile(seed, unknown, None, ("seed", "")))
+        tiles.append(Tile(mesh, unknown, None, ("its mesh", f"{float(errors[row]):.1f} px off")))
+        for number in range(CHILDREN * row, CHILDREN * (row + 1)):
+            place, mask = (joints[number], masks[number]) if labels else (unknown, None)
+            tiles.append(Tile(born[number], place, mask, (f"child {number - CHILDREN * row + 1}", "")))
+    return np.asarray(contact_sheet(tiles, title, columns=2 + CHILDREN))
+
+
+def as_bytes(images: Float[Tensor, "b 3 s s"]) -> UInt8[ndarray, "b s s 3"]:
+    """Pictures in [0, 1] as bytes, channels last."""
+    return to_numpy((255 * images).round().byte().permute(0, 2, 3, 1))

@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from dhpe_lib.augmentation import Augmentation
 from dhpe_lib.checkpoints import CheckpointError, load_network, load_optimiser, read_checkpoint
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.datasets.synthetic.dice import seed_of
 from dhpe_lib.datasets.synthetic.engine import Style, SyntheticHands
+from dhpe_lib.datasets.synthetic.orh import COUNTS
 from dhpe_lib.estimator import PRESETS, Estimator
 from dhpe_lib.mixture import Portion
 from dhpe_lib.pretrained import load_imagenet
@@ -30,6 +32,8 @@ from dhpe_lib.training_config import (
 
 CONFIG, LAST, BEST = "config.json", "last.safetensors", "best.safetensors"
 RENDERED_FOR_TESTS = 256
+RENDERED_EPOCH = COUNTS["orh"]["train"]
+"""Pictures that count as an epoch where all are rendered on the spot."""
 
 
 def launch(config: TrainingConfig, device: str | None = None) -> Fabric:
@@ -140,8 +144,17 @@ def build_optimiser(network: Estimator, config: TrainingConfig) -> Optimizer:
     return Adam([group for group in groups if group["params"]])
 
 
-def resume_from(path: Path, network: Estimator, optimiser: Optimizer) -> tuple[int, float]:
+def resume_from(
+    path: Path, network: Estimator, optimiser: Optimizer, augmentation: Augmentation | None, rank: int = 0
+) -> tuple[int, float]:
     """Load the last checkpoint; a run that was killed before its first begins anew.
+
+    Args:
+        path: Of the checkpoint.
+        network: Gets its weights.
+        optimiser: Gets its state.
+        augmentation: Gets the growing set of this process.
+        rank: Number of this process.
 
     Returns:
         Steps done, and the least test error.
@@ -151,6 +164,10 @@ def resume_from(path: Path, network: Estimator, optimiser: Optimizer) -> tuple[i
     checkpoint = read_checkpoint(path)
     load_network(checkpoint, network)
     load_optimiser(checkpoint, optimiser)
+    if augmentation is not None and checkpoint.grown:
+        sets = checkpoint.grown
+        own = rank % len(sets["count"])
+        augmentation.grown.load({name: values[own] for name, values in sets.items()})
     return checkpoint.facts["step"], float(checkpoint.facts["best"])
 
 
@@ -159,13 +176,40 @@ def facts_of(config: TrainingConfig, step: int, best: float) -> dict[str, Any]:
     return {"step": step, "best": str(best), "config": asdict(config)}
 
 
-def portion_of(config: TrainingConfig, fabric: Fabric) -> Portion:
-    """How this process fills its batches."""
+def grown_sets(augmentation: Augmentation | None, fabric: Fabric) -> dict[str, Tensor]:
+    """The growing sets of all processes for a checkpoint, each without its empty rows; all processes must ask."""
+    if augmentation is None:
+        return {}
+    state = augmentation.grown.state()
+    if fabric.world_size > 1:
+        sets = {name: torch.as_tensor(fabric.all_gather(values)) for name, values in state.items()}
+    else:
+        sets = {name: values[None] for name, values in state.items()}
+    filled = int(sets["count"].max())
+    return {name: values if name == "count" else values[:, :filled] for name, values in sets.items()}
+
+
+def portion_of(config: TrainingConfig, fabric: Fabric, total: int) -> Portion:
+    """How this process fills its batches.
+
+    Args:
+        config: Of the training.
+        fabric: Launched.
+        total: Rows of all caches.
+
+    Returns:
+        Its portion; children come a step after the first seeds.
+    """
     if config.batch % fabric.world_size:
         raise ConfigError(f"batch is {config.batch}, which {fabric.world_size} processes cannot share equally")
     own = config.batch // fabric.world_size
     rendered = round(own * config.rendered) if config.data else own
-    return Portion(own, rendered, config.seed, fabric.global_rank, fabric.world_size)
+    plain = Portion(own, rendered, config.seed, fabric.global_rank, fabric.world_size)
+    if not config.augments:
+        return plain
+    epoch = total / (config.batch - fabric.world_size * rendered) if rendered < own else RENDERED_EPOCH / config.batch
+    first = round(min(config.augment_after * epoch, config.steps / 2))
+    return replace(plain, children=min(own - 1, round(own * config.augment_share)), children_from=first + 1)
 
 
 def test_sets(config: TrainingConfig, device: torch.device) -> dict[str, Crops]:

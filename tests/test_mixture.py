@@ -1,5 +1,7 @@
 """The mixture: each sample once an epoch, the same for any number of processes, and a function of the step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -86,3 +88,19 @@ def test_on_a_device(caches, device: torch.device):
     here = Mixture(caches, Portion(4, 0, 0), JitterRange(), CPU).view(1)
     assert there.images.device.type == device.type
     torch.testing.assert_close(there.images.cpu(), here.images, atol=1e-4, rtol=0)
+
+
+def test_children_leave_room_for_the_rest():
+    portion = Portion(batch=8, rendered=4, seed=0, children=4, children_from=2)
+    counts = [(portion.taken_at(step), portion.rendered_at(step), portion.children_at(step)) for step in (1, 2)]
+    assert counts == [(4, 4, 0), (2, 2, 4)]
+    plain = replace(portion, rendered=0)
+    assert [len(plain.rows(step, 10)) for step in (1, 2)] == [8, 4]
+    epoch = np.concatenate([plain.rows(step, 20) for step in range(5, 10)])  # places 20 to 39
+    assert sorted(epoch) == list(range(20))
+
+
+def test_a_mixture_makes_room_for_children(caches, monkeypatch):
+    monkeypatch.setattr(mixture, "POOL", 2)
+    mixed = Mixture(caches, Portion(4, 2, 0, children=2, children_from=1), JitterRange(), CPU)
+    assert len(mixed.view(1).images) == 2

@@ -107,7 +107,9 @@ def test_ctrl_c_is_answered(data, monkeypatch):
         (("--preset", "huge"), "preset is huge; it may be light or paper"),
         (("--set", "decay=steps"), "decay is steps; it may be constant or cosine"),
         (("--ablation", "without-hands"), "ablation is without-hands; it may be without-refiner"),
-        (("--ablation", "without-augmentation"), "this version does not have the self-supervised augmentation"),
+        (("--set", "augment_share=1"), "augment_share is 1.0; it may be a share from 0 to less than 1"),
+        (("--set", "augment_rotation=any"), "augment_rotation is any; it may be axes or uniform"),
+        (("--set", "augment_capacity=0"), "augment_capacity is 0; it may be 1 or more"),
         (("--resume",), "config.json: no such file; there is no run to resume"),
     ],
 )

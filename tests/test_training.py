@@ -17,6 +17,7 @@ from dot_dataset import Dots, write_dots
 from rich.console import Console
 
 from dhpe_lib import training
+from dhpe_lib.augmentation import Augmentation
 from dhpe_lib.checkpoints import CheckpointError, read_checkpoint
 from dhpe_lib.datasets.preparation import Job, prepare
 from dhpe_lib.datasets.prepared import Prepared
@@ -110,6 +111,50 @@ def test_ctrl_c_finishes_the_step_and_resuming_changes_no_bit(data, tmp_path, mo
     assert outcome.finished
     for name in (LAST, BEST):
         assert same(weights(tmp_path / "stopped", name), weights(tmp_path / "straight", name))
+
+
+def test_resuming_brings_the_growing_set_back(data, tmp_path, monkeypatch):
+    """Stopped after children came, resumed with an empty memory: the same children, the same weights to the bit."""
+    config = tiny_network.config(data, augment_share=0.5, augment_after=0.5, augment_capacity=20, steps=7, test_every=4)
+    extend, lengths = Augmentation.extend, []
+
+    def watched(self, view, step):
+        longer = extend(self, view, step)
+        lengths.append((len(view.images), len(longer.images)))
+        return longer
+
+    monkeypatch.setattr(Augmentation, "extend", watched)
+    tiny_network.run(config, tmp_path / "straight")
+    assert lengths == [(4, 4), (4, 4)] + 5 * [(2, 4)]  # half an epoch of 10 in batches of 4 is one step
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4)
+        assert tiny_network.run(config, tmp_path / "stopped").step == 5
+    saved = read_checkpoint(tmp_path / "stopped" / LAST).grown
+    assert saved["count"].tolist() == [12 + 3 * 6]
+    assert saved["h"].shape == (1, 20, 63)
+    assert tiny_network.run(config, tmp_path / "stopped", resume=True).finished
+    for name in (LAST, BEST):
+        assert same(weights(tmp_path / "stopped", name), weights(tmp_path / "straight", name))
+    grown = [read_checkpoint(tmp_path / name / LAST).grown for name in ("stopped", "straight")]
+    assert same(*grown)
+    assert (tmp_path / "straight" / "pictures" / "children_0000004.png").is_file()
+    without = replace(config, ablation=("without-augmentation",))
+    tiny_network.run(without, tmp_path / "without")
+    assert not read_checkpoint(tmp_path / "without" / LAST).grown
+    assert not same(weights(tmp_path / "without"), weights(tmp_path / "straight"))
+
+
+def test_augmentation_begins_in_the_middle_of_a_short_run(data):
+    config = tiny_network.config(data, augment_share=0.5, steps=12)
+    fabric = launch(config, "cpu")
+    assert portion_of(config, fabric, 10).children_from == 6 + 1
+    assert portion_of(replace(config, steps=1000), fabric, 10).children_from == 20 * 10 // 4 + 1
+    rendered = replace(config, data=(), steps=10**6, augment_after=1.0)
+    assert portion_of(rendered, fabric, 0).children_from == round(41_258 / 4) + 1
+    half = replace(config, rendered=0.5, augment_after=1.0)
+    assert portion_of(half, fabric, 10).children_from == 5 + 1  # an epoch of the data takes twice as many steps
+    assert portion_of(replace(config, augment_share=0.0), fabric, 10).children == 0
+    assert portion_of(config, fabric, 10).children == 2
 
 
 KILLED = """
@@ -272,7 +317,7 @@ def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
     monkeypatch.setattr(training, "losses_of", watched)
     objective = training.Objective(network, config)
     objective, _ = wrap(fabric, network, objective, build_optimiser(network, config), config)
-    mixture = Mixture([Prepared(data)], portion_of(config, fabric), config.reach, fabric.device)
+    mixture = Mixture([Prepared(data)], portion_of(config, fabric, 10), config.reach, fabric.device)
     view = mixture.view(0)
     found = objective(view.images, vars(view.targets))
     assert seen == [(torch.bfloat16, torch.float32, False)]

@@ -43,7 +43,7 @@ def config(data: Path, **changes: object) -> TrainingConfig:
     """Few steps on one prepared split, with a checkpoint after each."""
     values = {
         "data": (str(data),), "test": (str(data),), "batch": 4, "steps": 6, "save_every": 1, "log_every": 2,
-        "test_every": 100, "learning_rate": 1e-2, "learning_rate_j2d": 1e-2, "warmup": 0,
+        "test_every": 100, "learning_rate": 1e-2, "learning_rate_j2d": 1e-2, "warmup": 0, "augment_share": 0.0,
     }  # fmt: skip
     return TrainingConfig(**values | changes)
 

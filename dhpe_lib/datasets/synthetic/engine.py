@@ -162,9 +162,7 @@ class SyntheticHands:
 
     def backgrounds(self, n: int, seed: int, style: Style = TRAINING) -> UInt8[Tensor, "n 3 288 288"]:
         """A pool of backgrounds, painted or cut from photos; a batch chooses from it."""
-        if self.photos is None:
-            return scenery.paint_backgrounds(n, seed, style.painters).to(self.device)
-        return scenery.cut_backgrounds(self.photos, n, seed).to(self.device)
+        return scenery.make_backgrounds(n, seed, self.photos, style.painters).to(self.device)
 
     def batch(
         self, n: int, seed: int, pool: UInt8[Tensor, "n 3 288 288"], style: Style = TRAINING, margin: int = 0

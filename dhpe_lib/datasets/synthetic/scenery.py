@@ -281,6 +281,23 @@ def cut_backgrounds(path: Path, n: int, seed: int) -> UInt8[Tensor, "n 3 288 288
     return torch.from_numpy(np.stack(squares))
 
 
+def make_backgrounds(
+    n: int, seed: int, photos: Path | None = None, painters: Sequence[Painter] = SEEN
+) -> UInt8[Tensor, "n 3 288 288"]:
+    """Backgrounds, painted, or cut out of photos where there are any.
+
+    Args:
+        n: How many.
+        seed: The same seed gives the same pictures.
+        photos: NYU depth v2 or a folder of images; None paints.
+        painters: What to choose from.
+
+    Returns:
+        RGB.
+    """
+    return paint_backgrounds(n, seed, painters) if photos is None else cut_backgrounds(photos, n, seed)
+
+
 def behind(pool: UInt8[Tensor, "n 3 288 288"], dice: Dice, size: int) -> Float[Tensor, "b 3 s s"]:
     """A background for each image: one of a pool, turned, mirrored, magnified, in another light.
 

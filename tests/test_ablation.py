@@ -1,0 +1,195 @@
+"""The ablation trains what its variants say, goes on where it stopped, and writes one file and the figures."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_network
+import torch
+from dot_dataset import Dots, write_dots
+from rich.console import Console
+from typer.testing import CliRunner
+
+from dhpe_lib import ablation, training
+from dhpe_lib.ablation import VARIANTS, find_of, measure, plan, table_rows, train_all
+from dhpe_lib.checkpoints import read_checkpoint
+from dhpe_lib.cli import app
+from dhpe_lib.datasets.preparation import Job, prepare
+from dhpe_lib.datasets.prepared import Prepared
+from dhpe_lib.evaluation import evaluate
+from dhpe_lib.metrics import mean_epe
+from dhpe_lib.training_config import ConfigError, TrainingConfig, read_config
+from dhpe_lib.training_setup import LAST
+
+CPU = torch.device("cpu")
+QUIET = Console(quiet=True)
+SOME = ("full", "without-refinement", "constant-lambda")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("dots")
+    job = Job("dots", "all", Dots, write_dots(folder / "files", 8), folder / "cache")
+    return prepare(job, 1, QUIET).directory
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    tiny_network.install(monkeypatch.setitem)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def budget(data: Path, **changes: object) -> TrainingConfig:
+    values: dict[str, Any] = {"steps": 4, "test_every": 2, "save_every": 2, "augment_share": 0.5, "augment_capacity": 9}
+    return tiny_network.config(data, **values | changes)
+
+
+def test_variants_that_train_alike_share_their_runs(data, tmp_path):
+    runs = plan(budget(data), list(VARIANTS), 2, tmp_path)
+    assert list(runs) == list(VARIANTS)
+    assert runs["full"] == runs["without-refinement"]
+    folders = [run.folder.name for group in runs.values() for run in group]
+    assert len(set(folders)) == 2 * (len(VARIANTS) - 1)
+    assert [run.config.seed for run in runs["full"]] == [0, 1]
+    assert runs["without-2d-losses"][1].folder.name == "without-2d-losses_seed1"
+    for name in (
+        "without-refiner",
+        "without-2d-losses",
+        "without-augmentation",
+        "without-shape-loss",
+        "constant-lambda",
+    ):
+        assert runs[name][0].config == replace(budget(data), ablation=(name,))
+    assert runs["filtered-seeds"][0].config == replace(budget(data), augment_filter=True)
+    # the paper adds these up: each goes without test refinement too
+    assert [VARIANTS[n].refined for n in ("full", "without-refinement", "without-refiner", "without-2d-losses")] == [
+        True, False, False, False
+    ]  # fmt: skip
+
+
+def test_from_nothing_to_figures_with_a_stop_between(data, tmp_path, monkeypatch):
+    out = tmp_path / "ablation"
+    runs = plan(budget(data), SOME, 2, out)
+    train, begun = training.train, []
+
+    def stopping(config, folder, fabric, console, resume=False):
+        begun.append((folder.name, resume))
+        short = replace(config, steps=2) if len(begun) == 2 else config
+        outcome = train(short, folder, fabric, console, resume)
+        return replace(outcome, finished=len(begun) != 2)
+
+    monkeypatch.setattr(ablation, "train", stopping)
+    assert not train_all(runs, "cpu", QUIET)
+    assert train_all(runs, "cpu", QUIET)
+    assert begun[:3] == [
+        ("full_seed0", False),
+        ("constant-lambda_seed0", False),
+        ("constant-lambda_seed0", True),
+    ]
+    assert len(begun) == 4 + 1
+    assert train_all(runs, "cpu", QUIET)
+    assert len(begun) == 4 + 1  # nothing is done again
+    config = read_config(out / "constant-lambda_seed1" / "config.json")
+    assert (config.ablation, config.seed, config.steps) == (("constant-lambda",), 1, 4)
+    assert all(run.finished for group in runs.values() for run in group)
+
+    result = measure(runs, out, CPU)
+    assert json.loads((out / "ablation.json").read_text()) == result
+    assert str(tmp_path) not in (out / "ablation.json").read_text()
+    assert list(result["results"]) == list(SOME)
+    scores = result["results"]["full"]["scores"]["dots_all"]
+    assert scores["epe_mm"]["low"] <= scores["epe_mm"]["value"] <= scores["epe_mm"]["high"]
+    assert np.mean(scores["epe_mm"]["seeds"]) == pytest.approx(scores["epe_mm"]["value"], abs=2e-3)  # all joints known
+    assert {path.name for path in out.glob("*.html")} == {"figure_5d_dots_all.html", "figure_5f.html"}
+    page = (out / "figure_5d_dots_all.html").read_text().replace("\\u002f", "/")
+    assert all(VARIANTS[name].label in page for name in SOME[:2])
+    assert VARIANTS["constant-lambda"].label in (out / "figure_5f.html").read_text()
+    rows = table_rows(result, "dots_all")
+    assert [row[0] for row in rows] == list(SOME)
+    assert f"{scores['epe_mm']['value']:.1f}" in rows[0][2]
+
+    refined_where_asked(runs, out, monkeypatch)
+
+
+def refined_where_asked(runs: Any, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With refinement there, only the variants that have it are evaluated with it, and their numbers are their own."""
+
+    def better(network, cache, device):
+        found = evaluate(network, cache, device)
+        return replace(found, joints_mm=(found.joints_mm + found.truth_mm) / 2)
+
+    before = json.loads((out / "ablation.json").read_text())["results"]
+    monkeypatch.setattr(ablation, "REFINE", better)
+    after = measure(runs, out, CPU)["results"]
+    assert [after[name]["refined"] for name in SOME] == [True, False, True]
+    first, second = (after[name]["scores"]["dots_all"]["epe_mm"]["value"] for name in SOME[:2])
+    assert first == pytest.approx(second / 2, abs=2e-3)
+    assert after["without-refinement"]["scores"] == before["without-refinement"]["scores"]
+
+
+def test_what_was_found_is_kept_as_long_as_the_network_stays(data, tmp_path, monkeypatch):
+    config = budget(data, steps=2, augment_share=0.0)
+    (run,) = plan(config, ["full"], 1, tmp_path)["full"]
+    train_all({"full": [run]}, "cpu", QUIET)
+    cache = Prepared(data)
+    found = find_of(run, cache, False, CPU)
+    with monkeypatch.context() as patch:
+        patch.setattr(ablation, "evaluate", lambda *_: pytest.fail("measured again"))
+        again = find_of(run, cache, True, CPU)
+    np.testing.assert_array_equal(found.joints_mm, again.joints_mm)
+    longer = replace(run, config=replace(config, steps=3))
+    assert not longer.finished
+    train_all({"full": [longer]}, "cpu", QUIET)
+    assert read_checkpoint(run.folder / LAST).facts["step"] == 3
+    new = find_of(longer, cache, False, CPU)
+    assert mean_epe(ablation.errors_of([new])) != mean_epe(ablation.errors_of([found]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "names", "message"),
+    [
+        ({}, ["without-hands"], "variant is without-hands; it may be full, without-refinement"),
+        ({"ablation": ("constant-lambda",)}, ["full"], "ablation is constant-lambda; leave it to the variants"),
+        ({"test": ()}, ["full"], "no split to test on; name at least one prepared split with --test"),
+    ],
+)
+def test_plans_that_make_no_sense(data, tmp_path, changes, names, message):
+    with pytest.raises(ConfigError, match=message):
+        plan(budget(data, **changes), names, 1, tmp_path)
+
+
+def test_it_refuses_to_be_started_by_torchrun(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="start it without torchrun"):
+        plan(budget(data), ["full"], 1, tmp_path)
+
+
+def test_the_command(data, tmp_path):
+    few = [f"--set={name}={value}" for name, value in {"steps": 1, "batch": 4, "augment_share": 0}.items()]
+    command = [
+        "ablate",
+        "--out",
+        str(tmp_path / "a"),
+        "--data",
+        str(data),
+        "--test",
+        str(data),
+        "--device",
+        "cpu",
+        *few,
+    ]
+    done = CliRunner().invoke(app, [*command, "--variant", "without-shape-loss"])
+    assert done.exit_code == 0, done.output
+    assert "dots_all, 8 images, 1 of each variant" in done.output
+    assert (tmp_path / "a" / "ablation.json").is_file()
+    wrong = CliRunner().invoke(app, [*command, "--variant", "none"])
+    assert wrong.exit_code == 2
+    assert "variant is none; it may be full" in " ".join(wrong.stderr.replace("│", " ").split())
+    other = CliRunner().invoke(
+        app, [*command, "--variant", "without-shape-loss", "--set", "batch=2", "--set", "steps=2"]
+    )
+    assert other.exit_code == 1
+    assert "the run began otherwise: batch was 4, is 2 now" in other.stderr
