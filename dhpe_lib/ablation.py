@@ -20,18 +20,19 @@ from rich.console import Console
 
 from dhpe_lib.checkpoints import read_checkpoint
 from dhpe_lib.datasets.prepared import Prepared
+from dhpe_lib.estimator import Estimator
 from dhpe_lib.evaluation import DRAWS, GRIDS, Found, area_over, evaluate, protocol_errors, rounded
 from dhpe_lib.mask_metrics import mask_scores
 from dhpe_lib.metric_plots import curves_figure, pck_figure
 from dhpe_lib.metrics import bootstrap, mean_epe
 from dhpe_lib.outputs import together
+from dhpe_lib.refined_evaluation import evaluate_refined
+from dhpe_lib.refinement import RefineOptions
 from dhpe_lib.reports import provenance
 from dhpe_lib.training import train
 from dhpe_lib.training_config import ConfigError, TrainingConfig, changed
 from dhpe_lib.training_log import CURVES, read_curves
 from dhpe_lib.training_setup import LAST, launch, load_trained
-
-REFINE: Callable[..., Found] | None = None  # to be completed: the evaluation with Eq. 13, called as `evaluate` is
 
 
 @dataclass(frozen=True)
@@ -157,17 +158,23 @@ def find_of(run: Run, cache: Prepared, refined: bool, device: torch.device) -> F
     Returns:
         A row for each image.
     """
-    method = REFINE if refined and REFINE is not None else evaluate
-    name = f"found_{split_name(cache)}{'' if method is evaluate else '_refined'}.npz"
+    name = f"found_{split_name(cache)}{'_refined' if refined else ''}.npz"
     key = f"{cache.meta['sha256']}, step {read_checkpoint(run.folder / LAST).facts['step']}"
     if (run.folder / name).is_file():
         with np.load(run.folder / name) as kept:
             if str(kept["key"]) == key:
                 return Found(**{field: kept[field] for field in kept.files if field != "key"})
+    method = found_after_refinement if refined else evaluate
     found = method(load_trained(run.folder / LAST).to(device), cache, device)
     with together(run.folder, [name]) as (draft,):
         np.savez(draft, key=np.array(key), **vars(found))
     return found
+
+
+def found_after_refinement(network: Estimator, cache: Prepared, device: torch.device) -> Found:
+    """What a network finds in a split with the paper's refinement."""
+    _, refined = evaluate_refined(network, cache, device, {"paper": RefineOptions()})
+    return refined["paper"].found
 
 
 def split_name(cache: Prepared) -> str:
@@ -232,7 +239,7 @@ def measure(runs: Runs, out: Path, device: torch.device) -> dict[str, Any]:
             name: {
                 "label": VARIANTS[name].label,
                 "changes": list(VARIANTS[name].changes),
-                "refined": VARIANTS[name].refined and REFINE is not None,
+                "refined": VARIANTS[name].refined,
                 "scores": {split: scores_of(by_name[name]) for split, by_name in found.items()},
             }
             for name in runs

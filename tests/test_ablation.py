@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dhpe_lib.datasets.preparation import Job, prepare
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.evaluation import evaluate
 from dhpe_lib.metrics import mean_epe
+from dhpe_lib.refinement import RefineOptions
 from dhpe_lib.training_config import ConfigError, TrainingConfig, read_config
 from dhpe_lib.training_setup import LAST
 
@@ -39,6 +41,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     tiny_network.install(monkeypatch.setitem)
+    monkeypatch.setattr(ablation, "RefineOptions", partial(RefineOptions, iterations=2))
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -115,14 +118,16 @@ def test_from_nothing_to_figures_with_a_stop_between(data, tmp_path, monkeypatch
 
 
 def refined_where_asked(runs: Any, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With refinement there, only the variants that have it are evaluated with it, and their numbers are their own."""
+    """Only the variants with refinement are evaluated with it, and their numbers are their own."""
 
     def better(network, cache, device):
         found = evaluate(network, cache, device)
         return replace(found, joints_mm=(found.joints_mm + found.truth_mm) / 2)
 
     before = json.loads((out / "ablation.json").read_text())["results"]
-    monkeypatch.setattr(ablation, "REFINE", better)
+    for kept in out.glob("*/found_*_refined.npz"):
+        kept.unlink()
+    monkeypatch.setattr(ablation, "found_after_refinement", better)
     after = measure(runs, out, CPU)["results"]
     assert [after[name]["refined"] for name in SOME] == [True, False, True]
     first, second = (after[name]["scores"]["dots_all"]["epe_mm"]["value"] for name in SOME[:2])
@@ -138,7 +143,7 @@ def test_what_was_found_is_kept_as_long_as_the_network_stays(data, tmp_path, mon
     found = find_of(run, cache, False, CPU)
     with monkeypatch.context() as patch:
         patch.setattr(ablation, "evaluate", lambda *_: pytest.fail("measured again"))
-        again = find_of(run, cache, True, CPU)
+        again = find_of(run, cache, False, CPU)
     np.testing.assert_array_equal(found.joints_mm, again.joints_mm)
     longer = replace(run, config=replace(config, steps=3))
     assert not longer.finished
