@@ -3,10 +3,10 @@
 import colorsys
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.evidence import PoseMachineConfig
+from dhpe_lib.evidence import PoseMachine, PoseMachineConfig
 
 COLORS = torch.tensor([colorsys.hsv_to_rgb(k / 21, 1, 1) for k in range(21)])
 CELL = 4
@@ -14,12 +14,11 @@ DOT = 8
 """Pixels of the 112 along a side of a dot in the crop that the machine knows best."""
 
 
-class DotMachine(nn.Module):
-    """Stands in for :class:`dhpe_lib.evidence.PoseMachine`."""
+class DotMachine(PoseMachine):
+    """f_J2D with nothing learnt."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.config = PoseMachineConfig(input_size=112, trunk=((1,), (1,), (1,)))
+        super().__init__(PoseMachineConfig(112, ((1,), (1,), (1,)), 1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.maps(functional.interpolate(images, size=(112, 112), mode="area"))
@@ -27,7 +26,7 @@ class DotMachine(nn.Module):
     def maps(self, images: Tensor) -> Tensor:
         """The share of the colour in squares of the dot's size, less that in squares twice as large."""
         distance = (images[:, None] - COLORS[None, :, :, None, None]).square().sum(2)
-        colored = torch.exp(-20 * distance)
+        colored = torch.exp(-60 * distance)
         small, large = (
             functional.avg_pool2d(colored, size, CELL, (size - CELL) // 2, count_include_pad=True)
             for size in (DOT, 2 * DOT)

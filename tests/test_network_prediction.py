@@ -54,7 +54,9 @@ def test_a_left_hand_is_the_mirror_image(network, photo):
 def test_box_and_mask(network, photo):
     mask = np.zeros(photo.shape[:2], bool)
     mask[100:240, 200:320] = True
-    plain, masked = (predict_hand(network, photo, (200, 110, 120, 120), "right", one, SHORT) for one in (None, mask))
+    plain, masked = (
+        predict_hand(network, photo, (200.0, 110.0, 120.0, 120.0), "right", one, SHORT) for one in (None, mask)
+    )
     assert plain.frame.center.tolist() == [[260, 170]]
     assert plain.frame.side.item() == 180
     assert masked.with_mask
