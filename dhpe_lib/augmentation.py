@@ -13,7 +13,6 @@ and each time a child is drawn it has another background, crop and tint. Nothing
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -44,8 +43,6 @@ LINEAR = 4
 """Spherical harmonics that an estimated light has: constant and linear."""
 NO_JITTER = JitterRange(0.0, 0.0, 0.0, 0.0)
 
-RotationLaw = Literal["axes", "uniform"]
-
 
 @dataclass(frozen=True)
 class Children:
@@ -66,7 +63,7 @@ class Children:
 
 
 # ------------------------------------------------------------------------------------------------------ what is drawn
-def draw_rotations(dice: Dice, law: RotationLaw = "axes") -> Float[Tensor, "b 3 3"]:
+def draw_rotations(dice: Dice, law: str = "axes") -> Float[Tensor, "b 3 3"]:
     """Draw a rotation for each row.
 
     "axes" is the paper's law: R = R_z(c) R_y(b) R_x(a) with each angle uniform in [0, 2 pi). "uniform" is the same for
@@ -136,7 +133,7 @@ def recropped(
 
 @torch.no_grad()
 def draw_children(
-    model: HandModel, h: Float[Tensor, "b 63"], seed: int, law: RotationLaw = "axes"
+    model: HandModel, h: Float[Tensor, "b 63"], seed: int, law: str = "axes"
 ) -> Float[Tensor, "children 63"]:
     """Three children of each seed: p kept, each number of s uniform within 3 deviations, the rotation drawn anew.
 
@@ -198,7 +195,7 @@ class Studio:
         return cls(model, skin, torch.cat((model.faces, lid)), corners)
 
     @torch.no_grad()
-    def spawn(self, h: Float[Tensor, "b 63"], view: View, seed: int, law: RotationLaw = "axes") -> Children:
+    def spawn(self, h: Float[Tensor, "b 63"], view: View, seed: int, law: str = "axes") -> Children:
         """Children of seeds, with skin and light of the seeds' pictures.
 
         Where the mask is known nothing outside it is taken for skin. Where the mesh meets none of the hand, the skin is

@@ -102,7 +102,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     photos = Path(config.backgrounds) if config.backgrounds else None
     mixture = Mixture(caches, portion, config.reach, fabric.device, photos)
     hand = network.hand.to(fabric.device)
-    augmentation = Augmentation(hand, config, portion, mixture.backgrounds) if config.augments else None
+    augmentation = Augmentation(hand, config, portion, mixture.backgrounds) if portion.children else None
     step, best = 0, float("inf")
     if resume:
         step, best = resume_from(run / LAST, network, optimiser, augmentation, fabric.global_rank)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dhpe_lib.crop_jitter import JitterRange
 from dhpe_lib.datasets.layout import write_json
@@ -101,7 +101,7 @@ class TrainingConfig:
     augment_after: float = 20.0
     augment_share: float = 0.5
     augment_capacity: int = 16_384
-    augment_rotation: Literal["axes", "uniform"] = "axes"
+    augment_rotation: str = "axes"
     augment_filter: bool = False
     seed: int = 0
     log_every: int = 50

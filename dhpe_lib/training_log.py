@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
-from dhpe_lib.augmentation import CHILDREN, RotationLaw, Studio
+from dhpe_lib.augmentation import CHILDREN, Studio
 from dhpe_lib.contact_sheet import Tile, contact_sheet
 from dhpe_lib.crop_jitter import View
 from dhpe_lib.datasets.crops import SIZE
@@ -156,7 +156,7 @@ def family_sheet(
     h: Float[Tensor, "b 63"],
     pool: UInt8[Tensor, "n 3 288 288"],
     title: str,
-    law: RotationLaw = "axes",
+    law: str = "axes",
     labels: bool = False,
 ) -> UInt8[ndarray, "height width 3"]:
     """Seeds with their children, a row for each as in the paper's supplement: picture, mesh, three children.
