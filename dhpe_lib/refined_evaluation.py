@@ -60,8 +60,9 @@ def evaluate_refined(
     variants: Mapping[str, RefineOptions],
     batch: int = 64,
     advance: Callable[[int], None] = lambda _: None,
+    count: int | None = None,
 ) -> tuple[Found, dict[str, Refined]]:
-    """Run a network on a whole prepared split, and refine what it finds in one way or several.
+    """Run a network on a prepared split, and refine what it finds in one way or several.
 
     Args:
         network: On the device.
@@ -70,14 +71,16 @@ def evaluate_refined(
         variants: By name; each starts from the same estimates.
         batch: Images at a time.
         advance: Is told how many images were done.
+        count: Images, evenly spread over the split; all of them by default.
 
     Returns:
         What the network finds, and what becomes of it by variant; in the cache's order.
     """
     before: list[Found] = []
     after: dict[str, list[Refined]] = {name: [] for name in variants}
-    for start in range(0, len(cache), batch):
-        crops = cache[start : start + batch].to(device)
+    rows = cache.spread(count)
+    for start in range(0, len(rows), batch):
+        crops = cache[rows[start : start + batch]].to(device)
         view = plain_view(crops)
         estimate = network.predict(view.images)
         before.append(measured(estimate, crops, view))

@@ -84,6 +84,10 @@ def evaluate(
         typer.Option("--out", metavar="DIR", help="Where JSON and figure go.", show_default="beside the checkpoint"),
     ] = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images at a time.")] = 64,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", min=2, help="Images, evenly spread over the split.", show_default="all of them"),
+    ] = None,
     refine: Annotated[bool, typer.Option("--refine", help="Refine each estimate (Eq. 13), measure again.")] = False,
     variant: Annotated[
         list[str] | None,
@@ -116,8 +120,12 @@ def evaluate(
     checked("--out", lambda: prepare_folder(target))
     title = f"{cache.meta['dataset']} {cache.meta['split']}"
     with progress_bar(Console()) as progress:
-        task = progress.add_task(title, total=len(cache))
-        found, refined = evaluate_refined(network, cache, place, variants, batch, lambda n: progress.advance(task, n))
+        task = progress.add_task(title, total=len(cache.spread(count)))
+
+        def advance(n: int) -> None:
+            progress.advance(task, n)
+
+        found, refined = evaluate_refined(network, cache, place, variants, batch, advance, count)
     scores = full_scores(found)
     after = {name: one.scores() for name, one in refined.items()}
     show_scores(scores, title)

@@ -221,8 +221,7 @@ def test_sets(config: TrainingConfig, device: torch.device) -> dict[str, Crops]:
         return {"rendered": hands.batch(n, seed_of(config.seed, "test hands"), pool, style).crops()}
     sets = {}
     for cache in map(Prepared, config.test):
-        rows = torch.linspace(0, len(cache) - 1, min(config.test_count, len(cache))).long()
-        sets[f"{cache.meta['dataset']}_{cache.meta['split']}"] = cache[rows.numpy()]
+        sets[f"{cache.meta['dataset']}_{cache.meta['split']}"] = cache[cache.spread(config.test_count)]
     return sets
 
 

@@ -115,6 +115,14 @@ def test_batches_change_nothing(network, cache):
     assert not network.predict(torch.zeros(1, 3, 224, 224)).h.requires_grad
 
 
+def test_some_images_are_spread_over_the_split(network, cache):
+    assert cache.spread(4).tolist() == [0, 3, 6, 9]
+    assert cache.spread(99).tolist() == cache.spread().tolist() == list(range(10))
+    some, _ = evaluate_refined(network, cache, CPU, {}, count=4)
+    whole = evaluate(network, cache, CPU)
+    np.testing.assert_allclose(some.truth_mm, whole.truth_mm[[0, 3, 6, 9]])
+
+
 def test_the_report(network, cache, tmp_path):
     found = evaluate(network, cache, CPU)
     scores = full_scores(found)
