@@ -140,13 +140,19 @@ def starting_points(model: HandModel, evidence: Evidence, count: int, views: int
     return best_rows(h, left.view(b, views), count)[0]
 
 
-def fit_hands(model: HandModel, evidence: Evidence, options: FitOptions = FitOptions()) -> Fit:
+def fit_hands(
+    model: HandModel,
+    evidence: Evidence,
+    options: FitOptions = FitOptions(),
+    guess: Float[Tensor, "b 63"] | None = None,
+) -> Fit:
     """Fit the model to each hand's evidence.
 
     Args:
         model: Hand model of a right hand (mirror the evidence of a left one).
         evidence: One row for each hand, in its crop frame.
         options: Weights and course.
+        guess: One more start for each hand, such as a network's estimate.
 
     Returns:
         The best fit of each hand; deterministic on the CPU.
@@ -164,6 +170,8 @@ def fit_hands(model: HandModel, evidence: Evidence, options: FitOptions = FitOpt
     evidence = replace(evidence, joints_2d=evidence.joints_2d.masked_fill(~known[..., None], 0))
     prior = hand_prior(model)
     starts = starting_points(model, evidence, options.starts)
+    if guess is not None:
+        starts = torch.cat((starts, guess[:, None]), 1)
     loose = replace(evidence, mask=None)
     first = descend_all(model, starts, loose, prior, options.weights, options.iterations, options.rate)
 

@@ -1,6 +1,9 @@
-"""From a photo to a hand's mesh by the trained network: where it is, what f_DHPE says, and the refinement of that.
+"""From a photo to a hand's mesh by the trained network: where it is, what f_DHPE says, and the fit to that.
 
-Nothing here has a gradient. Left hands are mirrored on the way in and out, since the network knows right ones.
+The network's j2D is the evidence, and its h one of the starts, of the fit that also serves MediaPipe's and labelled
+joints (:mod:`dhpe_lib.fitting`). Eq. 13 itself has no priors, and starts from what may be no hand at all where the
+network meets a photo unlike its training: on photos the fit came nearer (LOG.md). Nothing here has a gradient. Left
+hands are mirrored on the way in and out, since the network knows right ones.
 """
 
 from dataclasses import replace
@@ -11,18 +14,19 @@ from numpy import ndarray
 from torch import Tensor
 
 from dhpe_lib.detection import Detection, detect_hand, detect_in_box
-from dhpe_lib.energy import EQ_13
+from dhpe_lib.energy import Evidence
 from dhpe_lib.estimator import SIZE, Estimator
+from dhpe_lib.fitting import PHOTO, FitOptions, fit_hands
 from dhpe_lib.hand_files import Side
 from dhpe_lib.keypoints import HandKeypoints
 from dhpe_lib.plotting import to_numpy
 from dhpe_lib.prediction import HandEstimate, PredictionError, mask_in_crop, mirror_h
-from dhpe_lib.refinement import RefineOptions, refine
 
 Box = tuple[float, float, float, float]
 
-PHOTO_REFINEMENT = RefineOptions(replace(EQ_13, mask=0.4, pose=1e-4, shape=2.5e-4, limits=0.1), rate=1e-2)
-"""Eq. 13 with the priors of the fit to joints, in the same proportion, and longer steps."""
+TRUST = 30.0
+"""Weight of the network's joints against the priors: they are some centimetres off, labelled ones a millimetre."""
+NETWORK_FIT = FitOptions(replace(PHOTO, joints=TRUST), TRUST, starts=6, iterations=80, final_iterations=60)
 
 FAINT = 1e-3
 """Confidence of a joint whose map is flat: f_Ref has a place for it all the same."""
@@ -34,7 +38,7 @@ def predict_hand(
     box: Box | None = None,
     side: Side | None = None,
     mask: Bool[ndarray, "height width"] | None = None,
-    options: RefineOptions = PHOTO_REFINEMENT,
+    options: FitOptions = NETWORK_FIT,
 ) -> HandEstimate:
     """The mesh of one hand in a photo.
 
@@ -44,10 +48,10 @@ def predict_hand(
         box: Left, top, width and height of the hand, pixels; by default f_J2D looks for it.
         side: Which hand it is; by default the one that f_J2D's maps are higher for.
         mask: Foreground of the photo.
-        options: Of the refinement.
+        options: Of the fit.
 
     Returns:
-        The estimate; its keypoints are j2D after refinement, with the heights of f_J2D's maps for confidence.
+        The estimate; its keypoints are the network's last j2D, with the heights of f_J2D's maps for confidence.
 
     Raises:
         PredictionError: No hand is found, or the network has no f_J2D.
@@ -59,18 +63,18 @@ def predict_hand(
     crop = frame.crop_image(image, SIZE)
     crop = crop.flip(-1) if left else crop
     cover = None if mask is None else mask_in_crop(mask, frame, mirrored=left)
-    refinement = refine(network, crop, network.predict(crop, render=False), options, mask=cover)
-    refined = refinement.estimate
-    h = mirror_h(refined.h) if left else refined.h
+    estimate = network.predict(crop, render=False)
+    score = found.score.clamp(FAINT, 1)
+    fit = fit_hands(network.hand, Evidence(estimate.joints_2d, score, cover), options, estimate.h)
+    h = mirror_h(fit.h) if left else fit.h
     model = network.hand.mirrored() if left else network.hand
-    places = replace(found, joints_2d=refined.joints_2d).places[0]
-    score = to_numpy(found.score[0]).clip(FAINT, 1).astype(float)
+    places = replace(found, joints_2d=estimate.joints_2d).places[0]
     source = f"the network ({network.config.backbone})"
-    keypoints = HandKeypoints(to_numpy(places).astype(float), score, "left" if left else "right", source)
-    energy = float(refinement.energy[-1])
+    confidence = to_numpy(score[0]).astype(float)
+    keypoints = HandKeypoints(to_numpy(places).astype(float), confidence, "left" if left else "right", source)
     with torch.no_grad():
         mesh = model.forward_h(h)
-    return HandEstimate(model, side is not None, keypoints, frame, h, mesh, energy, mask is not None)
+    return HandEstimate(model, side is not None, keypoints, frame, h, mesh, float(fit.energy), mask is not None)
 
 
 def find_in(network: Estimator, image: Float[Tensor, "1 3 h w"], box: Box | None, side: Side | None) -> Detection:

@@ -1,4 +1,4 @@
-"""A photo through detection, network and refinement: the crop is where the hand is, left hands are mirror images."""
+"""A photo through detection, network and fit: the crop is where the hand is, left hands are mirror images."""
 
 from dataclasses import replace
 
@@ -10,10 +10,10 @@ from dot_machine import DotMachine, picture
 from test_detection import HEIGHT, WIDTH, spread_hand
 
 from dhpe_lib.estimator import Estimator
-from dhpe_lib.network_prediction import PHOTO_REFINEMENT, predict_hand
+from dhpe_lib.network_prediction import NETWORK_FIT, predict_hand
 from dhpe_lib.prediction import PredictionError
 
-SHORT = replace(PHOTO_REFINEMENT, iterations=3)
+SHORT = replace(NETWORK_FIT, iterations=3, final_iterations=3)
 
 
 @pytest.fixture
