@@ -87,7 +87,6 @@ def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
         test=(str(data),),
         steps=steps,
         batch=8,
-        precision="bf16-mixed",
         learning_rate=rate,
         learning_rate_j2d=rate,
         warmup=20,
@@ -105,7 +104,7 @@ def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--run", type=Path, default=Path("dhpe_out/overfit"), help="where pictures and network go")
