@@ -23,7 +23,7 @@ from dhpe_lib.losses import joint_error_px
 from dhpe_lib.mask_metrics import mask_counts, mask_scores
 from dhpe_lib.metrics import THRESHOLDS, Interval, auc, bootstrap, joint_errors, mean_epe, median_epe
 from dhpe_lib.plotting import to_numpy
-from dhpe_lib.skeleton import JOINT_NAMES
+from dhpe_lib.skeleton import JOINT_NAMES, MIDDLE_MCP
 
 GRIDS = ("20-50", "0-50", "0-100")
 DRAWS = 200
@@ -103,9 +103,10 @@ def measured(estimate: Estimate, crops: Crops, view: View) -> Found:
 
 
 def millimetres(joints: Float[Tensor, "b 21 3"], crops: Crops) -> Float[ndarray, "b 21 3"]:
-    """Protocol A: skeletons of the crop frame in their cameras, joint 0 as the dataset has it."""
+    """Protocol A: skeletons of the crop frame in their cameras, joint 0 and root as the dataset has them."""
     here = crops.to("cpu")
     own = with_palms(to_numpy(joints).astype(float), to_numpy(here.palm))
+    own = with_roots(own, to_numpy(here.known))
     return from_crop_frame(torch.from_numpy(own), here.frame, here.k, here.z_root)
 
 
@@ -118,6 +119,14 @@ def pixels(joints_2d: Float[Tensor, "b 21 2"], view: View) -> Float[ndarray, " b
 def with_palms(joints: Float[ndarray, "n 21 3"], palm: Bool[ndarray, " n"]) -> Float[ndarray, "n 21 3"]:
     """Joint 0 as the dataset has it: where that is the palm's centre, the hand's wrist is moved there."""
     return np.where(palm[:, None, None], wrist_to_palm(joints), joints)
+
+
+def with_roots(joints: Float[ndarray, "n 21 3"], known: Bool[ndarray, "n 21"]) -> Float[ndarray, "n 21 3"]:
+    """Depth from where z_root is: the middle MCP, or where that is unknown the mean of the known joints."""
+    other = ~known[:, MIDDLE_MCP] & known.any(1)
+    middle = (joints[..., 2] * known).sum(1) / known.sum(1).clip(1)
+    depth = joints[..., 2] - np.where(other, middle, 0)[:, None]
+    return np.concatenate((joints[..., :2], depth[..., None]), -1)
 
 
 def evaluate(

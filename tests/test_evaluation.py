@@ -13,8 +13,20 @@ from rich.console import Console
 
 from dhpe_lib.datasets.preparation import Job, prepare
 from dhpe_lib.datasets.prepared import Prepared
+from dhpe_lib.datasets.synthetic.engine import SyntheticHands
+from dhpe_lib.datasets.synthetic.hands import TIPS
+from dhpe_lib.datasets.synthetic.orh import tips_only
 from dhpe_lib.estimator import Estimate, Estimator
-from dhpe_lib.evaluation import Found, evaluate, find, full_scores, protocol_errors, quick_scores, score_rows
+from dhpe_lib.evaluation import (
+    Found,
+    evaluate,
+    find,
+    full_scores,
+    millimetres,
+    protocol_errors,
+    quick_scores,
+    score_rows,
+)
 from dhpe_lib.hand_model import HandMesh
 from dhpe_lib.refined_evaluation import evaluate_refined
 from dhpe_lib.refinement import RefineOptions
@@ -113,6 +125,15 @@ def test_batches_change_nothing(network, cache):
     for name, values in vars(whole).items():
         np.testing.assert_allclose(getattr(halves, name), values, rtol=1e-3, atol=1e-2)
     assert not network.predict(torch.zeros(1, 3, 224, 224)).h.requires_grad
+
+
+def test_where_fingertips_alone_are_known_depth_counts_from_their_mean():
+    engine = SyntheticHands()
+    batch = engine.batch(3, 0, engine.backgrounds(1, 0))
+    # with another root's depth g is another length, by a few per cent
+    for crops, away in ((batch.crops(), 1e-2), (tips_only(batch.crops()), 5.0)):
+        found = millimetres(batch.joints_crop, crops)[:, TIPS]
+        np.testing.assert_allclose(found[..., 2], batch.joints_mm[:, TIPS, 2], atol=away)
 
 
 def test_some_images_are_spread_over_the_split(network, cache):
