@@ -100,13 +100,14 @@ def interrupt_at(monkeypatch, step: int) -> None:
 def test_ctrl_c_finishes_the_step_and_resuming_changes_no_bit(data, tmp_path, monkeypatch, rendered):
     config = tiny_network.config(data, rendered=rendered, save_every=100, test_every=3)
     tiny_network.run(config, tmp_path / "straight")
+    handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         interrupt_at(patch, 3)
         stopped = tiny_network.run(config, tmp_path / "stopped")
     assert (stopped.step, stopped.finished) == (4, False)
     assert read_checkpoint(tmp_path / "stopped" / LAST).facts["step"] == 4
     assert not same(weights(tmp_path / "stopped"), weights(tmp_path / "straight"))
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     outcome = tiny_network.run(config, tmp_path / "stopped", resume=True)
     assert outcome.finished
     for name in (LAST, BEST):
