@@ -67,7 +67,7 @@ def predict_hand(
     score = to_numpy(found.score[0]).clip(FAINT, 1).astype(float)
     source = f"the network ({network.config.backbone})"
     keypoints = HandKeypoints(to_numpy(places).astype(float), score, "left" if left else "right", source)
-    energy = float(refinement.energy[-1])
+    energy = float(refinement.energy[refinement.kept[0], 0])
     with torch.no_grad():
         mesh = model.forward_h(h)
     return HandEstimate(model, side is not None, keypoints, frame, h, mesh, energy, mask is not None)

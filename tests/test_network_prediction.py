@@ -9,9 +9,11 @@ import torch
 from dot_machine import DotMachine, picture
 from test_detection import HEIGHT, WIDTH, spread_hand
 
+from dhpe_lib import network_prediction
 from dhpe_lib.estimator import Estimator
 from dhpe_lib.network_prediction import PHOTO_REFINEMENT, predict_hand
 from dhpe_lib.prediction import PredictionError
+from dhpe_lib.refinement import refine
 
 SHORT = replace(PHOTO_REFINEMENT, iterations=3)
 
@@ -41,6 +43,17 @@ def test_the_hand_is_where_its_joints_are(network, photo):
     torch.testing.assert_close(found.mesh.joints, found.model.forward_h(found.h).joints)
     assert np.isfinite(found.energy)
     assert found.relative_error > 0
+
+
+def test_the_energy_is_that_of_the_hand_that_is_kept(network, photo, monkeypatch):
+    seen = []
+    monkeypatch.setattr(network_prediction, "refine", lambda *args, **kw: seen.append(refine(*args, **kw)) or seen[-1])
+    wild = replace(SHORT, rate=0.5)  # the steps are so long that the last is not the best
+    found = predict_hand(network, photo, None, "right", options=wild)
+    (one,) = seen
+    assert one.kept[0] < wild.iterations
+    assert found.energy == pytest.approx(float(one.energy[one.kept[0], 0]))
+    assert found.energy != pytest.approx(float(one.energy[-1, 0]))
 
 
 def test_a_left_hand_is_the_mirror_image(network, photo):
