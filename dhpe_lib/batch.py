@@ -200,7 +200,7 @@ def report(result: Result, console: Console) -> None:
             ("✓ ", "green"),
             f"{result.photo}  ",
             (f"{estimate.model.side} hand", "bold"),
-            f"{'' if estimate.side_known else ' (assumed)'}, 2D error {100 * estimate.relative_error:.1f} %  ",
+            f"{'' if estimate.side_known else ' (assumed)'}, 2D residual {100 * estimate.relative_error:.1f} %  ",
             link(files[SUFFIXES.index(".html")]),
         )
         console.print(line, soft_wrap=True)

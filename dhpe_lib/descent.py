@@ -91,5 +91,8 @@ def move(function: Energy, h: Float[Tensor, "b n"], optimizer: Optimizer) -> Flo
     (gradient,) = torch.autograd.grad(value.sum(), h)
     finite = value.isfinite() & gradient.isfinite().all(1)
     h.grad = torch.where(finite[:, None], gradient, 0)
+    before = h.detach().clone()
     optimizer.step()
+    with torch.no_grad():  # Adam's momentum would move a row without a gradient
+        h.copy_(torch.where(finite[:, None], h, before))
     return value.detach()

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dhpe_lib.camera import CropFrame
 from dhpe_lib.crop_jitter import Jitter, JitterRange, View, draw_jitter, jittered_view, plain_view
+from dhpe_lib.datasets.backgrounds import open_backgrounds
 from dhpe_lib.datasets.crops import Crops, concatenate
 from dhpe_lib.datasets.layout import PreparedError, bytes_per_sample
 from dhpe_lib.datasets.prepared import Prepared, free_memory
@@ -91,9 +92,14 @@ class Backgrounds:
         photos: NYU depth v2 or a folder of images; None paints.
         key: Seed and number of the process.
         device: Where they are needed.
+
+    Raises:
+        FileNotFoundError: There are no photos.
     """
 
     def __init__(self, photos: Path | None, key: tuple[int, int], device: torch.device) -> None:
+        if photos is not None:
+            open_backgrounds(photos)  # they may be wanted late in a training: what is missing is said at once
         self.photos, self.key, self.device = photos, key, device
         self.ahead = ThreadPoolExecutor(1)
         self.pools: dict[int, Future[UInt8[Tensor, "n 3 288 288"]]] = {}

@@ -42,7 +42,7 @@ def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> U
     hand = f"{estimate.model.side} hand" + ("" if estimate.side_known else " (assumed)")
     return side_by_side(
         (
-            (photo_panel(estimate, photo), f"skeleton, 2D error {100 * estimate.relative_error:.1f} %"),
+            (photo_panel(estimate, photo), f"skeleton, 2D residual {100 * estimate.relative_error:.1f} %"),
             (to_pixels(background + MESH_OPACITY * (over - background)), f"mesh of the {hand}"),
             (to_pixels(side), "from the side"),
         )

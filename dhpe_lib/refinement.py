@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dhpe_lib.descent import Steps, descend
@@ -62,6 +62,7 @@ class Refinement:
     Attributes:
         estimate: The network's, with one step more: the refined h, its mesh and its j2D. It is the iterate of lowest
             energy, for each hand by itself; one near its j2D goes before one that is not.
+        kept: After how many steps that was.
         path: h(t).
         joints: The skeletons, crop frame.
         joints_2d: j2D(t).
@@ -69,6 +70,7 @@ class Refinement:
     """
 
     estimate: Estimate
+    kept: Int64[Tensor, " b"]
     path: Float[Tensor, "steps b 63"]
     joints: Float[Tensor, "steps b 21 3"]
     joints_2d: Float[Tensor, "steps b 21 2"]
@@ -113,7 +115,7 @@ def refine(
             drawn = network.render_mask(mesh, images.shape[-1])
     terms = {name.name: torch.stack([getattr(one, name.name) for one in objective.terms]) for name in fields(Terms)}
     refined = replace(estimate, steps=(*estimate.steps, last), mask=drawn)
-    return Refinement(refined, found.path, joints, joints_2d, terms)
+    return Refinement(refined, found.kept, found.path, joints, joints_2d, terms)
 
 
 class Objective:

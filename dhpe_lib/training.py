@@ -41,6 +41,7 @@ from dhpe_lib.training_setup import (
     LAST,
     build_network,
     build_optimiser,
+    check_folder,
     enter,
     facts_of,
     grown_sets,
@@ -94,7 +95,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
         PreparedError: Data are missing or damaged.
         TrainingError: The loss is not finite; the batch and the weights that gave it are in the folder.
     """
-    enter(config, run, fabric, resume)
+    check_folder(config, run, resume)
     network = build_network(config)
     optimiser = build_optimiser(network, config)
     caches = [Prepared(path) for path in config.data]
@@ -107,6 +108,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     if resume:
         step, best = resume_from(run / LAST, network, optimiser, augmentation, fabric.global_rank)
     tests = test_sets(config, fabric.device) if fabric.is_global_zero else {}
+    enter(config, run, fabric)
     log = RunLog(run, step, console) if fabric.is_global_zero else None
     objective, optimiser = wrap(fabric, network, Objective(network, config), optimiser, config)
     records: list[dict[str, Tensor]] = []

@@ -114,7 +114,7 @@ class TrainingConfig:
             _demand(getattr(self, name) in choices, name, getattr(self, name), " or ".join(choices))
         for name in ("steps", "batch", "log_every", "test_every", "test_count", "save_every", "augment_capacity"):
             _demand(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("warmup", "augment_after"):
+        for name in ("warmup", "augment_after", "jitter_shift", "jitter_angle", "jitter_scale", "jitter_color"):
             _demand(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("learning_rate", "learning_rate_j2d", "tau"):
             _demand(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a positive number")

@@ -72,12 +72,16 @@ def launch(config: TrainingConfig, device: str | None = None) -> Fabric:
     return fabric
 
 
-def enter(config: TrainingConfig, run: Path, fabric: Fabric, resume: bool) -> None:
-    """Make the folder of a run, or make sure that it holds the run that is to go on."""
+def check_folder(config: TrainingConfig, run: Path, resume: bool) -> None:
+    """Make sure that a folder is free for a run, or holds the run that is to go on."""
     if resume:
         refuse_other(run / CONFIG, read_config(run / CONFIG), config)
     elif (run / CONFIG).is_file():
         raise ConfigError(f"{run}: holds a run; go on with it with --resume, or name another folder")
+
+
+def enter(config: TrainingConfig, run: Path, fabric: Fabric) -> None:
+    """Make the folder of a run, once all that it needs is there: a wrong path leaves no run behind."""
     fabric.barrier()
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)

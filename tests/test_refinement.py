@@ -86,6 +86,7 @@ def test_the_trajectory_and_what_is_kept(network, images, disturbed):
     energy = sum(found.terms[name] for name in ("joints", "lap", "feature")) + 1e3 * (1 - found.terms["gate"])
     best = energy.argmin(0)
     hands = torch.arange(3)
+    assert torch.equal(found.kept, best)
     assert torch.equal(found.estimate.h, found.path[best, hands])
     assert torch.equal(found.estimate.joints_2d, found.joints_2d[best, hands])
     torch.testing.assert_close(found.estimate.mesh.joints, network.hand.forward_h(found.estimate.h).joints)

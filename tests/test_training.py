@@ -19,12 +19,13 @@ from rich.console import Console
 from dhpe_lib import training
 from dhpe_lib.augmentation import Augmentation
 from dhpe_lib.checkpoints import CheckpointError, read_checkpoint
+from dhpe_lib.datasets.layout import PreparedError
 from dhpe_lib.datasets.preparation import Job, prepare
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.losses import losses_of
 from dhpe_lib.mixture import Mixture
 from dhpe_lib.training import BEST, LAST, TrainingError
-from dhpe_lib.training_config import ConfigError
+from dhpe_lib.training_config import ConfigError, TrainingConfig
 from dhpe_lib.training_log import read_curves
 from dhpe_lib.training_setup import build_network, build_optimiser, launch, load_trained, portion_of, wrap
 
@@ -337,6 +338,22 @@ def test_another_training_is_not_taken_up(data, tmp_path):
     begun = json.loads((tmp_path / "run" / "config.json").read_text())
     assert begun["batch"] == 4
     assert tiny_network.run(replace(config, steps=2), tmp_path / "run", resume=True).step == 2
+
+
+@pytest.mark.parametrize("name", ["data", "test", "start", "backgrounds"])
+def test_a_wrong_path_leaves_no_run_behind(data, tmp_path, name):
+    wrong = str(tmp_path / "nothing")
+    config = tiny_network.config(data, steps=1)
+    with pytest.raises((FileNotFoundError, PreparedError), match="nothing: no such"):
+        tiny_network.run(replace(config, **{name: (wrong,) if name in ("data", "test") else wrong}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert tiny_network.run(config, tmp_path / "run").finished
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+def test_jitter_is_a_number_from_0(value):
+    with pytest.raises(ConfigError, match="jitter_scale is"):
+        TrainingConfig(jitter_scale=value)
 
 
 def test_weights_to_start_from(data, tmp_path):
