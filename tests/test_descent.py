@@ -70,10 +70,10 @@ def test_a_row_whose_slope_is_not_finite_stays() -> None:
 def test_momentum_moves_no_row_whose_slope_is_lost() -> None:
     calls = []
 
-    def lost_after_two(x: torch.Tensor) -> torch.Tensor:
+    def lost_after_two(x: Tensor) -> Tensor:
         calls.append(1)
         return bowl(x) * (1.0 if len(calls) < 3 else torch.nan)
 
-    path = descend(lost_after_two, torch.ones(1, 2), 5, 0.1, decay=False).path
+    path = descend(lost_after_two, torch.ones(1, 1), 5, 0.1, decay=False).path
     assert not torch.equal(path[1], path[2])
     assert torch.equal(path[2], path[5])
