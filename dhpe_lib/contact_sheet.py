@@ -137,8 +137,8 @@ def crop_tiles(crops: Crops, ids: Sequence[str]) -> Iterable[Tile]:
 
 
 def facts_line(left: bool, size: str, depth: float, visible: Bool[ndarray, " 21"]) -> str:
-    """Which hand it is, the crop's size, the root's depth in millimetres and the number of joints seen."""
-    facts = ["left, mirrored" if left else "right", size]
+    """Which hand it is (left ones are mirrored), the crop's size, the root's depth in mm, how many joints are seen."""
+    facts = ["left" if left else "right", size]
     if not math.isnan(depth):
         facts.append(f"{depth:.0f} mm")
     if not visible.all():

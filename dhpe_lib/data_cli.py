@@ -210,7 +210,7 @@ def refused(make: Callable[[], Value]) -> Value:
 
 def finding_line(finding: "Finding", folder: Path) -> list[str | Text]:
     """One thing that was looked at, as a line."""
-    path = finding.path.relative_to(folder) if finding.path.is_relative_to(folder) else finding.path
+    path = finding.path.relative_to(folder) if folder in finding.path.parents else finding.path
     mark = Text("✗ ", "red") if finding.problem else Text("✓ ", "green")
     count = "" if finding.count is None else f"  {finding.count:,}"
     return [mark, str(path), count, f"  {finding.problem}" if finding.problem else ""]

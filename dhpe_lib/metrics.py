@@ -245,10 +245,13 @@ def bootstrap(
         The measure of all rows, with the ends of its interval.
 
     Raises:
-        ValueError: There are fewer than two images with a label, or the measure refuses all rows or those of a draw.
+        ValueError: There are fewer than two images with a label, the level is no share, there is no draw, or the
+            measure refuses all rows or those of a draw.
 
     Source: Efron and Tibshirani 1993, the percentile interval.
     """
+    if not 0 < level < 1 or draws < 1:
+        raise ValueError(f"level is {level}, draws is {draws}; give a level between 0 and 1, and one draw or more")
     known = rows[~np.isnan(rows).all(axis=tuple(range(1, rows.ndim)))]
     if len(known) < 2:
         raise ValueError(f"an interval needs two or more images with a label, got {len(known)} of {len(rows)}")

@@ -8,11 +8,13 @@ from PIL import ImageFont
 from dhpe_lib.contact_sheet import (
     GAP,
     LINE,
+    TILE,
     TITLE,
     Tile,
     contact_sheet,
     crop_tiles,
     draw_tile,
+    facts_line,
     fitted,
     sample_tile,
     tinted,
@@ -58,7 +60,7 @@ def test_labels_are_drawn_where_they_are(tmp_path):
     crops = concatenate([crop_sample(reader[k]) for k in range(3)])
     raw, cropped = sample_tile(reader[1]), list(crop_tiles(crops, reader.ids))
     assert raw.caption[0] == cropped[1].caption[0] == "all/1"
-    assert cropped[0].caption[1].startswith("left, mirrored · g = ")
+    assert cropped[0].caption[1].startswith("left · g = ")
     assert cropped[1].caption[1].endswith(f"px · {reader[1].root[2]:.0f} mm")
     assert [tile.mask is None for tile in cropped] == [True, False, False]
     assert raw.outline is not None
@@ -86,6 +88,12 @@ def test_masks_are_tinted_and_outlined():
     assert (drawn[0] == 100).all()
     assert drawn[5, 8].tolist() == [0, 190, 255]
     assert drawn[10, 10].tolist() == [78, 120, 134]
+
+
+def test_facts_of_a_left_hand_fit_below_its_picture():
+    facts = facts_line(True, "g = 224 px", 1234.0, np.arange(21) < 14)
+    assert facts == "left · g = 224 px · 1234 mm · 14 seen"
+    assert fitted(facts, ImageFont.load_default(12), TILE - 4) == facts
 
 
 def test_long_names_are_cut_in_the_middle():

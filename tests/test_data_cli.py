@@ -69,6 +69,11 @@ def test_a_bad_copy(here):
     assert "write them" not in said
 
 
+def test_a_problem_of_the_whole_folder_names_the_folder(here):
+    (here / "empty copy").mkdir()
+    assert "✗ empty copy 0 18000 of 18000 images missing" in data("check", "stb", "empty copy", code=1)
+
+
 @pytest.mark.parametrize("command", ["check", "show", "prepare"])
 def test_names_and_splits_that_do_not_exist(here, command):
     more = ("--out", "x") if command == "prepare" else ()

@@ -119,12 +119,19 @@ def test_check(root, monkeypatch):
         "labels of 2 photographs, 3960 were published",
     ]
     assert [finding.count for finding in findings] == [3, 12, 3, 2, 2]
+    assert [str(finding.path.relative_to(root)) for finding in findings] == [
+        "training_K.json",
+        "training/rgb",
+        "training/mask",
+        "evaluation_K.json",
+        "evaluation/rgb",
+    ]
     monkeypatch.setattr(freihand, "PHOTOGRAPHS", {"training": 3, "evaluation": 2})
     assert not [finding for finding in freihand.check(root) if finding.problem]
     (root / "evaluation_xyz.json").unlink()
     (root / "training/rgb/00000011.jpg").unlink()
     problems = [finding.problem for finding in freihand.check(root) if finding.problem]
-    assert problems == ["1 of 12 images missing, first rgb/00000011.jpg", "no such file: joints are unknown"]
+    assert problems == ["1 of 12 images missing, first 00000011.jpg", "no such file: joints are unknown"]
     (root / "training_K.json").unlink()
     assert freihand.check(root)[0].problem == "no such file"
 

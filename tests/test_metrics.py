@@ -204,6 +204,12 @@ def test_an_interval_survives_missed_joints_and_needs_two_images():
         bootstrap(mean_epe, errors[:1])
 
 
+@pytest.mark.parametrize("wrong", [{"level": 95.0}, {"level": 0.0}, {"level": float("nan")}, {"draws": 0}])
+def test_an_interval_refuses_what_is_no_share_and_no_draw(wrong):
+    with pytest.raises(ValueError, match="give a level between 0 and 1, and one draw or more"):
+        bootstrap(mean_epe, np.ones((3, 2)), **wrong)
+
+
 def test_images_without_a_label_are_not_drawn():
     """A draw of 40 images of which 2 have labels would hold none in one case of eight."""
     sparse, labelled = np.full((40, 21), np.nan), np.random.default_rng(2).uniform(5, 30, (2, 21))

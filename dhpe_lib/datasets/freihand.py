@@ -110,14 +110,14 @@ def _check_split(directory: Path, split: str) -> list[Finding]:
         return [failure(path, error, REMEDY)]
     right = len(k) == PHOTOGRAPHS[split]
     problem = None if right else f"labels of {len(k)} photographs, {PHOTOGRAPHS[split]} were published"
-    names = [f"rgb/{number:08d}.jpg" for number in range(BACKGROUNDS[split] * len(k))]
+    names = [f"{number:08d}.jpg" for number in range(BACKGROUNDS[split] * len(k))]
     findings = [Finding(path, problem, len(k), REMEDY if problem else "")]
     if np.isnan(joints).any():
         findings.append(Finding(directory / f"{split}_xyz.json", "no such file: joints are unknown", None, REMEDY))
-    findings.append(check_images(directory / split, names, SIZE, REMEDY))
+    findings.append(check_images(directory / split / "rgb", names, SIZE, REMEDY))
     if split == "training":
-        masks = [f"mask/{number:08d}.jpg" for number in range(len(k))]
-        findings.append(check_images(directory / split, masks, SIZE, REMEDY))
+        masks = [f"{number:08d}.jpg" for number in range(len(k))]
+        findings.append(check_images(directory / split / "mask", masks, SIZE, REMEDY))
     return findings
 
 
