@@ -26,10 +26,10 @@ SMALL = 640
 """Larger side of the photo in the first pass, pixels."""
 FINALISTS = 4
 """Sizes and sides that go on to the second pass."""
-FLAT = 0.05
-"""Mean height of the maps below which there is no hand; at a joint that is certain it is 1."""
 SEEN = 0.3
 """A joint counts for the crop if its map is this high, over the highest; at least every second does."""
+LEAST = 0.05
+"""Mean height of the maps below which there is no hand; that of a joint is 1 in training."""
 REMEDY = "say where it is with --box X,Y,W,H, or give its joints"
 
 
@@ -85,7 +85,7 @@ def detect_hand(machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], side: Sid
         One row; its frame is the crop for the network.
 
     Raises:
-        NoHandError: The maps are flat everywhere, or all joints are seen in one place.
+        NoHandError: The maps are nearly flat everywhere, or all joints are seen in one place.
     """
     shrink = min(1.0, SMALL / max(photo.shape[-2:]))
     small = photo if shrink == 1 else functional.interpolate(photo, scale_factor=shrink, mode="area")
@@ -93,7 +93,7 @@ def detect_hand(machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], side: Sid
     sizes = [pooled * round(machine.config.input_size / scale / pooled) for scale in SCALES]
     seen = [look(machine, small, whole, left, size) for size in sizes for left in sides_of(side)]
     first = merged(seen).best(FINALISTS)
-    if not first.score[0].mean() > FLAT:
+    if not first.score[0].mean() > LEAST:
         raise NoHandError(f"no hand is found; {REMEDY}")
     try:
         crops = first.crops()

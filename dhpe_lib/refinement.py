@@ -3,13 +3,16 @@
     h(t+1) = h(t) - gamma grad_h ( | [f_DHPE(x)_J]_XY - j2D(t) |^2 + lambda | F(x) - F(f_Ren(v) (.) x) |^2 + L_Lap )
     j2D(t+1) = f_Ref(j2D(t), F(x), h(t), f_Reg(v(t)))
 
-Earlier work kept the 2D evidence as it was; here f_Ref mends it while h moves. The energy is that of
+Earlier work kept the 2D evidence as it was; here f_Ref mends it while h moves. f_Ref is linear: where its part that
+multiplies j2D has an eigenvalue beyond 1, fifty calls in a row diverge. "anchored" evidence, which is ours, cannot:
+f_Ref sees h(t) and v(t), but always the j2D that it was last given in the regressor. The energy is that of
 :mod:`dhpe_lib.energy`, which the fit without a network shares. The chapter is *Test-time refinement*.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -21,6 +24,8 @@ from dhpe_lib.estimator import Estimate, Estimator
 from dhpe_lib.evidence import resize
 from dhpe_lib.hand_model import HandMesh
 from dhpe_lib.regressor import Step
+
+EvidenceMode = Literal["recursive", "anchored", "fixed"]
 
 CLOSED = 1e3
 """What a hand far from its j2D counts more: energies with and without the feature term could not be compared."""
@@ -35,19 +40,21 @@ class RefineOptions:
         iterations: Steps.
         rate: gamma, of Adam as the paper's text says; constant.
         steps: "gradient" for the plain steps that Eq. 13 writes down.
-        recursive: Whether f_Ref mends j2D in each step; False is earlier work, where it stays as it is.
+        evidence: "recursive" is the paper's: f_Ref of j2D(t) is j2D(t+1). "anchored": of the network's j2D, in each
+            step anew. "fixed" is earlier work: j2D stays as it is.
     """
 
     weights: Weights = field(default=EQ_13)
     iterations: int = 50
     rate: float = 1e-3
     steps: Steps = "adam"
-    recursive: bool = True
+    evidence: EvidenceMode = "recursive"
 
 
 VARIANTS = {
     "refinement": RefineOptions(),
-    "evidence-fixed": RefineOptions(recursive=False),
+    "evidence-anchored": RefineOptions(evidence="anchored"),
+    "evidence-fixed": RefineOptions(evidence="fixed"),
     "joints-only": RefineOptions(replace(EQ_13, feature=0.0)),
     "feature-only": RefineOptions(replace(EQ_13, joints=0.0)),
     "gradient-steps": RefineOptions(steps="gradient"),
@@ -142,6 +149,7 @@ class Objective:
         self.network, self.options, self.mask = network, options, mask
         self.prior = hand_prior(network.hand)
         self.joints_2d = estimate.joints_2d.detach().clone()
+        self.anchor = estimate.steps[max(len(estimate.steps) - 2, 0)].joints_2d.detach()
         known = float(network.pose_machine is not None)
         self.confidence = torch.full_like(self.joints_2d[..., 0], known) if confidence is None else confidence
         self.feature = estimate.evidence.feature.detach()
@@ -157,7 +165,7 @@ class Objective:
         evidence = Evidence(self.joints_2d.clone(), self.confidence, self.mask, self.appearance)
         terms = energy_terms(hand, h, mesh, evidence, self.options.weights, self.prior)
         self.note(mesh, terms)
-        if self.options.recursive:
+        if self.options.evidence != "fixed":
             self.refine_joints(h, mesh)
         return terms.total + CLOSED * (1 - terms.gate)
 
@@ -177,7 +185,8 @@ class Objective:
     def refine_joints(self, h: Float[Tensor, "b 63"], mesh: HandMesh) -> None:
         """j2D(t+1) by f_Ref, in place; no gradient."""
         feature = self.feature.to(h.dtype)
-        self.joints_2d.copy_(self.network.regressor.refine_joints(self.joints_2d, feature, h, mesh.joints))
+        seen = self.anchor if self.options.evidence == "anchored" else self.joints_2d
+        self.joints_2d.copy_(self.network.regressor.refine_joints(seen, feature, h, mesh.joints))
 
 
 @contextmanager

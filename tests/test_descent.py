@@ -74,6 +74,6 @@ def test_momentum_moves_no_row_whose_slope_is_lost() -> None:
         calls.append(1)
         return bowl(x) * (1.0 if len(calls) < 3 else torch.nan)
 
-    path = descend(lost_after_two, torch.ones(1, 1), 5, 0.1, decay=False).path
+    path = descend(lost_after_two, torch.ones(2, 1), 5, 0.1, decay=False).path
     assert not torch.equal(path[1], path[2])
     assert torch.equal(path[2], path[5])

@@ -63,14 +63,14 @@ def changed(a: Refinement, b: Refinement) -> bool:
 
 def test_a_disturbed_hand_comes_nearer_in_the_picture(network, images, disturbed, truth):
     known = network.hand.forward_h(truth).joints[..., :2]
-    found = refine(network, images, disturbed, replace(VARIANTS["joints-only"], recursive=False))
+    found = refine(network, images, disturbed, replace(VARIANTS["joints-only"], evidence="fixed"))
     before, after = distance(disturbed.joints[..., :2], known), distance(found.estimate.joints[..., :2], known)
     assert (after < 0.5 * before).all()
 
 
 def test_the_energy_falls_with_all_of_its_terms(network, images, disturbed):
     whole = replace(EQ_13, tau=1e9)
-    found = refine(network, images, disturbed, RefineOptions(whole, recursive=False, iterations=20))
+    found = refine(network, images, disturbed, RefineOptions(whole, evidence="fixed", iterations=20))
     total = found.terms["joints"] + found.terms["lap"] + found.terms["feature"]
     assert (found.terms["gate"] == 1).all()
     assert (total[-1] < total[0]).all()
@@ -101,7 +101,8 @@ def test_evidence_moves_by_f_ref_or_stays(network, images, disturbed):
     with torch.no_grad():
         bias[0::2] += 0.01
     try:
-        fixed, moving = (refine(network, images, disturbed, replace(SHORT, recursive=r)) for r in (False, True))
+        modes = ("fixed", "recursive", "anchored")
+        fixed, moving, anchored = (refine(network, images, disturbed, replace(SHORT, evidence=mode)) for mode in modes)
     finally:
         with torch.no_grad():
             bias.zero_()
@@ -109,6 +110,9 @@ def test_evidence_moves_by_f_ref_or_stays(network, images, disturbed):
     shift = 0.01 * torch.arange(7)[:, None, None]
     torch.testing.assert_close(moving.joints_2d[..., 0], disturbed.joints_2d[..., 0] + shift, rtol=0, atol=1e-5)
     torch.testing.assert_close(moving.joints_2d[..., 1], fixed.joints_2d[..., 1], rtol=0, atol=1e-5)
+    first = disturbed.steps[-2].joints_2d + torch.tensor([0.01, 0.0])
+    torch.testing.assert_close(anchored.joints_2d[1:], first.expand(6, -1, -1, -1), rtol=0, atol=1e-5)
+    assert torch.equal(anchored.joints_2d[0], disturbed.joints_2d)
     assert changed(fixed, moving)
     torch.testing.assert_close(fixed.path[1], moving.path[1])  # the first step knows j2D(0) only
 
@@ -199,7 +203,7 @@ def test_joints_without_confidence_do_not_pull(network, images, disturbed):
     confidence = torch.ones(3, 21)
     confidence[:, 8] = 0
     step = disturbed.steps[-1]
-    options = replace(SHORT, recursive=False)
+    options = replace(SHORT, evidence="fixed")
     moved = replace(disturbed, steps=(Step(step.h, far, step.mesh),))
     a, b = (refine(network, images, one, options, confidence) for one in (moved, disturbed))
     assert torch.equal(a.path, b.path)
