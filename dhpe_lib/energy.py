@@ -217,7 +217,7 @@ def is_near(joints: Float[Tensor, "b 21 3"], evidence: Evidence, tau: float) -> 
 def feature_term(
     mesh: HandMesh, model: HandModel, appearance: Appearance, near: Bool[Tensor, " b"]
 ) -> Float[Tensor, " b"]:
-    """Mean of | F(x) - F(f_Ren(v) (.) x) |^2 where a hand is near its j2D, else 0 without gradient.
+    """Mean of ``| F(x) - F(f_Ren(v) (.) x) |^2`` where a hand is near its j2D, else 0 without gradient.
 
     The mesh is drawn at the size that F looks at, in full precision; F may run in a lower one under autocast.
     """
@@ -230,7 +230,7 @@ def feature_term(
 
 
 def mask_term(mesh: HandMesh, model: HandModel, mask: Float[Tensor, "b s s"]) -> Float[Tensor, " b"]:
-    """Mean of | f_Ren(v) - m |^2; "coverage", since the joints have brought the hand near and it then ends nearest."""
+    """Mean of ``| f_Ren(v) - m |^2``; "coverage", since the joints have brought the hand near and it then ends nearest."""
     return (silhouette(mesh.vertices, model.faces, mask.shape[-1], "coverage") - mask).square().mean((1, 2))
 
 
