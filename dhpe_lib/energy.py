@@ -230,7 +230,7 @@ def feature_term(
 
 
 def mask_term(mesh: HandMesh, model: HandModel, mask: Float[Tensor, "b s s"]) -> Float[Tensor, " b"]:
-    """Mean of ``| f_Ren(v) - m |^2``; "coverage", since the joints have brought the hand near and it then ends nearest."""
+    """Mean of ``| f_Ren(v) - m |^2``; "coverage", which ends nearest where the joints have brought the hand near."""
     return (silhouette(mesh.vertices, model.faces, mask.shape[-1], "coverage") - mask).square().mean((1, 2))
 
 

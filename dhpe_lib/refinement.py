@@ -1,4 +1,6 @@
-"""Test-time refinement (Sec. 3.4, Eq. 13): the network's estimate goes downhill before it is given out::
+"""Test-time refinement (Sec. 3.4, Eq. 13): the network's estimate goes downhill before it is given out.
+
+::
 
     h(t+1) = h(t) - gamma grad_h ( | [f_DHPE(x)_J]_XY - j2D(t) |^2 + lambda | F(x) - F(f_Ren(v) (.) x) |^2 + L_Lap )
     j2D(t+1) = f_Ref(j2D(t), F(x), h(t), f_Reg(v(t)))
