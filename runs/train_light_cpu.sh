@@ -20,7 +20,7 @@ for name in orh orh-s orh-o; do
   cp "$OUT/light_cpu/evaluation_${name}_test.json" "book/results/light_cpu_$name.json"
 done
 for name in orh orh-o; do
-  dhpe evaluate "$OUT/light_cpu" "$OUT/$name/test" --device cpu --count 96 --batch 48 --out "$OUT/refined" \
+  dhpe evaluate "$OUT/light_cpu" "$OUT/$name/test" --device cpu --count 64 --batch 32 --out "$OUT/refined" \
     --refine --variant refinement --variant evidence-fixed
   cp "$OUT/refined/evaluation_${name}_test.json" "book/results/light_cpu_refined_$name.json"
 done
