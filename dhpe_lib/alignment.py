@@ -67,20 +67,22 @@ def align_palm_and_bone(
         truth: Canonical order, mm.
 
     Returns:
-        The prediction in the truth's frame, mm; NaN throughout where it lacks joint 0 or that bone.
+        The prediction in the truth's frame, mm; NaN throughout where its joint 0 or that bone is not finite.
 
     Raises:
-        ValueError: A truth lacks joint 0 or that bone, or the bone of a prediction has no length.
+        ValueError: In a truth joint 0 or that bone is not finite, or the bone has no length there or in a prediction.
 
     Source: `eval_full.py` of hand3d, where the network predicts in units of that bone.
     """
     scale_to, scale_from = _bone(truth), _bone(predicted)
-    unusable = ~np.isfinite(truth[:, WRIST]).all(-1) | ~(scale_to > 0) | (scale_from == 0)
+    unusable = ~np.isfinite(truth[:, WRIST]).all(-1) | ~np.isfinite(scale_to) | (scale_to == 0) | (scale_from == 0)
     if unusable.any():
         raise ValueError(
             f"hand {np.flatnonzero(unusable)[0]} cannot be aligned by palm and bone: its truth lacks joint 0, middle "
             "MCP or middle PIP, or the bone between these two has no length; leave it out, or align by similarity"
         )
+    usable = np.isfinite(predicted[:, WRIST]).all(-1) & np.isfinite(scale_from)
+    predicted = np.where(usable[:, None, None], predicted, np.nan)
     moved = (predicted - predicted[:, :1]) * (scale_to / scale_from)[:, None, None]
     return moved + truth[:, :1]
 
@@ -93,15 +95,17 @@ def align_similarity(
     :math:`\min_{s, R, t} \sum_k \| s R x_k + t - y_k \|^2` by singular values, over the points that both have.
 
     Args:
-        predicted: Joints or vertices, any frame and unit.
+        predicted: Joints or vertices, any frame and unit. One that is not finite does not count, and stays unknown.
         truth: mm; NaN where unknown.
         reflections: Whether a mirror image may stand for R, as in FreiHAND's `eval.py`.
 
     Returns:
-        The prediction in the truth's frame, mm. One that is a single point goes to the truth's centroid.
+        The prediction in the truth's frame, mm; NaN at each point that was not finite. A prediction that is a single
+        point goes to the truth's centroid.
 
     Source: Umeyama 1991.
     """
+    predicted = np.where(np.isfinite(predicted).all(-1, keepdims=True), predicted, np.nan)
     known = np.isfinite(predicted).all(-1) & np.isfinite(truth).all(-1)
     center, goal = _centroid(predicted, known), _centroid(truth, known)
     spread = np.where(known[..., None], predicted - center, 0.0)
@@ -117,8 +121,9 @@ def align_similarity(
 
 
 def _bone(joints: Float[ndarray, "n 21 3"]) -> Float[ndarray, " n"]:
-    """Length of the bone from the middle MCP to the middle PIP."""
-    return np.linalg.norm(joints[:, MIDDLE_PIP] - joints[:, MIDDLE_MCP], axis=-1)
+    """Length of the bone from the middle MCP to the middle PIP; NaN where an end is not finite."""
+    ends = np.where(np.isfinite(joints), joints, np.nan)  # two infinite ends have no difference
+    return np.linalg.norm(ends[:, MIDDLE_PIP] - ends[:, MIDDLE_MCP], axis=-1)
 
 
 def _centroid(points: Float[ndarray, "n k 3"], known: Bool[ndarray, "n k"]) -> Float[ndarray, "n 1 3"]:

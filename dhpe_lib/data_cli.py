@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +16,10 @@ from dhpe_lib.data_lookup import (
     RENDERED,
     cache_folders,
     check_caches,
+    command,
     dataset_of,
     known_split,
+    nothing_there,
     open_cache,
     splits_of,
 )
@@ -65,11 +68,15 @@ def check(name: NameArgument, folder: FolderArgument) -> None:
         return
     dataset = dataset_of(name)
     findings = refused(lambda: dataset.check(folder))
+    if nothing_there(findings):
+        wanted = findings[0].path.relative_to(folder)
+        say(Text(f"✗ {folder}: no labels of {name} are there, such as {wanted}. Is it the right folder?", "red"))
+        raise typer.Exit(1)
     for finding in findings:
         say(*finding_line(finding, folder))
     problems = [finding for finding in findings if finding.problem]
     if not problems:
-        say(f"\nNothing is missing. Next: dhpe data prepare {name} {folder} --out FOLDER")
+        say(f"\nNothing is missing. Next: {command('prepare', name, folder, '--out', 'FOLDER')}")
         return
     say(f"\n{len(problems)} of {len(findings)} things are wrong:")
     for remedy in dict.fromkeys(finding.remedy for finding in problems):
@@ -92,22 +99,19 @@ def show(
     """Draw a contact sheet: pictures with joints and masks.
 
     Of a dataset the whole pictures with the outline of the crop, of a prepared split the crops. Without --split the
-    first one that is there.
+    first one that is there. Pictures of a dataset that cannot be read are left out and named, and the exit code is 1.
     """
-    from dhpe_lib.contact_sheet import contact_sheet
-    from dhpe_lib.outputs import together
-
     caches = cache_folders(name, folder)
     if caches:
-        split, total, tiles = cache_tiles(name, caches, split, count, seed)
+        drawn = cache_samples(name, caches, split, count, seed)
     else:
-        split, total, tiles = dataset_tiles(name, folder, split, count, seed)
-    page = out or OUT / f"{name}_{split}.png"
-    checked("--out", lambda: prepare_folder(page.parent))
-    with together(page.parent, [page.name]) as (draft,):
-        sheet = contact_sheet(tiles, f"{name} {split}: {len(tiles):,} of {total:,} samples")
-        checked("--out", lambda: sheet.save(draft))
-    say(f"{len(tiles)} of {total:,} samples: ", page)
+        drawn = dataset_samples(name, folder, split, count, seed)
+    if drawn.tiles:
+        write_sheet(name, drawn, out or OUT / f"{name}_{drawn.split}.png")
+    for sample, problem in drawn.unreadable.items():
+        say(Text(f"✗ {sample}: {problem}", "red"))
+    if drawn.unreadable:
+        raise typer.Exit(1)
 
 
 @data_app.command()
@@ -148,7 +152,7 @@ def prepare(
             cache.directory,
             f"; {left_out:,} left out, meta.json says why" * bool(left_out),
         )
-    say(f"Look at them: dhpe data show {name} ", cache.directory)
+    say(f"Look at them: {command('show', name, cache.directory)}")
 
 
 @data_app.command()
@@ -195,10 +199,40 @@ def make(
             say("\nStopped. What is finished is kept: the same command goes on from there.")
             raise typer.Exit(130) from None
         say(f"{len(cache):,} samples in ", cache.directory, f", SHA-256 {cache.meta['sha256'][:16]}")
-    say(f"Look at them: dhpe data show {name} ", cache.directory)
+    say(f"Look at them: {command('show', name, cache.directory)}")
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
+@dataclass(frozen=True)
+class Drawn:
+    """Samples of a split, drawn for a contact sheet.
+
+    Attributes:
+        split: Its name.
+        total: Number of its samples.
+        tiles: Those drawn that can be read.
+        unreadable: Id of each of the others, and what is wrong with it.
+    """
+
+    split: str
+    total: int
+    tiles: list["Tile"]
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def write_sheet(name: str, drawn: Drawn, page: Path) -> None:
+    """Write the contact sheet and say where it is."""
+    from dhpe_lib.contact_sheet import contact_sheet
+    from dhpe_lib.outputs import together
+
+    checked("--out", lambda: prepare_folder(page.parent))
+    with together(page.parent, [page.name]) as (draft,):
+        title = f"{name} {drawn.split}: {len(drawn.tiles):,} of {drawn.total:,} samples"
+        sheet = contact_sheet(drawn.tiles, title)
+        checked("--out", lambda: sheet.save(draft))
+    say(f"{len(drawn.tiles)} of {drawn.total:,} samples: ", page)
+
+
 def refused(make: Callable[[], Value]) -> Value:
     """What `make` gives; files that cannot be used become a message and exit code 1."""
     try:
@@ -216,10 +250,8 @@ def finding_line(finding: "Finding", folder: Path) -> list[str | Text]:
     return [mark, str(path), count, f"  {finding.problem}" if finding.problem else ""]
 
 
-def cache_tiles(
-    name: str, folders: list[Path], split: str | None, count: int, seed: int
-) -> tuple[str, int, list["Tile"]]:
-    """Split, number of samples, and some of them, of a prepared split: of the one named or the first."""
+def cache_samples(name: str, folders: list[Path], split: str | None, count: int, seed: int) -> Drawn:
+    """Some samples of a prepared split: of the one named or the first."""
     from dhpe_lib.contact_sheet import crop_tiles
     from dhpe_lib.datasets.layout import holds_cache
 
@@ -231,18 +263,23 @@ def cache_tiles(
     if split not in (None, there):
         raise typer.BadParameter(f"{cache.directory} holds {there}", param_hint="--split")
     chosen = draw(len(cache), count, seed)
-    return there, len(cache), list(crop_tiles(cache[chosen], [cache.ids[index] for index in chosen]))
+    return Drawn(there, len(cache), list(crop_tiles(cache[chosen], [cache.ids[index] for index in chosen])))
 
 
-def dataset_tiles(name: str, folder: Path, split: str | None, count: int, seed: int) -> tuple[str, int, list["Tile"]]:
+def dataset_samples(name: str, folder: Path, split: str | None, count: int, seed: int) -> Drawn:
     """The same of a dataset's own files."""
     from dhpe_lib.contact_sheet import sample_tile
 
     dataset = dataset_of(name)
     split = known_split(dataset.splits, split or dataset.splits[0])
     reader = refused(lambda: dataset.reader(folder, split))
-    chosen = draw(len(reader), count, seed)
-    return split, len(reader), refused(lambda: [sample_tile(reader[index]) for index in chosen])
+    drawn = Drawn(split, len(reader), [])
+    for index in draw(len(reader), count, seed):
+        try:
+            drawn.tiles.append(sample_tile(reader[index]))
+        except (OSError, ValueError) as error:
+            drawn.unreadable[reader.ids[index]] = str(error)
+    return drawn
 
 
 def draw(total: int, count: int, seed: int) -> list[int]:

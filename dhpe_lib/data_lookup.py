@@ -11,6 +11,7 @@ from dhpe_lib.terminal import say
 
 if TYPE_CHECKING:
     from dhpe_lib.datasets import Dataset
+    from dhpe_lib.datasets.files import Finding
     from dhpe_lib.datasets.prepared import Prepared
 
 NAMES = "rhd, stb, dexter+object, freihand, ho3d-v2, ho3d-v3"
@@ -61,12 +62,22 @@ def open_cache(name: str, folder: Path) -> "Prepared":
 
     if not folder.is_dir():
         makes = ["make", name] if name in RENDERED else ["prepare", name, "DIR"]
-        command = shlex.join(["dhpe", "data", *makes, "--split", folder.name, "--out", str(folder.parent)])
-        raise FileNotFoundError(f"{folder}: no such folder. To make it, run: {command}")
+        line = command(*makes, "--split", folder.name, "--out", folder.parent)
+        raise FileNotFoundError(f"{folder}: no such folder. To make it, run: {line}")
     cache = Prepared(folder)
     if cache.meta["dataset"] != name:
         raise typer.BadParameter(f"{folder} holds {cache.meta['dataset']}, not {name}", param_hint="NAME")
     return cache
+
+
+def command(*words: str | Path) -> str:
+    """A line of `dhpe data` for the shell, with quotes where a path needs them."""
+    return shlex.join(["dhpe", "data", *map(str, words)])
+
+
+def nothing_there(findings: list["Finding"]) -> bool:
+    """Whether a check came upon none of a dataset's files, as in a folder that holds something else."""
+    return not any(finding.count or finding.path.is_file() for finding in findings)
 
 
 def check_caches(name: str, folders: list[Path]) -> None:

@@ -119,10 +119,16 @@ def detect_in_box(
         One row.
 
     Raises:
-        ValueError: The box is empty.
+        ValueError: The box is empty, or lies outside the photo.
     """
+    (height, width), (left, top, right, bottom) = photo.shape[-2:], box[0].tolist()
+    if not (left < width and right > 0 and top < height and bottom > 0):
+        raise ValueError(
+            f"--box {left:g},{top:g},{right - left:g},{bottom - top:g} lies outside the photo, which has {width} x "
+            f"{height} pixels; give X,Y,W,H of a box in it"
+        )
     frame = CropFrame.from_box(box)
-    return merged([look(machine, photo, frame, left) for left in sides_of(side)]).best(1)
+    return merged([look(machine, photo, frame, mirrored) for mirrored in sides_of(side)]).best(1)
 
 
 def sides_of(side: Side | None) -> list[bool]:

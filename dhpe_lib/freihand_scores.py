@@ -69,12 +69,14 @@ def write_freihand(path: str | Path, joints: Float[ndarray, "n 21 3"], vertices:
         vertices: Camera frame, MANO's order, mm.
 
     Raises:
-        FreihandFileError: A number is not finite, or the shapes are not the file's.
+        FreihandFileError: There is no image, a number is not finite, or the shapes are not the file's.
         OSError: The file cannot be written.
 
     Source: FreiHAND's `pred.py`.
     """
     path = Path(path)
+    if not len(joints):
+        raise FreihandFileError(f"{path}: not written, since there is no image; predict something for each image")
     metres = []
     for field, values in (("joints", joints), ("vertices", vertices)):
         if values.shape != (len(joints), *FIELDS[field]):

@@ -46,13 +46,17 @@ def joint_errors(
         Distances in mm; NaN where a joint does not count.
 
     Raises:
-        ValueError: The shapes differ.
+        ValueError: The shapes differ, or `valid` is not one boolean for each joint.
 
     Source: Zimmermann and Brox 2017, Sec. 6.
     """
     if np.shape(predicted) != np.shape(truth):
         raise ValueError(
             f"predicted has shape {np.shape(predicted)}, truth {np.shape(truth)}; give one row for each image"
+        )
+    if valid is not None and (valid.shape != truth.shape[:-1] or valid.dtype != bool):
+        raise ValueError(
+            f"valid has shape {valid.shape} and type {valid.dtype}; give one boolean for each joint, {truth.shape[:-1]}"
         )
     distances = np.linalg.norm(predicted - truth, axis=-1)
     distances[np.isnan(distances)] = np.inf

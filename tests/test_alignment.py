@@ -6,6 +6,7 @@ import torch
 
 from dhpe_lib.alignment import align_palm_and_bone, align_similarity, from_crop_frame, wrist_to_palm
 from dhpe_lib.camera import CropFrame
+from dhpe_lib.metrics import joint_errors
 from dhpe_lib.skeleton import MIDDLE_MCP
 
 PIP = MIDDLE_MCP + 1
@@ -93,6 +94,33 @@ def test_protocol_b_names_the_hand_that_it_cannot_align(truth, predicted):
     unseen = truth.copy()
     unseen[1, PIP] = np.nan
     assert np.isnan(align_palm_and_bone(unseen, truth)[1]).all()
+
+
+@pytest.mark.parametrize("joints", [[0], [PIP], [MIDDLE_MCP], [MIDDLE_MCP, PIP], range(21)])
+def test_protocol_b_knows_nothing_of_a_hand_whose_palm_or_bone_is_infinite(truth, predicted, joints):
+    expected = align_palm_and_bone(predicted, truth)
+    far = predicted.copy()
+    far[2, joints, 1] = np.inf
+    found = align_palm_and_bone(far, truth)
+    assert np.isnan(found[2]).all()
+    np.testing.assert_array_equal(np.delete(found, 2, 0), np.delete(expected, 2, 0))
+    assert np.isinf(joint_errors(found, truth)[2]).all()
+    far = truth.copy()
+    far[2, joints, 1] = np.inf
+    with pytest.raises(ValueError, match="hand 2 cannot be aligned"):
+        align_palm_and_bone(predicted, far)
+
+
+def test_an_infinite_joint_elsewhere_is_missed_alone(truth, predicted):
+    far = predicted.copy()
+    far[2, 4, 1] = -np.inf
+    missed = np.zeros((6, 21), bool)
+    missed[2, 4] = True
+    errors = joint_errors(align_palm_and_bone(far, truth), truth)
+    np.testing.assert_array_equal(np.isinf(errors), missed)
+    np.testing.assert_array_equal(errors[~missed], joint_errors(align_palm_and_bone(predicted, truth), truth)[~missed])
+    unknown = np.where(missed[..., None], np.nan, predicted)
+    np.testing.assert_array_equal(align_similarity(far, truth), align_similarity(unknown, truth))
 
 
 def test_protocol_c_forgives_a_similarity(truth, predicted):

@@ -70,8 +70,27 @@ def test_a_bad_copy(here):
 
 
 def test_a_problem_of_the_whole_folder_names_the_folder(here):
-    (here / "empty copy").mkdir()
-    assert "✗ empty copy 0 18000 of 18000 images missing" in data("check", "stb", "empty copy", code=1)
+    (here / "small copy" / "labels").mkdir(parents=True)
+    (here / "small copy" / "labels" / "B1Random_SK.mat").touch()
+    assert "✗ small copy 0 18000 of 18000 images missing" in data("check", "stb", "small copy", code=1)
+
+
+@pytest.mark.parametrize("name", NAMES.split(", "))
+def test_a_folder_of_something_else_is_said_to_be_so_in_one_line(here, name):
+    (here / "other").mkdir()
+    (here / "other" / "letter.txt").write_text("Dear all")
+    result = CliRunner().invoke(app, ("data", "check", name, "other"))
+    assert result.exit_code == 1
+    (line,) = result.output.splitlines()
+    assert line.startswith(f"✗ other: no labels of {name} are there, such as ")
+    assert line.endswith(". Is it the right folder?")
+
+
+def test_lines_to_copy_have_quotes_where_the_shell_needs_them(here):
+    write_dots(here / "my dots", 5)
+    assert "Next: dhpe data prepare dots 'my dots' --out FOLDER" in data("check", "dots", "my dots")
+    said = data("prepare", "dots", "my dots", "--out", "my out", "--split", "test", "--workers", "1")
+    assert "Look at them: dhpe data show dots 'my out/test'" in said
 
 
 @pytest.mark.parametrize("command", ["check", "show", "prepare"])
@@ -108,10 +127,25 @@ def test_sheet_of_a_dataset(here):
     assert "unknown file extension: .doc" in data("show", "dots", "dots", "--out", "sheet.doc", code=2)
 
 
+def test_damaged_pictures_are_left_out_of_a_sheet_and_named(here):
+    whole = data("show", "dots", "dots", "--out", "whole.png")
+    assert "5 of 5 samples: whole.png" in whole
+    cut = here / "dots" / "3.png"
+    cut.write_bytes(cut.read_bytes()[:200])
+    (here / "dots" / "1.png").unlink()
+    said = data("show", "dots", "dots", "--out", "rest.png", code=1)
+    assert "3 of 5 samples: rest.png ✗ train/1: dots/1.png: no such file ✗ train/3: dots/3.png: cannot be read" in said
+    assert said.count("✗") == 2
+    assert Path("rest.png").is_file()
+
+
 def test_damaged_pictures_are_named(here):
     for index in range(5):
         (here / "dots" / f"{index}.png").write_bytes(b"")
-    assert "dots/0.png: not an image" in data("show", "dots", "dots", code=1)
+    said = data("show", "dots", "dots", code=1)
+    assert "✗ train/0: dots/0.png: not an image" in said
+    assert said.count("✗") == 5
+    assert not Path("dhpe_out").exists()
     said = data("prepare", "dots", "dots", "--out", "out", "--split", "test", "--workers", "1", code=1)
     assert "5 samples of the test split cannot be read: test/0: dots/0.png: not an image" in said
     assert "its preparation was not finished" in data("show", "dots", "out/test", code=1)

@@ -139,7 +139,12 @@ def test_check_of_images(tmp_path):
     assert wrong.problem == "is 8 x 6 pixels, not 6 x 8"
 
     (tmp_path / "b/1.png").write_bytes(b"\x89PNG broken")
-    assert "no image" in check_images(tmp_path, names, None, REMEDY).problem
+    assert check_images(tmp_path, names, None, REMEDY).problem.startswith("not an image")
+    whole = write_image(tmp_path / "b/1.png", noise((80, 60))).read_bytes()
+    (tmp_path / "b/1.png").write_bytes(whole[: len(whole) // 2])  # its head is whole
+    cut = check_images(tmp_path, names, None, REMEDY)
+    assert (cut.path, cut.count, cut.remedy) == (tmp_path / "b/1.png", 6, REMEDY)
+    assert cut.problem.startswith("cannot be read (")
     (tmp_path / "b/1.png").write_bytes(b"")
     assert check_images(tmp_path, names, None, REMEDY).problem == "1 images are empty files, first b/1.png"
     (tmp_path / "a/2.png").unlink()

@@ -77,6 +77,20 @@ def test_a_box_is_the_crop(machine):
         detect_in_box(machine, torch.zeros(1, 3, 50, 50), torch.tensor([[5.0, 5, 5, 5]]))
 
 
+@pytest.mark.parametrize(("x", "y"), [(-40.0, 10.0), (400.0, 10.0), (10.0, -30.0), (10.0, 300.0), (float("nan"), 10.0)])
+def test_a_box_outside_the_photo_is_refused(machine, x, y):
+    photo = torch.full((1, 3, HEIGHT, WIDTH), 0.5)
+    with pytest.raises(ValueError, match=rf"--box {x:g},{y:g},.* lies outside the photo, which has 400 x 300 pixels"):
+        detect_in_box(machine, photo, torch.tensor([[x, y, x + 40.0, y + 30.0]]))
+
+
+def test_a_box_may_reach_out_of_the_photo(machine):
+    photo = torch.full((1, 3, HEIGHT, WIDTH), 0.5)
+    for x, y in ((-39.0, -29.0), (WIDTH - 1.0, HEIGHT - 1.0)):
+        found = detect_in_box(machine, photo, torch.tensor([[x, y, x + 40.0, y + 30.0]]))
+        assert found.frame.center.tolist() == [[x + 20, y + 15]]
+
+
 def test_nothing_to_see(machine):
     with pytest.raises(NoHandError, match="--box X,Y,W,H"):
         detect_hand(machine, torch.full((1, 3, 90, 60), 0.5))

@@ -131,3 +131,9 @@ def test_shapes_that_the_file_does_not_have_are_not_written(tmp_path):
         with pytest.raises(FreihandFileError, match=r"pred\.json: not written, since (joints|vertices) have shape"):
             unchecked(path, np.zeros(joints), np.zeros(vertices))
     assert not path.exists()
+
+
+def test_a_file_of_no_image_is_not_written(tmp_path):
+    with pytest.raises(FreihandFileError, match=r"pred\.json: not written, since there is no image; predict"):
+        write_freihand(tmp_path / "pred.json", JOINTS[:0], VERTICES[:0])
+    assert not (tmp_path / "pred.json").exists()

@@ -237,3 +237,10 @@ def test_errors_do_not_broadcast():
     truth = np.zeros((5, 21, 3))
     with pytest.raises(ValueError, match=r"predicted has shape \(1, 21, 3\), truth \(5, 21, 3\)"):
         inspect.unwrap(joint_errors)(truth[:1], truth)
+
+
+@pytest.mark.parametrize("valid", [np.ones((5, 1), bool), np.ones(21, bool), np.ones((5, 21), int), np.ones((5, 21))])
+def test_validity_is_one_boolean_for_each_joint(valid):
+    truth = np.zeros((5, 21, 3))
+    with pytest.raises(ValueError, match=r"valid has shape .* and type .*; give one boolean for each joint, \(5, 21\)"):
+        inspect.unwrap(joint_errors)(truth, truth, valid)

@@ -6,7 +6,7 @@ Nothing here has a gradient.
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -240,7 +240,8 @@ def check_images(folder: Path, names: Sequence[str], size: tuple[int, int] | Non
 
     Returns:
         How many of the names are there, and the first thing that is wrong: folder or files missing, files without
-        content, and among a few spread over the names one that is no image or of another size.
+        content, and among a few spread over the names, which are decoded to the end, one that is damaged, no image or
+        of another size.
     """
     if not folder.is_dir():
         return Finding(folder, "no such folder", 0, remedy)
@@ -253,9 +254,10 @@ def check_images(folder: Path, names: Sequence[str], size: tuple[int, int] | Non
     if empty:
         return Finding(folder, f"{len(empty)} images are empty files, first {empty[0]}", there, remedy)
     for name in spread(names):
-        problem = _image_problem(folder / name, size)
-        if problem:
-            return Finding(folder / name, problem, there, remedy)
+        try:
+            read_image(folder / name, size, remedy)
+        except (OSError, ValueError) as error:
+            return replace(failure(folder / name, error, remedy), count=there)
     return Finding(folder, None, there, "")
 
 
@@ -292,13 +294,3 @@ def _file_sizes(folders: Iterable[Path]) -> dict[Path, int]:
             with os.scandir(folder) as entries:
                 sizes |= {folder / entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
     return sizes
-
-
-def _image_problem(path: Path, size: tuple[int, int] | None) -> str | None:
-    """What the head of an image file says against it."""
-    try:
-        with Image.open(path) as image:
-            found = image.size
-    except (OSError, SyntaxError, ValueError) as error:
-        return f"no image ({error})"
-    return None if size in (None, found) else f"is {found[0]} x {found[1]} pixels, not {size[0]} x {size[1]}"
