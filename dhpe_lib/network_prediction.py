@@ -22,7 +22,7 @@ from dhpe_lib.refinement import RefineOptions, refine
 Box = tuple[float, float, float, float]
 
 PHOTO_REFINEMENT = RefineOptions(replace(EQ_13, mask=0.4, pose=1e-4, shape=2.5e-4, limits=0.1), evidence="fixed")
-"""Eq. 13 with the priors of the fit to joints, in the same proportion; j2D stays, since f_Ref has made it worse so far."""
+"""Eq. 13 with the priors of the fit to joints, in the same proportion; j2D stays, since f_Ref made it worse so far."""
 FAINT = 1e-3
 """Confidence of a joint whose map is flat: f_Ref has a place for it all the same."""
 
