@@ -38,7 +38,7 @@ class RefineOptions:
     """The course of the refinement; the defaults are the paper's.
 
     Attributes:
-        weights: Of the terms; :data:`dhpe_lib.energy.EQ_13` has no priors.
+        weights: Of the terms; ``energy.EQ_13`` has no priors.
         iterations: Steps.
         rate: gamma, of Adam as the paper's text says; constant.
         steps: "gradient" for the plain steps that Eq. 13 writes down.
