@@ -29,8 +29,8 @@ FINALISTS = 4
 SEEN = 0.3
 """A joint counts for the crop if its map is this high, over the highest; at least every second does."""
 LEAST = 0.25
-"""Mean height of the maps below which there is no hand; that of a joint is 1 in training. The shipped network's best crop
-has 0.16 to 0.21 in grey or noise and 0.32 to 0.73 in 18 photos of hands (LOG.md); painted rooms reach 0.42."""
+"""Mean height of the maps below which there is no hand; that of a joint is 1 in training. The shipped network's is 0.16
+to 0.21 in grey or noise and 0.32 to 0.73 in 18 photos of hands (LOG.md); painted rooms reach 0.42."""
 REMEDY = "say where it is with --box X,Y,W,H, or give its joints"
 
 
@@ -94,14 +94,15 @@ def detect_hand(machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], side: Sid
     sizes = [pooled * round(machine.config.input_size / scale / pooled) for scale in SCALES]
     seen = [look(machine, small, whole, left, size) for size in sizes for left in sides_of(side)]
     first = merged(seen).best(FINALISTS)
-    if not first.score[0].mean() > LEAST:
-        raise NoHandError(f"no hand is found; {REMEDY}")
     try:
         crops = first.crops()
     except ValueError as error:
         raise NoHandError(f"no hand is found, all joints are seen in one place; {REMEDY}") from error
     crops = CropFrame(crops.center / shrink, crops.side / shrink, crops.angle)
-    return merged([look(machine, photo, row(crops, k), left) for k, left in enumerate(first.mirrored)]).best(1)
+    found = merged([look(machine, photo, row(crops, k), left) for k, left in enumerate(first.mirrored)]).best(1)
+    if not found.score.mean() > LEAST:
+        raise NoHandError(f"no hand is found; {REMEDY}")
+    return found
 
 
 @torch.no_grad()
