@@ -399,6 +399,7 @@ def test_a_disk_that_fills_up_loses_nothing(job, monkeypatch):
 
 
 KILLED = """
+import signal
 import sys
 from pathlib import Path
 from rich.console import Console
@@ -406,6 +407,7 @@ from dot_dataset import SlowDots
 from dhpe_lib.datasets.preparation import Job, prepare
 source, out = map(Path, sys.argv[1:])
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background are started without
     prepare(Job("dots", "all", SlowDots, source, out), 2, Console(quiet=True), 3)
 """
 
