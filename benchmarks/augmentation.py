@@ -9,12 +9,11 @@ it, as in `dhpe train`. Medians of some rounds. Writes book/results/augmentation
 
 import argparse
 import os
-import time
 from collections.abc import Callable
 from statistics import median
 
 import torch
-from reporting import write_result
+from reporting import timed, write_result
 
 from dhpe_lib.augmentation import CHILDREN, Augmentation
 from dhpe_lib.crop_jitter import View, plain_view
@@ -24,14 +23,6 @@ from dhpe_lib.mixture import Backgrounds
 from dhpe_lib.training import Objective, in_format, set_mode
 from dhpe_lib.training_config import TrainingConfig
 from dhpe_lib.training_setup import build_network, build_optimiser, launch, portion_of, wrap
-
-
-def timed(work: Callable[[], object], wait: Callable[[], object]) -> float:
-    wait()
-    start = time.perf_counter()
-    work()
-    wait()
-    return time.perf_counter() - start
 
 
 def measure(config: TrainingConfig, device: str, rounds: int) -> dict[str, dict[str, float]]:

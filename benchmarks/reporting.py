@@ -5,6 +5,8 @@ import os
 import platform
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -29,6 +31,15 @@ def commit() -> str:
 
     dirty = " with changes" if git("status", "--porcelain", "--", "dhpe_lib") else ""
     return (git("rev-parse", "--verify", "-q", "--short", "HEAD") or "none") + dirty
+
+
+def timed(work: Callable[[], object], wait: Callable[[], object]) -> float:
+    """Seconds of one `work`, the device waited for."""
+    wait()
+    start = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - start
 
 
 def write_result(name: str, results: dict, seed: int, load_before: float) -> None:

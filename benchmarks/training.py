@@ -11,26 +11,16 @@ in bf16. Writes book/results/training_speed_<device>.json.
 
 import argparse
 import os
-import time
-from collections.abc import Callable
 from statistics import median
 
 import torch
-from reporting import write_result
+from reporting import timed, write_result
 
 from dhpe_lib.crop_jitter import plain_view
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
 from dhpe_lib.training import Objective, agree, in_format, interrupts, set_mode
 from dhpe_lib.training_config import TrainingConfig
 from dhpe_lib.training_setup import build_network, build_optimiser, launch, wrap
-
-
-def timed(work: Callable[[], object], wait: Callable[[], object]) -> float:
-    wait()
-    start = time.perf_counter()
-    work()
-    wait()
-    return time.perf_counter() - start
 
 
 def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dict[str, dict[str, float]]:

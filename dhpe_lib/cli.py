@@ -13,7 +13,7 @@ from rich.console import Console
 
 from dhpe_lib import __version__
 from dhpe_lib.data_cli import data_app
-from dhpe_lib.terminal import OUT, checked, prepare_folder, say
+from dhpe_lib.terminal import OUT, DeviceOption, checked, prepare_folder, say
 from dhpe_lib.train_cli import ablate, evaluate, export, train
 
 if TYPE_CHECKING:
@@ -50,9 +50,6 @@ ModelOption = Annotated[
 ]
 SideOption = Annotated[SideName | None, typer.Option("--side", help="Which hand; by default the model's own.")]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files; made if need be.")]
-DeviceOption = Annotated[
-    str | None, typer.Option("--device", metavar="cpu|cuda", help="Where to compute; by default a GPU if there is one.")
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -91,9 +88,9 @@ def predict(
 ) -> None:
     """Find a hand's mesh in every photo.
 
-    The trained network finds one hand in each photo and refines it. Or say where the joints are (--keypoints FILE,
-    --evidence mediapipe): then a mesh is fitted to every hand. Each hand gives a mesh (.glb, .obj), its joints and
-    parameters (.json), a picture (.png) and a page to turn it in a browser (.html, works offline).
+    The trained network finds one hand in each photo, and a mesh is fitted to what it says. Or say where the joints are
+    (--keypoints FILE, --evidence mediapipe): then a mesh is fitted to every hand. Each hand gives a mesh (.glb, .obj),
+    its joints and parameters (.json), a picture (.png) and a page to turn it in a browser (.html, works offline).
     """
     source = evidence or (EvidenceName.network if keypoints is None else EvidenceName.keypoints)
     refuse_together(source, {"--keypoints": keypoints, "--box": box, "--weights": weights, "--model": model})

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.camera import CropFrame
+from dhpe_lib.datasets.synthetic.dice import take_rows
 from dhpe_lib.estimator import SIZE
 from dhpe_lib.evidence import PoseMachine, find_joints
 from dhpe_lib.hand_files import Side
@@ -63,9 +64,8 @@ class Detection:
     def best(self, count: int) -> "Detection":
         """The rows with the highest maps, best first."""
         chosen = self.score.mean(1).argsort(descending=True)[:count]
-        frame = CropFrame(self.frame.center[chosen], self.frame.side[chosen], self.frame.angle[chosen])
         mirrored = [self.mirrored[k] for k in chosen.tolist()]
-        return Detection(frame, mirrored, self.joints_2d[chosen], self.score[chosen])
+        return Detection(take_rows(self.frame, chosen), mirrored, self.joints_2d[chosen], self.score[chosen])
 
     def crops(self) -> CropFrame:
         """The crops of the paper around the joints that were seen."""
@@ -99,7 +99,9 @@ def detect_hand(machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], side: Sid
     except ValueError as error:
         raise NoHandError(f"no hand is found, all joints are seen in one place; {REMEDY}") from error
     crops = CropFrame(crops.center / shrink, crops.side / shrink, crops.angle)
-    found = merged([look(machine, photo, row(crops, k), left) for k, left in enumerate(first.mirrored)]).best(1)
+    rows = torch.arange(len(first.mirrored), device=photo.device).split(1)
+    seen = [look(machine, photo, take_rows(crops, k), left) for k, left in zip(rows, first.mirrored, strict=True)]
+    found = merged(seen).best(1)
     if not found.score.mean() > LEAST:
         raise NoHandError(f"no hand is found; {REMEDY}")
     return found
@@ -172,8 +174,3 @@ def merged(parts: list[Detection]) -> Detection:
     mirrored = [left for part in parts for left in part.mirrored]
     joints_2d, score = (torch.cat([getattr(part, name) for part in parts]) for name in ("joints_2d", "score"))
     return Detection(CropFrame(*corners), mirrored, joints_2d, score)
-
-
-def row(frame: CropFrame, k: int) -> CropFrame:
-    """One of several frames."""
-    return CropFrame(frame.center[k : k + 1], frame.side[k : k + 1], frame.angle[k : k + 1])

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from rich.text import Text
 Value = TypeVar("Value")
 OUT = Path("dhpe_out")
 """Where files go if nobody says."""
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", metavar="cpu|cuda", help="Where to compute; by default a GPU if there is one.")
+]
 
 
 def checked(option: str | None, make: Callable[[], Value]) -> Value:

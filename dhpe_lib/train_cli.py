@@ -10,16 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dhpe_lib.terminal import Value, checked, prepare_folder, say
+from dhpe_lib.terminal import DeviceOption, Value, checked, prepare_folder, say
 
 if TYPE_CHECKING:
     from dhpe_lib.refinement import RefineOptions
     from dhpe_lib.training_config import TrainingConfig
 
 Folders = list[Path] | None
-DeviceOption = Annotated[
-    str | None, typer.Option("--device", metavar="cpu|cuda", help="Where to compute; by default a GPU if there is one.")
-]
 
 
 def train(
@@ -102,7 +99,7 @@ def evaluate(
 
     Intervals hold 95 % of 200 draws of the images. Writes a JSON and a page with the PCK curves. With --refine both
     have the scores after refinement as well, and the JSON the errors over its iterations. Variants: refinement,
-    evidence-fixed, joints-only, feature-only, gradient-steps.
+    evidence-anchored, evidence-fixed, joints-only, feature-only, gradient-steps.
     """
     from dhpe_lib.batch import find_device
     from dhpe_lib.datasets.preparation import progress_bar
