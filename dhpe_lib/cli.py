@@ -170,7 +170,7 @@ def demo(out: OutOption = OUT, device: DeviceOption = None) -> None:
         f"{1000 * aligned:.1f} mm with the mesh turned and scaled onto them: joints in a picture say little of depth.\n"
     )
     say("Open ", files[-1], " in a browser to turn the mesh and move its fingers; ", files[-2], " is the overlay.")
-    say("With a photo of yours: dhpe predict PHOTO, or with its joints: --keypoints FILE (dhpe predict --help says more)")
+    say("With a photo of yours: dhpe predict PHOTO, or with its joints: --keypoints FILE (dhpe predict --help tells)")
 
 
 @hand_app.command()
