@@ -5,6 +5,7 @@ Variants that differ in the evaluation alone, with or without test-time refineme
 is `dhpe ablate`.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -18,21 +19,23 @@ from jaxtyping import Float
 from numpy import ndarray
 from rich.console import Console
 
+from dhpe_lib.ablation_figures import PANELS
 from dhpe_lib.checkpoints import read_checkpoint
 from dhpe_lib.datasets.prepared import Prepared
-from dhpe_lib.estimator import Estimator
 from dhpe_lib.evaluation import DRAWS, GRIDS, Found, area_over, evaluate, protocol_errors, rounded
 from dhpe_lib.mask_metrics import mask_scores
-from dhpe_lib.metric_plots import curves_figure, pck_figure
-from dhpe_lib.metrics import bootstrap, mean_epe
+from dhpe_lib.metric_plots import pck_curve
+from dhpe_lib.metrics import THRESHOLDS, bootstrap, mean_epe
 from dhpe_lib.outputs import together
 from dhpe_lib.refined_evaluation import evaluate_refined
-from dhpe_lib.refinement import RefineOptions
+from dhpe_lib.refinement import VARIANTS as REFINEMENTS
 from dhpe_lib.reports import provenance
 from dhpe_lib.training import train
 from dhpe_lib.training_config import ConfigError, TrainingConfig, changed
 from dhpe_lib.training_log import CURVES, read_curves
 from dhpe_lib.training_setup import LAST, launch, load_trained
+
+RESULT = "ablation.json"
 
 
 @dataclass(frozen=True)
@@ -42,27 +45,27 @@ class Variant:
     Attributes:
         label: In the figures' legends.
         changes: Of the configuration, as ``dhpe train --set`` takes them.
-        refined: Whether estimates go through test-time refinement (Eq. 13).
+        refinement: Of the estimates, a key of ``refinement.VARIANTS``; none for the network's own.
     """
 
     label: str
     changes: tuple[str, ...] = ()
-    refined: bool = True
+    refinement: str | None = "refinement"
 
 
 VARIANTS = {
     "full": Variant("ours"),
-    "without-refinement": Variant("w/o test refinement", refined=False),
-    "without-refiner": Variant("also w/o f_Ref", ("ablation=without-refiner",), False),
-    "without-2d-losses": Variant("also w/o 2D losses (as HMR)", ("ablation=without-2d-losses",), False),
+    "without-refinement": Variant("w/o test refinement", refinement=None),
+    "without-refiner": Variant("also w/o f_Ref", ("ablation=without-refiner",), None),
+    "without-2d-losses": Variant("also w/o 2D losses (as HMR)", ("ablation=without-2d-losses",), None),
     "without-augmentation": Variant("w/o augmentation", ("ablation=without-augmentation",)),
     "without-shape-loss": Variant("w/o shape loss", ("ablation=without-shape-loss",)),
     "constant-lambda": Variant("lambda 0.01 throughout", ("ablation=constant-lambda",)),
+    "evidence-fixed": Variant("j2D fixed in refinement", refinement="evidence-fixed"),
     "filtered-seeds": Variant("seeds that fit alone", ("augment_filter=true",)),
 }
-"""The paper's variants, and last one of this project's: children of well fitted seeds alone."""
-IN_FIGURES_5D_5E = tuple(VARIANTS)[:6]
-IN_FIGURE_5F = ("full", "constant-lambda")
+"""The paper's variants, and last two that it argues with: 2D evidence as earlier work had it, and children of well
+fitted seeds alone."""
 
 
 @dataclass(frozen=True)
@@ -146,35 +149,34 @@ def train_all(runs: Runs, device: str | None, console: Console) -> bool:
     return True
 
 
-def find_of(run: Run, cache: Prepared, refined: bool, device: torch.device) -> Found:
+def find_of(run: Run, cache: Prepared, refinement: str | None, device: torch.device) -> Found:
     """What a finished run finds in a split; kept beside it, and read from there where it is known.
 
     Args:
         run: Finished. Its last weights are taken, since the best were chosen by tests.
         cache: The split.
-        refined: Whether with test-time refinement.
+        refinement: A key of ``refinement.VARIANTS``, or none.
         device: Where to compute.
 
     Returns:
         A row for each image.
     """
-    name = f"found_{split_name(cache)}{'_refined' if refined else ''}.npz"
-    key = f"{cache.meta['sha256']}, step {read_checkpoint(run.folder / LAST).facts['step']}"
-    if (run.folder / name).is_file():
-        with np.load(run.folder / name) as kept:
-            if str(kept["key"]) == key:
-                return Found(**{field: kept[field] for field in kept.files if field != "key"})
-    method = found_after_refinement if refined else evaluate
-    found = method(load_trained(run.folder / LAST).to(device), cache, device)
-    with together(run.folder, [name]) as (draft,):
+    kept = run.folder / f"found_{split_name(cache)}_{refinement or 'estimate'}.npz"
+    options = None if refinement is None else REFINEMENTS[refinement]
+    weights = hashlib.sha256((run.folder / LAST).read_bytes()).hexdigest()
+    key = f"{cache.meta['sha256']}, {weights}, {options}"
+    if kept.is_file():
+        with np.load(kept) as known:
+            if str(known["key"]) == key:
+                return Found(**{field: known[field] for field in known.files if field != "key"})
+    network = load_trained(run.folder / LAST).to(device)
+    if options is None:
+        found = evaluate(network, cache, device)
+    else:
+        found = evaluate_refined(network, cache, device, {"only": options})[1]["only"].found
+    with together(run.folder, [kept.name]) as (draft,):
         np.savez(draft, key=np.array(key), **vars(found))
     return found
-
-
-def found_after_refinement(network: Estimator, cache: Prepared, device: torch.device) -> Found:
-    """What a network finds in a split with the paper's refinement."""
-    _, refined = evaluate_refined(network, cache, device, {"paper": RefineOptions()})
-    return refined["paper"].found
 
 
 def split_name(cache: Prepared) -> str:
@@ -187,30 +189,51 @@ def errors_of(found: Sequence[Found]) -> Float[ndarray, "n _"]:
     return np.concatenate([protocol_errors(one)["A"] for one in found], 1)
 
 
-def scores_of(found: Sequence[Found]) -> dict[str, Any]:
+def scores_of(found: Sequence[Found], before: Sequence[Found], full: Sequence[Found] | None) -> dict[str, Any]:
     """The numbers of a variant on a split.
 
     Args:
         found: Of each seed.
+        before: The same without test-time refinement.
+        full: Of each seed of the variant that has everything, if it is there.
 
     Returns:
-        For JSON: each measure with its interval over images (all seeds together) and its value for each seed.
+        For JSON: each measure with its interval over images (all seeds together) and its value for each seed; the
+        difference of the errors to `full`, image by image; a PCK curve.
     """
+    rows, alone = errors_of(found), [errors_of([one]) for one in found]
     measures: dict[str, tuple[Callable[[ndarray], float], int]] = {"epe_mm": (mean_epe, 3)}
     measures |= {f"auc_{grid}": (area_over(grid), 4) for grid in GRIDS}
-    together, alone = errors_of(found), [errors_of([one]) for one in found]
     scores: dict[str, Any] = {
-        name: rounded(bootstrap(measure, together, draws=DRAWS), places)
-        | {"seeds": [round(measure(rows), places) for rows in alone]}
+        name: rounded(bootstrap(measure, rows, draws=DRAWS), places)
+        | {"seeds": [round(measure(one), places) for one in alone]}
         for name, (measure, places) in measures.items()
     }
+    scores["epe_before_refinement_mm"] = round(mean_epe(errors_of(before)), 3)
+    if full is not None:
+        known = np.isfinite(rows).any(1)
+        more = np.nanmean((rows - errors_of(full))[known], 1, keepdims=True)
+        scores["epe_more_than_full_mm"] = rounded(bootstrap(mean_difference, more, draws=DRAWS), 3)
     if all(one.counts.any() for one in found):
         scores["mask_iou"] = {"seeds": [round(mask_scores(one.counts[one.counts.any(1)]).iou, 4) for one in found]}
+    scores["pck"] = pck_of(rows)
     return scores
 
 
+def mean_difference(rows: Float[ndarray, "n 1"]) -> float:
+    """Mean over the images."""
+    return float(rows.mean())
+
+
+def pck_of(rows: Float[ndarray, "n _"]) -> dict[str, Any]:
+    """A PCK curve for JSON: over 20 to 50 mm, or where fingertips alone are labelled over 0 to 100, as in the paper."""
+    grid = "0-100" if np.isnan(rows).all(0).any() else "20-50"
+    curve = pck_curve(rows, THRESHOLDS[grid])
+    return {"grid": grid} | {name: values.round(4).tolist() for name, values in vars(curve).items()}
+
+
 def measure(runs: Runs, out: Path, device: torch.device) -> dict[str, Any]:
-    """Evaluate all runs, write the result file and the figures.
+    """Evaluate all runs, and write the result file.
 
     Args:
         runs: From :func:`plan`, all finished.
@@ -224,83 +247,44 @@ def measure(runs: Runs, out: Path, device: torch.device) -> dict[str, Any]:
         OSError: The folder cannot be written to.
     """
     base = next(iter(runs.values()))[0].config
-    caches = [Prepared(path) for path in base.test]
-    found = {
-        split_name(cache): {
-            name: [find_of(run, cache, VARIANTS[name].refined, device) for run in group] for name, group in runs.items()
-        }
-        for cache in caches
-    }
+    caches = {split_name(cache): cache for cache in map(Prepared, base.test)}
+
+    def found(name: str, cache: Prepared, refinement: str | None) -> list[Found]:
+        return [find_of(run, cache, refinement, device) for run in runs[name]]
+
     result = provenance() | {
         "command": "dhpe ablate",
         "budget": budget_of(base),
-        "tests": {split_name(cache): {"images": len(cache), "sha256": cache.meta["sha256"]} for cache in caches},
+        "tests": {name: {"images": len(cache), "sha256": cache.meta["sha256"]} for name, cache in caches.items()},
         "results": {
-            name: {
-                "label": VARIANTS[name].label,
-                "changes": list(VARIANTS[name].changes),
-                "refined": VARIANTS[name].refined,
-                "scores": {split: scores_of(by_name[name]) for split, by_name in found.items()},
+            name: asdict(VARIANTS[name])
+            | {
+                "scores": {
+                    split: scores_of(
+                        found(name, cache, VARIANTS[name].refinement),
+                        found(name, cache, None),
+                        found("full", cache, VARIANTS["full"].refinement) if "full" in runs else None,
+                    )
+                    for split, cache in caches.items()
+                },
+                "training": {split: curves_of(group, split) for split in caches},
             }
-            for name in runs
+            for name, group in runs.items()
         },
     }
-    with together(out, ["ablation.json"]) as (draft,):
+    result = json.loads(json.dumps(result))
+    with together(out, [RESULT]) as (draft,):
         draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    draw_figures(runs, found, out)
     return result
+
+
+def curves_of(group: Sequence[Run], split: str) -> list[dict[str, list[float]]]:
+    """The curves of Fig. 5f of each seed, for JSON."""
+    curves = [read_curves(run.folder / CURVES, f"test_{split}") for run in group]
+    return [{name: curve[name].round(4).tolist() for name in ("step", *PANELS)} for curve in curves]
 
 
 def budget_of(config: TrainingConfig) -> dict[str, Any]:
     """What all variants have in common, without paths of a machine."""
     values = asdict(config) | {"data": [Path(path).parent.name + "/" + Path(path).name for path in config.data]}
     return {name: value for name, value in values.items() if name not in ("test", "start", "backgrounds", "ablation")}
-
-
-def draw_figures(runs: Runs, found: Mapping[str, Mapping[str, Sequence[Found]]], out: Path) -> list[Path]:
-    """Figs. 5d (splits that label all joints), 5e (fingertips alone) and 5f (over the training) as pages.
-
-    Args:
-        runs: By variant.
-        found: By split and variant.
-        out: Where to.
-
-    Returns:
-        Their paths.
-    """
-    figures = {}
-    for split, by_name in found.items():
-        errors = {VARIANTS[n].label: errors_of(by_name[n]) for n in IN_FIGURES_5D_5E if n in by_name}
-        tips = all(np.isnan(rows).all(0).any() for rows in errors.values())
-        if errors:
-            figures[f"figure_{'5e' if tips else '5d'}_{split}"] = pck_figure(
-                errors, "0-100" if tips else "20-50", band=True
-            )
-    first = next(iter(found))
-    curves = {
-        VARIANTS[name].label: [read_curves(run.folder / CURVES, f"test_{first}") for run in runs[name]]
-        for name in IN_FIGURE_5F
-        if name in runs
-    }
-    panels = {"epe_a_mm": "test error, mm", "share_under_tau": "share of instances under tau"}
-    if curves:
-        figures["figure_5f"] = curves_figure(curves, panels)
-    with together(out, [f"{name}.html" for name in figures]) as drafts:
-        for draft, figure in zip(drafts, figures.values(), strict=True):
-            figure.write_html(draft, include_plotlyjs=True)
-    return [out / f"{name}.html" for name in figures]
-
-
-def table_rows(result: Mapping[str, Any], split: str) -> list[tuple[str, ...]]:
-    """A table of a split: variant, refined or not, error and area with intervals, IoU of the mask, as text."""
-    rows = []
-    for name, one in result["results"].items():
-        scores = one["scores"][split]
-        cells = [f"{scores[m]['value']:.{p}f} [{scores[m]['low']:.{p}f}, {scores[m]['high']:.{p}f}]" for m, p in SHOWN]
-        mask = f"{np.mean(scores['mask_iou']['seeds']):.3f}" if "mask_iou" in scores else ""
-        rows.append((name, "yes" if one["refined"] else "no", *cells, mask))
-    return rows
-
-
-SHOWN = (("epe_mm", 1), ("auc_20-50", 3), ("auc_0-100", 3))
-"""Measures of the table, with their places."""

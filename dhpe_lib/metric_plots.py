@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from plotly.subplots import make_subplots
 
-from dhpe_lib.metrics import THRESHOLDS, area_under_curve, bootstrap, pck
+from dhpe_lib.metrics import THRESHOLDS, Interval, area_under_curve, bootstrap, pck
 
 METHOD_COLORS = ("#2f7fe0", "#e63946", "#3fa34d", "#f4a224", "#9b4fd0", "#6b7280")
 BAND_DRAWS = 200
@@ -44,12 +44,41 @@ def pck_figure(
     if grid not in THRESHOLDS:
         raise ValueError(f"unknown grid {grid!r}; use one of {', '.join(THRESHOLDS)}")
     thresholds = THRESHOLDS[grid]
+    curves = {method: pck_curve(rows, thresholds, band) for method, rows in errors.items()}
+    return pck_curves_figure(curves, thresholds, published, height)
+
+
+def pck_curve(rows: Float[ndarray, "_ _"], thresholds: Float[ndarray, " t"], band: bool = True) -> Interval[ndarray]:
+    """A PCK curve and its 95 % interval over images (200 draws, seed 0); without a band the interval is the curve."""
+    if band:
+        return bootstrap(lambda drawn: pck(drawn, thresholds), rows, draws=BAND_DRAWS)
+    curve = pck(rows, thresholds)
+    return Interval(curve, curve, curve)
+
+
+def pck_curves_figure(
+    curves: Mapping[str, Interval[ndarray]],
+    thresholds: Float[ndarray, " t"],
+    published: Mapping[str, float] | None = None,
+    height: int = 420,
+) -> go.Figure:
+    """As :func:`pck_figure`, from curves that are already there.
+
+    Args:
+        curves: For each method, values at the thresholds; a band where low and high differ.
+        thresholds: mm.
+        published: Areas of other methods over the same range.
+        height: In pixels.
+
+    Returns:
+        A plotly figure.
+    """
     figure = go.Figure()
-    for number, (method, rows) in enumerate(errors.items()):
+    for number, (method, curve) in enumerate(curves.items()):
         color = METHOD_COLORS[number % len(METHOD_COLORS)]
-        if band:
-            figure.add_trace(_band(method, rows, thresholds, color))
-        figure.add_trace(_curve(method, pck(rows, thresholds), thresholds, color))
+        if (curve.low < curve.high).any():
+            figure.add_trace(_outline(method, thresholds, curve.low, curve.high, color))
+        figure.add_trace(_curve(method, curve.value, thresholds, color))
     figure.add_traces([_legend_entry(method, area) for method, area in (published or {}).items()])
     return _laid_out(figure, thresholds, height)
 
@@ -102,12 +131,6 @@ def _curve(method: str, curve: ndarray, thresholds: ndarray, color: str) -> go.S
         name=f"{method} (AUC={area_under_curve(thresholds, curve):.3f})", line={"color": color, "width": 2.5},
         legendgroup=method, hovertemplate="%{y:.3f} within %{x:.1f} mm",
     )  # fmt: skip
-
-
-def _band(method: str, rows: ndarray, thresholds: ndarray, color: str) -> go.Scatter:
-    """The interval over images as a closed outline: along its low side, and back along its high side."""
-    interval = bootstrap(lambda drawn: pck(drawn, thresholds), rows, draws=BAND_DRAWS)
-    return _outline(method, thresholds, interval.low, interval.high, color)
 
 
 def _outline(method: str, x: ndarray, low: ndarray, high: ndarray, color: str) -> go.Scatter:

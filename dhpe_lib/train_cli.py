@@ -173,10 +173,11 @@ def ablate(
     """Train and measure the paper's variants at one budget: Figs. 5d, 5e and 5f.
 
     Variants: full, without-refinement, without-refiner, without-2d-losses, without-augmentation, without-shape-loss,
-    constant-lambda, filtered-seeds. However it was stopped, the same command goes on; what is finished is not done
-    again. Writes ablation.json and a page for each figure.
+    constant-lambda, evidence-fixed, filtered-seeds. However it was stopped, the same command goes on; what is finished
+    is not done again. Writes ablation.json and a page for each figure.
     """
     from dhpe_lib import ablation
+    from dhpe_lib.ablation_figures import COLUMNS, table_rows, write_figures
     from dhpe_lib.batch import find_device
 
     console = Console(highlight=False)
@@ -189,11 +190,12 @@ def ablate(
         say("\nStopped and saved. The same command goes on from there.")
         raise typer.Exit(130)
     result = refused(lambda: ablation.measure(runs, out, place))
+    refused(lambda: write_figures(result, out))
     for split, facts in result["tests"].items():
         table = Table(title=f"{split}, {facts['images']:,} images, {seeds} of each variant")
-        for name in ("variant", "refined", "EPE, mm", "AUC 20-50", "AUC 0-100", "mask IoU"):
-            table.add_column(name, justify="left" if name == "variant" else "right")
-        for row in ablation.table_rows(result, split):
+        for name in COLUMNS:
+            table.add_column(name, justify="left" if name in COLUMNS[:2] else "right")
+        for row in table_rows(result, split):
             table.add_row(*row)
         console.print(table)
     say("Written: ", out / "ablation.json", " and the figures beside it")

@@ -2,8 +2,8 @@
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,14 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dhpe_lib import ablation, training
-from dhpe_lib.ablation import VARIANTS, find_of, measure, plan, table_rows, train_all
+from dhpe_lib.ablation import VARIANTS, find_of, measure, plan, train_all
+from dhpe_lib.ablation_figures import table_rows, write_figures
 from dhpe_lib.checkpoints import read_checkpoint
 from dhpe_lib.cli import app
 from dhpe_lib.datasets.preparation import Job, prepare
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.evaluation import evaluate
 from dhpe_lib.metrics import mean_epe
-from dhpe_lib.refinement import RefineOptions
 from dhpe_lib.training_config import ConfigError, TrainingConfig, read_config
 from dhpe_lib.training_setup import LAST
 
@@ -41,7 +41,8 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     tiny_network.install(monkeypatch.setitem)
-    monkeypatch.setattr(ablation, "RefineOptions", partial(RefineOptions, iterations=2))
+    for name, options in ablation.REFINEMENTS.items():
+        monkeypatch.setitem(ablation.REFINEMENTS, name, replace(options, iterations=2))
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -53,9 +54,9 @@ def budget(data: Path, **changes: object) -> TrainingConfig:
 def test_variants_that_train_alike_share_their_runs(data, tmp_path):
     runs = plan(budget(data), list(VARIANTS), 2, tmp_path)
     assert list(runs) == list(VARIANTS)
-    assert runs["full"] == runs["without-refinement"]
+    assert runs["full"] == runs["without-refinement"] == runs["evidence-fixed"]
     folders = [run.folder.name for group in runs.values() for run in group]
-    assert len(set(folders)) == 2 * (len(VARIANTS) - 1)
+    assert len(set(folders)) == 2 * (len(VARIANTS) - 2)
     assert [run.config.seed for run in runs["full"]] == [0, 1]
     assert runs["without-2d-losses"][1].folder.name == "without-2d-losses_seed1"
     for name in (
@@ -68,8 +69,8 @@ def test_variants_that_train_alike_share_their_runs(data, tmp_path):
         assert runs[name][0].config == replace(budget(data), ablation=(name,))
     assert runs["filtered-seeds"][0].config == replace(budget(data), augment_filter=True)
     # the paper adds these up: each goes without test refinement too
-    assert [VARIANTS[n].refined for n in ("full", "without-refinement", "without-refiner", "without-2d-losses")] == [
-        True, False, False, False
+    assert [name for name, one in VARIANTS.items() if one.refinement is None] == [
+        "without-refinement", "without-refiner", "without-2d-losses"
     ]  # fmt: skip
 
 
@@ -106,10 +107,18 @@ def test_from_nothing_to_figures_with_a_stop_between(data, tmp_path, monkeypatch
     scores = result["results"]["full"]["scores"]["dots_all"]
     assert scores["epe_mm"]["low"] <= scores["epe_mm"]["value"] <= scores["epe_mm"]["high"]
     assert np.mean(scores["epe_mm"]["seeds"]) == pytest.approx(scores["epe_mm"]["value"], abs=2e-3)  # all joints known
-    assert {path.name for path in out.glob("*.html")} == {"figure_5d_dots_all.html", "figure_5f.html"}
+    assert scores["epe_more_than_full_mm"] == {"value": 0, "low": 0, "high": 0}
+    plain = result["results"]["without-refinement"]["scores"]["dots_all"]
+    assert scores["epe_before_refinement_mm"] == pytest.approx(plain["epe_mm"]["value"])
+    difference = plain["epe_mm"]["value"] - scores["epe_mm"]["value"]  # all joints known
+    assert plain["epe_more_than_full_mm"]["value"] == pytest.approx(difference, abs=2e-3)
+    assert [seed["step"] for seed in result["results"]["full"]["training"]["dots_all"]] == [[2, 4]] * 2
+
+    pages = write_figures(result, out)
+    assert [page.name for page in pages] == ["figure_5d_dots_all.html", "figure_5f_dots_all.html"]
     page = (out / "figure_5d_dots_all.html").read_text().replace("\\u002f", "/")
     assert all(VARIANTS[name].label in page for name in SOME[:2])
-    assert VARIANTS["constant-lambda"].label in (out / "figure_5f.html").read_text()
+    assert "lambda 0.01 throughout" in (out / "figure_5f_dots_all.html").read_text()
     rows = table_rows(result, "dots_all")
     assert [row[0] for row in rows] == list(SOME)
     assert f"{scores['epe_mm']['value']:.1f}" in rows[0][2]
@@ -120,19 +129,21 @@ def test_from_nothing_to_figures_with_a_stop_between(data, tmp_path, monkeypatch
 def refined_where_asked(runs: Any, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the variants with refinement are evaluated with it, and their numbers are their own."""
 
-    def better(network, cache, device):
+    def better(network, cache, device, variants):
+        (name,) = variants
         found = evaluate(network, cache, device)
-        return replace(found, joints_mm=(found.joints_mm + found.truth_mm) / 2)
+        return None, {name: SimpleNamespace(found=replace(found, joints_mm=(found.joints_mm + found.truth_mm) / 2))}
 
     before = json.loads((out / "ablation.json").read_text())["results"]
-    for kept in out.glob("*/found_*_refined.npz"):
+    for kept in out.glob("*/found_*_refinement.npz"):
         kept.unlink()
-    monkeypatch.setattr(ablation, "found_after_refinement", better)
+    monkeypatch.setattr(ablation, "evaluate_refined", better)
     after = measure(runs, out, CPU)["results"]
-    assert [after[name]["refined"] for name in SOME] == [True, False, True]
+    assert [after[name]["refinement"] for name in SOME] == ["refinement", None, "refinement"]
     first, second = (after[name]["scores"]["dots_all"]["epe_mm"]["value"] for name in SOME[:2])
     assert first == pytest.approx(second / 2, abs=2e-3)
-    assert after["without-refinement"]["scores"] == before["without-refinement"]["scores"]
+    own = (results["without-refinement"]["scores"]["dots_all"]["pck"] for results in (before, after))
+    assert next(own) == next(own)
 
 
 def test_what_was_found_is_kept_as_long_as_the_network_stays(data, tmp_path, monkeypatch):
@@ -140,16 +151,16 @@ def test_what_was_found_is_kept_as_long_as_the_network_stays(data, tmp_path, mon
     (run,) = plan(config, ["full"], 1, tmp_path)["full"]
     train_all({"full": [run]}, "cpu", QUIET)
     cache = Prepared(data)
-    found = find_of(run, cache, False, CPU)
+    found = find_of(run, cache, None, CPU)
     with monkeypatch.context() as patch:
         patch.setattr(ablation, "evaluate", lambda *_: pytest.fail("measured again"))
-        again = find_of(run, cache, False, CPU)
+        again = find_of(run, cache, None, CPU)
     np.testing.assert_array_equal(found.joints_mm, again.joints_mm)
     longer = replace(run, config=replace(config, steps=3))
     assert not longer.finished
     train_all({"full": [longer]}, "cpu", QUIET)
     assert read_checkpoint(run.folder / LAST).facts["step"] == 3
-    new = find_of(longer, cache, False, CPU)
+    new = find_of(longer, cache, None, CPU)
     assert mean_epe(ablation.errors_of([new])) != mean_epe(ablation.errors_of([found]))
 
 
