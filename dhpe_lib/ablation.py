@@ -286,5 +286,6 @@ def curves_of(group: Sequence[Run], split: str) -> list[dict[str, list[float]]]:
 
 def budget_of(config: TrainingConfig) -> dict[str, Any]:
     """What all variants have in common, without paths of a machine."""
-    values = asdict(config) | {"data": [Path(path).parent.name + "/" + Path(path).name for path in config.data]}
-    return {name: value for name, value in values.items() if name not in ("test", "start", "backgrounds", "ablation")}
+    values = asdict(config) | {"data": ["/".join(Path(path).parts[-2:]) for path in config.data]}
+    values["start"] = Path(config.start).name
+    return {name: value for name, value in values.items() if name not in ("test", "backgrounds", "ablation")}
