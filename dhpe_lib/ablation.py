@@ -22,7 +22,7 @@ from rich.console import Console
 from dhpe_lib.ablation_figures import PANELS
 from dhpe_lib.checkpoints import read_checkpoint
 from dhpe_lib.datasets.prepared import Prepared
-from dhpe_lib.evaluation import DRAWS, GRIDS, Found, area_over, evaluate, protocol_errors, rounded
+from dhpe_lib.evaluation import DRAWS, GRIDS, Found, area_over, protocol_errors, rounded
 from dhpe_lib.mask_metrics import mask_scores
 from dhpe_lib.metric_plots import pck_curve
 from dhpe_lib.metrics import THRESHOLDS, bootstrap, mean_epe
@@ -149,7 +149,7 @@ def train_all(runs: Runs, device: str | None, console: Console) -> bool:
     return True
 
 
-def find_of(run: Run, cache: Prepared, refinement: str | None, device: torch.device) -> Found:
+def find_of(run: Run, cache: Prepared, refinement: str | None, device: torch.device, count: int | None = None) -> Found:
     """What a finished run finds in a split; kept beside it, and read from there where it is known.
 
     Args:
@@ -157,23 +157,22 @@ def find_of(run: Run, cache: Prepared, refinement: str | None, device: torch.dev
         cache: The split.
         refinement: A key of ``refinement.VARIANTS``, or none.
         device: Where to compute.
+        count: Images, evenly spread over the split; all of them by default.
 
     Returns:
         A row for each image.
     """
     kept = run.folder / f"found_{split_name(cache)}_{refinement or 'estimate'}.npz"
-    options = None if refinement is None else REFINEMENTS[refinement]
+    variants = {} if refinement is None else {refinement: REFINEMENTS[refinement]}
     weights = hashlib.sha256((run.folder / LAST).read_bytes()).hexdigest()
-    key = f"{cache.meta['sha256']}, {weights}, {options}"
+    key = f"{cache.meta['sha256']}, {weights}, {variants}, {len(cache.spread(count))} images"
     if kept.is_file():
         with np.load(kept) as known:
             if str(known["key"]) == key:
                 return Found(**{field: known[field] for field in known.files if field != "key"})
     network = load_trained(run.folder / LAST).to(device)
-    if options is None:
-        found = evaluate(network, cache, device)
-    else:
-        found = evaluate_refined(network, cache, device, {"only": options})[1]["only"].found
+    before, refined = evaluate_refined(network, cache, device, variants, count=count)
+    found = before if refinement is None else refined[refinement].found
     with together(run.folder, [kept.name]) as (draft,):
         np.savez(draft, key=np.array(key), **vars(found))
     return found
@@ -232,13 +231,14 @@ def pck_of(rows: Float[ndarray, "n _"]) -> dict[str, Any]:
     return {"grid": grid} | {name: values.round(4).tolist() for name, values in vars(curve).items()}
 
 
-def measure(runs: Runs, out: Path, device: torch.device) -> dict[str, Any]:
+def measure(runs: Runs, out: Path, device: torch.device, count: int | None = None) -> dict[str, Any]:
     """Evaluate all runs, and write the result file.
 
     Args:
         runs: From :func:`plan`, all finished.
         out: Folder of the ablation.
         device: Where to compute.
+        count: Images of each split to test on, evenly spread; all of them by default.
 
     Returns:
         What `ablation.json` holds.
@@ -250,12 +250,14 @@ def measure(runs: Runs, out: Path, device: torch.device) -> dict[str, Any]:
     caches = {split_name(cache): cache for cache in map(Prepared, base.test)}
 
     def found(name: str, cache: Prepared, refinement: str | None) -> list[Found]:
-        return [find_of(run, cache, refinement, device) for run in runs[name]]
+        return [find_of(run, cache, refinement, device, count) for run in runs[name]]
 
     result = provenance() | {
         "command": "dhpe ablate",
         "budget": budget_of(base),
-        "tests": {name: {"images": len(cache), "sha256": cache.meta["sha256"]} for name, cache in caches.items()},
+        "tests": {
+            name: {"images": len(cache.spread(count)), "sha256": cache.meta["sha256"]} for name, cache in caches.items()
+        },
         "results": {
             name: asdict(VARIANTS[name])
             | {

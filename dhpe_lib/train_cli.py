@@ -164,6 +164,10 @@ def ablate(
         typer.Option("--variant", metavar="NAME", help="A variant; may be repeated.", show_default="all"),
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each variant.")] = 1,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", min=2, help="Images of each test to measure, evenly spread.", show_default="all"),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any field of TrainingConfig, for all; may be repeated."),
@@ -189,7 +193,7 @@ def ablate(
     if not refused(lambda: ablation.train_all(runs, device, console)):
         say("\nStopped and saved. The same command goes on from there.")
         raise typer.Exit(130)
-    result = refused(lambda: ablation.measure(runs, out, place))
+    result = refused(lambda: ablation.measure(runs, out, place, count))
     refused(lambda: write_figures(result, out))
     for split, facts in result["tests"].items():
         table = Table(title=f"{split}, {facts['images']:,} images, {seeds} of each variant")

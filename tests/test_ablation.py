@@ -129,10 +129,12 @@ def test_from_nothing_to_figures_with_a_stop_between(data, tmp_path, monkeypatch
 def refined_where_asked(runs: Any, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the variants with refinement are evaluated with it, and their numbers are their own."""
 
-    def better(network, cache, device, variants):
-        (name,) = variants
+    def better(network, cache, device, variants, count):
         found = evaluate(network, cache, device)
-        return None, {name: SimpleNamespace(found=replace(found, joints_mm=(found.joints_mm + found.truth_mm) / 2))}
+        return found, {
+            name: SimpleNamespace(found=replace(found, joints_mm=(found.joints_mm + found.truth_mm) / 2))
+            for name in variants
+        }
 
     before = json.loads((out / "ablation.json").read_text())["results"]
     for kept in out.glob("*/found_*_refinement.npz"):
@@ -153,9 +155,10 @@ def test_what_was_found_is_kept_as_long_as_the_network_stays(data, tmp_path, mon
     cache = Prepared(data)
     found = find_of(run, cache, None, CPU)
     with monkeypatch.context() as patch:
-        patch.setattr(ablation, "evaluate", lambda *_: pytest.fail("measured again"))
+        patch.setattr(ablation, "evaluate_refined", lambda *_, **__: pytest.fail("measured again"))
         again = find_of(run, cache, None, CPU)
     np.testing.assert_array_equal(found.joints_mm, again.joints_mm)
+    assert len(find_of(run, cache, None, CPU, 3).palm) == 3
     longer = replace(run, config=replace(config, steps=3))
     assert not longer.finished
     train_all({"full": [longer]}, "cpu", QUIET)
