@@ -196,8 +196,9 @@ class Objective(nn.Module):
 
 
 def loss_options(config: TrainingConfig) -> LossOptions:
-    """Tau and the ablations of the losses."""
+    """L_Lap's weight, tau and the ablations of the losses."""
     return LossOptions(
+        lap=config.weight_lap,
         tau=config.tau,
         constant_lambda=CONSTANT_LAMBDA if "constant-lambda" in config.ablation else None,
         without_shape_loss="without-shape-loss" in config.ablation,

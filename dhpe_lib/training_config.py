@@ -54,6 +54,8 @@ class TrainingConfig:
         channels_last: Memory format of images and convolutions.
         compile: Whether F and f_J2D go through torch.compile: worth its minutes on a GPU.
         ablation: Names of ``ABLATIONS``.
+        weight_lap: Of L_Lap; the paper has none, and its mean over the vertices is our reading. At 10 poses stay near those
+            of hands, at 1 they twist (LOG.md).
         tau: Mean 2D error below which L_Sh counts (Eq. 12), pixels of the crop.
         jitter_shift: See :class:`dhpe_lib.crop_jitter.JitterRange`; likewise the next three.
         jitter_angle: Degrees here.
@@ -92,6 +94,7 @@ class TrainingConfig:
     channels_last: bool = True
     compile: bool = False
     ablation: tuple[str, ...] = ()
+    weight_lap: float = 1.0
     tau: float = 15.0
     jitter_shift: float = 0.06
     jitter_angle: float = 30.0
@@ -114,7 +117,15 @@ class TrainingConfig:
             _demand(getattr(self, name) in choices, name, getattr(self, name), " or ".join(choices))
         for name in ("steps", "batch", "log_every", "test_every", "test_count", "save_every", "augment_capacity"):
             _demand(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
-        for name in ("warmup", "augment_after", "jitter_shift", "jitter_angle", "jitter_scale", "jitter_color"):
+        for name in (
+            "weight_lap",
+            "warmup",
+            "augment_after",
+            "jitter_shift",
+            "jitter_angle",
+            "jitter_scale",
+            "jitter_color",
+        ):
             _demand(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         for name in ("learning_rate", "learning_rate_j2d", "tau"):
             _demand(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a positive number")
