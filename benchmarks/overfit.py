@@ -81,8 +81,10 @@ def least_error(crops: Crops) -> float:
 
 
 def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
-    """All pictures in every step: the statistics of smaller batches are noise, two fifths of what tells hands apart. L_Lap
-    weighs 10: else the pose ends where joints and mask contradict each other. The rate falls, for the last millimetres.
+    """Without jitter, on all pictures in every step; the rate falls, for the last millimetres.
+
+    The statistics of smaller batches are noise, two fifths of what tells hands apart. L_Lap weighs 10, else poses end
+    where joints and mask contradict each other (LOG.md).
     """
     return TrainingConfig(
         data=(str(data),),

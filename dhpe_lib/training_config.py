@@ -54,8 +54,8 @@ class TrainingConfig:
         channels_last: Memory format of images and convolutions.
         compile: Whether F and f_J2D go through torch.compile: worth its minutes on a GPU.
         ablation: Names of ``ABLATIONS``.
-        weight_lap: Of L_Lap; the paper has none, and its mean over the vertices is our reading. At 10 poses stay near those
-            of hands, at 1 they twist (LOG.md).
+        weight_lap: Of L_Lap; the paper has none, and its mean over the vertices is our reading. At 10 poses stay near
+            those of hands, at 1 they twist (LOG.md).
         tau: Mean 2D error below which L_Sh counts (Eq. 12), pixels of the crop.
         jitter_shift: See :class:`dhpe_lib.crop_jitter.JitterRange`; likewise the next three.
         jitter_angle: Degrees here.
