@@ -32,7 +32,7 @@ SEEN = 0.3
 LEAST = 0.25
 """Mean height of the maps below which there is no hand; that of a joint is 1 in training. The shipped network's is 0.16
 to 0.21 in grey or noise and 0.32 to 0.73 in 18 photos of hands (LOG.md); painted rooms reach 0.42."""
-REMEDY = "say where it is with --box X,Y,W,H, or give its joints"
+REMEDY = "say where it is with --box X,Y,W,H or --box mediapipe, or give its joints"
 
 
 class NoHandError(ValueError):
@@ -108,30 +108,20 @@ def detect_hand(machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], side: Sid
 
 
 @torch.no_grad()
-def detect_in_box(
-    machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], box: Float[Tensor, "1 4"], side: Side | None = None
+def detect_in(
+    machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], frame: CropFrame, side: Side | None = None
 ) -> Detection:
-    """The hand in a box: g = 1.5 times the box's larger side, about its middle.
+    """The hand in a crop that is known.
 
     Args:
         machine: A trained f_J2D, in evaluation mode, on the photo's device.
         photo: In [0, 1].
-        box: Left, top, right, bottom, pixels.
+        frame: One crop.
         side: Which hand, if it is known.
 
     Returns:
         One row.
-
-    Raises:
-        ValueError: The box is empty, or lies outside the photo.
     """
-    (height, width), (left, top, right, bottom) = photo.shape[-2:], box[0].tolist()
-    if not (left < width and right > 0 and top < height and bottom > 0):
-        raise ValueError(
-            f"--box {left:g},{top:g},{right - left:g},{bottom - top:g} lies outside the photo, which has {width} x "
-            f"{height} pixels; give X,Y,W,H of a box in it"
-        )
-    frame = CropFrame.from_box(box)
     return merged([look(machine, photo, frame, mirrored) for mirrored in sides_of(side)]).best(1)
 
 
