@@ -23,11 +23,12 @@ from dhpe_lib.camera import CropFrame
 from dhpe_lib.crop_jitter import JitterRange, View, draw_jitter, in_other_light
 from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.datasets.synthetic.arm import wrist_ring
-from dhpe_lib.datasets.synthetic.dice import Dice, seed_of, take_rows
+from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
 from dhpe_lib.datasets.synthetic.scenery import behind
 from dhpe_lib.hand_model import HandModel, split_h
 from dhpe_lib.losses import joint_error_px
-from dhpe_lib.mixture import Backgrounds, Portion, join_views
+from dhpe_lib.mixture import Backgrounds, Portion
+from dhpe_lib.records import join_rows, take_rows
 from dhpe_lib.renderer import Light, Texture, render
 from dhpe_lib.rotations import axis_angle_to_matrix, matrix_to_quaternion, random_rotations
 from dhpe_lib.skeleton import MIDDLE_MCP
@@ -343,7 +344,7 @@ class Augmentation:
             return view
         children = self.grown.draw(n, self._seed("grown", step))
         pool = self.backgrounds.at(step)
-        return join_views([view, self.studio.photograph(children, pool, self._seed("look", step), self.config.reach)])
+        return join_rows([view, self.studio.photograph(children, pool, self._seed("look", step), self.config.reach)])
 
     def spawn(self, h: Float[Tensor, "b 63"], view: View, step: int) -> None:
         """Let the set grow by the children of a step's seeds, once the time has come.

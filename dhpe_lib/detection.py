@@ -11,15 +11,15 @@ are looked for, and the higher maps win.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.camera import CropFrame
-from dhpe_lib.datasets.synthetic.dice import take_rows
 from dhpe_lib.estimator import SIZE
 from dhpe_lib.evidence import PoseMachine, find_joints
 from dhpe_lib.hand_files import Side
+from dhpe_lib.records import join_rows, take_rows
 
 SCALES = (1.4, 1.0, 0.7, 0.5, 0.35)
 """Sides g that are looked for, over the photo's larger side."""
@@ -51,21 +51,19 @@ class Detection:
     """
 
     frame: CropFrame
-    mirrored: list[bool]
+    mirrored: Bool[Tensor, " n"]
     joints_2d: Float[Tensor, "n 21 2"]
     score: Float[Tensor, "n 21"]
 
     @property
     def places(self) -> Float[Tensor, "n 21 2"]:
         """Joints in the photo, pixels."""
-        signs = self.joints_2d.new_tensor([[[-1 if left else 1, 1]] for left in self.mirrored])
-        return self.frame.to_image(signs * self.joints_2d)
+        x, y = self.joints_2d.unbind(-1)
+        return self.frame.to_image(torch.stack((torch.where(self.mirrored[:, None], -x, x), y), -1))
 
     def best(self, count: int) -> "Detection":
         """The rows with the highest maps, best first."""
-        chosen = self.score.mean(1).argsort(descending=True)[:count]
-        mirrored = [self.mirrored[k] for k in chosen.tolist()]
-        return Detection(take_rows(self.frame, chosen), mirrored, self.joints_2d[chosen], self.score[chosen])
+        return take_rows(self, self.score.mean(1).argsort(descending=True)[:count])
 
     def crops(self) -> CropFrame:
         """The crops of the paper around the joints that were seen."""
@@ -93,15 +91,15 @@ def detect_hand(machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], side: Sid
     whole, pooled = whole_square(small), machine.config.input_size // machine.config.map_size
     sizes = [pooled * round(machine.config.input_size / scale / pooled) for scale in SCALES]
     seen = [look(machine, small, whole, left, size) for size in sizes for left in sides_of(side)]
-    first = merged(seen).best(FINALISTS)
+    first = join_rows(seen).best(FINALISTS)
     try:
         crops = first.crops()
     except ValueError as error:
         raise NoHandError(f"no hand is found, all joints are seen in one place; {REMEDY}") from error
     crops = CropFrame(crops.center / shrink, crops.side / shrink, crops.angle)
     rows = torch.arange(len(first.mirrored), device=photo.device).split(1)
-    seen = [look(machine, photo, take_rows(crops, k), left) for k, left in zip(rows, first.mirrored, strict=True)]
-    found = merged(seen).best(1)
+    seen = [look(machine, photo, take_rows(crops, k), bool(first.mirrored[k])) for k in rows]
+    found = join_rows(seen).best(1)
     if not found.score.mean() > LEAST:
         raise NoHandError(f"no hand is found; {REMEDY}")
     return found
@@ -122,7 +120,7 @@ def detect_in(
     Returns:
         One row.
     """
-    return merged([look(machine, photo, frame, mirrored) for mirrored in sides_of(side)]).best(1)
+    return join_rows([look(machine, photo, frame, left) for left in sides_of(side)]).best(1)
 
 
 def sides_of(side: Side | None) -> list[bool]:
@@ -155,12 +153,4 @@ def look(
     crop = frame.crop_image(photo, size or min(SIZE, machine.config.input_size))
     crop = crop.flip(-1) if left else crop
     found = find_joints(machine(crop) if size is None else machine.maps(crop))
-    return Detection(frame, [left], found.joints_2d, found.score)
-
-
-def merged(parts: list[Detection]) -> Detection:
-    """All rows of several."""
-    corners = (torch.cat([getattr(part.frame, name) for part in parts]) for name in ("center", "side", "angle"))
-    mirrored = [left for part in parts for left in part.mirrored]
-    joints_2d, score = (torch.cat([getattr(part, name) for part in parts]) for name in ("joints_2d", "score"))
-    return Detection(CropFrame(*corners), mirrored, joints_2d, score)
+    return Detection(frame, torch.tensor([left], device=photo.device), found.joints_2d, found.score)

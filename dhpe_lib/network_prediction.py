@@ -66,7 +66,7 @@ def predict_hand(
     image = torch.from_numpy(photo).to(device).movedim(2, 0)[None].float() / 255
     known_side = side or (where.side if isinstance(where, HandKeypoints) else None)
     found = find_in(network, image, where, known_side)
-    frame, left = found.frame, found.mirrored[0]
+    frame, left = found.frame, bool(found.mirrored[0])
     crop = frame.crop_image(image, SIZE)
     crop = crop.flip(-1) if left else crop
     cover = None if mask is None else mask_in_crop(mask, frame, mirrored=left)

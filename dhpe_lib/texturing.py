@@ -19,6 +19,7 @@ from dhpe_lib.hand_model import HandModel
 from dhpe_lib.rasterizer import fragments as fragment_functions
 from dhpe_lib.rasterizer.fragments import Fragments
 from dhpe_lib.rasterizer.launch import prepare_faces
+from dhpe_lib.records import map_rows
 from dhpe_lib.renderer import (
     Light,
     Pinhole,
@@ -292,7 +293,7 @@ def _texels(texture: Texture, size: int) -> Fragments:
 
 def _for_each(texels: Fragments, n: int) -> Fragments:
     """The same for n meshes."""
-    return Fragments(**{name: values.expand(n, *values.shape[1:]) for name, values in vars(texels).items()})
+    return map_rows(texels, lambda values: values.expand(n, *values.shape[1:]))
 
 
 def _base_texels(base: Texture, texels: Fragments) -> Float[Tensor, "one height width 3"]:
