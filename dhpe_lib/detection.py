@@ -81,7 +81,7 @@ def detect_hand(machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], side: Sid
         side: Which hand, if it is known.
 
     Returns:
-        One row; its frame is the crop for the network.
+        One row; its frame is the crop for the network, its joints are j2D(0) there.
 
     Raises:
         NoHandError: The maps are nearly flat everywhere, or all joints are seen in one place.
@@ -118,7 +118,7 @@ def detect_in(
         side: Which hand, if it is known.
 
     Returns:
-        One row.
+        One row; its joints are j2D(0) of the crop.
     """
     return join_rows([look(machine, photo, frame, left) for left in sides_of(side)]).best(1)
 
@@ -145,12 +145,12 @@ def look(
         photo: In [0, 1].
         frame: The square.
         left: Whether to look at its mirror image.
-        size: Pixels along its side as f_J2D sees it; by default as it is trained.
+        size: Pixels along its side as f_J2D sees it; by default the network's crop, resized as in training.
 
     Returns:
         One row.
     """
-    crop = frame.crop_image(photo, size or min(SIZE, machine.config.input_size))
+    crop = frame.crop_image(photo, size or SIZE)
     crop = crop.flip(-1) if left else crop
     found = find_joints(machine(crop) if size is None else machine.maps(crop))
     return Detection(frame, torch.tensor([left], device=photo.device), found.joints_2d, found.score)

@@ -20,6 +20,7 @@ from dhpe_lib.camera import CropFrame
 from dhpe_lib.detection import Detection, detect_hand, detect_in
 from dhpe_lib.energy import Evidence
 from dhpe_lib.estimator import SIZE, Estimator
+from dhpe_lib.evidence import Evidence2D
 from dhpe_lib.fitting import PHOTO, FitOptions, fit_hands
 from dhpe_lib.hand_files import Side
 from dhpe_lib.keypoints import HandKeypoints
@@ -70,12 +71,14 @@ def predict_hand(
     crop = frame.crop_image(image, SIZE)
     crop = crop.flip(-1) if left else crop
     cover = None if mask is None else mask_in_crop(mask, frame, mirrored=left)
-    estimate = network.predict(crop, render=False)
+    with torch.no_grad():  # f_J2D has seen this crop already
+        evidence = Evidence2D(network.features(crop), None, None, found.joints_2d, found.score)
+        step = network.estimate_mesh(evidence)[-1]
     score = found.score.clamp(FAINT, 1)
-    fit = fit_hands(network.hand, Evidence(estimate.joints_2d, score, cover), options, estimate.h)
+    fit = fit_hands(network.hand, Evidence(step.joints_2d, score, cover), options, step.h)
     h = mirror_h(fit.h) if left else fit.h
     model = network.hand.mirrored() if left else network.hand
-    places = replace(found, joints_2d=estimate.joints_2d).places[0]
+    places = replace(found, joints_2d=step.joints_2d).places[0]
     source = f"the network ({network.config.backbone})"
     source += f" in the crop by {where.source}" if isinstance(where, HandKeypoints) else ""
     confidence = to_numpy(score[0]).astype(float)

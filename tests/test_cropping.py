@@ -7,7 +7,7 @@ import pytest
 import torch
 from dot_dataset import HEIGHT, WIDTH, Dots, K, write_dots
 
-from dhpe_lib.datasets.cropping import FINGERTIPS_MM, NoHandError, crop_sample, hand_frame, root_depth
+from dhpe_lib.datasets.cropping import FINGERTIPS_MM, NoCropError, crop_sample, hand_frame, root_depth
 from dhpe_lib.datasets.crops import pack_masks
 from dhpe_lib.datasets.sample import Sample, project
 from dhpe_lib.records import join_rows
@@ -143,9 +143,9 @@ def test_depth_of_the_root(samples):
 
 def test_hands_of_which_too_little_is_known(samples):
     for joints in ([], [3]):
-        with pytest.raises(NoHandError, match=rf"^{len(joints)} of its 21 joints"):
+        with pytest.raises(NoCropError, match=rf"^{len(joints)} of its 21 joints"):
             crop_sample(only(samples[0], joints))
-    with pytest.raises(NoHandError, match="in one place"):
+    with pytest.raises(NoCropError, match="in one place"):
         crop_sample(replace(samples[0], joints_2d=np.full((21, 2), 7.0)))
     crops = crop_sample(only(samples[0], [0, 3]))
     assert crops.known[0].nonzero().flatten().tolist() == [0, 3]

@@ -44,6 +44,18 @@ def test_the_hand_is_where_its_joints_are(network, photo):
     assert found.relative_error > 0
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_network_is_the_trained_one_with_one_pass_of_f_j2d(network, photo, monkeypatch, side):
+    seen = []
+    monkeypatch.setattr(network.pose_machine, "forward", lambda images: seen.append(images) or forward(images))
+    forward = DotMachine.forward.__get__(network.pose_machine)
+    found = predict_hand(network, photo, (200.0, 110.0, 120.0, 120.0), side, options=SHORT)
+    assert len(seen) == 1
+    estimate = network.predict(seen[0])
+    flip = torch.tensor([-1.0 if side == "left" else 1.0, 1.0])
+    np.testing.assert_allclose(found.keypoints.joints, found.frame.to_image(flip * estimate.joints_2d)[0], rtol=1e-5)
+
+
 def test_a_left_hand_is_the_mirror_image(network, photo):
     right = predict_hand(network, photo, None, "right", options=SHORT)
     left = predict_hand(network, photo[:, ::-1].copy(), None, "left", options=SHORT)

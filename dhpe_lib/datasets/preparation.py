@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dhpe_lib.datasets.cropping import NoHandError, crop_sample
+from dhpe_lib.datasets.cropping import NoCropError, crop_sample
 from dhpe_lib.datasets.crops import MARGIN
 from dhpe_lib.datasets.layout import ROWS_PER_PART, Contents, PreparedError
 from dhpe_lib.datasets.prepared import Prepared
@@ -144,7 +144,7 @@ def prepare_part(job: Job, reader: Reader, part: range) -> dict[str, str]:
     for row, name in zip(part, names, strict=True):
         try:
             crops.append(crop_sample(reader[row]))
-        except NoHandError as error:
+        except NoCropError as error:
             left_out[name] = str(error)
         except (OSError, ValueError) as error:
             bad[name] = str(error)
