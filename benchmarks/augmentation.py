@@ -15,7 +15,8 @@ from statistics import median
 import torch
 from reporting import timed, write_result
 
-from dhpe_lib.augmentation import CHILDREN, Augmentation
+from dhpe_lib.augmentation import Augmentation
+from dhpe_lib.children import CHILDREN
 from dhpe_lib.crop_jitter import View, plain_view
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
 from dhpe_lib.mixture import Backgrounds

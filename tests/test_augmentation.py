@@ -8,13 +8,12 @@ import tiny_network
 import torch
 from torch import Tensor
 
-from dhpe_lib.augmentation import (
+from dhpe_lib.augmentation import Augmentation, GrowingSet
+from dhpe_lib.children import (
     CHILDREN,
     NO_JITTER,
     SPREAD,
-    Augmentation,
     Children,
-    GrowingSet,
     Studio,
     draw_children,
     draw_rotations,
