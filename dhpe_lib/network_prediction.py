@@ -113,7 +113,7 @@ def frame_of(where: Box | HandKeypoints, image: Float[Tensor, "1 3 h w"]) -> Cro
         g = 1.5 times the larger side, about the box's middle or the middle MCP.
 
     Raises:
-        PredictionError: It lies outside the photo, or the joints all lie in one place.
+        PredictionError: It lies outside the photo, the box has no area, or the joints all lie in one place.
     """
     height, width = image.shape[-2:]
     if isinstance(where, HandKeypoints):
@@ -122,8 +122,11 @@ def frame_of(where: Box | HandKeypoints, image: Float[Tensor, "1 3 h w"]) -> Cro
         said, remedy = f"the hand by {where.source}", "give joints in pixels of this photo, upright"
     else:
         left, top, right, bottom = *where[:2], where[0] + where[2], where[1] + where[3]
-        frame = CropFrame.from_box(image.new_tensor([[left, top, right, bottom]]))
         said, remedy = "--box " + ",".join(f"{value:g}" for value in where), "give X,Y,W,H of a box in it"
+        try:
+            frame = CropFrame.from_box(image.new_tensor([[left, top, right, bottom]]))
+        except ValueError as error:
+            raise PredictionError(f"{said} has no area; {remedy}") from error
     if not (left < width and right > 0 and top < height and bottom > 0):
         raise PredictionError(f"{said} lies outside the photo, which has {width} x {height} pixels; {remedy}")
     return frame

@@ -108,11 +108,17 @@ def test_the_side_is_the_callers_then_the_joints_then_f_j2ds(network, photo):
     assert (overruled.model.side, overruled.side_known) == ("right", True)
 
 
-@pytest.mark.parametrize(("x", "y"), [(-40.0, 10.0), (400.0, 10.0), (10.0, -30.0), (10.0, 300.0), (float("nan"), 10.0)])
+@pytest.mark.parametrize(("x", "y"), [(-40.0, 10.0), (400.0, 10.0), (10.0, -30.0), (10.0, 300.0)])
 def test_a_place_outside_the_photo_is_refused(x, y):
     photo = torch.zeros(1, 3, HEIGHT, WIDTH)
     with pytest.raises(PredictionError, match=rf"--box {x:g},{y:g},40,30 lies outside the photo, which has 400 x 300"):
         frame_of((x, y, 40.0, 30.0), photo)
+
+
+@pytest.mark.parametrize("box", [(float("nan"), 5.0, 9.0, 9.0), (5.0, 5.0, 0.0, 0.0), (5.0, 5.0, 9.0, float("inf"))])
+def test_a_box_without_area_is_refused(box):
+    with pytest.raises(PredictionError, match=rf"--box {box[0]:g},5,.* has no area; give X,Y,W,H"):
+        frame_of(box, torch.zeros(1, 3, HEIGHT, WIDTH))
 
 
 def test_joints_that_give_no_crop():
