@@ -159,18 +159,7 @@ def evaluate(
 def estimates(
     network: Estimator, cache: Prepared, device: torch.device, batch: int, count: int | None = None
 ) -> Iterator[tuple[Crops, View, Estimate]]:
-    """A network's estimates of a split, batch by batch.
-
-    Args:
-        network: On the device.
-        cache: The split.
-        device: Where to compute.
-        batch: Images at a time.
-        count: Images, evenly spread over the split; all of them by default.
-
-    Yields:
-        Crops on the device, their plain views, and the estimates of these, with masks.
-    """
+    """Crops on the device, their plain views and the estimates, of a split or of `count` images spread over it."""
     rows = cache.spread(count)
     for start in range(0, len(rows), batch):
         crops = cache[rows[start : start + batch]].to(device)
