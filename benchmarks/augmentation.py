@@ -15,11 +15,12 @@ from statistics import median
 import torch
 from reporting import timed, write_result
 
-from dhpe_lib.augmentation import CHILDREN, Augmentation
+from dhpe_lib.augmentation import Augmentation
+from dhpe_lib.children import CHILDREN
 from dhpe_lib.crop_jitter import View, plain_view
-from dhpe_lib.datasets.synthetic.dice import take_rows
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
 from dhpe_lib.mixture import Backgrounds
+from dhpe_lib.records import take_rows
 from dhpe_lib.training import Objective, in_format, set_mode
 from dhpe_lib.training_config import TrainingConfig
 from dhpe_lib.training_setup import build_network, build_optimiser, launch, portion_of, wrap

@@ -36,13 +36,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from reporting import ROOT, commit, processor
 
 from dhpe_lib.datasets.cropping import crop_sample
-from dhpe_lib.datasets.crops import Crops, concatenate
+from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.layout import Contents
 from dhpe_lib.datasets.prepared import ON_DISK, Prepared
 from dhpe_lib.datasets.sample import Sample
 from dhpe_lib.datasets.writer import PreparedWriter
 from dhpe_lib.demo_picture import demo_scene
 from dhpe_lib.hand_model import HandModel
+from dhpe_lib.records import join_rows
 
 RESULT = ROOT / "book" / "results" / "loading_speed.json"
 BAR = 3000
@@ -89,7 +90,7 @@ def windows(n: int, rng: np.random.Generator) -> Crops:
     corners = rng.integers(0, (scene.image.shape[0] - 256, scene.image.shape[1] - 256), (n, 2))
     parts = [scene.image[y : y + 256, x : x + 256] * rng.uniform(0.6, 1) for y, x in corners]
     images = torch.from_numpy(np.array(parts).astype(np.uint8))
-    return replace(concatenate([crops] * n), images=images)
+    return replace(join_rows([crops] * n), images=images)
 
 
 def write_all(folder: Path, n: int, rng: np.random.Generator) -> None:

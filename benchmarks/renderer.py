@@ -23,10 +23,10 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 from reporting import ROOT, write_result
 
-from dhpe_lib import pytorch3d_backend, renderer
+from dhpe_lib import projection, pytorch3d_backend, renderer
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.rasterizer import reference
-from dhpe_lib.texturing import hand_texture
+from dhpe_lib.texture_layout import hand_texture
 
 SIZE, SEED = 224, 0
 METHODS = ("coverage", "soft", "kato")
@@ -131,12 +131,12 @@ def peers(device: str, ours: dict[str, float]) -> dict[str, dict[str, float]]:
     """
     vertices, faces = open_hand(1, device)
     sigma = renderer.DEFAULT_SIGMA * (SIZE / 2) ** 2
-    slow = {"reference": lambda v: reference.soft(renderer.to_pixels(v, SIZE), faces, SIZE, SIZE, sigma)}
+    slow = {"reference": lambda v: reference.soft(projection.to_pixels(v, SIZE), faces, SIZE, SIZE, sigma)}
 
     checked = faces.int()[None]
 
     def pytorch3d(v: Tensor, count: int) -> Tensor:
-        return pytorch3d_backend.soft_silhouette(renderer.to_pixels(v, SIZE), checked, SIZE, SIZE, sigma, count)
+        return pytorch3d_backend.soft_silhouette(projection.to_pixels(v, SIZE), checked, SIZE, SIZE, sigma, count)
 
     if importlib.util.find_spec("pytorch3d"):
         for count in (10, 50):

@@ -25,7 +25,7 @@ from open_hand import anthropometry as body  # noqa: E402
 from open_hand.source import Surface  # noqa: E402
 
 from dhpe_lib.hand_model import HandModel  # noqa: E402
-from dhpe_lib.renderer import vertex_normals  # noqa: E402
+from dhpe_lib.light import vertex_normals  # noqa: E402
 from dhpe_lib.rotations import axis_angle_to_matrix  # noqa: E402
 
 HANDS, STEPS, SEED = 32, 400, 0

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, UInt8
@@ -29,6 +29,7 @@ ASSUMED_NOTE = (
     "the one that its heat maps are higher for. Where the mesh shows the palm and the photo the back of the hand, run "
     "again with --hand left (or right)."
 )
+JointsSource = tuple[Path, list[dict[str, Any]]] | Literal["mediapipe"]
 EXPECTED = (PhotoError, KeypointsError, PredictionError, HandFileError, OSError)
 
 
@@ -37,15 +38,15 @@ class Request:
     """What is asked of every photo.
 
     Attributes:
-        keypoints: The JSON and its entries, or None for MediaPipe.
+        keypoints: Who knows the joints: a JSON with its entries, or MediaPipe; None where a network looks for itself.
         mask: Foreground of the photo, a file.
         side: Which hand, where the caller says.
         folder: Where the files go.
-        network: A trained one that takes the place of keypoints.
-        box: Where the hand is, for the network.
+        network: A trained one; keypoints then say no more than where hands are. Without one the mesh is fitted to them.
+        box: Where the hand is, for a network without keypoints.
     """
 
-    keypoints: tuple[Path, list[dict[str, Any]]] | None
+    keypoints: JointsSource | None
     mask: Path | None
     side: Side | None
     folder: Path
@@ -101,7 +102,8 @@ def run_photos(model: HandModel, photos: Sequence[Path], request: Request, conso
     Returns:
         One result for each photo, in their order.
     """
-    inputs = {path.absolute() for path in (*photos, request.mask, *(request.keypoints or ())[:1]) if path is not None}
+    labels = request.keypoints[0] if isinstance(request.keypoints, tuple) else None
+    inputs = {path.absolute() for path in (*photos, request.mask, labels) if path is not None}
     taken: set[str] = set()
     results = []
     columns = (
@@ -153,23 +155,23 @@ def run_photo(model: HandModel, path: Path, request: Request, inputs: set[Path],
 def estimate_hands(
     model: HandModel, path: Path, photo: UInt8[ndarray, "height width 3"], request: Request
 ) -> list[HandEstimate]:
-    """The hands of a photo: the network's one, or a fit to every hand's joints."""
-    if request.network is not None:
-        mask = None if request.mask is None else one_mask(request.mask, photo, 1)
-        return [predict_hand(request.network, photo, request.box, request.side, mask)]
-    hands = find_hands(path, photo, request)
+    """The hands of a photo, by the network or by a fit to every hand's joints."""
+    hands = [] if request.keypoints is None else find_hands(path, photo, request.keypoints)
     mask = None if request.mask is None else one_mask(request.mask, photo, len(hands))
-    return [estimate_hand(model, hand, request.side, mask) for hand in hands]
+    if request.network is None:
+        return [estimate_hand(model, hand, request.side, mask) for hand in hands]
+    places: Sequence[HandKeypoints | Box | None] = hands or [request.box]
+    return [predict_hand(request.network, photo, place, request.side, mask) for place in places]
 
 
-def find_hands(path: Path, photo: UInt8[ndarray, "height width 3"], request: Request) -> list[HandKeypoints]:
-    """The hands of a photo, from the JSON or from MediaPipe."""
-    if request.keypoints is not None:
-        source, entries = request.keypoints
+def find_hands(path: Path, photo: UInt8[ndarray, "height width 3"], keypoints: JointsSource) -> list[HandKeypoints]:
+    """The hands of a photo, at least one, from the JSON or from MediaPipe."""
+    if keypoints != "mediapipe":
+        source, entries = keypoints
         return keypoints_of(path, entries, source)
     hands = detect_hands(photo)
     if not hands:
-        raise KeypointsError(f"{path}: MediaPipe finds no hand in it; give its joints with --keypoints FILE")
+        raise KeypointsError(f"{path}: MediaPipe finds no hand in it; give its joints in a JSON, or its --box X,Y,W,H")
     return hands
 
 

@@ -17,7 +17,9 @@ from dhpe_lib.terminal import OUT, DeviceOption, checked, prepare_folder, say
 from dhpe_lib.train_cli import ablate, evaluate, export, train
 
 if TYPE_CHECKING:
+    from dhpe_lib.batch import JointsSource
     from dhpe_lib.hand_model import HandModel
+    from dhpe_lib.network_prediction import Box
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 hand_app = typer.Typer(no_args_is_help=True, help="The hand model by itself: look at it, export it.")
@@ -71,7 +73,12 @@ def predict(
         typer.Option("--evidence", help="Where the joints come from; by default FILE if given, else the network."),
     ] = None,
     box: Annotated[
-        str | None, typer.Option("--box", metavar="X,Y,W,H", help="Where the hand is, for the network; in pixels.")
+        str | None,
+        typer.Option(
+            "--box",
+            metavar="X,Y,W,H|mediapipe|FILE",
+            help="Where the hand is, for the network: pixels, or by MediaPipe's or a JSON's joints.",
+        ),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="FILE", help="The network's, or a run's folder.")
@@ -88,34 +95,33 @@ def predict(
 ) -> None:
     """Find a hand's mesh in every photo.
 
-    The trained network finds one hand in each photo, and a mesh is fitted to what it says. Or say where the joints are
-    (--keypoints FILE, --evidence mediapipe): then a mesh is fitted to every hand. Each hand gives a mesh (.glb, .obj),
-    its joints and parameters (.json), a picture (.png) and a page to turn it in a browser (.html, works offline).
+    The trained network finds one hand in each photo, and a mesh is fitted to what it says; with --box mediapipe
+    MediaPipe finds the hands, and the network says the rest. Or say where the joints are (--keypoints FILE, --evidence
+    mediapipe): then a mesh is fitted to these, without the network. Each hand gives a mesh (.glb, .obj), its joints and
+    parameters (.json), a picture (.png) and a page to turn it in a browser (.html, works offline).
     """
     source = evidence or (EvidenceName.network if keypoints is None else EvidenceName.keypoints)
     refuse_together(source, {"--keypoints": keypoints, "--box": box, "--weights": weights, "--model": model})
-    for option, value in (("--mask", mask), ("--box", box)):
-        if value is not None and len(photos) > 1:
-            what = f"a {option.removeprefix('--')} belongs to one photo; give one photo at a time"
-            raise typer.BadParameter(what, param_hint=option)
+    if mask is not None and len(photos) > 1:
+        raise typer.BadParameter("a mask belongs to one photo; give one photo at a time", param_hint="--mask")
     from dhpe_lib.batch import Request, find_device, load_right_hand, run_photos, summarise
-    from dhpe_lib.keypoints import import_mediapipe, read_keypoints
 
     place = checked("--device", lambda: find_device(device))
-    network, entries, where = None, None, None
+    network, corners, joints = None, None, None
     if source is EvidenceName.network:
         from dhpe_lib.shipped import load_shipped
 
-        where = None if box is None else checked("--box", lambda: numbers_of(box))
+        if box is not None and "," in box and not Path(box).is_file():
+            corners = checked("--box", lambda: numbers_of(box, len(photos)))
+        elif box is not None:
+            joints = checked("--box", lambda: joints_source(box))
         network = checked("--weights", lambda: load_shipped(weights)).to(place)
-    elif keypoints is None:
-        checked("--keypoints", import_mediapipe)
     else:
-        entries = (keypoints, checked("--keypoints", lambda: read_keypoints(keypoints)))
+        joints = checked("--keypoints", lambda: joints_source(keypoints or "mediapipe"))
     right_hand = checked("--model", lambda: load_right_hand(model)).to(place)
     checked("--out", lambda: prepare_folder(out))
     console = Console(highlight=False)
-    request = Request(entries, mask, None if hand is None else hand.value, out, network, where)
+    request = Request(joints, mask, None if hand is None else hand.value, out, network, corners)
     results = run_photos(right_hand, photos, request, console)
     summarise(results, out, console)
     if any(result.problem for result in results):
@@ -137,12 +143,25 @@ def refuse_together(source: EvidenceName, options: dict[str, object]) -> None:
         raise typer.BadParameter(message, param_hint="--evidence")
 
 
-def numbers_of(box: str) -> tuple[float, float, float, float]:
+def joints_source(source: str | Path) -> "JointsSource":
+    """MediaPipe by its name, or a JSON, read."""
+    from dhpe_lib.keypoints import import_mediapipe, read_keypoints
+
+    if source == "mediapipe":
+        import_mediapipe()
+        return "mediapipe"
+    path = Path(source)
+    return path, read_keypoints(path)
+
+
+def numbers_of(box: str, photos: int) -> "Box":
     """The four numbers of a box."""
     try:
         x, y, width, height = map(float, box.split(","))
     except ValueError as error:
         raise ValueError(f"{box}: is no box; write left, top, width and height in pixels as X,Y,W,H") from error
+    if photos > 1:
+        raise ValueError("a box belongs to one photo; give one photo at a time")
     if not (0 < width < float("inf") and 0 < height < float("inf")):
         raise ValueError(f"{box}: width and height must be positive")
     return x, y, width, height

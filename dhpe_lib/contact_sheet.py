@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
-from dhpe_lib.datasets.cropping import NoHandError, hand_frame
+from dhpe_lib.datasets.cropping import NoCropError, hand_frame
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.sample import Sample
 from dhpe_lib.plotting import draw_skeleton, to_numpy
@@ -120,7 +120,7 @@ def sample_tile(sample: Sample) -> Tile:
         frame = hand_frame(sample)
         outline = to_numpy(frame.center[0] + frame.side * frame.center.new_tensor(SQUARE))
         size = f"g = {float(frame.side):.0f} px"
-    except NoHandError:
+    except NoCropError:
         outline, size = None, "no crop: too few joints"
     facts = facts_line(sample.side == "left", size, float(sample.root[2]), sample.visible)
     return Tile(sample.image, sample.joints_2d, sample.mask, (sample.id, facts), outline)

@@ -5,7 +5,7 @@ and the draws are made on the CPU from a seed, so they are the same everywhere. 
 """
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from dhpe_lib.camera import CropFrame
 from dhpe_lib.datasets.crops import SIZE, Crops
+from dhpe_lib.records import map_rows
 from dhpe_lib.targets import Targets, targets_of
 
 LUMA = (0.299, 0.587, 0.114)
@@ -58,11 +59,11 @@ class Jitter:
 
     def __getitem__(self, rows: slice | Int64[Tensor, " n"]) -> "Jitter":
         """Some of them."""
-        return Jitter(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+        return map_rows(self, lambda values: values[rows])
 
     def to(self, device: torch.device) -> "Jitter":
         """The same on another device."""
-        return Jitter(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        return map_rows(self, lambda values: values.to(device))
 
 
 @dataclass(frozen=True)

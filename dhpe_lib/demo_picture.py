@@ -17,9 +17,10 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from dhpe_lib.hand_model import HandModel
+from dhpe_lib.light import Light
 from dhpe_lib.plotting import to_numpy
 from dhpe_lib.poses import JOINTS_OF_FINGER, joint_limits, pose_from_angles
-from dhpe_lib.renderer import Light, Texture, render
+from dhpe_lib.renderer import Texture, render
 from dhpe_lib.rotations import axis_angle_to_matrix
 
 WIDTH, HEIGHT, FOCAL, DISTANCE = 1200, 900, 2180.0, 0.7

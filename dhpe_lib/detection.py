@@ -11,15 +11,15 @@ are looked for, and the higher maps win.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.camera import CropFrame
-from dhpe_lib.datasets.synthetic.dice import take_rows
 from dhpe_lib.estimator import SIZE
 from dhpe_lib.evidence import PoseMachine, find_joints
 from dhpe_lib.hand_files import Side
+from dhpe_lib.records import join_rows, take_rows
 
 SCALES = (1.4, 1.0, 0.7, 0.5, 0.35)
 """Sides g that are looked for, over the photo's larger side."""
@@ -32,7 +32,7 @@ SEEN = 0.3
 LEAST = 0.25
 """Mean height of the maps below which there is no hand; that of a joint is 1 in training. The shipped network's is 0.16
 to 0.21 in grey or noise and 0.32 to 0.73 in 18 photos of hands (LOG.md); painted rooms reach 0.42."""
-REMEDY = "say where it is with --box X,Y,W,H, or give its joints"
+REMEDY = "say where it is with --box X,Y,W,H or --box mediapipe, or give its joints"
 
 
 class NoHandError(ValueError):
@@ -51,21 +51,19 @@ class Detection:
     """
 
     frame: CropFrame
-    mirrored: list[bool]
+    mirrored: Bool[Tensor, " n"]
     joints_2d: Float[Tensor, "n 21 2"]
     score: Float[Tensor, "n 21"]
 
     @property
     def places(self) -> Float[Tensor, "n 21 2"]:
         """Joints in the photo, pixels."""
-        signs = self.joints_2d.new_tensor([[[-1 if left else 1, 1]] for left in self.mirrored])
-        return self.frame.to_image(signs * self.joints_2d)
+        x, y = self.joints_2d.unbind(-1)
+        return self.frame.to_image(torch.stack((torch.where(self.mirrored[:, None], -x, x), y), -1))
 
     def best(self, count: int) -> "Detection":
         """The rows with the highest maps, best first."""
-        chosen = self.score.mean(1).argsort(descending=True)[:count]
-        mirrored = [self.mirrored[k] for k in chosen.tolist()]
-        return Detection(take_rows(self.frame, chosen), mirrored, self.joints_2d[chosen], self.score[chosen])
+        return take_rows(self, self.score.mean(1).argsort(descending=True)[:count])
 
     def crops(self) -> CropFrame:
         """The crops of the paper around the joints that were seen."""
@@ -83,7 +81,7 @@ def detect_hand(machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], side: Sid
         side: Which hand, if it is known.
 
     Returns:
-        One row; its frame is the crop for the network.
+        One row; its frame is the crop for the network, its joints are j2D(0) there.
 
     Raises:
         NoHandError: The maps are nearly flat everywhere, or all joints are seen in one place.
@@ -93,46 +91,36 @@ def detect_hand(machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], side: Sid
     whole, pooled = whole_square(small), machine.config.input_size // machine.config.map_size
     sizes = [pooled * round(machine.config.input_size / scale / pooled) for scale in SCALES]
     seen = [look(machine, small, whole, left, size) for size in sizes for left in sides_of(side)]
-    first = merged(seen).best(FINALISTS)
+    first = join_rows(seen).best(FINALISTS)
     try:
         crops = first.crops()
     except ValueError as error:
         raise NoHandError(f"no hand is found, all joints are seen in one place; {REMEDY}") from error
     crops = CropFrame(crops.center / shrink, crops.side / shrink, crops.angle)
     rows = torch.arange(len(first.mirrored), device=photo.device).split(1)
-    seen = [look(machine, photo, take_rows(crops, k), left) for k, left in zip(rows, first.mirrored, strict=True)]
-    found = merged(seen).best(1)
+    seen = [look(machine, photo, take_rows(crops, k), bool(first.mirrored[k])) for k in rows]
+    found = join_rows(seen).best(1)
     if not found.score.mean() > LEAST:
         raise NoHandError(f"no hand is found; {REMEDY}")
     return found
 
 
 @torch.no_grad()
-def detect_in_box(
-    machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], box: Float[Tensor, "1 4"], side: Side | None = None
+def detect_in(
+    machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], frame: CropFrame, side: Side | None = None
 ) -> Detection:
-    """The hand in a box: g = 1.5 times the box's larger side, about its middle.
+    """The hand in a crop that is known.
 
     Args:
         machine: A trained f_J2D, in evaluation mode, on the photo's device.
         photo: In [0, 1].
-        box: Left, top, right, bottom, pixels.
+        frame: One crop.
         side: Which hand, if it is known.
 
     Returns:
-        One row.
-
-    Raises:
-        ValueError: The box is empty, or lies outside the photo.
+        One row; its joints are j2D(0) of the crop.
     """
-    (height, width), (left, top, right, bottom) = photo.shape[-2:], box[0].tolist()
-    if not (left < width and right > 0 and top < height and bottom > 0):
-        raise ValueError(
-            f"--box {left:g},{top:g},{right - left:g},{bottom - top:g} lies outside the photo, which has {width} x "
-            f"{height} pixels; give X,Y,W,H of a box in it"
-        )
-    frame = CropFrame.from_box(box)
-    return merged([look(machine, photo, frame, mirrored) for mirrored in sides_of(side)]).best(1)
+    return join_rows([look(machine, photo, frame, left) for left in sides_of(side)]).best(1)
 
 
 def sides_of(side: Side | None) -> list[bool]:
@@ -157,20 +145,12 @@ def look(
         photo: In [0, 1].
         frame: The square.
         left: Whether to look at its mirror image.
-        size: Pixels along its side as f_J2D sees it; by default as it is trained.
+        size: Pixels along its side as f_J2D sees it; by default the network's crop, resized as in training.
 
     Returns:
         One row.
     """
-    crop = frame.crop_image(photo, size or min(SIZE, machine.config.input_size))
+    crop = frame.crop_image(photo, size or SIZE)
     crop = crop.flip(-1) if left else crop
     found = find_joints(machine(crop) if size is None else machine.maps(crop))
-    return Detection(frame, [left], found.joints_2d, found.score)
-
-
-def merged(parts: list[Detection]) -> Detection:
-    """All rows of several."""
-    corners = (torch.cat([getattr(part.frame, name) for part in parts]) for name in ("center", "side", "angle"))
-    mirrored = [left for part in parts for left in part.mirrored]
-    joints_2d, score = (torch.cat([getattr(part, name) for part in parts]) for name in ("joints_2d", "score"))
-    return Detection(CropFrame(*corners), mirrored, joints_2d, score)
+    return Detection(frame, torch.tensor([left], device=photo.device), found.joints_2d, found.score)

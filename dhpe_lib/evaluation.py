@@ -4,7 +4,7 @@ Images are taken as the cache has them, without jitter. Left hands are mirrored 
 Nothing here has a gradient.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from dhpe_lib.losses import joint_error_px
 from dhpe_lib.mask_metrics import mask_counts, mask_scores
 from dhpe_lib.metrics import THRESHOLDS, Interval, auc, bootstrap, joint_errors, mean_epe, median_epe
 from dhpe_lib.plotting import to_numpy
+from dhpe_lib.records import join_rows
 from dhpe_lib.skeleton import JOINT_NAMES, MIDDLE_MCP
 
 GRIDS = ("20-50", "0-50", "0-100")
@@ -149,15 +150,21 @@ def evaluate(
         What it finds, in the cache's order.
     """
     parts = []
-    for start in range(0, len(cache), batch):
-        parts.append(find(network, cache[start : start + batch], device))
-        advance(len(parts[-1].palm))
-    return join(parts)
+    for crops, view, estimate in estimates(network, cache, device, batch):
+        parts.append(measured(estimate, crops, view))
+        advance(len(crops))
+    return join_rows(parts)
 
 
-def join(parts: list[Found]) -> Found:
-    """Batches, at least one, as one."""
-    return Found(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+def estimates(
+    network: Estimator, cache: Prepared, device: torch.device, batch: int, count: int | None = None
+) -> Iterator[tuple[Crops, View, Estimate]]:
+    """Crops on the device, their plain views and the estimates, of a split or of `count` images spread over it."""
+    rows = cache.spread(count)
+    for start in range(0, len(rows), batch):
+        crops = cache[rows[start : start + batch]].to(device)
+        view = plain_view(crops)
+        yield crops, view, network.predict(view.images)
 
 
 def protocol_errors(found: Found) -> dict[str, Float[ndarray, "_ 21"]]:

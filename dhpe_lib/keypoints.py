@@ -25,7 +25,7 @@ Entry = Mapping[str, Any]
 
 LAYOUT = '[{"file": "photo.jpg", "joints_2d": [[u, v, visible], ... 21 rows], "hand": "right"}, ...]'
 GET_KEYPOINTS = (
-    f"give a JSON with the 21 joints (--keypoints FILE) that reads {LAYOUT}, or install MediaPipe with "
+    f"give a JSON with the 21 joints (--keypoints FILE, or --box FILE) that reads {LAYOUT}, or install MediaPipe with "
     "pip install -e '.[mediapipe]' (Python 3.11 or 3.12)"
 )
 MOST_HANDS = 8

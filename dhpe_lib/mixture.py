@@ -7,10 +7,9 @@ batches of n see.
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,18 +17,16 @@ from jaxtyping import Int64, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.camera import CropFrame
 from dhpe_lib.crop_jitter import Jitter, JitterRange, View, draw_jitter, jittered_view, plain_view
 from dhpe_lib.datasets.backgrounds import open_backgrounds
-from dhpe_lib.datasets.crops import Crops, concatenate
+from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.layout import PreparedError, bytes_per_sample
 from dhpe_lib.datasets.prepared import Prepared, free_memory
 from dhpe_lib.datasets.synthetic.dice import seed_of
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
 from dhpe_lib.datasets.synthetic.scenery import make_backgrounds
-from dhpe_lib.targets import Targets
+from dhpe_lib.records import join_rows, map_rows
 
-Record = TypeVar("Record")
 POOL, REPAINTED = 256, 500
 """Backgrounds to choose from, and the steps after which they are painted anew."""
 
@@ -164,7 +161,7 @@ class Mixture:
             parts.append(jittered_view(self._crops(step), self._jitter(step)))
         if self.hands is not None and self.portion.rendered_at(step):
             parts.append(plain_view(self._rendered(self.hands, step)))
-        return parts[0] if len(parts) == 1 else join_views(parts)
+        return parts[0] if len(parts) == 1 else join_rows(parts)
 
     def _jitter(self, step: int) -> Jitter:
         """Drawn for all processes, and this one's rows of it."""
@@ -186,7 +183,7 @@ class Mixture:
     def _pinned(self, step: int) -> Crops:
         """Rows of the caches in memory that a GPU can fetch while it computes."""
         crops = rows_of(self.caches, self.portion.rows(step, self.total))
-        return Crops(**{name: values.pin_memory() for name, values in crops.items()})
+        return map_rows(crops, Tensor.pin_memory)
 
     def _rendered(self, hands: SyntheticHands, step: int) -> Crops:
         """New hands on new backgrounds."""
@@ -200,7 +197,7 @@ def rows_of(caches: Sequence[Prepared], rows: Int64[ndarray, " n"]) -> Crops:
     which = np.searchsorted(starts, rows, side="right") - 1
     order = np.argsort(which, kind="stable")
     parts = [caches[number][rows[which == number] - starts[number]] for number in np.unique(which)]
-    return concatenate(parts)[np.argsort(order)]
+    return join_rows(parts)[np.argsort(order)]
 
 
 def caches_on(device: torch.device, caches: Sequence[Prepared]) -> Crops | None:
@@ -210,17 +207,4 @@ def caches_on(device: torch.device, caches: Sequence[Prepared]) -> Crops | None:
     needed, free = sum(len(cache) * bytes_per_sample(cache.margin) for cache in caches), free_memory(device)
     if free is None or needed > free / 2:
         return None
-    return caches[0].to(device) if len(caches) == 1 else concatenate([cache.to(device) for cache in caches])
-
-
-def join_views(views: Sequence[View]) -> View:
-    """Views, at least one, as one."""
-    images = torch.cat([view.images for view in views])
-    frame = join_records(CropFrame, [view.frame for view in views])
-    return View(images, join_records(Targets, [view.targets for view in views]), frame)
-
-
-def join_records(kind: type[Record], records: Sequence[Record]) -> Record:
-    """Dataclasses of tensors with a row for each image, one after the other."""
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: torch.cat([getattr(record, name) for record in records]) for name in names})
+    return caches[0].to(device) if len(caches) == 1 else join_rows([cache.to(device) for cache in caches])

@@ -131,11 +131,8 @@ def estimate_hand(
         raise PredictionError(f"only {known} of the 21 joints are known; a fit needs {FEWEST_JOINTS} or more")
     chosen = side or keypoints.side
     left = (chosen or ASSUMED) == "left"
+    frame = crop_around(keypoints, model.v_template)
     joints = torch.from_numpy(keypoints.joints)[None].to(model.v_template)
-    try:
-        frame = CropFrame.from_joints(joints, torch.from_numpy(keypoints.known)[None].to(joints.device))
-    except ValueError as error:
-        raise PredictionError(f"the known joints all lie in one place ({error})") from error
     places = frame.to_crop(joints) * joints.new_tensor([-1 if left else 1, 1])
     cover = None if mask is None else mask_in_crop(mask, frame, mirrored=left)
     fit = fit_hands(model, Evidence(places, torch.from_numpy(keypoints.confidence)[None].to(joints), cover), options)
@@ -145,6 +142,26 @@ def estimate_hand(
         return HandEstimate(
             own, chosen is not None, keypoints, frame, h, own.forward_h(h), float(fit.energy), mask is not None
         )
+
+
+def crop_around(keypoints: HandKeypoints, like: Tensor) -> CropFrame:
+    """The crop of the paper: g = 1.5 times the known joints' larger side, about the middle MCP.
+
+    Args:
+        keypoints: Joints in the photo.
+        like: A tensor on the device and of the precision to compute with.
+
+    Returns:
+        The frame.
+
+    Raises:
+        PredictionError: The known joints all lie in one place, or none is known.
+    """
+    joints, known = torch.from_numpy(keypoints.joints)[None].to(like), torch.from_numpy(keypoints.known)[None]
+    try:
+        return CropFrame.from_joints(joints, known.to(like.device))
+    except ValueError as error:
+        raise PredictionError(f"the known joints all lie in one place ({error})") from error
 
 
 def mask_in_crop(mask: Bool[ndarray, "height width"], frame: CropFrame, mirrored: bool) -> Float[Tensor, "1 size size"]:

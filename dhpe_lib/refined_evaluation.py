@@ -9,14 +9,15 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from dhpe_lib.crop_jitter import View, plain_view
+from dhpe_lib.crop_jitter import View
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.estimator import Estimator
-from dhpe_lib.evaluation import Found, full_scores, join, measured, millimetres, pixels
+from dhpe_lib.evaluation import Found, estimates, full_scores, measured, millimetres, pixels
 from dhpe_lib.losses import joint_error_px
 from dhpe_lib.metrics import joint_errors
 from dhpe_lib.plotting import to_numpy
+from dhpe_lib.records import join_rows
 from dhpe_lib.refinement import Refinement, RefineOptions, refine
 
 
@@ -31,14 +32,14 @@ class Course:
         near: lambda.
     """
 
-    epe_mm: Float[ndarray, "steps n"]
-    skeleton_px: Float[ndarray, "steps n"]
-    j2d_px: Float[ndarray, "steps n"]
-    near: Float[ndarray, "steps n"]
+    epe_mm: Float[ndarray, "n steps"]
+    skeleton_px: Float[ndarray, "n steps"]
+    j2d_px: Float[ndarray, "n steps"]
+    near: Float[ndarray, "n steps"]
 
     def means(self) -> dict[str, list[float]]:
         """Mean over the images after each iteration, for JSON."""
-        return {name: np.nanmean(values, axis=1).round(4).tolist() for name, values in vars(self).items()}
+        return {name: np.nanmean(values, axis=0).round(4).tolist() for name, values in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -78,17 +79,13 @@ def evaluate_refined(
     """
     before: list[Found] = []
     after: dict[str, list[Refined]] = {name: [] for name in variants}
-    rows = cache.spread(count)
-    for start in range(0, len(rows), batch):
-        crops = cache[rows[start : start + batch]].to(device)
-        view = plain_view(crops)
-        estimate = network.predict(view.images)
+    for crops, view, estimate in estimates(network, cache, device, batch, count):
         before.append(measured(estimate, crops, view))
         for name, options in variants.items():
             refinement = refine(network, view.images, estimate, options)
             after[name].append(Refined(measured(refinement.estimate, crops, view), course_of(refinement, crops, view)))
         advance(len(crops))
-    return join(before), {name: joined(parts) for name, parts in after.items()}
+    return join_rows(before), {name: join_rows(parts) for name, parts in after.items()}
 
 
 def course_of(refinement: Refinement, crops: Crops, view: View) -> Course:
@@ -98,15 +95,8 @@ def course_of(refinement: Refinement, crops: Crops, view: View) -> Course:
     known = np.isfinite(truth).all(-1)
     total = np.where(known, np.stack(errors), 0).sum(-1)
     return Course(
-        epe_mm=np.where(known.any(1), total / known.sum(1).clip(1), np.nan),
-        skeleton_px=np.stack([to_numpy(joint_error_px(joints, view.targets)) for joints in refinement.joints]),
-        j2d_px=np.stack([pixels(joints_2d, view) for joints_2d in refinement.joints_2d]),
-        near=to_numpy(refinement.terms["gate"]),
+        epe_mm=np.where(known.any(1), total / known.sum(1).clip(1), np.nan).T,
+        skeleton_px=np.stack([to_numpy(joint_error_px(joints, view.targets)) for joints in refinement.joints], 1),
+        j2d_px=np.stack([pixels(joints_2d, view) for joints_2d in refinement.joints_2d], 1),
+        near=to_numpy(refinement.terms["gate"]).T,
     )
-
-
-def joined(parts: list[Refined]) -> Refined:
-    """Batches, at least one, as one."""
-    courses = [part.course for part in parts]
-    whole = {name: np.concatenate([getattr(course, name) for course in courses], 1) for name in vars(courses[0])}
-    return Refined(join([part.found for part in parts]), Course(**whole))

@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dhpe_lib.light import DAYLIGHT, Light, shade, vertex_normals
+from dhpe_lib.projection import Backend, ImageSize, Pinhole, fragments_of, interpolate, rows_and_columns, to_pixels
 from dhpe_lib.rasterizer import fragments as fragment_functions
 from dhpe_lib.rasterizer import silhouettes
 from dhpe_lib.rasterizer.fragments import Fragments
 from dhpe_lib.rasterizer.launch import prepare_faces
 
 Method = Literal["coverage", "soft", "kato"]
-Backend = Literal["warp", "pytorch3d"]
-ImageSize = int | tuple[int, int]
 
 DEFAULT_METHOD: Method = "kato"
 """The paper's, and the one that brings most displaced meshes home by masks alone.
@@ -35,45 +35,6 @@ DEFAULT_METHOD: Method = "kato"
 
 DEFAULT_SIGMA = 1e-4
 """Softness of the soft silhouette: PyTorch3D's. The larger, the farther it sees, and the wider its mask."""
-
-
-@dataclass(frozen=True)
-class Pinhole:
-    """A camera at the origin that looks along +z.
-
-    Attributes:
-        k: One matrix, or one for each mesh; pixels of the image that is rendered, whose pixel i covers [i, i + 1).
-        near: Faces with a corner at a smaller z are not drawn; in the unit of the vertices.
-    """
-
-    k: Float[Tensor, "one_or_batch 3 3"]
-    near: float = 1e-3
-
-    def __post_init__(self) -> None:
-        if not self.near > 0:
-            raise ValueError(f"near = {self.near} must be positive: nothing behind the camera can be seen")
-
-
-@dataclass(frozen=True)
-class Light:
-    """The lamps. Each number is one for all images, or a tensor [batch, 1 or 3]; gradients flow to tensors.
-
-    brightness = ambient + directional max(0, -n . direction) + sum_k harmonics_k Y_k(n)
-
-    Attributes:
-        ambient: Everywhere the same; for each channel if [batch, 3].
-        directional: Of a lamp far away; for each channel if [batch, 3].
-        direction: In which the lamp's light travels (+z is away from the camera), of any length.
-        harmonics: Coefficients of `spherical_harmonics` for each channel.
-    """
-
-    ambient: float | Float[Tensor, "batch ambient_channels"] = 0.5
-    directional: float | Float[Tensor, "batch lamp_channels"] = 0.6
-    direction: tuple[float, float, float] | Float[Tensor, "batch 3"] = (0.4, 0.6, 1.0)
-    harmonics: Float[Tensor, "batch 9 3"] | None = None
-
-
-DAYLIGHT = Light()
 
 
 @dataclass(frozen=True)
@@ -108,45 +69,6 @@ class Rendering:
     depth: Float[Tensor, "batch height width"]
     normals: Float[Tensor, "batch height width 3"]
     fragments: Fragments
-
-
-def _rows_and_columns(image_size: ImageSize) -> tuple[int, int]:
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    if min(height, width) <= 0:
-        raise ValueError(f"image_size = {image_size}: rows and columns must be positive")
-    return height, width
-
-
-def to_pixels(
-    vertices: Float[Tensor, "batch vertices 3"], image_size: ImageSize, camera: Pinhole | None = None
-) -> Float[Tensor, "batch vertices 3"]:
-    """Where vertices lie in an image: u and v in pixels, and z as it is.
-
-    u = width (x + 1/2), v = height / 2 + width y without a camera; (u, v, 1) = K X / z with one.
-
-    Args:
-        vertices: In the crop frame, or in the camera's.
-        image_size: Pixels along each side, or rows and columns.
-        camera: A pinhole, or None for the crop frame.
-
-    Returns:
-        Places; u and v are NaN for a vertex nearer to a pinhole than `near`. Finite gradient to the vertices, 0 there.
-
-    Raises:
-        ValueError: An image size that is not positive.
-    """
-    height, width = _rows_and_columns(image_size)
-    x, y, z = vertices.unbind(-1)
-    if camera is None:
-        return torch.stack([width * (x + 0.5), 0.5 * height + width * y, z], dim=-1)
-    seen = z > camera.near
-    k = camera.k.to(vertices)
-    rays = vertices / torch.where(seen, z, torch.ones_like(z))[..., None]
-    u, v, _ = (rays @ k.mT).unbind(-1)
-    return torch.stack([torch.where(seen, u, math.nan), torch.where(seen, v, math.nan), z], dim=-1)
-
-
-# Silhouettes
 
 
 def silhouette(
@@ -195,7 +117,7 @@ def silhouette(
     """
     if not 0 < sigma < math.inf:
         raise ValueError(f"sigma = {sigma} must be positive and finite")
-    height, width = _rows_and_columns(image_size)
+    height, width = rows_and_columns(image_size)
     checked = prepare_faces(vertices, faces)
     places = to_pixels(vertices, image_size, camera)
     sigma_px = sigma * (min(height, width) / 2) ** 2
@@ -242,167 +164,6 @@ class SilhouetteRenderer(nn.Module):
     def forward(self, vertices: Float[Tensor, "batch vertices 3"]) -> Float[Tensor, "batch height width"]:
         """Masks of meshes in the crop frame."""
         return silhouette(vertices, self.faces, self.image_size, self.method, self.sigma)
-
-
-# Fragments
-
-
-def rasterize(
-    vertices: Float[Tensor, "batch vertices 3"],
-    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
-    image_size: ImageSize = 224,
-    camera: Pinhole | None = None,
-    backend: Backend = "warp",
-) -> Fragments:
-    """The nearest face at each pixel's centre, with barycentric coordinates and depth.
-
-    Depth decides in float32, in float64 too; of faces at one depth the first in `faces` wins. Under a pinhole
-    barycentric coordinates are those of the point on the face, not of its image.
-
-    Args:
-        vertices: In the crop frame, or in the camera's.
-        faces: Vertex indices, seen from both sides; as in `silhouette`.
-        image_size: Pixels along each side, or rows and columns.
-        camera: A pinhole, or None for the crop frame.
-        backend: "warp", or "pytorch3d" if it is installed.
-
-    Returns:
-        Face -1, barycentric 0 and infinite depth where no face covers the pixel's centre. Gradient of barycentric
-        coordinates and depth to the vertices, none where a pixel changes its face.
-
-    Raises:
-        TypeError, ValueError, IndexError, ImportError: As `silhouette`.
-    """
-    height, width = _rows_and_columns(image_size)
-    checked = prepare_faces(vertices, faces)
-    return _rasterize(to_pixels(vertices, image_size, camera), checked, height, width, camera, backend)
-
-
-def _rasterize(
-    places: Tensor, faces: Tensor, height: int, width: int, camera: Pinhole | None, backend: Backend
-) -> Fragments:
-    if backend == "pytorch3d":
-        from dhpe_lib.pytorch3d_backend import rasterize as pytorch3d_rasterize
-
-        return pytorch3d_rasterize(places, faces, height, width, camera is not None)
-    if backend != "warp":
-        raise ValueError(f'backend = {backend!r}; use "warp" or "pytorch3d"')
-    return fragment_functions.rasterize(places, faces, height, width, camera is not None)
-
-
-def interpolate(
-    attributes: Float[Tensor, "one_or_batch rows channels"],
-    corners: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
-    fragments: Fragments,
-) -> Float[Tensor, "batch height width channels"]:
-    """Attributes of corners carried over the pixels: sum_c b_c attributes[corners[face, c]].
-
-    Args:
-        attributes: One set for all images, or one for each.
-        corners: For each face three rows of `attributes`: the mesh's faces, or a texture's own.
-        fragments: From `rasterize`; their dtype is the result's.
-
-    Returns:
-        The values, 0 where there is no face. Gradient to the attributes, and through the fragments to the vertices.
-    """
-    return fragment_functions.interpolate(attributes, prepare_faces(attributes, corners), fragments)
-
-
-def label_map(labels: Integer[Tensor, " faces"], fragments: Fragments) -> Int[Tensor, "batch height width"]:
-    """The label of the face that a pixel shows, such as the part of the hand.
-
-    Args:
-        labels: One for each face.
-        fragments: From `rasterize` or a `Rendering`.
-
-    Returns:
-        Labels, -1 where there is no face.
-    """
-    return functional.pad(labels.long(), (0, 1), value=-1)[fragments.face]
-
-
-# Light and colour
-
-
-def vertex_normals(
-    vertices: Float[Tensor, "batch vertices 3"],
-    faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
-) -> Float[Tensor, "batch vertices 3"]:
-    """Unit normals of a smooth surface: the mean of the normals of the faces around a vertex, weighted by their area.
-
-    Args:
-        vertices: In any unit.
-        faces: Vertex indices. Corners in counterclockwise order seen from outside give outward normals.
-
-    Returns:
-        Unit vectors; 0 at a vertex whose faces have no area or a corner that is not finite. Gradient to the vertices.
-    """
-    rows = faces.long().expand(len(vertices), -1, -1)
-    finite = vertices.isfinite().all(-1)
-    rows_3d = rows.clamp_min(0).flatten(1)[..., None].expand(-1, -1, 3)
-    lost = (rows < 0) | ~finite.gather(1, rows_3d[..., 0]).view_as(rows)
-    corners = torch.where(finite[..., None], vertices, 0).gather(1, rows_3d).unflatten(1, (-1, 3))
-    normals = torch.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0], dim=-1)
-    normals = normals.masked_fill(lost.any(-1, keepdim=True), 0)
-    each_corner = normals.repeat_interleave(3, dim=1)
-    return functional.normalize(torch.zeros_like(vertices).scatter_add(1, rows_3d, each_corner), dim=-1)
-
-
-def spherical_harmonics(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
-    """The nine real, orthonormal spherical harmonics up to degree 2, enough for what a matt surface shows of its light.
-
-    Args:
-        normals: Unit vectors.
-
-    Returns:
-        Y_00, Y_1-1, Y_10, Y_11, Y_2-2, Y_2-1, Y_20, Y_21, Y_22 (of 1, y, z, x, xy, yz, 3 z^2 - 1, xz, x^2 - y^2).
-
-    Source:
-        Ramamoorthi and Hanrahan, An Efficient Representation for Irradiance Environment Maps, SIGGRAPH 2001, Eq. 3.
-    """
-    x, y, z = normals.unbind(-1)
-    c0, c1, c2, c3 = (0.5 * math.sqrt(q / math.pi) for q in (1, 3, 15, 5 / 4))
-    rows = [
-        c0 * torch.ones_like(x), c1 * y, c1 * z, c1 * x,
-        c2 * x * y, c2 * y * z, c3 * (3 * z * z - 1), c2 * x * z, c2 / 2 * (x * x - y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, dim=-1)
-
-
-def shade(
-    normals: Float[Tensor, "batch height width 3"], light: Light = DAYLIGHT
-) -> Float[Tensor, "batch height width channels"]:
-    """How bright a matt white surface is.
-
-    brightness = ambient + directional max(0, -n . direction) + sum_k harmonics_k Y_k(n)
-
-    Args:
-        normals: Unit vectors; where they are 0, only the ambient light shows.
-        light: The lamps.
-
-    Returns:
-        Brightness, not below 0; one channel where no lamp has colour. Gradient to normals and the light's tensors.
-    """
-
-    def spread(value: float | Tensor) -> float | Tensor:
-        return value[:, None, None].to(normals) if isinstance(value, Tensor) else value
-
-    x, y, z = normals.unbind(-1)
-    if isinstance(light.direction, Tensor):
-        direction = functional.normalize(light.direction.to(normals), dim=-1)[:, None, None]
-        towards = -(normals * direction).sum(-1)
-    else:  # plain numbers need no copy to the device
-        norm = math.sqrt(sum(part * part for part in light.direction))
-        if norm == 0:
-            raise ValueError("light.direction = (0, 0, 0) points nowhere")
-        dx, dy, dz = (part / norm for part in light.direction)
-        towards = -(dx * x + dy * y + dz * z)
-    brightness = spread(light.ambient) + spread(light.directional) * towards.clamp_min(0)[..., None]
-    if light.harmonics is not None:
-        brightness = brightness + torch.einsum(
-            "bhwk,bkc->bhwc", spherical_harmonics(normals), light.harmonics.to(normals)
-        )
-    return brightness.clamp_min(0)
 
 
 def _facing_normals(vertices: Tensor, places: Tensor, faces: Tensor, fragments: Fragments) -> Tensor:
@@ -482,13 +243,13 @@ def render(
     """
     if supersample < 1:
         raise ValueError(f"supersample = {supersample}: samples along each side of a pixel, 1 or more")
-    height, width = (supersample * side for side in _rows_and_columns(image_size))
+    height, width = (supersample * side for side in rows_and_columns(image_size))
     checked = prepare_faces(vertices, faces)
-    _check_looks(vertices, checked, colors, background, _rows_and_columns(image_size))
+    _check_looks(vertices, checked, colors, background, rows_and_columns(image_size))
     places = to_pixels(vertices, image_size, camera)
     if supersample > 1:
         places = torch.cat([supersample * places[..., :2], places[..., 2:]], dim=-1)
-    fragments = _rasterize(places, checked, height, width, camera, backend)
+    fragments = fragments_of(places, checked, height, width, camera, backend)
     normals = _facing_normals(vertices, places, checked, fragments)
     covered = (fragments.face >= 0)[..., None]
     shaded = (_albedo(colors, checked, fragments) * shade(normals, light)).clamp(0, 1)

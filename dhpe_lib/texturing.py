@@ -11,25 +11,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Integer
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.hand_model import HandModel
-from dhpe_lib.rasterizer import fragments as fragment_functions
-from dhpe_lib.rasterizer.fragments import Fragments
-from dhpe_lib.rasterizer.launch import prepare_faces
-from dhpe_lib.renderer import (
-    Light,
-    Pinhole,
-    Texture,
-    interpolate,
-    rasterize,
-    shade,
-    spherical_harmonics,
-    to_pixels,
-    vertex_normals,
-)
+from dhpe_lib.light import Light, shade, spherical_harmonics, vertex_normals
+from dhpe_lib.projection import Pinhole, interpolate, rasterize, to_pixels
+from dhpe_lib.renderer import Texture
+from dhpe_lib.texture_layout import colors_at_texels, colors_at_vertices, fill_margin, for_each, texels_of
 
 GRAZING, FRONTAL = 0.15, 0.45
 """Cosines of the angle to the camera between which a surface's colours begin to count in full."""
@@ -55,25 +43,6 @@ class LiftedTexture:
     texture: Texture
     seen: Float[Tensor, "batch height width"]
     light: Light
-
-
-def hand_texture(model: HandModel) -> Texture:
-    """The skin that comes with a hand.
-
-    Args:
-        model: A hand with texture coordinates, such as the open hand.
-
-    Returns:
-        Its texture, on the model's device.
-
-    Raises:
-        ValueError: The model has none, as MANO's files have not; its colours can be lifted to vertices.
-    """
-    if not {"vt", "ft", "texture"} <= set(model.hand):
-        raise ValueError("this hand has no texture coordinates (vt, ft, texture); lift its colours with lift_colors")
-    uv, corners, image = (torch.as_tensor(model.hand[name].astype(float)) for name in ("vt", "ft", "texture"))
-    like = model.v_template
-    return Texture(uv.to(like), corners.long().to(like.device), image.to(like) / 255)
 
 
 @dataclass(frozen=True)
@@ -265,9 +234,9 @@ def lift_texture(
         ValueError: A vertex is not finite, or there are not as many photos as meshes.
     """
     base = replace(base, uv=base.uv.to(vertices), image=base.image.to(vertices))
-    texels = _texels(base, size)
-    fragments = _for_each(texels, len(vertices))
-    base_vertices = _at_vertices(base, vertices.shape[1], faces)
+    texels = texels_of(base, size)
+    fragments = for_each(texels, len(vertices))
+    base_vertices = colors_at_vertices(base, vertices.shape[1], faces)
     lifted = lift_colors(photo, vertices, faces, base_vertices, camera, mask)
     places = to_pixels(vertices, (photo.shape[1], photo.shape[2]), camera)
     places = interpolate(places, faces, fragments).flatten(1, 2)
@@ -278,104 +247,7 @@ def lift_texture(
     seen = seen * (fragments.face >= 0).flatten(1)
     plain = _sample(photo, places) / shade(normals[:, None], lifted.light)[:, 0].clamp_min(0.05)
     ratio = interpolate(lifted.colors / base_vertices.clamp_min(0.02), faces, fragments).flatten(1, 2)
-    skin = _base_texels(base, texels).flatten(1, 2)
+    skin = colors_at_texels(base, texels).flatten(1, 2)
     image = torch.where(seen[..., None] > 0, seen[..., None] * plain, 0) + (1 - seen[..., None]) * skin * ratio
-    image = _fill_margin(image.unflatten(1, (size, size)).clamp(0, 1), texels.face >= 0)
+    image = fill_margin(image.unflatten(1, (size, size)).clamp(0, 1), texels.face >= 0)
     return LiftedTexture(replace(base, image=image), seen.unflatten(1, (size, size)), lifted.light)
-
-
-def _texels(texture: Texture, size: int) -> Fragments:
-    """For each texel the face whose colours it holds, and where in it: the layout, rasterized."""
-    layout = torch.cat([size * texture.uv, torch.zeros_like(texture.uv[:, :1])], dim=1)[None]
-    return fragment_functions.rasterize(layout, prepare_faces(layout, texture.uv_faces), size, size, False)
-
-
-def _for_each(texels: Fragments, n: int) -> Fragments:
-    """The same for n meshes."""
-    return Fragments(**{name: values.expand(n, *values.shape[1:]) for name, values in vars(texels).items()})
-
-
-def _base_texels(base: Texture, texels: Fragments) -> Float[Tensor, "one height width 3"]:
-    """The base's image at the size of the new one."""
-    image = base.image.view(-1, *base.image.shape[-3:])[:1].movedim(-1, 1)
-    return functional.interpolate(image, texels.face.shape[1:], mode="area").movedim(1, -1)
-
-
-def _at_vertices(base: Texture, count: int, faces: Integer[Tensor, "faces 3"]) -> Float[Tensor, "vertices 3"]:
-    """The base's colour at each vertex; where a seam has several, one of them."""
-    corner_of_vertex = torch.zeros(count, dtype=torch.int64, device=faces.device)
-    corner_of_vertex.scatter_(0, faces.long().flatten(), base.uv_faces.long().flatten())
-    image = base.image.view(-1, *base.image.shape[-3:])[:1]
-    blurred = functional.avg_pool2d(image.movedim(-1, 1), 9, 1, 4, count_include_pad=False)  # skin, not a nail's edge
-    grid = 2 * base.uv[corner_of_vertex][None, None] - 1
-    return functional.grid_sample(blurred, grid, padding_mode="border", align_corners=False)[0, :, 0].T
-
-
-def _fill_margin(image: Tensor, used: Tensor, steps: int = 4) -> Tensor:
-    """Grow the used texels outwards, so that bilinear sampling at a seam finds skin."""
-    weight = used[:, None].to(image.dtype)
-    filled = image.movedim(-1, 1) * weight
-    for _ in range(steps):
-        near = functional.avg_pool2d(weight, 3, 1, 1)
-        mean = functional.avg_pool2d(filled, 3, 1, 1) / near.clamp_min(1e-6)
-        filled = torch.where(weight > 0, filled, mean * (near > 0))
-        weight = torch.maximum(weight, (near > 0).to(weight))
-    return filled.movedim(1, -1)
-
-
-@dataclass(frozen=True)
-class TintedSkin:
-    """Makes textures from colours of vertices: the skin that comes with a hand, tinted so that it has them.
-
-    A colour for each vertex takes a hundredth of a texture's memory; creases and nails come from the hand's own skin.
-
-    Attributes:
-        base: The hand's own texture.
-        vertices: Its colours at the vertices.
-        faces: Of the mesh.
-        texels: For each texel its place on the mesh; outside the layout that of the nearest texel inside.
-        image: The base's colours there.
-    """
-
-    base: Texture
-    vertices: Float[Tensor, "vertices 3"]
-    faces: Integer[Tensor, "faces 3"]
-    texels: Fragments
-    image: Float[Tensor, "1 size size 3"]
-
-    @classmethod
-    def of(cls, model: HandModel, size: int = 256) -> "TintedSkin":
-        """Prepare a hand.
-
-        Args:
-            model: A hand with texture coordinates, such as the open hand.
-            size: Texels along each side.
-
-        Returns:
-            The skin, on the model's device.
-
-        Raises:
-            ValueError: The model has no texture.
-        """
-        base = hand_texture(model)
-        texels = _texels(base, size)
-        rows, columns = distance_transform_edt(
-            (texels.face[0] < 0).cpu().numpy(), return_distances=False, return_indices=True
-        )
-        place = torch.as_tensor(rows * size + columns, device=texels.face.device).flatten().long()
-        face, barycentric = texels.face.flatten()[place], texels.barycentric.flatten(0, 2)[place]
-        filled = replace(texels, face=face.view(1, size, size), barycentric=barycentric.view(1, size, size, 3))
-        image = _base_texels(base, texels).reshape(-1, 3)[place].view(1, size, size, 3)
-        return cls(base, _at_vertices(base, len(model.v_template), model.faces), model.faces, filled, image)
-
-    def texture(self, colors: Float[Tensor, "batch vertices 3"]) -> Texture:
-        """The skin with these colours at the vertices, between them with its own detail.
-
-        Args:
-            colors: In [0, 1], for instance of :func:`lift_colors` with `vertices` as its base.
-
-        Returns:
-            A texture for each row. Gradient to the colours.
-        """
-        tint = interpolate(colors / self.vertices.clamp_min(0.02), self.faces, _for_each(self.texels, len(colors)))
-        return replace(self.base, image=(self.image * tint).clamp(0, 1))

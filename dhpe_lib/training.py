@@ -27,12 +27,13 @@ from dhpe_lib.crop_jitter import View, plain_view
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.preparation import progress_bar
 from dhpe_lib.datasets.prepared import Prepared
-from dhpe_lib.datasets.synthetic.dice import seed_of, take_rows
+from dhpe_lib.datasets.synthetic.dice import seed_of
 from dhpe_lib.estimator import Estimator
-from dhpe_lib.evaluation import find, join, quick_scores
+from dhpe_lib.evaluation import find, quick_scores
 from dhpe_lib.laplacian import Laplacian
 from dhpe_lib.losses import LossOptions, joint_error_px, losses_of
 from dhpe_lib.mixture import Mixture
+from dhpe_lib.records import join_rows, take_rows
 from dhpe_lib.targets import Targets, masked_images
 from dhpe_lib.training_config import TrainingConfig
 from dhpe_lib.training_log import SHOWN, RunLog, family_sheet, prediction_sheet
@@ -297,7 +298,7 @@ def test(
     errors = []
     for name, crops in sets.items():
         batches = [crops[start : start + TEST_BATCH] for start in range(0, len(crops), TEST_BATCH)]
-        scores = quick_scores(join([find(network, batch, device) for batch in batches]), config.tau)
+        scores = quick_scores(join_rows([find(network, batch, device) for batch in batches]), config.tau)
         log.test(step, name, scores)
         shown = plain_view(crops[:SHOWN].to(device))
         log.picture(step, name, prediction_sheet(network, shown, f"{name}, step {step}"))

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
-from dhpe_lib.augmentation import CHILDREN, Studio
+from dhpe_lib.children import CHILDREN, Studio
 from dhpe_lib.contact_sheet import Tile, contact_sheet
 from dhpe_lib.crop_jitter import View
 from dhpe_lib.datasets.crops import SIZE

@@ -8,13 +8,12 @@ import tiny_network
 import torch
 from torch import Tensor
 
-from dhpe_lib.augmentation import (
+from dhpe_lib.augmentation import Augmentation, GrowingSet
+from dhpe_lib.children import (
     CHILDREN,
     NO_JITTER,
     SPREAD,
-    Augmentation,
     Children,
-    GrowingSet,
     Studio,
     draw_children,
     draw_rotations,
@@ -22,11 +21,12 @@ from dhpe_lib.augmentation import (
     recropped,
 )
 from dhpe_lib.crop_jitter import JitterRange, View, plain_view
-from dhpe_lib.datasets.synthetic.dice import Dice, take_rows
+from dhpe_lib.datasets.synthetic.dice import Dice
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
 from dhpe_lib.datasets.synthetic.scenery import make_backgrounds
 from dhpe_lib.hand_model import HandModel, split_h
 from dhpe_lib.mixture import Backgrounds, Portion
+from dhpe_lib.records import take_rows
 from dhpe_lib.renderer import silhouette
 from dhpe_lib.rotations import quaternion_to_matrix
 from dhpe_lib.skeleton import MIDDLE_MCP

@@ -7,6 +7,7 @@ import sys
 import time
 import webbrowser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from dhpe_lib.fitting import FitOptions
 from dhpe_lib.hand_export import export_hand
 from dhpe_lib.hand_files import HandFileError, write_hand
 from dhpe_lib.hand_model import HandModel
+from dhpe_lib.keypoints import HandKeypoints
 from dhpe_lib.outputs import SUFFIXES
 from dhpe_lib.terminal import link
 
@@ -190,6 +192,8 @@ def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monk
     assert "pip install -e '.[mediapipe]'" in fails("predict", name, "--evidence", "mediapipe")
     assert "5,5: is no box" in fails("predict", name, "--box", "5,5")
     assert "must be positive" in fails("predict", name, "--box", "5,5,0,3")
+    assert "none.json: no such file" in fails("predict", name, "--box", "none.json")
+    assert "MediaPipe cannot be imported" in fails("predict", name, "--box", "mediapipe")
     assert "a box belongs to one photo" in fails("predict", name, name, "--box", "5,5,9,9")
     assert "keypoints would leave --box unused" in fails(*with_keypoints, "--box", "5,5,9,9")
     assert "network would leave --model unused" in fails("predict", name, "--model", name)
@@ -206,14 +210,20 @@ def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monk
     assert not Path("dhpe_out").exists()
 
 
-def test_the_network_is_the_default_evidence(here, monkeypatch):
-    """A tiny network that finds dots; what it says of them does not matter here."""
+@pytest.fixture
+def dots(here, monkeypatch) -> np.ndarray:
+    """A tiny network that finds dots, a photo p.png of them, and where they are; the mesh does not matter here."""
     tiny_network.install(monkeypatch.setitem)
     network = Estimator(tiny_network.TINY).eval()
     network.pose_machine = DotMachine()
     monkeypatch.setattr(shipped, "load_shipped", lambda path: network)
-    dots = picture(spread_hand(60, (80, 70)), 6, 150, 160)
-    Image.fromarray((255 * dots[0].permute(1, 2, 0)).byte().numpy()).save("p.png")
+    places = spread_hand(60, (80, 70))
+    shades = picture(places, 6, 150, 160)
+    Image.fromarray((255 * shades[0].permute(1, 2, 0)).byte().numpy()).save("p.png")
+    return places.numpy()
+
+
+def test_the_network_is_the_default_evidence(here, dots):
     result = dhpe("predict", "p.png", photo(here / "grey.png"), "--device", "cpu")
     assert result.exit_code == 1
     assert "1 of 2 photos failed" in result.output
@@ -221,11 +231,39 @@ def test_the_network_is_the_default_evidence(here, monkeypatch):
     assert "(assumed)" in result.output
     found = json.loads(Path("dhpe_out/p_hand.json").read_text())
     assert found["evidence"]["source"] == "the network (resnet18)"
-    np.testing.assert_allclose(found["evidence"]["joints_px"], spread_hand(60, (80, 70)), atol=6)
+    np.testing.assert_allclose(found["evidence"]["joints_px"], dots, atol=6)
     boxed = dhpe("predict", "p.png", "--box", "50,40,60,60", "--hand", "left", "--out", "b", "--device", "cpu")
     assert boxed.exit_code == 0, boxed.output
     found = json.loads(Path("b/p_hand.json").read_text())
     assert (found["hand"], found["hand_known"], found["crop"]["side_px"]) == ("left", True, 90)
+
+
+def test_mediapipe_says_where_hands_are_and_the_network_the_rest(here, dots, monkeypatch):
+    """Here MediaPipe finds the hand twice, with all joints but two in the middle."""
+    rough = np.broadcast_to(dots[9], dots.shape).copy()
+    rough[[0, 12]] = dots[9] - 30, dots[9] + 30
+    sides = [HandKeypoints(rough, np.ones(21), side, "MediaPipe 9") for side in ("left", "right")]
+    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(solutions=None))
+    monkeypatch.setattr(batch, "detect_hands", lambda image: sides if image[0, 0, 0] == 127 else [])
+    result = dhpe("predict", "p.png", photo(here / "none.png"), "--box", "mediapipe", "--device", "cpu")
+    assert "none.png: MediaPipe finds no hand in it" in result.output
+    first, second = (json.loads(Path("dhpe_out", f"p_hand{n}.json").read_text()) for n in ("", "2"))
+    assert [(one["hand"], one["hand_known"]) for one in (first, second)] == [("left", True), ("right", True)]
+    assert second["evidence"]["source"] == "the network (resnet18) in the crop by MediaPipe 9"
+    np.testing.assert_allclose(second["crop"]["side_px"], 90, rtol=1e-5)
+    np.testing.assert_allclose(second["evidence"]["joints_px"], dots, atol=6)
+
+
+def test_a_json_says_where_hands_are_and_the_network_the_rest(here, dots):
+    rough = [[*dots[9], 0]] * 19 + [[*(dots[9] - 30), 1], [*(dots[9] + 30), 1]]
+    source = keypoints({"file": "p.png", "joints_2d": np.array(rough).tolist(), "hand": "right"})
+    result = dhpe("predict", "p.png", "--box", source, "--out", "b", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    found = json.loads(Path("b/p_hand.json").read_text())
+    np.testing.assert_allclose(found["evidence"]["joints_px"], dots, atol=6)
+    assert (found["hand"], found["hand_known"]) == ("right", True)
+    source = keypoints({"file": "p.png", "joints_2d": [[7, 7, 1]] * 21})
+    assert "all lie in one place" in dhpe("predict", "p.png", "--box", source, "--device", "cpu").output
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -20,8 +20,8 @@ from dhpe_lib.contact_sheet import (
     tinted,
 )
 from dhpe_lib.datasets.cropping import crop_sample
-from dhpe_lib.datasets.crops import concatenate
 from dhpe_lib.plotting import JOINT_COLORS
+from dhpe_lib.records import join_rows
 
 
 def plain(value: int, width: int = 50, height: int = 30) -> Tile:
@@ -57,7 +57,7 @@ def test_pictures_of_any_size_keep_their_shape(width, height):
 
 def test_labels_are_drawn_where_they_are(tmp_path):
     reader = Dots(write_dots(tmp_path, 3), "all")
-    crops = concatenate([crop_sample(reader[k]) for k in range(3)])
+    crops = join_rows([crop_sample(reader[k]) for k in range(3)])
     raw, cropped = sample_tile(reader[1]), list(crop_tiles(crops, reader.ids))
     assert raw.caption[0] == cropped[1].caption[0] == "all/1"
     assert cropped[0].caption[1].startswith("left · g = ")

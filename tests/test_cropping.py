@@ -7,9 +7,10 @@ import pytest
 import torch
 from dot_dataset import HEIGHT, WIDTH, Dots, K, write_dots
 
-from dhpe_lib.datasets.cropping import FINGERTIPS_MM, NoHandError, crop_sample, hand_frame, root_depth
-from dhpe_lib.datasets.crops import concatenate, pack_masks
+from dhpe_lib.datasets.cropping import FINGERTIPS_MM, NoCropError, crop_sample, hand_frame, root_depth
+from dhpe_lib.datasets.crops import pack_masks
 from dhpe_lib.datasets.sample import Sample, project
+from dhpe_lib.records import join_rows
 from dhpe_lib.skeleton import MIDDLE_MCP
 
 TIPS = [4, 8, 12, 16, 20]
@@ -31,7 +32,7 @@ def only(sample: Sample, joints: list[int]) -> Sample:
 
 def test_every_dot_is_where_the_crop_says(samples):
     """Left and right hands: the brightest place around each joint is the joint, to a fraction of a pixel."""
-    crops = concatenate([crop_sample(sample) for sample in samples])
+    crops = join_rows([crop_sample(sample) for sample in samples])
     assert crops.left.tolist() == [True, False, False, True]
     assert tuple(crops.images.shape) == (4, 256, 256, 3)
     x = torch.arange(256) + 0.5
@@ -77,7 +78,7 @@ def test_the_margin_is_only_around(samples):
 
 
 def test_masks_lie_on_the_dots_and_may_be_missing(samples):
-    crops = concatenate([crop_sample(sample) for sample in samples])
+    crops = join_rows([crop_sample(sample) for sample in samples])
     assert crops.has_mask.tolist() == [False, True, True, True]
     assert not crops.masks[0].any()
     bright = crops.images[1:, ..., 0] > 100
@@ -142,9 +143,9 @@ def test_depth_of_the_root(samples):
 
 def test_hands_of_which_too_little_is_known(samples):
     for joints in ([], [3]):
-        with pytest.raises(NoHandError, match=rf"^{len(joints)} of its 21 joints"):
+        with pytest.raises(NoCropError, match=rf"^{len(joints)} of its 21 joints"):
             crop_sample(only(samples[0], joints))
-    with pytest.raises(NoHandError, match="in one place"):
+    with pytest.raises(NoCropError, match="in one place"):
         crop_sample(replace(samples[0], joints_2d=np.full((21, 2), 7.0)))
     crops = crop_sample(only(samples[0], [0, 3]))
     assert crops.known[0].nonzero().flatten().tolist() == [0, 3]
@@ -152,11 +153,11 @@ def test_hands_of_which_too_little_is_known(samples):
 
 
 def test_batches_are_cut_and_joined(samples, device):
-    crops = concatenate([crop_sample(sample) for sample in samples]).to(device)
+    crops = join_rows([crop_sample(sample) for sample in samples]).to(device)
     assert len(crops) == 4
     picked = crops[[3, 0]]
     assert torch.equal(picked.joints_2d, crops.joints_2d[[3, 0]])
-    again = concatenate([crops[:1], crops[torch.tensor([False, True, True, True], device=device)]])
+    again = join_rows([crops[:1], crops[torch.tensor([False, True, True, True], device=device)]])
     assert all(
         torch.equal(a.nan_to_num(-1.0), b.nan_to_num(-1.0))
         for (_, a), (_, b) in zip(again.items(), crops.items(), strict=True)

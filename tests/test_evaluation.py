@@ -168,12 +168,12 @@ def test_refined_scores_stand_beside_those_before(network, cache, tmp_path):
         np.testing.assert_allclose(getattr(before, name), values, rtol=1e-5, atol=1e-4)
         np.testing.assert_allclose(getattr(after["nothing"].found, name), values, rtol=1e-3, atol=1e-2)
     course = after["refinement"].course
-    assert course.epe_mm.shape == course.skeleton_px.shape == course.j2d_px.shape == course.near.shape == (3, 10)
+    assert course.epe_mm.shape == course.skeleton_px.shape == course.j2d_px.shape == course.near.shape == (10, 3)
     errors = protocol_errors(before)["A"]
-    np.testing.assert_allclose(course.epe_mm[0], np.nanmean(errors, 1), rtol=1e-4)
-    np.testing.assert_allclose(course.skeleton_px[0], before.error_px, rtol=1e-4)
-    np.testing.assert_allclose(course.j2d_px[0], before.last_px, rtol=1e-4)
-    assert not np.allclose(course.epe_mm[-1], course.epe_mm[0])
+    np.testing.assert_allclose(course.epe_mm[:, 0], np.nanmean(errors, 1), rtol=1e-4)
+    np.testing.assert_allclose(course.skeleton_px[:, 0], before.error_px, rtol=1e-4)
+    np.testing.assert_allclose(course.j2d_px[:, 0], before.last_px, rtol=1e-4)
+    assert not np.allclose(course.epe_mm[:, -1], course.epe_mm[:, 0])
     scores = after["refinement"].scores()
     assert [len(values) for values in scores["over_iterations"].values()] == [3] * 4
     both = {"": before, ", refinement": after["refinement"].found}

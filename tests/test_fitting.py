@@ -9,7 +9,7 @@ from dhpe_lib.energy import Evidence, energy, hand_prior
 from dhpe_lib.fitting import PHOTO, FitOptions, align_in_plane, fit_hands, starting_points, view_rotations
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.poses import sample_poses
-from dhpe_lib.renderer import rasterize
+from dhpe_lib.projection import rasterize
 from dhpe_lib.rotations import random_rotations
 
 QUICK = FitOptions(starts=6, iterations=60, final_iterations=60)

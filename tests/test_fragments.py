@@ -3,10 +3,10 @@ import torch
 from scenes import ONE, SCENES, TRIANGLE, Scene, ball, points
 from torch import Tensor
 
+from dhpe_lib.projection import Pinhole, interpolate, rasterize, to_pixels
 from dhpe_lib.rasterizer import fragments as fragment_functions
 from dhpe_lib.rasterizer import reference
 from dhpe_lib.rasterizer.launch import find_neighbours, prepare_faces
-from dhpe_lib.renderer import Pinhole, interpolate, rasterize, to_pixels
 
 DTYPES = [torch.float32, torch.float64]
 

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from dhpe_lib import mixture
 from dhpe_lib.crop_jitter import JitterRange
-from dhpe_lib.datasets.crops import concatenate
 from dhpe_lib.datasets.layout import Contents, PreparedError
 from dhpe_lib.datasets.preparation import Job, prepare
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.datasets.writer import PreparedWriter
 from dhpe_lib.mixture import Mixture, Portion, rows_of
+from dhpe_lib.records import join_rows
 
 CPU = torch.device("cpu")
 
@@ -64,7 +64,7 @@ def test_a_step_is_what_it_is_in_any_order(caches, monkeypatch):
 
 
 def test_rows_are_counted_on_over_the_caches(caches):
-    whole = concatenate([cache[:] for cache in caches])
+    whole = join_rows([cache[:] for cache in caches])
     rows = np.array([8, 0, 4, 3, 8])
     assert torch.equal(rows_of(caches, rows).images, whole[rows].images)
     assert torch.equal(rows_of(caches, rows).k, whole[rows].k)

@@ -10,7 +10,8 @@ from dot_machine import DotMachine, picture
 from test_detection import HEIGHT, WIDTH, spread_hand
 
 from dhpe_lib.estimator import Estimator
-from dhpe_lib.network_prediction import NETWORK_FIT, predict_hand
+from dhpe_lib.keypoints import HandKeypoints
+from dhpe_lib.network_prediction import NETWORK_FIT, frame_of, predict_hand
 from dhpe_lib.prediction import PredictionError
 
 SHORT = replace(NETWORK_FIT, iterations=3, final_iterations=3)
@@ -43,6 +44,18 @@ def test_the_hand_is_where_its_joints_are(network, photo):
     assert found.relative_error > 0
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_network_is_the_trained_one_with_one_pass_of_f_j2d(network, photo, monkeypatch, side):
+    seen = []
+    monkeypatch.setattr(network.pose_machine, "forward", lambda images: seen.append(images) or forward(images))
+    forward = DotMachine.forward.__get__(network.pose_machine)
+    found = predict_hand(network, photo, (200.0, 110.0, 120.0, 120.0), side, options=SHORT)
+    assert len(seen) == 1
+    estimate = network.predict(seen[0])
+    flip = torch.tensor([-1.0 if side == "left" else 1.0, 1.0])
+    np.testing.assert_allclose(found.keypoints.joints, found.frame.to_image(flip * estimate.joints_2d)[0], rtol=1e-5)
+
+
 def test_a_left_hand_is_the_mirror_image(network, photo):
     right = predict_hand(network, photo, None, "right", options=SHORT)
     left = predict_hand(network, photo[:, ::-1].copy(), None, "left", options=SHORT)
@@ -61,6 +74,70 @@ def test_box_and_mask(network, photo):
     assert plain.frame.side.item() == 180
     assert masked.with_mask
     assert not torch.equal(plain.h, masked.h)
+
+
+def others(joints: np.ndarray, side: str | None = None, confidence: np.ndarray | None = None) -> HandKeypoints:
+    """Joints by somebody else."""
+    return HandKeypoints(joints, np.ones(21) if confidence is None else confidence, side, "MediaPipe 9")
+
+
+def test_others_joints_say_where_the_hand_is_and_which_but_no_more(network, photo):
+    """They lie in a hand of the right size and place, and are otherwise wrong."""
+    places = spread_hand(120, (260, 170)).numpy()
+    wrong = places.copy()
+    within = np.setdiff1d(np.arange(21), [9, *places.argmin(0), *places.argmax(0)])
+    wrong[within] = places[within[::-1]]
+    found = predict_hand(network, photo, others(wrong, "right"), options=SHORT)
+    assert np.abs(found.keypoints.joints - places).max() < 8
+    np.testing.assert_allclose(found.frame.center[0], places[9], rtol=1e-5)
+    assert found.frame.side.item() == pytest.approx(180)
+    assert (found.model.side, found.side_known) == ("right", True)
+    assert found.keypoints.source == "the network (resnet18) in the crop by MediaPipe 9"
+    by_box = predict_hand(network, photo, (200.0, 110.0, 120.0, 120.0), "right", options=SHORT)
+    assert not torch.equal(by_box.frame.center, found.frame.center)
+
+
+def test_the_side_is_the_callers_then_the_joints_then_f_j2ds(network, photo):
+    places = spread_hand(120, (260, 170)).numpy()
+    left, unsaid, overruled = (
+        predict_hand(network, photo, others(places, said), side, options=SHORT)
+        for said, side in (("left", None), (None, None), ("left", "right"))
+    )
+    assert (left.model.side, left.side_known) == ("left", True)
+    assert not unsaid.side_known
+    assert (overruled.model.side, overruled.side_known) == ("right", True)
+
+
+@pytest.mark.parametrize(("x", "y"), [(-40.0, 10.0), (400.0, 10.0), (10.0, -30.0), (10.0, 300.0)])
+def test_a_place_outside_the_photo_is_refused(x, y):
+    photo = torch.zeros(1, 3, HEIGHT, WIDTH)
+    with pytest.raises(PredictionError, match=rf"--box {x:g},{y:g},40,30 lies outside the photo, which has 400 x 300"):
+        frame_of((x, y, 40.0, 30.0), photo)
+
+
+@pytest.mark.parametrize("box", [(float("nan"), 5.0, 9.0, 9.0), (5.0, 5.0, 0.0, 0.0), (5.0, 5.0, 9.0, float("inf"))])
+def test_a_box_without_area_is_refused(box):
+    with pytest.raises(PredictionError, match=rf"--box {box[0]:g},5,.* has no area; give X,Y,W,H"):
+        frame_of(box, torch.zeros(1, 3, HEIGHT, WIDTH))
+
+
+def test_joints_that_give_no_crop():
+    photo, joints = torch.zeros(1, 3, HEIGHT, WIDTH), spread_hand(100, (600, 170)).numpy()
+    with pytest.raises(PredictionError, match=r"the hand by MediaPipe 9 lies outside the photo, which has 400 x 300"):
+        frame_of(others(joints), photo)
+    one = np.eye(21)[3]
+    with pytest.raises(PredictionError, match="all lie in one place"):
+        frame_of(others(joints, confidence=one), photo)
+    joints[5] = (20, 20)
+    frame = frame_of(others(joints, confidence=one + np.eye(21)[5]), photo)  # one of two lies in the photo
+    np.testing.assert_allclose(frame.side, 1.5 * np.abs(joints[3] - joints[5]).max())
+
+
+def test_a_box_may_reach_out_of_the_photo():
+    photo = torch.zeros(1, 3, HEIGHT, WIDTH)
+    for x, y in ((-39.0, -29.0), (WIDTH - 1.0, HEIGHT - 1.0)):
+        frame = frame_of((x, y, 40.0, 30.0), photo)
+        assert (frame.center.tolist(), frame.side.item()) == ([[x + 20, y + 15]], 60)
 
 
 def test_what_cannot_be_found(network, photo):

@@ -20,11 +20,12 @@ from rich.console import Console
 
 from dhpe_lib.datasets import layout, preparation, prepared
 from dhpe_lib.datasets.cropping import crop_sample
-from dhpe_lib.datasets.crops import Crops, concatenate
+from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.layout import Contents, PreparedError, bytes_per_sample
 from dhpe_lib.datasets.preparation import Job, fingerprint, prepare
 from dhpe_lib.datasets.prepared import Prepared, damaged_index, free_memory
 from dhpe_lib.datasets.writer import PreparedWriter
+from dhpe_lib.records import join_rows
 
 N = 7
 
@@ -59,7 +60,7 @@ def same(a: Crops, b: Crops) -> bool:
 def test_what_is_prepared_is_what_is_read(job):
     cache = make(job)
     reader = Dots(job.source, "all")
-    truth = concatenate([crop_sample(reader[index]) for index in range(N)])
+    truth = join_rows([crop_sample(reader[index]) for index in range(N)])
     assert len(cache) == N
     assert cache.ids == reader.ids
     assert same(cache[:], truth)
@@ -457,7 +458,7 @@ def test_a_worker_that_dies(job, monkeypatch):
 def test_an_engine_writes_its_own(tmp_path, job):
     """What renders pictures needs no reader: batches of tensors go in, with any margin."""
     sample = Dots(job.source, "all")[1]
-    crops = concatenate([replace(crop_sample(sample, margin=0), h=torch.arange(63.0)[None])] * 5)
+    crops = join_rows([replace(crop_sample(sample, margin=0), h=torch.arange(63.0)[None])] * 5)
     contents = Contents("orh", "test", [f"{index}" for index in range(5)], {"seed": 3}, margin=0)
     writer = PreparedWriter(tmp_path / "orh", contents, rows_per_part=2)
     parts = writer.missing()
@@ -468,7 +469,7 @@ def test_an_engine_writes_its_own(tmp_path, job):
     with pytest.raises(ValueError, match=r"2 crops of shape \(224, 224, 3\) are due, not 1 of"):
         writer.write(parts[0], crops[:1])
     with pytest.raises(ValueError, match=r"not 2 of \(256, 256, 3\)"):
-        writer.write(parts[0], concatenate([crop_sample(sample)] * 2))
+        writer.write(parts[0], join_rows([crop_sample(sample)] * 2))
     again = PreparedWriter(tmp_path / "orh", contents, rows_per_part=2)
     for part in again.missing():
         again.write(

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.poses import sample_poses
-from dhpe_lib.renderer import Pinhole, rasterize, render, silhouette
+from dhpe_lib.projection import Pinhole, rasterize
+from dhpe_lib.renderer import render, silhouette
 from dhpe_lib.rotations import axis_angle_to_matrix
 
 

@@ -9,22 +9,10 @@ from torch import Tensor
 
 from dhpe_lib import renderer
 from dhpe_lib.hand_model import HandModel
+from dhpe_lib.light import Light, shade, spherical_harmonics, vertex_normals
+from dhpe_lib.projection import Pinhole, interpolate, label_map, rasterize, to_pixels
 from dhpe_lib.rasterizer.fragments import interpolate as interpolate_unchecked
-from dhpe_lib.renderer import (
-    Light,
-    Pinhole,
-    Texture,
-    interpolate,
-    label_map,
-    rasterize,
-    render,
-    sample_texture,
-    shade,
-    silhouette,
-    spherical_harmonics,
-    to_pixels,
-    vertex_normals,
-)
+from dhpe_lib.renderer import Texture, render, sample_texture, silhouette
 from dhpe_lib.rotations import axis_angle_to_matrix
 
 DTYPES = [torch.float32, torch.float64]

@@ -8,10 +8,11 @@ from PIL import Image
 from scenes import ONE, SCENES, TRIANGLE, Scene, ball, letter, points
 from torch import Tensor
 
+from dhpe_lib.projection import rasterize, to_pixels
 from dhpe_lib.rasterizer import reference
 from dhpe_lib.rasterizer.launch import prepare_faces
 from dhpe_lib.rasterizer.silhouettes import coverage, kato, soft
-from dhpe_lib.renderer import SilhouetteRenderer, rasterize, silhouette, to_pixels
+from dhpe_lib.renderer import SilhouetteRenderer, silhouette
 
 SIGMA = 1e-3  # soft enough for small images
 DTYPES = [torch.float32, torch.float64]

@@ -12,7 +12,7 @@ import dhpe_lib.datasets.synthetic.engine as synthetic_engine
 from dhpe_lib.camera import CropFrame
 from dhpe_lib.datasets.cropping import BOX_MARGIN
 from dhpe_lib.datasets.crops import SIZE
-from dhpe_lib.datasets.synthetic.dice import Dice, seed_of, take_rows
+from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
 from dhpe_lib.datasets.synthetic.engine import (
     CLOSEST,
     Look,
@@ -24,7 +24,9 @@ from dhpe_lib.datasets.synthetic.engine import (
 )
 from dhpe_lib.datasets.synthetic.hands import Hands, draw_poses, draw_shots, in_perspective, place_hands, viewpoints
 from dhpe_lib.datasets.synthetic.scenery import SEEN, UNSEEN, behind, cut_backgrounds, paint_backgrounds
-from dhpe_lib.renderer import rasterize, vertex_normals
+from dhpe_lib.light import vertex_normals
+from dhpe_lib.projection import rasterize
+from dhpe_lib.records import take_rows
 from dhpe_lib.skeleton import MIDDLE_MCP
 
 N = 12

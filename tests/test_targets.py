@@ -7,7 +7,8 @@ import torch
 from dot_dataset import Dots, write_dots
 
 from dhpe_lib.datasets.cropping import crop_sample
-from dhpe_lib.datasets.crops import Crops, concatenate
+from dhpe_lib.datasets.crops import Crops
+from dhpe_lib.records import join_rows
 from dhpe_lib.skeleton import MIDDLE_MCP
 from dhpe_lib.targets import masked_images, targets_of
 
@@ -17,7 +18,7 @@ TIPS = [4, 8, 12, 16, 20]
 @pytest.fixture(scope="module")
 def crops(tmp_path_factory) -> Crops:
     reader = Dots(write_dots(tmp_path_factory.mktemp("dots"), 4), "all")
-    return concatenate([crop_sample(reader[index]) for index in range(4)])
+    return join_rows([crop_sample(reader[index]) for index in range(4)])
 
 
 def test_joints_are_those_of_eq_8(crops, device):

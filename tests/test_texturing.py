@@ -7,9 +7,12 @@ from scenes import ball, points
 from torch import Tensor
 
 from dhpe_lib.hand_model import HandModel
-from dhpe_lib.renderer import Light, Pinhole, Texture, render, shade
+from dhpe_lib.light import Light, shade
+from dhpe_lib.projection import Pinhole
+from dhpe_lib.renderer import Texture, render
 from dhpe_lib.rotations import axis_angle_to_matrix
-from dhpe_lib.texturing import complete, estimate_light, hand_texture, lift_colors, lift_texture
+from dhpe_lib.texture_layout import hand_texture
+from dhpe_lib.texturing import complete, estimate_light, lift_colors, lift_texture
 
 MAGENTA = torch.tensor([1.0, 0.0, 1.0])
 UPRIGHT = axis_angle_to_matrix(torch.full((1, 3), 1.2092))

@@ -16,7 +16,7 @@ FINGERTIPS_MM = 160.0
 TIPS = np.array([name.endswith("_tip") for name in JOINT_NAMES])
 
 
-class NoHandError(ValueError):
+class NoCropError(ValueError):
     """Too little is known of a hand to crop it; the message says what is missing."""
 
 
@@ -34,18 +34,18 @@ def hand_frame(sample: Sample) -> CropFrame:
         The frame in float64.
 
     Raises:
-        NoHandError: Fewer than two 2D joints are known, or all of them lie in one place.
+        NoCropError: Fewer than two 2D joints are known, or all of them lie in one place.
 
     Source: PAPER.md Sec. 4, after Eq. 8; the rule for fingertips is ours.
     """
     joints = torch.from_numpy(sample.joints_2d).double()[None]
     valid = joints.isfinite().all(-1)
     if valid.sum() < 2:
-        raise NoHandError(f"{int(valid.sum())} of its 21 joints have a place in the picture; two are needed")
+        raise NoCropError(f"{int(valid.sum())} of its 21 joints have a place in the picture; two are needed")
     try:
         frame = CropFrame.from_joints(joints, valid, BOX_MARGIN)
     except ValueError as error:
-        raise NoHandError("all of its joints lie in one place of the picture") from error
+        raise NoCropError("all of its joints lie in one place of the picture") from error
     if valid[0, ~TIPS].any() or not sample.known.any():
         return frame
     focal, depth = (sample.k[0, 0] + sample.k[1, 1]) / 2, sample.joints_3d[sample.known, 2].mean()
@@ -64,7 +64,7 @@ def crop_sample(sample: Sample, margin: int = MARGIN) -> Crops:
         A batch of one.
 
     Raises:
-        NoHandError: As :func:`hand_frame`.
+        NoCropError: As :func:`hand_frame`.
     """
     frame = hand_frame(sample)
     image, mask = crop_pixels(sample, frame, SIZE + 2 * margin)

@@ -6,7 +6,7 @@ margin is for training: a view shifted by up to 16 pixels, or a little turned or
 its border, where a black band would tell the network by how much it was shifted.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from dhpe_lib.camera import CropFrame
+from dhpe_lib.records import map_rows
 
 SIZE = 224
 """Pixels along the side g."""
@@ -66,7 +67,7 @@ class Crops:
             indices: A tensor, array or list of indices or of booleans, or a slice.
         """
         chosen = indices if isinstance(indices, slice) else torch.as_tensor(indices, device=self.images.device)
-        return Crops(**{name: values[chosen] for name, values in self.items()})
+        return map_rows(self, lambda values: values[chosen])
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
         """Name and tensor of each field."""
@@ -74,7 +75,7 @@ class Crops:
 
     def to(self, device: torch.device | str) -> "Crops":
         """The same on another device; from pinned memory the copy does not wait."""
-        return Crops(**{name: values.to(device, non_blocking=True) for name, values in self.items()})
+        return map_rows(self, lambda values: values.to(device, non_blocking=True))
 
     @property
     def frame(self) -> CropFrame:
@@ -126,9 +127,3 @@ def pack_masks(masks: Bool[Tensor, "b s s"]) -> UInt8[Tensor, "b s s_eighth"]:
     """Eight pixels of a row in a byte, the leftmost in the highest bit: the inverse of `Crops.masks`."""
     weights = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8, device=masks.device)
     return (masks.unflatten(-1, (-1, 8)) * weights).sum(-1, dtype=torch.uint8)
-
-
-def concatenate(batches: Sequence[Crops]) -> Crops:
-    """Batches, at least one, as one."""
-    names = (field.name for field in fields(Crops))
-    return Crops(**{name: torch.cat([getattr(batch, name) for batch in batches]) for name in names})

@@ -20,12 +20,13 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dhpe_lib.datasets.cropping import NoHandError, crop_sample
-from dhpe_lib.datasets.crops import MARGIN, concatenate
+from dhpe_lib.datasets.cropping import NoCropError, crop_sample
+from dhpe_lib.datasets.crops import MARGIN
 from dhpe_lib.datasets.layout import ROWS_PER_PART, Contents, PreparedError
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.datasets.sample import Reader
 from dhpe_lib.datasets.writer import PreparedWriter, write_part
+from dhpe_lib.records import join_rows
 
 SHOWN = 20
 """Damaged samples that a message names."""
@@ -143,12 +144,12 @@ def prepare_part(job: Job, reader: Reader, part: range) -> dict[str, str]:
     for row, name in zip(part, names, strict=True):
         try:
             crops.append(crop_sample(reader[row]))
-        except NoHandError as error:
+        except NoCropError as error:
             left_out[name] = str(error)
         except (OSError, ValueError) as error:
             bad[name] = str(error)
     if job.skip_bad or not bad:
-        write_part(job.out, MARGIN, part, names, concatenate(crops) if crops else None, left_out | bad)
+        write_part(job.out, MARGIN, part, names, join_rows(crops) if crops else None, left_out | bad)
     return bad
 
 

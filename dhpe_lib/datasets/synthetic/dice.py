@@ -2,31 +2,11 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-
-Record = TypeVar("Record")
-
-
-def take_rows(record: Record, rows: Int64[Tensor, " n"]) -> Record:
-    """Some images of a batch, each as often as it is named.
-
-    Args:
-        record: A dataclass whose fields are tensors with a row for each image, or dataclasses of such.
-        rows: Which images.
-
-    Returns:
-        A record of the same class.
-    """
-
-    def taken(value: Any) -> Any:
-        return take_rows(value, rows) if is_dataclass(value) else value.index_select(0, rows)
-
-    return type(record)(**{field.name: taken(getattr(record, field.name)) for field in fields(record)})  # type: ignore[arg-type]
 
 
 def seed_of(*parts: object) -> int:

@@ -5,7 +5,7 @@ Everything is drawn on the CPU from one seed, so a seed means one scene; on the 
 same number of threads and version of PyTorch. Nothing here has a gradient.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from dhpe_lib.datasets.synthetic import scenery
 from dhpe_lib.datasets.synthetic.arm import Arms, draw_arms, grow_arms
 from dhpe_lib.datasets.synthetic.camera_effects import Cameras, draw_cameras, photograph
 from dhpe_lib.datasets.synthetic.cloth import Materials, draw_materials
-from dhpe_lib.datasets.synthetic.dice import Dice, take_rows
+from dhpe_lib.datasets.synthetic.dice import Dice
 from dhpe_lib.datasets.synthetic.hands import (
     Hands,
     draw_poses,
@@ -30,6 +30,7 @@ from dhpe_lib.datasets.synthetic.objects import Things, draw_things, place_thing
 from dhpe_lib.datasets.synthetic.shading import HAND, Stage, draw_picture
 from dhpe_lib.datasets.synthetic.skin import Skin, draw_skin
 from dhpe_lib.hand_model import HandModel
+from dhpe_lib.records import join_rows, take_rows
 from dhpe_lib.skeleton import MIDDLE_MCP
 
 AT_A_TIME = 8
@@ -203,8 +204,7 @@ class SyntheticHands:
         rows = torch.arange(len(hands.h), device=self.device)
         parts = rows.split(AT_A_TIME if self.device.type == "cpu" else len(rows))
         drawn = [self._render(take_rows(hands, part), take_rows(look, part), behind[part], noise) for part in parts]
-        names = [field.name for field in fields(SyntheticBatch)]
-        return SyntheticBatch(**{name: torch.cat([getattr(part, name) for part in drawn]) for name in names})
+        return join_rows(drawn)
 
     @torch.no_grad()
     def _render(

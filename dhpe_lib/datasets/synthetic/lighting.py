@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.datasets.synthetic.dice import Dice
-from dhpe_lib.renderer import rasterize
+from dhpe_lib.projection import rasterize
 
 SHADOW_SIZE = 128
 SHADOW_EXTENT = 1.5

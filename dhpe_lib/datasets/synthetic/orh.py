@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 
 from dhpe_lib.datasets.backgrounds import fingerprint
-from dhpe_lib.datasets.crops import MARGIN, Crops, concatenate
+from dhpe_lib.datasets.crops import MARGIN, Crops
 from dhpe_lib.datasets.layout import Contents, PreparedError
 from dhpe_lib.datasets.preparation import end_with_parent, process_context, progress_bar
 from dhpe_lib.datasets.prepared import Prepared
@@ -30,6 +30,7 @@ from dhpe_lib.datasets.synthetic.engine import Style, SyntheticHands
 from dhpe_lib.datasets.synthetic.hands import TIPS
 from dhpe_lib.datasets.synthetic.sequences import sequence_batch
 from dhpe_lib.datasets.writer import PreparedWriter, write_part
+from dhpe_lib.records import join_rows
 
 VERSION = 2
 """Goes up when the same seed no longer gives the same pictures."""
@@ -152,7 +153,7 @@ def _draw_frames(engine: SyntheticHands, recipe: Recipe, rows: range) -> Crops:
         seed = seed_of(recipe.seed, "orh-s", first + sequence)
         frames = torch.arange(begin, end)
         batches.append(sequence_batch(engine, seed, FRAMES, frames, recipe.style, MARGIN).crops())
-    return concatenate(batches)
+    return join_rows(batches)
 
 
 def tips_only(crops: Crops) -> Crops:

@@ -15,11 +15,12 @@ from torch.nn import functional
 
 from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.datasets.synthetic import scenery
-from dhpe_lib.datasets.synthetic.dice import Dice, seed_of, take_rows
+from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
 from dhpe_lib.datasets.synthetic.engine import Style, SyntheticBatch, SyntheticHands, draw_look
 from dhpe_lib.datasets.synthetic.hands import Shots, draw_shots, place_hands
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.poses import collides, sample_poses
+from dhpe_lib.records import take_rows
 from dhpe_lib.rotations import axis_angle_to_matrix
 
 KEY_EVERY = 30

@@ -34,8 +34,9 @@ from dhpe_lib.datasets.synthetic.skin import (
     skin_maps,
 )
 from dhpe_lib.hand_model import HandModel
+from dhpe_lib.light import vertex_normals
+from dhpe_lib.projection import rasterize, to_pixels
 from dhpe_lib.rasterizer.fragments import antialias
-from dhpe_lib.renderer import rasterize, to_pixels, vertex_normals
 
 HAND, ARM, SLEEVE, THING, NOTHING = range(5)
 """What a pixel shows."""

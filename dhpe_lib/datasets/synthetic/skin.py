@@ -18,8 +18,9 @@ from torch.nn import functional
 
 from dhpe_lib.datasets.synthetic.dice import Dice
 from dhpe_lib.hand_model import HandModel
+from dhpe_lib.light import vertex_normals
 from dhpe_lib.poses import joint_limits
-from dhpe_lib.renderer import interpolate, rasterize, vertex_normals
+from dhpe_lib.projection import interpolate, rasterize
 from dhpe_lib.skeleton import MANO_FINGERS
 
 MAP_SIZE = 512
