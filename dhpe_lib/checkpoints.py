@@ -1,12 +1,11 @@
 """Weights and the state of a training in safetensors files: no code runs when they are loaded.
 
 ``last.safetensors`` holds network, optimiser, growing set and step in one file, so that a kill never leaves two files
-of different steps; ``best.safetensors`` holds the network alone. A file is written beside its place, brought to the
-disk and then renamed, so its name always stands for a whole file. What is no tensor is JSON in the header.
+of different steps; ``best.safetensors`` holds the network alone. The name of a file always stands for a whole file
+(:mod:`dhpe_lib.drafts`). What is no tensor is JSON in the header.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dhpe_lib.datasets.layout import gigabytes
+from dhpe_lib.drafts import whole
 
 FORMAT = 1
 """Goes up with each change of what the files mean."""
@@ -78,29 +78,16 @@ def write_checkpoint(
     tensors |= {GROWN + name: value for name, value in (grown or {}).items()}
     tensors |= {BATCH + name: value for name, value in (batch or {}).items()}
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(plain, draft, {"dhpe": json.dumps(header)})
-        draft.chmod(0o644)  # the library makes files that only their owner can read
-        flush(draft)
-        draft.replace(path)
-        flush(path.parent)
+        with whole(path) as draft:
+            save_file(plain, draft, {"dhpe": json.dumps(header)})
+            draft.chmod(0o644)  # the library makes files that only their owner can read
     except (OSError, SafetensorError) as error:
-        draft.unlink(missing_ok=True)
         size = gigabytes(sum(value.numel() * value.element_size() for value in plain.values()))
         raise CheckpointError(
             f"{path}: cannot be written ({error}); it takes {size}. Make room or correct the permissions and resume "
             "the run: the checkpoint before is whole"
         ) from error
-
-
-def flush(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -117,7 +104,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: It is no checkpoint, a damaged one, or one of another version.
     """
     if path.is_dir():
-        path = next((path / name for name in ("best.safetensors", "last.safetensors") if (path / name).is_file()), path)
+        path = weights_in(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint; name a .safetensors file or the folder of a run")
     try:
@@ -130,6 +117,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         found = facts.get("format", "missing")
         raise CheckpointError(f"{path}: field format is {found}, this version reads {FORMAT}; train it again")
     return Checkpoint(path, facts, *(_with(part, tensors) for part in (NETWORK, OPTIMISER, GROWN, BATCH)))
+
+
+def weights_in(run: Path) -> Path:
+    """The best weights in a run's folder, if there are any, else the last; the folder itself if it has none."""
+    files = (run / name for name in ("best.safetensors", "last.safetensors"))
+    return next((file for file in files if file.is_file()), run)
 
 
 def _with(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

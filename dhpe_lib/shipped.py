@@ -1,11 +1,13 @@
 """The trained weights that come with the project: where they lie, how they are loaded, how a run's become so small."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from dhpe_lib.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from dhpe_lib.estimator import Estimator
+from dhpe_lib.training_config import config_from, with_paths
 from dhpe_lib.training_setup import load_trained
 
 SHIPPED = Path(__file__).parent / "weights" / "light.safetensors"
@@ -48,7 +50,7 @@ def load_shipped(path: Path | None = None) -> Estimator:
 def export_weights(run: Path, out: Path) -> None:
     """Write a network's weights at half their size: floating-point numbers with 16 bits, and what the run says of them.
 
-    Of the folders that the run was trained on and tested on, the last two names stay.
+    Of the paths in the run's configuration the last two names stay.
 
     Args:
         run: A checkpoint, or a run's folder: then its best weights.
@@ -65,8 +67,6 @@ def export_weights(run: Path, out: Path) -> None:
     for name, value in network.state_dict().items():
         if not torch.isfinite(value).all():
             raise CheckpointError(f"{run}: field {name} has a number that 16 bits cannot hold; train with less rate")
-    config = dict(facts["config"])
-    for field in ("data", "test"):
-        config[field] = ["/".join(Path(folder).parts[-2:]) for folder in config[field]]
+    config = with_paths(config_from(facts["config"]), lambda path: Path(*path.parts[-2:]))
     kept = {name: facts[name] for name in ("step", "best") if name in facts}
-    write_checkpoint(out, network, kept | {"config": config})
+    write_checkpoint(out, network, kept | {"config": asdict(config)})

@@ -43,5 +43,9 @@ def prepare_folder(folder: Path) -> None:
     """Make a folder, and make sure before any work that files can be written there."""
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder}: is a file; name a folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = f"no files can be written there ({error.strerror})"
+        raise OSError(f"{folder}: {reason}; name another folder, or correct its permissions") from error

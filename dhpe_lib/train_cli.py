@@ -53,6 +53,7 @@ def train(
     last checkpoint. On several GPUs: torchrun --nproc-per-node 8 -m dhpe_lib.cli train ...
     """
     from dhpe_lib import training
+    from dhpe_lib.checkpoints import weights_in
     from dhpe_lib.training_config import read_config
     from dhpe_lib.training_setup import CONFIG, launch
 
@@ -67,7 +68,7 @@ def train(
     if not outcome.finished:
         say(f"\nStopped and saved after step {outcome.step}. The same command with --resume goes on from there.")
         raise typer.Exit(130)
-    say("The run: ", out, "; its weights: ", out / training.BEST)
+    say("The run: ", out, "; its weights: ", weights_in(out))
     say("How good they are: dhpe evaluate ", out, " DATASET_DIR")
 
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from lightning_fabric import Fabric
-from numpy import ndarray
 from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -33,13 +32,14 @@ from dhpe_lib.evaluation import find, quick_scores
 from dhpe_lib.laplacian import Laplacian
 from dhpe_lib.losses import LossOptions, joint_error_px, losses_of
 from dhpe_lib.mixture import Mixture
-from dhpe_lib.records import join_rows, take_rows
+from dhpe_lib.records import join_rows
 from dhpe_lib.targets import Targets, masked_images
-from dhpe_lib.training_config import TrainingConfig
-from dhpe_lib.training_log import SHOWN, RunLog, family_sheet, prediction_sheet
+from dhpe_lib.training_config import TrainingConfig, resolved
+from dhpe_lib.training_log import SHOWN, RunLog, families, prediction_sheet
 from dhpe_lib.training_setup import (
     BEST,
     LAST,
+    as_begun,
     build_network,
     build_optimiser,
     check_folder,
@@ -53,7 +53,7 @@ from dhpe_lib.training_setup import (
 )
 
 STUDY = "not_finite"
-TEST_BATCH, FAMILIES = 64, 6
+TEST_BATCH = 64
 CONSTANT_LAMBDA = 0.01
 """Of the ablation in Fig. 5f."""
 
@@ -96,11 +96,14 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
         PreparedError: Data are missing or damaged.
         TrainingError: The loss is not finite; the batch and the weights that gave it are in the folder.
     """
+    config = resolved(config)
     check_folder(config, run, resume)
     network = build_network(config)
     optimiser = build_optimiser(network, config)
     caches = [Prepared(path) for path in config.data]
     portion = portion_of(config, fabric, sum(map(len, caches)))
+    if resume:
+        portion = as_begun(portion, run / LAST)
     photos = Path(config.backgrounds) if config.backgrounds else None
     mixture = Mixture(caches, portion, config.reach, fabric.device, photos)
     hand = network.hand.to(fabric.device)
@@ -116,7 +119,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
 
     with interrupts() as stop, progress_bar(console) as progress:
         task = progress.add_task("training", total=config.steps, completed=step)
-        while step < config.steps and not stop:
+        while step < config.steps and not stop.asked:
             torch.manual_seed(seed_of(config.seed, "step", step, fabric.global_rank))
             set_rates(optimiser, config, step)
             set_mode(network, config)
@@ -134,7 +137,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
 
             step += 1
             progress.update(task, completed=step)
-            last = step == config.steps or bool(stop)
+            last = step == config.steps or stop.asked
             saves = step % config.save_every == 0 or last
             grown = grown_sets(augmentation, fabric) if saves else {}
             if log is None:
@@ -149,14 +152,15 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
                     log.picture(step, "children", families(augmentation, seen, h, step))
                 if score < best:
                     best = score
-                    write_checkpoint(run / BEST, network, facts_of(config, step, best))
+                    write_checkpoint(run / BEST, network, facts_of(config, portion, step, best))
             if saves:
-                write_checkpoint(run / LAST, network, facts_of(config, step, best), optimiser, grown)
+                write_checkpoint(run / LAST, network, facts_of(config, portion, step, best), optimiser, grown)
+    finished = step >= config.steps
     if log is not None:
-        log.line(f"{'finished' if step == config.steps else 'interrupted'} after step {step}")
+        log.line(f"{'finished' if finished else 'interrupted'} after step {step}")
         log.close()
     fabric.barrier()
-    return Outcome(step, step == config.steps, best)
+    return Outcome(step, finished, best)
 
 
 class Objective(nn.Module):
@@ -235,9 +239,6 @@ class Stop:
 
     asked: bool = False
 
-    def __bool__(self) -> bool:
-        return self.asked
-
 
 @contextmanager
 def interrupts() -> Iterator[Stop]:
@@ -276,15 +277,6 @@ def not_finite(run: Path, network: Estimator, view: View, step: int, fabric: Fab
         f"the loss of step {step} is not finite. {path} holds its batch and the weights before it; the last checkpoint "
         "is untouched. Lower learning_rate, or look at the data"
     )
-
-
-def families(
-    augmentation: Augmentation, seen: View, h: Float[Tensor, "b 63"], step: int
-) -> UInt8[ndarray, "height width 3"]:
-    """A picture of some seeds of a step with children."""
-    some = torch.arange(min(FAMILIES, len(h)), device=h.device)
-    pool, law = augmentation.backgrounds.at(step), augmentation.config.augment_rotation
-    return family_sheet(augmentation.studio, take_rows(seen, some), h[some], pool, f"seeds of step {step}", law)
 
 
 def test(

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 from dhpe_lib.crop_jitter import JitterRange
 from dhpe_lib.datasets.layout import write_json
 
+STARTS = ("random", "imagenet")
+"""Weights to begin with that are no file."""
 CHOICES = {
     "preset": ("light", "paper"),
     "decay": ("constant", "cosine"),
@@ -42,7 +44,7 @@ class TrainingConfig:
         data: Folders of prepared splits, trained on together.
         test: Folders of prepared splits to test on while training; rendered hands if there is none.
         rendered: Share of each batch that is rendered on the spot; all of it where there is no data.
-        steps: Of the optimiser.
+        steps: Of the optimiser. A run may be resumed with more or fewer; a cosine then ends there.
         batch: Images at a step, over all processes.
         learning_rate: Adam's, for F and f_E3D (the paper's is 1e-3).
         learning_rate_j2d: Adam's, for f_J2D, which learns from L_J2D alone.
@@ -64,8 +66,9 @@ class TrainingConfig:
         backgrounds: NYU depth v2 (the paper's) or a folder of images, to put behind rendered hands and children; by
             default they are painted.
         augment_after: Epochs before the self-augmentation (Sec. 3.5) begins, the paper's 20; at the latest it begins in
-            the middle of the run. An epoch is each row of `data` once; where all is rendered, as many pictures as
-            ORH has for training.
+            the middle of the run, as `steps` has it. A run that is resumed with other `steps` keeps the beginning
+            that it had, if that is past. An epoch is each row of `data` once; where all is rendered, as many pictures
+            as ORH has for training.
         augment_share: Share of each batch that is then drawn from the growing set; 0 is none. (In the paper the set
             has no bound, and soon holds little but children.)
         augment_capacity: Children that the set holds, 2.6 kB each; the oldest make room.
@@ -224,6 +227,26 @@ def config_from(values: Mapping[str, Any]) -> TrainingConfig:
     return TrainingConfig(**own)
 
 
+def with_paths(config: TrainingConfig, change: Callable[[Path], Path]) -> TrainingConfig:
+    """Another configuration, with each path changed alike."""
+
+    def one(text: str) -> str:
+        return str(change(Path(text)))
+
+    return replace(
+        config,
+        start=config.start if config.start in STARTS else one(config.start),
+        data=tuple(map(one, config.data)),
+        test=tuple(map(one, config.test)),
+        backgrounds=config.backgrounds and one(config.backgrounds),
+    )
+
+
+def resolved(config: TrainingConfig) -> TrainingConfig:
+    """The configuration as it holds from any working directory."""
+    return with_paths(config, Path.resolve)
+
+
 def refuse_other(path: Path, begun: TrainingConfig, asked: TrainingConfig) -> None:
     """Stop where a run is to be resumed otherwise than it began.
 
@@ -233,9 +256,9 @@ def refuse_other(path: Path, begun: TrainingConfig, asked: TrainingConfig) -> No
         asked: What it is to be now.
 
     Raises:
-        ConfigError: They differ in more than ``MAY_CHANGE``.
+        ConfigError: They differ in more than ``MAY_CHANGE`` and the spelling of paths.
     """
-    old, new = asdict(begun), asdict(asked)
+    old, new = asdict(resolved(begun)), asdict(resolved(asked))
     differences = [f"{name} was {old[name]}, is {new[name]} now" for name in old if old[name] != new[name]]
     refused = [text for text in differences if text.split(" ")[0] not in MAY_CHANGE]
     if refused:

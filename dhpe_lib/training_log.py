@@ -6,6 +6,7 @@ happened once.
 """
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,20 +21,27 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
+from dhpe_lib.augmentation import Augmentation
 from dhpe_lib.children import CHILDREN, Studio
 from dhpe_lib.contact_sheet import Tile, contact_sheet
 from dhpe_lib.crop_jitter import View
 from dhpe_lib.datasets.crops import SIZE
+from dhpe_lib.datasets.synthetic.dice import take_rows
+from dhpe_lib.drafts import whole
 from dhpe_lib.estimator import Estimator
+from dhpe_lib.evaluation import pixels
+from dhpe_lib.hand_model import HandModel
 from dhpe_lib.losses import joint_error_px
 from dhpe_lib.plotting import to_numpy
 from dhpe_lib.renderer import render
-from dhpe_lib.targets import Targets
 
 CURVES, LOG, BOARD, PICTURES = "curves.jsonl", "log.txt", "tensorboard", "pictures"
-SHOWN = 12
+SHOWN, FAMILIES = 8, 6
+"""Pictures of a test set that are shown, and seeds with their children."""
 MESH = (0.30, 0.55, 0.95)
 """Colour of a mesh over a picture."""
+OPACITY = 0.55
+UNKNOWN = np.full((21, 2), np.nan)
 
 
 class RunLog:
@@ -49,9 +57,11 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self.run, self.console = run, console
-        take_back(run / CURVES, step)
         (run / PICTURES).mkdir(exist_ok=True)
-        self.board = SummaryWriter(str(run / BOARD), purge_step=step)
+        take_back(run, step)
+        if (run / LOG).is_file():
+            self.line(f"resumed after step {step}")
+        self.board = SummaryWriter(str(run / BOARD), purge_step=step + 1)
 
     def line(self, text: str) -> None:
         """A line with the time for the text log, without it for the terminal."""
@@ -93,21 +103,23 @@ class RunLog:
         self.board.close()
 
 
-def take_back(path: Path, step: int) -> None:
-    """Drop the records of later steps, and a line that a kill cut short."""
-    if path.is_file():
-        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if step_of(line) <= step]
-        draft = path.with_name(f".{path.name}")
-        draft.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        draft.replace(path)
+def take_back(run: Path, step: int) -> None:
+    """Drop the lines and pictures of later steps, and a line that a kill cut short."""
+    for path in (run / CURVES, run / LOG):
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            with whole(path) as draft:
+                draft.write_text("".join(line for line in lines if step_of(line) <= step), encoding="utf-8")
+    for picture in (run / PICTURES).iterdir():
+        found = re.search(r"_(\d+)\.png$", picture.name)
+        if found and int(found[1]) > step:
+            picture.unlink()
 
 
 def step_of(line: str) -> float:
-    """The step of a record; of half a record infinity."""
-    try:
-        return float(json.loads(line)["step"])
-    except ValueError:
-        return float("inf")
+    """The step of a line; of half a line infinity."""
+    found = re.search(r"\bstep\W+(\d+).*\n", line)
+    return float(found[1] if found else "inf")
 
 
 def read_curves(path: Path, kind: str) -> dict[str, ndarray]:
@@ -127,27 +139,43 @@ def read_curves(path: Path, kind: str) -> dict[str, ndarray]:
 
 
 def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarray, "height width 3"]:
-    """Pictures with the skeleton and mask that the network finds in them.
+    """Pictures with the truth about them and what the network finds in them, two in a row.
 
     Args:
         network: On the device of the view.
-        view: The first dozen are shown.
+        view: Some pictures.
         title: Of the sheet.
 
     Returns:
-        The sheet.
+        The sheet: of each picture the true joints and mask, the last j2D, the mesh and its mask.
     """
-    estimate = network.predict(view.images[:SHOWN])
+    estimate, targets = network.predict(view.images), view.targets
     assert estimate.mask is not None
-    shown = Targets(**{name: values[:SHOWN] for name, values in vars(view.targets).items()})
-    errors = joint_error_px(estimate.joints, shown)
-    images = as_bytes(view.images[:SHOWN])
-    joints, masks = to_numpy(SIZE * (estimate.joints[..., :2] + 0.5)), to_numpy(estimate.mask > 0.5)
-    tiles = [
-        Tile(image, place, mask, (f"{float(error):.1f} px", "skeleton of the mesh, its mask"))
-        for image, place, mask, error in zip(images, joints, masks, errors, strict=True)
-    ]
+    truth = np.where(to_numpy(targets.known_2d)[..., None], in_pixels(targets.joints_2d), np.nan)
+    found, errors = in_pixels(estimate.joints_2d), pixels(estimate.joints_2d, view)
+    mesh_errors = to_numpy(joint_error_px(estimate.joints, targets))
+    true_masks, masks = to_numpy(targets.mask > 0.5), to_numpy(estimate.mask > 0.5)
+    meshes = with_meshes(network.hand, estimate.mesh.vertices, view.images)
+    seen, drawn = map(as_bytes, (view.images, view.images.lerp(meshes, OPACITY)))
+    tiles = []
+    for row, image in enumerate(seen):
+        true_mask, name = true_masks[row] if targets.has_mask[row] else None, f"hand {row + 1}"
+        tiles.append(Tile(image, truth[row], true_mask, (f"{name}: truth", "")))
+        if network.pose_machine is None:
+            tiles.append(Tile(image, UNKNOWN, None, (f"{name}: no j2D", "")))
+        else:
+            tiles.append(Tile(image, found[row], None, (f"{name}: last j2D", f"{errors[row]:.1f} px off")))
+        tiles.append(Tile(drawn[row], UNKNOWN, masks[row], (f"{name}: mesh, mask", f"{mesh_errors[row]:.1f} px off")))
     return np.asarray(contact_sheet(tiles, title, columns=6))
+
+
+def families(
+    augmentation: Augmentation, seen: View, h: Float[Tensor, "b 63"], step: int
+) -> UInt8[ndarray, "height width 3"]:
+    """A picture of some seeds of a step with children."""
+    some = torch.arange(min(FAMILIES, len(h)), device=h.device)
+    pool, law = augmentation.backgrounds.at(step), augmentation.config.augment_rotation
+    return family_sheet(augmentation.studio, take_rows(seen, some), h[some], pool, f"seeds of step {step}", law)
 
 
 def family_sheet(
@@ -174,22 +202,33 @@ def family_sheet(
         The sheet.
     """
     with torch.no_grad():
-        vertices = studio.model.forward_h(h).vertices
-        blue = h.new_tensor(MESH).expand(vertices.shape[1], 3)
-        fitted = render(vertices, studio.model.faces, blue, view.images.permute(0, 2, 3, 1)).image.permute(0, 3, 1, 2)
+        mesh = studio.model.forward_h(h)
+        fitted = with_meshes(studio.model, mesh.vertices, view.images)
     children = studio.photograph(studio.spawn(h, view, 0, law), pool, 0)
-    errors = joint_error_px(studio.model.forward_h(h).joints, view.targets)
-    unknown = np.full((21, 2), np.nan)
-    joints, masks = to_numpy(SIZE * (children.targets.joints_2d + 0.5)), to_numpy(children.targets.mask > 0.5)
+    errors = joint_error_px(mesh.joints, view.targets)
+    joints, masks = in_pixels(children.targets.joints_2d), to_numpy(children.targets.mask > 0.5)
     seeds, meshes, born = map(as_bytes, (view.images, fitted, children.images))
     tiles = []
-    for row, (seed, mesh) in enumerate(zip(seeds, meshes, strict=True)):
-        tiles.append(Tile(seed, unknown, None, ("seed", "")))
-        tiles.append(Tile(mesh, unknown, None, ("its mesh", f"{float(errors[row]):.1f} px off")))
+    for row, (seed, drawn) in enumerate(zip(seeds, meshes, strict=True)):
+        tiles.append(Tile(seed, UNKNOWN, None, ("seed", "")))
+        tiles.append(Tile(drawn, UNKNOWN, None, ("its mesh", f"{float(errors[row]):.1f} px off")))
         for number in range(CHILDREN * row, CHILDREN * (row + 1)):
-            place, mask = (joints[number], masks[number]) if labels else (unknown, None)
+            place, mask = (joints[number], masks[number]) if labels else (UNKNOWN, None)
             tiles.append(Tile(born[number], place, mask, (f"child {number - CHILDREN * row + 1}", "")))
     return np.asarray(contact_sheet(tiles, title, columns=2 + CHILDREN))
+
+
+def with_meshes(
+    hand: HandModel, vertices: Float[Tensor, "b v 3"], images: Float[Tensor, "b 3 s s"]
+) -> Float[Tensor, "b 3 s s"]:
+    """Pictures with their meshes before them."""
+    blue = vertices.new_tensor(MESH).expand(vertices.shape[1], 3)
+    return render(vertices, hand.faces, blue, images.permute(0, 2, 3, 1)).image.permute(0, 3, 1, 2)
+
+
+def in_pixels(joints_2d: Float[Tensor, "b 21 2"]) -> Float[ndarray, "b 21 2"]:
+    """Joints of the crop frame as places in the picture."""
+    return to_numpy(SIZE * (joints_2d + 0.5))
 
 
 def as_bytes(images: Float[Tensor, "b 3 s s"]) -> UInt8[ndarray, "b s s 3"]:

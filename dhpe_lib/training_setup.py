@@ -18,17 +18,11 @@ from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.datasets.synthetic.dice import seed_of
 from dhpe_lib.datasets.synthetic.engine import Style, SyntheticHands
 from dhpe_lib.datasets.synthetic.orh import COUNTS
+from dhpe_lib.drafts import clear_drafts
 from dhpe_lib.estimator import PRESETS, Estimator
 from dhpe_lib.mixture import Portion
 from dhpe_lib.pretrained import load_imagenet
-from dhpe_lib.training_config import (
-    ConfigError,
-    TrainingConfig,
-    config_from,
-    read_config,
-    refuse_other,
-    write_config,
-)
+from dhpe_lib.training_config import ConfigError, TrainingConfig, config_from, read_config, refuse_other, write_config
 
 CONFIG, LAST, BEST = "config.json", "last.safetensors", "best.safetensors"
 RENDERED_FOR_TESTS = 256
@@ -61,13 +55,7 @@ def launch(config: TrainingConfig, device: str | None = None) -> Fabric:
     precision: Any = config.precision
     strategy = DDPStrategy() if world > 1 else "auto"
     torch.backends.cudnn.benchmark = kind == "cuda"
-    fabric = Fabric(
-        accelerator=kind,
-        devices=here,
-        num_nodes=world // here,
-        strategy=strategy,
-        precision=precision,
-    )
+    fabric = Fabric(accelerator=kind, devices=here, num_nodes=world // here, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
 
@@ -85,6 +73,7 @@ def enter(config: TrainingConfig, run: Path, fabric: Fabric) -> None:
     fabric.barrier()
     if fabric.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
+        clear_drafts(run)
         write_config(run / CONFIG, config)
     fabric.barrier()
 
@@ -175,9 +164,9 @@ def resume_from(
     return checkpoint.facts["step"], float(checkpoint.facts["best"])
 
 
-def facts_of(config: TrainingConfig, step: int, best: float) -> dict[str, Any]:
+def facts_of(config: TrainingConfig, portion: Portion, step: int, best: float) -> dict[str, Any]:
     """What a checkpoint says of itself; the error as text, since JSON has no infinity."""
-    return {"step": step, "best": str(best), "config": asdict(config)}
+    return {"step": step, "best": str(best), "children_from": portion.children_from, "config": asdict(config)}
 
 
 def grown_sets(augmentation: Augmentation | None, fabric: Fabric) -> dict[str, Tensor]:
@@ -214,6 +203,15 @@ def portion_of(config: TrainingConfig, fabric: Fabric, total: int) -> Portion:
     epoch = total / (config.batch - fabric.world_size * rendered) if rendered < own else RENDERED_EPOCH / config.batch
     first = round(min(config.augment_after * epoch, config.steps / 2))
     return replace(plain, children=min(own - 1, round(own * config.augment_share)), children_from=first + 1)
+
+
+def as_begun(portion: Portion, path: Path) -> Portion:
+    """The portion of a resumed run: children that had begun at its last checkpoint have begun when they did."""
+    if not path.is_file():
+        return portion
+    facts = read_checkpoint(path).facts
+    first = facts.get("children_from", portion.children_from)
+    return replace(portion, children_from=first) if first <= facts["step"] else portion
 
 
 def test_sets(config: TrainingConfig, device: torch.device) -> dict[str, Crops]:

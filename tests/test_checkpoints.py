@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dhpe_lib import checkpoints
+from dhpe_lib import drafts
 from dhpe_lib.checkpoints import (
     CheckpointError,
     load_network,
@@ -120,7 +120,7 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "flush", full)
+    monkeypatch.setattr(drafts, "flush", full)
     with pytest.raises(
         CheckpointError, match=r"a\.safetensors: cannot be written .*No space left.*takes 0\.0 MB\. Make"
     ):

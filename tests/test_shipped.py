@@ -8,6 +8,7 @@ import torch
 
 from dhpe_lib import shipped
 from dhpe_lib.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from dhpe_lib.mixture import Portion
 from dhpe_lib.shipped import default_weights, export_weights, load_shipped
 from dhpe_lib.training_config import TrainingConfig
 from dhpe_lib.training_setup import BEST, build_network, facts_of, load_trained
@@ -17,10 +18,12 @@ from dhpe_lib.training_setup import BEST, build_network, facts_of, load_trained
 def run(tmp_path, monkeypatch):
     """A run's folder with the weights of a tiny network."""
     tiny_network.install(monkeypatch.setitem)
-    config = TrainingConfig(data=("/home/me/orh/train",), test=("orh/test", "/data/orh-o/test"))
+    config = TrainingConfig(
+        data=("/home/me/orh/train",), test=("orh/test", "/data/orh-o/test"), backgrounds="/home/me/nyu"
+    )
     folder = tmp_path / "run"
     folder.mkdir()
-    write_checkpoint(folder / BEST, build_network(config), facts_of(config, 7, 12.5))
+    write_checkpoint(folder / BEST, build_network(config), facts_of(config, Portion(4, 0, 0), 7, 12.5))
     return folder
 
 
@@ -47,6 +50,7 @@ def test_what_the_file_says_names_no_folder_of_a_machine(run, tmp_path):
     facts = read_checkpoint(out).facts
     assert facts["config"]["data"] == ["orh/train"]
     assert facts["config"]["test"] == ["orh/test", "orh-o/test"]
+    assert facts["config"]["backgrounds"] == "me/nyu"
     assert (facts["step"], facts["best"]) == (7, "12.5")
     assert "/home" not in json.dumps(facts)
 

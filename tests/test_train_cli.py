@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from dhpe_lib.training_config import (
     TrainingConfig,
     changed,
     read_config,
+    refuse_other,
+    resolved,
     write_config,
 )
 
@@ -83,6 +86,47 @@ def test_train_resume_evaluate(data, monkeypatch):
     assert exported.exit_code == 0, exported.output
     assert dhpe("evaluate", "new/light.safetensors", data, "--device", "cpu").exit_code == 0
     assert "nowhere: no such checkpoint" in dhpe("export", "nowhere", "y.safetensors").stderr
+
+
+def test_a_run_goes_on_from_any_folder(data, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(data)
+    assert dhpe(*few("link", "--out", "run", "--set", "backgrounds=")).exit_code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    alone = dhpe("train", "--out", "../run", "--resume", "--device", "cpu", "--set", "steps=3")
+    assert alone.exit_code == 0, alone.output
+    again = dhpe(*few("../link", "--out", "../run", "--resume", "--set", "steps=4"))
+    assert again.exit_code == 0, again.output
+    assert "finished after step 4" in again.output
+
+
+def test_paths_are_stored_as_they_hold_from_anywhere(tmp_path):
+    config = TrainingConfig(data=("a", "../b"), test=("/c",), start="d.safetensors", backgrounds="nyu")
+    there = resolved(config)
+    assert (there.data, there.test) == ((f"{tmp_path}/a", f"{tmp_path.parent}/b"), ("/c",))
+    assert (there.start, there.backgrounds) == (f"{tmp_path}/d.safetensors", f"{tmp_path}/nyu")
+    plain = TrainingConfig(data=("random",), start="imagenet")
+    assert resolved(plain) == replace(plain, data=(f"{tmp_path}/random",))
+    refuse_other(Path("c.json"), config, there)
+
+
+def test_weights_that_are_there_are_named(data):
+    first = dhpe(*few(data, "--out", "run"))
+    assert "its weights: run/best.safetensors" in first.output
+    Path("run/best.safetensors").unlink()
+    assert "its weights: run/last.safetensors" in dhpe("train", "--out", "run", "--resume", "--device", "cpu").output
+
+
+def test_folders_that_cannot_be_written_to(data):
+    assert dhpe(*few(data, "--out", "run")).exit_code == 0
+    Path("file").touch()
+    train, evaluate = few(data), ("evaluate", "run", data, "--device", "cpu")
+    for command, folder in ((train, "file/x"), (evaluate, "file/x"), (train, "/proc/x"), (evaluate, "/proc/x")):
+        result = dhpe(*command, "--out", folder)
+        assert result.exit_code == 2, result.output
+        said = words(result.stderr)
+        assert f"{folder}: no files can be written there (N" in said
+        assert "); name another folder, or correct its permissions" in said
 
 
 def test_ctrl_c_is_answered(data, monkeypatch):

@@ -118,16 +118,9 @@ def test_ctrl_c_finishes_the_step_and_resuming_changes_no_bit(data, tmp_path, mo
 def test_resuming_brings_the_growing_set_back(data, tmp_path, monkeypatch):
     """Stopped after children came, resumed with an empty memory: the same children, the same weights to the bit."""
     config = tiny_network.config(data, augment_share=0.5, augment_after=0.5, augment_capacity=20, steps=7, test_every=4)
-    extend, lengths = Augmentation.extend, []
-
-    def watched(self, view, step):
-        longer = extend(self, view, step)
-        lengths.append((len(view.images), len(longer.images)))
-        return longer
-
-    monkeypatch.setattr(Augmentation, "extend", watched)
+    lengths = images_of_steps(monkeypatch)
     tiny_network.run(config, tmp_path / "straight")
-    assert lengths == [(4, 4), (4, 4)] + 5 * [(2, 4)]  # half an epoch of 10 in batches of 4 is one step
+    assert list(lengths.values()) == [(4, 4), (4, 4)] + 5 * [(2, 4)]  # half an epoch of 10 in batches of 4 is one step
     with monkeypatch.context() as patch:
         interrupt_at(patch, 4)
         assert tiny_network.run(config, tmp_path / "stopped").step == 5
@@ -157,6 +150,37 @@ def test_augmentation_begins_in_the_middle_of_a_short_run(data):
     assert portion_of(half, fabric, 10).children_from == 5 + 1  # an epoch of the data takes twice as many steps
     assert portion_of(replace(config, augment_share=0.0), fabric, 10).children == 0
     assert portion_of(config, fabric, 10).children == 2
+
+
+def images_of_steps(monkeypatch) -> dict[int, tuple[int, int]]:
+    """Will hold, of each step, how many images come without children and with them."""
+    extend, lengths = Augmentation.extend, {}
+
+    def watched(self, view, step):
+        longer = extend(self, view, step)
+        lengths[step] = len(view.images), len(longer.images)
+        return longer
+
+    monkeypatch.setattr(Augmentation, "extend", watched)
+    return lengths
+
+
+def test_children_that_have_begun_go_on_in_a_longer_run(data, tmp_path, monkeypatch):
+    lengths = images_of_steps(monkeypatch)
+    config = tiny_network.config(data, augment_share=0.5, augment_capacity=20, steps=4)
+    for steps in (4, 8, 20):  # alone they would begin in the middle: at 2, 4, 10
+        assert tiny_network.run(replace(config, steps=steps), tmp_path / "run", resume=steps > 4).finished
+    assert lengths == {step: (4, 4) if step < 3 else (2, 4) for step in range(20)}
+
+
+def test_children_that_have_not_begun_follow_the_new_number_of_steps(data, tmp_path, monkeypatch):
+    lengths = images_of_steps(monkeypatch)
+    config = tiny_network.config(data, augment_share=0.5, augment_capacity=20, steps=20)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 0)
+        assert tiny_network.run(config, tmp_path / "run").step == 1
+    tiny_network.run(replace(config, steps=6), tmp_path / "run", resume=True)
+    assert lengths == {step: (4, 4) if step < 4 else (2, 4) for step in range(6)}
 
 
 KILLED = """
@@ -193,13 +217,15 @@ def test_kill_9_and_resume_change_no_bit(data, tmp_path):
     running.kill()
     assert running.wait() == -signal.SIGKILL
     killed_at = read_checkpoint(run / LAST).facts["step"]
+    (run / f".best.safetensors.{running.pid}").touch()  # as a kill in the middle of writing leaves it
     config = tiny_network.config(data, steps=killed_at + 3)
     assert tiny_network.run(config, run, resume=True).finished
     tiny_network.run(config, tmp_path / "straight")
     assert same(weights(run), weights(tmp_path / "straight"))
     steps = read_curves(run / "curves.jsonl", "train")["step"].tolist()
     assert steps == sorted(set(steps))  # what was written past the checkpoint was taken back
-    assert not list(run.glob(".last*")) or len(list(run.glob(".last*"))) == 1  # at most the draft of the kill
+    assert f"resumed after step {killed_at}\n" in (run / "log.txt").read_text()
+    assert not list(run.glob(".*"))
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(data, tmp_path):
@@ -338,6 +364,8 @@ def test_another_training_is_not_taken_up(data, tmp_path):
     begun = json.loads((tmp_path / "run" / "config.json").read_text())
     assert begun["batch"] == 4
     assert tiny_network.run(replace(config, steps=2), tmp_path / "run", resume=True).step == 2
+    done = tiny_network.run(config, tmp_path / "run", resume=True)
+    assert (done.step, done.finished) == (2, True)  # more than is asked for now
 
 
 @pytest.mark.parametrize("name", ["data", "test", "start", "backgrounds"])
@@ -374,7 +402,7 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before(data, tmp_path, monke
 
     def full(number: int) -> None:
         calls.append(number)
-        if len(calls) > 5:
+        if len(calls) > 6:
             raise OSError(28, "No space left on device")
         write(number)
 

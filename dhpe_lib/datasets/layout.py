@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ from numpy import ndarray
 
 from dhpe_lib.datasets.cropping import BOX_MARGIN, FINGERTIPS_MM
 from dhpe_lib.datasets.crops import MARGIN, SIZE, Crops
+from dhpe_lib.drafts import whole
 
 FORMAT = 1
 """Goes up with each change of what the files mean."""
@@ -276,12 +276,8 @@ def shown(value: Any) -> str:
 
 def write_json(path: Path, values: Any) -> None:
     """Write a JSON file that is there as a whole or not at all, whatever happens to program and machine."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(values, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    with whole(path) as draft:
+        draft.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
 def gigabytes(n: int) -> str:
