@@ -26,13 +26,13 @@ from dhpe_lib.children import CHILDREN, Studio
 from dhpe_lib.contact_sheet import Tile, contact_sheet
 from dhpe_lib.crop_jitter import View
 from dhpe_lib.datasets.crops import SIZE
-from dhpe_lib.datasets.synthetic.dice import take_rows
 from dhpe_lib.drafts import whole
 from dhpe_lib.estimator import Estimator
 from dhpe_lib.evaluation import pixels
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.losses import joint_error_px
 from dhpe_lib.plotting import to_numpy
+from dhpe_lib.records import take_rows
 from dhpe_lib.renderer import render
 
 CURVES, LOG, BOARD, PICTURES = "curves.jsonl", "log.txt", "tensorboard", "pictures"
