@@ -31,14 +31,14 @@ from dhpe_lib.datasets.synthetic.engine import Style, SyntheticHands, draw_look
 from dhpe_lib.datasets.synthetic.hands import draw_poses, draw_shots, place_hands
 from dhpe_lib.datasets.synthetic.scenery import behind
 from dhpe_lib.datasets.writer import PreparedWriter
+from dhpe_lib.descent import descend
 from dhpe_lib.evaluation import evaluate, full_scores
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.losses import articulation_loss, shape_loss
-from dhpe_lib.refinement import descend
 from dhpe_lib.renderer import silhouette
 from dhpe_lib.training import train
 from dhpe_lib.training_config import TrainingConfig
-from dhpe_lib.training_setup import launch, load_trained
+from dhpe_lib.training_setup import CONFIG, LAST, launch, load_trained
 
 PICTURES, SEED = 32, 0
 FAR = 30.0
@@ -81,8 +81,8 @@ def least_error(crops: Crops) -> float:
     return float((torch.as_tensor(joints) - crops.joints_3d).norm(dim=-1).mean())
 
 
-def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
-    """Without jitter, on all pictures in every step; the rate falls, for the last millimetres.
+def configuration(data: Path, steps: int) -> TrainingConfig:
+    """The first stage. Without jitter, on all pictures in every step; the rate falls along a cosine.
 
     The statistics of smaller batches are noise, two fifths of what tells hands apart. Small steps and L_Lap at 10 keep
     poses near those of hands, and a small tau lets joints come before masks: else meshes end where the two contradict
@@ -96,7 +96,7 @@ def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
         precision="bf16-mixed",
         weight_lap=10.0,
         tau=4.0,
-        learning_rate=rate,
+        learning_rate=2e-4,
         warmup=100,
         decay="cosine",
         jitter_shift=0.0,
@@ -110,23 +110,31 @@ def configuration(data: Path, steps: int, rate: float) -> TrainingConfig:
     )
 
 
+def ending(first: TrainingConfig, weights: Path, steps: int) -> TrainingConfig:
+    """The second stage: L_Lap and tau as in every training, since L_Lap at 10 is smoother than hands are."""
+    return replace(
+        first, start=str(weights), steps=steps, weight_lap=1.0, tau=15.0, learning_rate=5e-5, learning_rate_j2d=5e-5,
+        warmup=50,
+    )  # fmt: skip
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=900)
-    parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--steps", type=int, nargs=2, default=(1000, 400), help="of the two stages")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--run", type=Path, default=Path("dhpe_out/overfit"), help="where pictures and network go")
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     load, start, console = os.getloadavg()[0], time.perf_counter(), Console()
-    data = arguments.run / "pictures"
+    data, stages = arguments.run / "pictures", (arguments.run / "first", arguments.run / "second")
     cache = prepare(data)
-    config = configuration(data, arguments.steps, arguments.rate)
-    outcome = train(config, arguments.run / "network", launch(config, "cpu"), console, arguments.resume)
-    if not outcome.finished:
-        return 130
-    network = load_trained(arguments.run / "network" / "last.safetensors")
+    first = configuration(data, arguments.steps[0])
+    for folder, config in zip(stages, (first, ending(first, stages[0] / LAST, arguments.steps[1])), strict=True):
+        begun = arguments.resume and (folder / CONFIG).is_file()
+        if not train(config, folder, launch(config, "cpu"), console, begun).finished:
+            return 130
+    network = load_trained(stages[1] / LAST)
     scores = full_scores(evaluate(network, cache, torch.device("cpu")))
     error, iou = scores["protocols"]["A"]["epe_mm"]["value"], scores["mask"]["iou"]
     reached = error < MOST_MM and iou > LEAST_IOU
@@ -136,13 +144,13 @@ def main() -> int:
         "mask_iou": iou,
         "wanted": f"below {MOST_MM} mm and above {LEAST_IOU}",
         "reached": reached,
-        "steps": arguments.steps,
+        "steps": list(arguments.steps),
         "seconds_of_this_call": round(time.perf_counter() - start),
     }
     floors = {"these pictures": least_error(cache[:]), "pictures from ORH's distances": least_error(draw(None))}
     floors = {name: round(value, 2) for name, value in floors.items()}
     rows = {"light network, 32 pictures": summary, "least error of any h, mm": floors}
-    write_result("overfit", rows, config.seed, load)
+    write_result("overfit", rows, first.seed, load)
     return 0 if reached else 1
 
 
