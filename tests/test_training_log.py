@@ -13,8 +13,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dhpe_lib.contact_sheet import GAP, TITLE, Tile, draw_tile
 from dhpe_lib.crop_jitter import View, plain_view
 from dhpe_lib.datasets.cropping import crop_sample
-from dhpe_lib.datasets.crops import SIZE, concatenate
+from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.plotting import to_numpy
+from dhpe_lib.records import join_rows
 from dhpe_lib.training_log import CURVES, LOG, PICTURES, UNKNOWN, RunLog, as_bytes, prediction_sheet, read_curves
 from dhpe_lib.training_setup import build_network
 
@@ -57,7 +58,7 @@ def test_pictures_of_later_steps_go(tmp_path, step, kept):
 def view(tmp_path, monkeypatch) -> View:
     tiny_network.install(monkeypatch.setitem)
     reader = Dots(write_dots(tmp_path / "dots", 3), "all")
-    return plain_view(concatenate([crop_sample(reader[k]) for k in range(3)]))
+    return plain_view(join_rows([crop_sample(reader[k]) for k in range(3)]))
 
 
 def tiles(sheet: np.ndarray) -> list[np.ndarray]:
