@@ -31,9 +31,9 @@ from dhpe_lib.refined_evaluation import evaluate_refined
 from dhpe_lib.refinement import VARIANTS as REFINEMENTS
 from dhpe_lib.reports import provenance
 from dhpe_lib.training import train
-from dhpe_lib.training_config import ConfigError, TrainingConfig, changed
+from dhpe_lib.training_config import ConfigError, TrainingConfig, changed, read_config, refuse_other
 from dhpe_lib.training_log import CURVES, read_curves
-from dhpe_lib.training_setup import LAST, launch, load_trained
+from dhpe_lib.training_setup import CONFIG, LAST, launch, load_trained
 
 RESULT = "ablation.json"
 
@@ -81,10 +81,25 @@ class Run:
     config: TrainingConfig
 
     @property
-    def finished(self) -> bool:
-        """Whether all its steps are done."""
+    def begun(self) -> bool:
+        """Whether its folder holds a run."""
+        return (self.folder / CONFIG).is_file()
+
+    @property
+    def steps(self) -> int:
+        """Steps that are done."""
         last = self.folder / LAST
-        return last.is_file() and read_checkpoint(last).facts["step"] >= self.config.steps
+        return int(read_checkpoint(last).facts["step"]) if last.is_file() else 0
+
+    def refuse_other(self) -> None:
+        """Stop where the folder holds a run of another configuration, or one that went on for longer."""
+        if self.begun:
+            refuse_other(self.folder / CONFIG, read_config(self.folder / CONFIG), self.config)
+        if self.steps > self.config.steps:
+            raise ConfigError(
+                f"{self.folder}: was trained for {self.steps} steps, and {self.config.steps} are asked for; "
+                "name another folder with --out"
+            )
 
 
 Runs = Mapping[str, Sequence[Run]]
@@ -135,16 +150,17 @@ def train_all(runs: Runs, device: str | None, console: Console) -> bool:
         Whether all are finished; not so after Ctrl-C.
 
     Raises:
-        ConfigError: A folder holds a run of another configuration.
+        ConfigError: A folder holds a run of another configuration, or one that went on for longer; nothing is trained.
         TrainingError, CheckpointError, PreparedError: As :func:`dhpe_lib.training.train`.
     """
     distinct = {run.folder: run for group in zip(*runs.values(), strict=True) for run in group}
+    for run in distinct.values():
+        run.refuse_other()
     for number, (folder, run) in enumerate(distinct.items(), 1):
-        if run.finished:
+        if run.steps == run.config.steps:
             continue
         console.rule(f"{folder.name}, {number} of {len(distinct)}")
-        begun = (folder / "config.json").is_file()
-        if not train(run.config, folder, launch(run.config, device), console, resume=begun).finished:
+        if not train(run.config, folder, launch(run.config, device), console, resume=run.begun).finished:
             return False
     return True
 
@@ -253,7 +269,6 @@ def measure(runs: Runs, out: Path, device: torch.device, count: int | None = Non
         return [find_of(run, cache, refinement, device, count) for run in runs[name]]
 
     result = provenance() | {
-        "command": "dhpe ablate",
         "budget": budget_of(base),
         "tests": {
             name: {"images": len(cache.spread(count)), "sha256": cache.meta["sha256"]} for name, cache in caches.items()

@@ -25,6 +25,8 @@ IN_FIGURE_5F = {
 }
 PANELS = {"epe_a_mm": "test error, mm", "share_under_tau": "share of instances under tau"}
 COLUMNS = ("variant", "refined", "EPE, mm", "more than full", "before refinement", "AUC 20-50", "AUC 0-100", "mask IoU")
+IN_TERMINAL = ("variant", "EPE, mm", "more than full", "before refinement", "mask IoU")
+"""Columns for which 80 characters are enough."""
 
 
 def ablation_figures(result: Mapping[str, Any]) -> dict[str, go.Figure]:

@@ -52,17 +52,24 @@ def write_report(
 
 
 def provenance() -> dict[str, Any]:
-    """Command, version, commit, date and hardware."""
+    """Command (without places of this machine), version, commit, date and hardware."""
     root = Path(__file__).parents[1]
     commit = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
-        "command": " ".join(["dhpe", *sys.argv[1:]]),
+        "command": " ".join(["dhpe", *map(without_place, sys.argv[1:])]),
         "dhpe_version": __version__,
         "commit": commit.stdout.strip() or "unknown",
         "date": date.today().isoformat(),
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": gpu},
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
+
+
+def without_place(argument: str) -> str:
+    """An argument of the command line; of an absolute path, or of ``name=`` with one, the last two names alone."""
+    name, equals, value = argument.rpartition("=")
+    path = Path(value)
+    return f"{name}{equals}{'/'.join(path.parts[-2:]) if path.is_absolute() else value}"

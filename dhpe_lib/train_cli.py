@@ -182,7 +182,7 @@ def ablate(
     is not done again. Writes ablation.json and a page for each figure.
     """
     from dhpe_lib import ablation
-    from dhpe_lib.ablation_figures import COLUMNS, table_rows, write_figures
+    from dhpe_lib.ablation_figures import COLUMNS, IN_TERMINAL, table_rows, write_figures
     from dhpe_lib.batch import find_device
 
     console = Console(highlight=False)
@@ -198,10 +198,10 @@ def ablate(
     refused(lambda: write_figures(result, out))
     for split, facts in result["tests"].items():
         table = Table(title=f"{split}, {facts['images']:,} images, {seeds} of each variant")
-        for name in COLUMNS:
-            table.add_column(name, justify="left" if name in COLUMNS[:2] else "right")
+        for name in IN_TERMINAL:
+            table.add_column(name, justify="left" if name == "variant" else "right", no_wrap=name == "variant")
         for row in table_rows(result, split):
-            table.add_row(*row)
+            table.add_row(*(cell for name, cell in zip(COLUMNS, row, strict=True) if name in IN_TERMINAL))
         console.print(table)
     say("Written: ", out / "ablation.json", " and the figures beside it")
 

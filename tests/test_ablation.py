@@ -98,7 +98,7 @@ def test_from_nothing_to_figures_with_a_stop_between(data, tmp_path, monkeypatch
     assert len(begun) == 4 + 1  # nothing is done again
     config = read_config(out / "constant-lambda_seed1" / "config.json")
     assert (config.ablation, config.seed, config.steps) == (("constant-lambda",), 1, 4)
-    assert all(run.finished for group in runs.values() for run in group)
+    assert all(run.steps == 4 for group in runs.values() for run in group)
 
     result = measure(runs, out, CPU)
     assert json.loads((out / "ablation.json").read_text()) == result
@@ -160,7 +160,7 @@ def test_what_was_found_is_kept_as_long_as_the_network_stays(data, tmp_path, mon
     np.testing.assert_array_equal(found.joints_mm, again.joints_mm)
     assert len(find_of(run, cache, None, CPU, 3).palm) == 3
     longer = replace(run, config=replace(config, steps=3))
-    assert not longer.finished
+    assert longer.steps == 2
     train_all({"full": [longer]}, "cpu", QUIET)
     assert read_checkpoint(run.folder / LAST).facts["step"] == 3
     new = find_of(longer, cache, None, CPU)
@@ -186,7 +186,8 @@ def test_it_refuses_to_be_started_by_torchrun(data, tmp_path, monkeypatch):
         plan(budget(data), ["full"], 1, tmp_path)
 
 
-def test_the_command(data, tmp_path):
+def test_the_command(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     few = [f"--set={name}={value}" for name, value in {"steps": 1, "batch": 4, "augment_share": 0}.items()]
     command = [
         "ablate",
@@ -203,12 +204,21 @@ def test_the_command(data, tmp_path):
     done = CliRunner().invoke(app, [*command, "--variant", "without-shape-loss"])
     assert done.exit_code == 0, done.output
     assert "dots_all, 8 images, 1 of each variant" in done.output
+    assert "without-shape-loss" in done.output
     assert (tmp_path / "a" / "ablation.json").is_file()
     wrong = CliRunner().invoke(app, [*command, "--variant", "none"])
     assert wrong.exit_code == 2
     assert "variant is none; it may be full" in " ".join(wrong.stderr.replace("│", " ").split())
-    other = CliRunner().invoke(
-        app, [*command, "--variant", "without-shape-loss", "--set", "batch=2", "--set", "steps=2"]
-    )
-    assert other.exit_code == 1
-    assert "the run began otherwise: batch was 4, is 2 now" in other.stderr
+    for change in ("batch=2", "tau=3"):
+        other = CliRunner().invoke(app, [*command, "--variant", "without-shape-loss", "--set", change])
+        assert other.exit_code == 1
+        assert f"the run began otherwise: {change.split('=')[0]} was" in other.stderr
+    assert json.loads((tmp_path / "a" / "ablation.json").read_text())["budget"]["batch"] == 4
+
+
+def test_a_run_that_went_on_for_longer_is_refused_before_anything_is_trained(data, tmp_path):
+    config = budget(data, steps=2, augment_share=0.0)
+    train_all(plan(config, ["without-shape-loss"], 1, tmp_path), "cpu", QUIET)
+    with pytest.raises(ConfigError, match="was trained for 2 steps, and 1 are asked for"):
+        train_all(plan(replace(config, steps=1), ["full", "without-shape-loss"], 1, tmp_path), "cpu", QUIET)
+    assert not (tmp_path / "full_seed0").exists()
