@@ -149,16 +149,12 @@ def test_variants_switch_their_term(network, images, disturbed):
     assert all((one.terms["pose"] == 0).all() for one in found.values())
 
 
-@pytest.mark.parametrize("left_out", [None, "joints", "feature", "lap"])
-def test_a_plain_step_follows_the_equation(network, images, disturbed, left_out):
-    """At a rate of 1 the step is the gradient; without any one of its terms it is another."""
-    weights = replace(EQ_13, tau=1e9, **({left_out: 0.0} if left_out else {}))
-    found = refine(network, images, disturbed, RefineOptions(weights, 1, 1.0, "gradient"))
-    whole, scale = slopes_of_eq_13(network, images, disturbed), disturbed.h.abs().max()
-    expected = sum(slope for name, slope in whole.items() if name != left_out)
-    rounding = 1e-6 * scale.item()
-    torch.testing.assert_close(disturbed.h - found.path[1], expected, rtol=1e-3, atol=rounding)
-    assert all(slope.abs().max() > 10 * rounding for slope in whole.values())
+def test_a_plain_step_follows_the_equation(network, images, disturbed):
+    """At a rate of 1 the step is the gradient; each term's part in it is well above the tolerance."""
+    found = refine(network, images, disturbed, RefineOptions(replace(EQ_13, tau=1e9), 1, 1.0, "gradient"))
+    slopes = slopes_of_eq_13(network, images, disturbed)
+    torch.testing.assert_close(disturbed.h - found.path[1], sum(slopes.values()), rtol=1e-5, atol=1e-5)
+    assert all(slope.abs().max() > 1e-4 for slope in slopes.values())
 
 
 def slopes_of_eq_13(network: Estimator, images: Tensor, estimate: Estimate) -> dict[str, Tensor]:
