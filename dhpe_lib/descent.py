@@ -70,7 +70,11 @@ def descend(
 
 
 def make_optimizer(h: Float[Tensor, "b n"], rate: float, steps: Steps) -> Optimizer:
-    """Adam, which treats each number by itself, or plain gradient steps."""
+    """Adam, which treats each number by itself, or plain gradient steps.
+
+    Adam's betas are 0.9 and 0.99, not the usual 0.999: that is a memory of a thousand steps, and here are fifty to some
+    hundred. The paper names no betas.
+    """
     if steps == "adam":
         return Adam([h], lr=rate, betas=(0.9, 0.99), capturable=h.is_cuda)
     return SGD([h], lr=rate)

@@ -3,10 +3,11 @@
     L = L_Art + L_Lap + L_Feat + lambda L_Sh + L_Ref          (Eq. 7) trains F and f_E3D
     L_J2D                                                     (Eq. 3) trains f_J2D, in parallel
 
-The paper leaves the scale of each norm open. Here joints are summed and features, pixels of the mask and vertices
-averaged, which makes the terms alike in size; joints that are unknown count as the mean of the known ones. What is not
-known of an instance at all contributes 0. A batch's loss is the mean over its instances, so that a batch may be split.
-What is unknown is set to 0 before it is squared: zero times NaN is NaN, in gradients as well.
+The paper leaves the scale of each norm open. Here L_Art and L_Ref sum over joints (L_Ref is the mean over
+iterations), L_J2D sums over stages and cells and is the mean over joints; L_Feat is the mean over features, L_Sh over
+pixels, L_Lap over vertices. That makes the terms alike in size. Joints that are unknown count as the mean of the known
+ones. What is not known of an instance at all contributes 0. A batch's loss is the mean over its instances, so that a
+batch may be split. What is unknown is set to 0 before it is squared: zero times NaN is NaN, in gradients as well.
 """
 
 from dataclasses import dataclass, fields
@@ -35,7 +36,7 @@ class LossOptions:
         constant_lambda: Ablation: this lambda for every instance with a mask (the paper's figure has 0.01); None for
             Eq. 12.
         without_shape_loss: Ablation: no L_Sh.
-        without_2d_losses: Ablation: no L_Feat, L_J2D and L_Ref.
+        without_2d_losses: Ablation: no L_Feat, L_J2D and L_Ref (``training_config.ABLATIONS`` says why L_Feat).
     """
 
     art: float = 1.0

@@ -21,11 +21,13 @@ CHOICES = {
 }
 ABLATIONS = {
     "without-refiner": "no f_Ref: j2D stays that of f_J2D",
-    "without-2d-losses": "no L_J2D, no L_Ref and none of what they train",
+    "without-2d-losses": "no L_J2D, no L_Ref and none of what they train, and no L_Feat",
     "without-shape-loss": "no L_Sh",
     "constant-lambda": "L_Sh weighs 0.01 throughout (Fig. 5f) instead of Eq. 12",
     "without-augmentation": "no children (Sec. 3.5): each batch is data and rendered hands alone",
 }
+"""What each leaves out. Which losses are "the 2D losses" the paper leaves open: here all that are judged in the picture
+and not through the mesh, L_Feat too, since the HMR-like earlier work that the paper likens the variant to has none."""
 MAY_CHANGE = ("steps", "log_every", "test_every", "save_every", "test_count")
 """What a resumed run may have otherwise than it began."""
 
