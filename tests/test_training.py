@@ -115,6 +115,27 @@ def test_ctrl_c_finishes_the_step_and_resuming_changes_no_bit(data, tmp_path, mo
         assert same(weights(tmp_path / "stopped", name), weights(tmp_path / "straight", name))
 
 
+def test_ctrl_c_while_processes_agree_ends_the_next_step(data, tmp_path, monkeypatch):
+    """The facts of the step are gathered already: it goes on, and the request is not lost."""
+    agree, tolist, calls = training.agree, torch.Tensor.tolist, []
+
+    def interrupted(values):
+        os.kill(os.getpid(), signal.SIGINT)
+        return tolist(values)
+
+    def agreed(*arguments):
+        calls.append(arguments)
+        with monkeypatch.context() as patch:
+            if len(calls) == 3:
+                patch.setattr(torch.Tensor, "tolist", interrupted)
+            return agree(*arguments)
+
+    monkeypatch.setattr(training, "agree", agreed)
+    stopped = tiny_network.run(tiny_network.config(data, save_every=100), tmp_path / "run")
+    assert (stopped.step, stopped.finished) == (4, False)
+    assert read_checkpoint(tmp_path / "run" / LAST).facts["step"] == 4
+
+
 def test_resuming_brings_the_growing_set_back(data, tmp_path, monkeypatch):
     """Stopped after children came, resumed with an empty memory: the same children, the same weights to the bit."""
     config = tiny_network.config(data, augment_share=0.5, augment_after=0.5, augment_capacity=20, steps=7, test_every=4)
@@ -267,14 +288,40 @@ tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), run)
 """
 
 
-def test_two_processes_are_as_good_as_one_with_their_batch(data, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(PARALLEL)
+INTERRUPTED = """
+import os, signal
+from dhpe_lib import training
+agree, calls = training.agree, []
+def asked(*arguments):
+    agreed = agree(*arguments)
+    calls.append(agreed)
+    if os.environ["RANK"] == "1" and len(calls) == 2:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+    return agreed
+training.agree = asked
+"""
+
+
+def run_in_two_processes(text: str, data: Path, folder: Path) -> None:
+    script = folder / "script.py"
+    script.write_text(text)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*command, script, data, tmp_path / "two"], env=environment(), capture_output=True, text=True, timeout=300
+        [*command, script, data, folder / "two"], env=environment(), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_of_one_process_ends_both_after_the_same_step(data, tmp_path):
+    """Twice, as torchrun passes on what the terminal has sent; after the step has been agreed on."""
+    run_in_two_processes(INTERRUPTED + PARALLEL, data, tmp_path)
+    assert read_checkpoint(tmp_path / "two" / LAST).facts["step"] == 3
+    assert "interrupted after step 3" in (tmp_path / "two" / "log.txt").read_text()
+
+
+def test_two_processes_are_as_good_as_one_with_their_batch(data, tmp_path):
+    run_in_two_processes(PARALLEL, data, tmp_path)
     tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), tmp_path / "one")
     two, one = (read_checkpoint(tmp_path / name / LAST) for name in ("two", "one"))
     begun = build_network(tiny_network.config(data)).state_dict()
