@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from dot_dataset import Dots, write_dots
 from rich.console import Console
 
 from dhpe_lib import training
+from dhpe_lib.ablation import Run, measure
 from dhpe_lib.augmentation import Augmentation
 from dhpe_lib.checkpoints import CheckpointError, read_checkpoint
 from dhpe_lib.datasets.layout import PreparedError
@@ -397,6 +399,16 @@ def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
     found = objective(view.images, vars(view.targets))
     assert seen == [(torch.bfloat16, torch.float32, False)]
     assert found["objective"].dtype == torch.float32
+
+
+def test_two_tests_of_one_name_are_refused(data, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(data, again)
+    config = tiny_network.config(data, test=(str(data), str(again)))
+    with pytest.raises(ConfigError, match=rf"{data} and {again}, which are both dots_all.*Name one of them"):
+        tiny_network.run(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match="both dots_all"):
+        measure({"full": [Run(tmp_path / "run", config)]}, tmp_path, torch.device("cpu"))
 
 
 def test_another_training_is_not_taken_up(data, tmp_path):
