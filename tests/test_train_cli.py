@@ -182,6 +182,13 @@ def test_files_that_cannot_be_used(data):
     assert "nowhere: no such folder" in dhpe("evaluate", "run", "nowhere", "--device", "cpu").stderr
 
 
+@pytest.mark.parametrize(("option", "value"), [("--variant", "joints-only"), ("--iterations", "0")])
+def test_options_of_the_refinement_go_with_it(data, option, value):
+    result = dhpe("evaluate", "run", data, option, value)
+    assert result.exit_code == 2
+    assert f"{option}: concerns the refinement alone; add --refine, or leave it out" in words(result.stderr)
+
+
 def test_configurations_come_back(tmp_path):
     config = changed(TrainingConfig(), ["data=a,b", "rendered=0.25", "compile=true", "ablation="])
     assert (config.data, config.rendered, config.compile, config.ablation) == (("a", "b"), 0.25, True, ())
