@@ -60,8 +60,9 @@ def train(
     base = checked("--out", lambda: read_config(out / CONFIG)) if resume else None
     options = {"preset": preset, "data": texts(data), "test": texts(test), "ablation": texts(ablation)}
     config = checked("--set", lambda: configured(base, options, changes or []))
-    checked("--out", lambda: prepare_folder(out))
     fabric = refused(lambda: launch(config, device))
+    refused(lambda: check_splits(config))
+    checked("--out", lambda: prepare_folder(out))
     outcome = refused(lambda: training.train(config, out, fabric, Console(highlight=False), resume))
     if not fabric.is_global_zero:
         return
@@ -194,6 +195,7 @@ def ablate(
     options = {"preset": preset, "data": texts(data), "test": texts(test)}
     config = checked("--set", lambda: configured(None, options, changes or []))
     runs = checked("--variant", lambda: ablation.plan(config, variant or list(ablation.VARIANTS), seeds, out))
+    refused(lambda: check_splits(config))
     checked("--out", lambda: prepare_folder(out))
     place = checked("--device", lambda: find_device(device))
     if not refused(lambda: ablation.train_all(runs, device, console)):
@@ -223,6 +225,16 @@ def configured(base: "TrainingConfig | None", options: dict[str, Any], changes: 
 
     given = {name: value for name, value in options.items() if value is not None}
     return changed(replace(base or TrainingConfig(), **given), changes)
+
+
+def check_splits(config: "TrainingConfig") -> None:
+    """Open all that is trained and tested on, before a folder is made: wrong paths leave none behind."""
+    from dhpe_lib.datasets.prepared import Prepared
+    from dhpe_lib.training_setup import open_tests
+
+    for path in config.data:
+        Prepared(path)
+    open_tests(config.test)
 
 
 def refused(make: Callable[[], Value]) -> Value:

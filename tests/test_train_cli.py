@@ -172,6 +172,8 @@ def test_files_that_cannot_be_used(data):
     no_cache = dhpe("train", "--data", data, "--test", "empty", "--out", "b", "--device", "cpu")
     assert no_cache.exit_code == 1
     assert "empty: holds no meta.json, so it is no prepared split; dhpe data prepare or dhpe data" in no_cache.stderr
+    assert not Path("a").exists()
+    assert not Path("b").exists()
     assert "warp9: no such device" in dhpe("train", "--out", "c", "--device", "warp9").stderr
     assert "none: no such checkpoint" in dhpe("evaluate", "none", data, "--device", "cpu").stderr
     assert dhpe(*few(data, "--out", "run")).exit_code == 0
