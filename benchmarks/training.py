@@ -48,7 +48,7 @@ def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dic
 
     parts = {"forward": forward, "backward": lambda: fabric.backward(found["objective"]), "Adam": adam}
     seconds: dict[str, list[float]] = {name: [] for name in (*parts, "whole step")}
-    with interrupts() as stop:
+    with interrupts(fabric.world_size) as stop:
         for _ in range(3):
             step()
         for _ in range(rounds):

@@ -33,7 +33,7 @@ from dhpe_lib.reports import provenance
 from dhpe_lib.training import train
 from dhpe_lib.training_config import ConfigError, TrainingConfig, changed, read_config, refuse_other
 from dhpe_lib.training_log import CURVES, read_curves
-from dhpe_lib.training_setup import CONFIG, LAST, launch, load_trained
+from dhpe_lib.training_setup import CONFIG, LAST, launch, load_trained, open_tests
 
 RESULT = "ablation.json"
 
@@ -260,10 +260,11 @@ def measure(runs: Runs, out: Path, device: torch.device, count: int | None = Non
         What `ablation.json` holds.
 
     Raises:
+        ConfigError: Two splits to test on have the same name.
         OSError: The folder cannot be written to.
     """
     base = next(iter(runs.values()))[0].config
-    caches = {split_name(cache): cache for cache in map(Prepared, base.test)}
+    caches = open_tests(base.test)
 
     def found(name: str, cache: Prepared, refinement: str | None) -> list[Found]:
         return [find_of(run, cache, refinement, device, count) for run in runs[name]]

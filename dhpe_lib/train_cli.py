@@ -60,8 +60,9 @@ def train(
     base = checked("--out", lambda: read_config(out / CONFIG)) if resume else None
     options = {"preset": preset, "data": texts(data), "test": texts(test), "ablation": texts(ablation)}
     config = checked("--set", lambda: configured(base, options, changes or []))
-    checked("--out", lambda: prepare_folder(out))
     fabric = refused(lambda: launch(config, device))
+    refused(lambda: check_splits(config))
+    checked("--out", lambda: prepare_folder(out))
     outcome = refused(lambda: training.train(config, out, fabric, Console(highlight=False), resume))
     if not fabric.is_global_zero:
         return
@@ -93,7 +94,9 @@ def evaluate(
             "--variant", metavar="NAME", help="Of the refinement; may be repeated.", show_default="refinement"
         ),
     ] = None,
-    iterations: Annotated[int, typer.Option("--iterations", min=0, help="Of the refinement.")] = 50,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", min=0, help="Of the refinement.", show_default="50")
+    ] = None,
     device: DeviceOption = None,
 ) -> None:
     """Measure a trained network on a prepared split: errors and areas in protocols A, B and C, mask scores.
@@ -110,6 +113,9 @@ def evaluate(
     from dhpe_lib.reports import write_report
     from dhpe_lib.training_setup import load_trained
 
+    for option, given in (("--variant", variant), ("--iterations", iterations)):
+        if given not in (None, []) and not refine:
+            raise typer.BadParameter("concerns the refinement alone; add --refine, or leave it out", param_hint=option)
     variants = checked("--variant", lambda: chosen_variants(variant, iterations)) if refine else {}
     place = checked("--device", lambda: find_device(device))
     network = refused(lambda: load_trained(checkpoint)).to(place)
@@ -128,7 +134,7 @@ def evaluate(
     after = {name: one.scores() for name, one in refined.items()}
     show_scores(scores, title)
     for name, one in after.items():
-        show_scores(one, f"{title}, after {iterations} iterations of {name}")
+        show_scores(one, f"{title}, after {variants[name].iterations} iterations of {name}")
     rows = {"": found} | {f", {name}": one.found for name, one in refined.items()}
     for path in refused(
         lambda: write_report(rows, scores | ({"refined": after} if after else {}), cache, checkpoint, target)
@@ -189,6 +195,7 @@ def ablate(
     options = {"preset": preset, "data": texts(data), "test": texts(test)}
     config = checked("--set", lambda: configured(None, options, changes or []))
     runs = checked("--variant", lambda: ablation.plan(config, variant or list(ablation.VARIANTS), seeds, out))
+    refused(lambda: check_splits(config))
     checked("--out", lambda: prepare_folder(out))
     place = checked("--device", lambda: find_device(device))
     if not refused(lambda: ablation.train_all(runs, device, console)):
@@ -220,6 +227,16 @@ def configured(base: "TrainingConfig | None", options: dict[str, Any], changes: 
     return changed(replace(base or TrainingConfig(), **given), changes)
 
 
+def check_splits(config: "TrainingConfig") -> None:
+    """Open all that is trained and tested on, before a folder is made: wrong paths leave none behind."""
+    from dhpe_lib.datasets.prepared import Prepared
+    from dhpe_lib.training_setup import open_tests
+
+    for path in config.data:
+        Prepared(path)
+    open_tests(config.test)
+
+
 def refused(make: Callable[[], Value]) -> Value:
     """What `make` gives; what cannot be used, or a training that failed, becomes a message and exit code 1."""
     from dhpe_lib.training import TrainingError
@@ -231,14 +248,17 @@ def refused(make: Callable[[], Value]) -> Value:
         raise typer.Exit(1) from error
 
 
-def chosen_variants(names: list[str] | None, iterations: int) -> "dict[str, RefineOptions]":
-    """The refinements of these names."""
+def chosen_variants(names: list[str] | None, iterations: int | None) -> "dict[str, RefineOptions]":
+    """The refinements of these names, with their own number of iterations or another."""
     from dhpe_lib.refinement import VARIANTS
 
     wanted = names or ["refinement"]
     if unknown := set(wanted) - set(VARIANTS):
         raise ValueError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(VARIANTS)}")
-    return {name: replace(VARIANTS[name], iterations=iterations) for name in wanted}
+    options = {name: VARIANTS[name] for name in wanted}
+    if iterations is None:
+        return options
+    return {name: replace(one, iterations=iterations) for name, one in options.items()}
 
 
 def show_scores(scores: dict[str, Any], title: str) -> None:

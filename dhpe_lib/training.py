@@ -117,9 +117,10 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     objective, optimiser = wrap(fabric, network, Objective(network, config), optimiser, config)
     records: list[dict[str, Tensor]] = []
 
-    with interrupts() as stop, progress_bar(console) as progress:
+    with interrupts(fabric.world_size) as stop, progress_bar(console) as progress:
         task = progress.add_task("training", total=config.steps, completed=step)
-        while step < config.steps and not stop.asked:
+        ends = False
+        while step < config.steps and not ends:
             torch.manual_seed(seed_of(config.seed, "step", step, fabric.global_rank))
             set_rates(optimiser, config, step)
             set_mode(network, config)
@@ -127,7 +128,8 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
             view = seen if augmentation is None else augmentation.extend(seen, step)
             found = objective(in_format(view.images, config), vars(view.targets))
             h = found.pop("h")[: len(seen.images)]
-            if not agree(fabric, stop, found["objective"]):
+            finite, ends = agree(fabric, stop, found["objective"])
+            if not finite:
                 raise not_finite(run, network, view, step, fabric)
             fabric.backward(found["objective"])
             optimiser.step()
@@ -137,7 +139,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
 
             step += 1
             progress.update(task, completed=step)
-            last = step == config.steps or stop.asked
+            last = step == config.steps or ends
             saves = step % config.save_every == 0 or last
             grown = grown_sets(augmentation, fabric) if saves else {}
             if log is None:
@@ -235,19 +237,23 @@ def in_format(images: Float[Tensor, "b 3 s s"], config: TrainingConfig) -> Float
 
 @dataclass
 class Stop:
-    """Whether the loop is to end after this step."""
+    """Whether this process was asked to end the loop."""
 
     asked: bool = False
 
 
 @contextmanager
-def interrupts() -> Iterator[Stop]:
-    """Let the first Ctrl-C end the loop after its step, and the second one at once."""
+def interrupts(processes: int) -> Iterator[Stop]:
+    """Let the first Ctrl-C end the loop after its step, and the second one at once.
+
+    Where there are several processes, torchrun passes the same Ctrl-C on to each: there a second one changes nothing.
+    """
     stop = Stop()
 
     def ask(*_: object) -> None:
         stop.asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if processes == 1:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     if threading.current_thread() is not threading.main_thread():  # signals go to the main thread
         yield stop
@@ -259,14 +265,17 @@ def interrupts() -> Iterator[Stop]:
         signal.signal(signal.SIGINT, before)
 
 
-def agree(fabric: Fabric, stop: Stop, loss: Float[Tensor, ""]) -> bool:
-    """Whether the loss is finite in all processes; if one of them was asked to stop, all are."""
+def agree(fabric: Fabric, stop: Stop, loss: Float[Tensor, ""]) -> tuple[bool, bool]:
+    """What all processes take for true at a step, whatever one of them is asked meanwhile.
+
+    Returns:
+        Whether the loss is finite in all of them, and whether one was asked to stop, so that all end after this step.
+    """
     facts = torch.stack((loss.detach().isfinite().logical_not(), torch.tensor(stop.asked, device=loss.device))).float()
     if fabric.world_size > 1:
         facts = torch.as_tensor(fabric.all_reduce(facts, reduce_op="sum"))
     infinite, asked = facts.tolist()
-    stop.asked = asked > 0
-    return infinite == 0
+    return infinite == 0, asked > 0
 
 
 def not_finite(run: Path, network: Estimator, view: View, step: int, fabric: Fabric) -> TrainingError:

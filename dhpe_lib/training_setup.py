@@ -1,6 +1,7 @@
 """What happens before the first step of a training: devices, the folder, network, optimiser, data, tests."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,9 @@ def portion_of(config: TrainingConfig, fabric: Fabric, total: int) -> Portion:
 
     Returns:
         Its portion; children come a step after the first seeds.
+
+    Raises:
+        ConfigError: Processes cannot share the batch equally, or there are to be children and none has a place.
     """
     if config.batch % fabric.world_size:
         raise ConfigError(f"batch is {config.batch}, which {fabric.world_size} processes cannot share equally")
@@ -202,7 +206,14 @@ def portion_of(config: TrainingConfig, fabric: Fabric, total: int) -> Portion:
         return plain
     epoch = total / (config.batch - fabric.world_size * rendered) if rendered < own else RENDERED_EPOCH / config.batch
     first = round(min(config.augment_after * epoch, config.steps / 2))
-    return replace(plain, children=min(own - 1, round(own * config.augment_share)), children_from=first + 1)
+    children = min(own - 1, round(own * config.augment_share))
+    if not children:
+        raise ConfigError(
+            f"batch is {config.batch}, {own} in each process, and augment_share {config.augment_share}: no place for a "
+            "child. Children need 2 images or more in each process and a share that makes at least one a child; "
+            "change batch or augment_share, or train with --ablation without-augmentation"
+        )
+    return replace(plain, children=children, children_from=first + 1)
 
 
 def as_begun(portion: Portion, path: Path) -> Portion:
@@ -214,6 +225,25 @@ def as_begun(portion: Portion, path: Path) -> Portion:
     return replace(portion, children_from=first) if first <= facts["step"] else portion
 
 
+def open_tests(folders: Sequence[str]) -> dict[str, Prepared]:
+    """Prepared splits to test on, by the name that their results go by.
+
+    Raises:
+        ConfigError: Two have the same name.
+        PreparedError: One is missing or damaged.
+    """
+    caches: dict[str, Prepared] = {}
+    for cache in map(Prepared, folders):
+        name = f"{cache.meta['dataset']}_{cache.meta['split']}"
+        if name in caches:
+            raise ConfigError(
+                f"test names {caches[name].directory} and {cache.directory}, which are both {name}: "
+                "their results could not be told apart. Name one of them"
+            )
+        caches[name] = cache
+    return caches
+
+
 def test_sets(config: TrainingConfig, device: torch.device) -> dict[str, Crops]:
     """What is tested on while training, by name: rows spread over prepared splits, or rendered hands."""
     if not config.test:
@@ -221,10 +251,7 @@ def test_sets(config: TrainingConfig, device: torch.device) -> dict[str, Crops]:
         style = Style(jitter=False, new_people=True)
         pool = hands.backgrounds(n, seed_of(config.seed, "test backgrounds"), style)
         return {"rendered": hands.batch(n, seed_of(config.seed, "test hands"), pool, style).crops()}
-    sets = {}
-    for cache in map(Prepared, config.test):
-        sets[f"{cache.meta['dataset']}_{cache.meta['split']}"] = cache[cache.spread(config.test_count)]
-    return sets
+    return {name: cache[cache.spread(config.test_count)] for name, cache in open_tests(config.test).items()}
 
 
 def wrap(

@@ -172,6 +172,8 @@ def test_files_that_cannot_be_used(data):
     no_cache = dhpe("train", "--data", data, "--test", "empty", "--out", "b", "--device", "cpu")
     assert no_cache.exit_code == 1
     assert "empty: holds no meta.json, so it is no prepared split; dhpe data prepare or dhpe data" in no_cache.stderr
+    assert not Path("a").exists()
+    assert not Path("b").exists()
     assert "warp9: no such device" in dhpe("train", "--out", "c", "--device", "warp9").stderr
     assert "none: no such checkpoint" in dhpe("evaluate", "none", data, "--device", "cpu").stderr
     assert dhpe(*few(data, "--out", "run")).exit_code == 0
@@ -180,6 +182,13 @@ def test_files_that_cannot_be_used(data):
     assert changed.exit_code == 1
     assert "seed was 0, is 9 now" in changed.stderr
     assert "nowhere: no such folder" in dhpe("evaluate", "run", "nowhere", "--device", "cpu").stderr
+
+
+@pytest.mark.parametrize(("option", "value"), [("--variant", "joints-only"), ("--iterations", "0")])
+def test_options_of_the_refinement_go_with_it(data, option, value):
+    result = dhpe("evaluate", "run", data, option, value)
+    assert result.exit_code == 2
+    assert f"{option}: concerns the refinement alone; add --refine, or leave it out" in words(result.stderr)
 
 
 def test_configurations_come_back(tmp_path):

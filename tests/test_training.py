@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from dot_dataset import Dots, write_dots
 from rich.console import Console
 
 from dhpe_lib import training
+from dhpe_lib.ablation import Run, measure
 from dhpe_lib.augmentation import Augmentation
 from dhpe_lib.checkpoints import CheckpointError, read_checkpoint
 from dhpe_lib.datasets.layout import PreparedError
@@ -115,6 +117,27 @@ def test_ctrl_c_finishes_the_step_and_resuming_changes_no_bit(data, tmp_path, mo
         assert same(weights(tmp_path / "stopped", name), weights(tmp_path / "straight", name))
 
 
+def test_ctrl_c_while_processes_agree_ends_the_next_step(data, tmp_path, monkeypatch):
+    """The facts of the step are gathered already: it goes on, and the request is not lost."""
+    agree, tolist, calls = training.agree, torch.Tensor.tolist, []
+
+    def interrupted(values):
+        os.kill(os.getpid(), signal.SIGINT)
+        return tolist(values)
+
+    def agreed(*arguments):
+        calls.append(arguments)
+        with monkeypatch.context() as patch:
+            if len(calls) == 3:
+                patch.setattr(torch.Tensor, "tolist", interrupted)
+            return agree(*arguments)
+
+    monkeypatch.setattr(training, "agree", agreed)
+    stopped = tiny_network.run(tiny_network.config(data, save_every=100), tmp_path / "run")
+    assert (stopped.step, stopped.finished) == (4, False)
+    assert read_checkpoint(tmp_path / "run" / LAST).facts["step"] == 4
+
+
 def test_resuming_brings_the_growing_set_back(data, tmp_path, monkeypatch):
     """Stopped after children came, resumed with an empty memory: the same children, the same weights to the bit."""
     config = tiny_network.config(data, augment_share=0.5, augment_after=0.5, augment_capacity=20, steps=7, test_every=4)
@@ -150,6 +173,15 @@ def test_augmentation_begins_in_the_middle_of_a_short_run(data):
     assert portion_of(half, fabric, 10).children_from == 5 + 1  # an epoch of the data takes twice as many steps
     assert portion_of(replace(config, augment_share=0.0), fabric, 10).children == 0
     assert portion_of(config, fabric, 10).children == 2
+
+
+@pytest.mark.parametrize(("batch", "share"), [(1, 0.9), (4, 0.1)])
+def test_augmentation_without_a_place_for_a_child_is_refused(data, batch, share):
+    config = tiny_network.config(data, batch=batch, augment_share=share)
+    fabric = launch(config, "cpu")
+    with pytest.raises(ConfigError, match=f"batch is {batch} .*no place for a child.*without-augmentation"):
+        portion_of(config, fabric, 10)
+    assert portion_of(replace(config, ablation=("without-augmentation",)), fabric, 10).batch == batch
 
 
 def images_of_steps(monkeypatch) -> dict[int, tuple[int, int]]:
@@ -267,14 +299,40 @@ tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), run)
 """
 
 
-def test_two_processes_are_as_good_as_one_with_their_batch(data, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(PARALLEL)
+INTERRUPTED = """
+import os, signal
+from dhpe_lib import training
+agree, calls = training.agree, []
+def asked(*arguments):
+    agreed = agree(*arguments)
+    calls.append(agreed)
+    if os.environ["RANK"] == "1" and len(calls) == 2:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+    return agreed
+training.agree = asked
+"""
+
+
+def run_in_two_processes(text: str, data: Path, folder: Path) -> None:
+    script = folder / "script.py"
+    script.write_text(text)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*command, script, data, tmp_path / "two"], env=environment(), capture_output=True, text=True, timeout=300
+        [*command, script, data, folder / "two"], env=environment(), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_of_one_process_ends_both_after_the_same_step(data, tmp_path):
+    """Twice, as torchrun passes on what the terminal has sent; after the step has been agreed on."""
+    run_in_two_processes(INTERRUPTED + PARALLEL, data, tmp_path)
+    assert read_checkpoint(tmp_path / "two" / LAST).facts["step"] == 3
+    assert "interrupted after step 3" in (tmp_path / "two" / "log.txt").read_text()
+
+
+def test_two_processes_are_as_good_as_one_with_their_batch(data, tmp_path):
+    run_in_two_processes(PARALLEL, data, tmp_path)
     tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), tmp_path / "one")
     two, one = (read_checkpoint(tmp_path / name / LAST) for name in ("two", "one"))
     begun = build_network(tiny_network.config(data)).state_dict()
@@ -350,6 +408,16 @@ def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
     found = objective(view.images, vars(view.targets))
     assert seen == [(torch.bfloat16, torch.float32, False)]
     assert found["objective"].dtype == torch.float32
+
+
+def test_two_tests_of_one_name_are_refused(data, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(data, again)
+    config = tiny_network.config(data, test=(str(data), str(again)))
+    with pytest.raises(ConfigError, match=rf"{data} and {again}, which are both dots_all.*Name one of them"):
+        tiny_network.run(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match="both dots_all"):
+        measure({"full": [Run(tmp_path / "run", config)]}, tmp_path, torch.device("cpu"))
 
 
 def test_another_training_is_not_taken_up(data, tmp_path):
