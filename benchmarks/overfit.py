@@ -76,7 +76,7 @@ def least_error(crops: Crops) -> float:
         mask = silhouette(mesh.vertices, hand.faces, SIZE)
         return articulation_loss(mesh.joints, targets) + shape_loss(mask, targets)
 
-    h = descend(loss, crops.h, 300, 5e-3).h
+    h = descend(loss, crops.h, 100, 5e-3).h
     joints = from_crop_frame(hand.forward_h(h).joints.double(), crops.frame, crops.k, crops.z_root)
     return float((torch.as_tensor(joints) - crops.joints_3d).norm(dim=-1).mean())
 
