@@ -193,6 +193,9 @@ def portion_of(config: TrainingConfig, fabric: Fabric, total: int) -> Portion:
 
     Returns:
         Its portion; children come a step after the first seeds.
+
+    Raises:
+        ConfigError: Processes cannot share the batch equally, or there are to be children and none has a place.
     """
     if config.batch % fabric.world_size:
         raise ConfigError(f"batch is {config.batch}, which {fabric.world_size} processes cannot share equally")
@@ -203,7 +206,14 @@ def portion_of(config: TrainingConfig, fabric: Fabric, total: int) -> Portion:
         return plain
     epoch = total / (config.batch - fabric.world_size * rendered) if rendered < own else RENDERED_EPOCH / config.batch
     first = round(min(config.augment_after * epoch, config.steps / 2))
-    return replace(plain, children=min(own - 1, round(own * config.augment_share)), children_from=first + 1)
+    children = min(own - 1, round(own * config.augment_share))
+    if not children:
+        raise ConfigError(
+            f"batch is {config.batch}, {own} in each process, and augment_share {config.augment_share}: no place for a "
+            "child. Children need 2 images or more in each process and a share that makes at least one a child; "
+            "change batch or augment_share, or train with --ablation without-augmentation"
+        )
+    return replace(plain, children=children, children_from=first + 1)
 
 
 def as_begun(portion: Portion, path: Path) -> Portion:
