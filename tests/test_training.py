@@ -179,7 +179,7 @@ def test_augmentation_begins_in_the_middle_of_a_short_run(data):
 def test_augmentation_without_a_place_for_a_child_is_refused(data, batch, share):
     config = tiny_network.config(data, batch=batch, augment_share=share)
     fabric = launch(config, "cpu")
-    with pytest.raises(ConfigError, match=f"batch is {batch} .*no place for a child.*without-augmentation"):
+    with pytest.raises(ConfigError, match=f"batch is {batch}, .*no place for a child.*without-augmentation"):
         portion_of(config, fabric, 10)
     assert portion_of(replace(config, ablation=("without-augmentation",)), fabric, 10).batch == batch
 
