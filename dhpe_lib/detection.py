@@ -29,9 +29,9 @@ FINALISTS = 4
 """Sizes and sides that go on to the second pass."""
 SEEN = 0.3
 """A joint counts for the crop if its map is this high, over the highest; at least every second does."""
-LEAST = 0.25
+LEAST = 0.3
 """Mean height of the maps below which there is no hand; that of a joint is 1 in training. The shipped network's is 0.16
-to 0.21 in grey or noise and 0.32 to 0.73 in 18 photos of hands (LOG.md); painted rooms reach 0.42."""
+to 0.28 in grey, noise or blots and 0.32 to 0.73 in 18 photos of hands (LOG.md); painted rooms reach 0.42."""
 REMEDY = "say where it is with --box X,Y,W,H or --box mediapipe, or give its joints"
 
 
