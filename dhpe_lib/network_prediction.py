@@ -27,8 +27,7 @@ from dhpe_lib.keypoints import HandKeypoints
 from dhpe_lib.plotting import to_numpy
 from dhpe_lib.prediction import HandEstimate, PredictionError, crop_around, mask_in_crop, mirror_h
 
-Box = tuple[float, float, float, float]
-"""Left, top, width and height, pixels."""
+Box = tuple[float, float, float, float]  # left, top, width and height, pixels
 
 TRUST = 30.0
 """Weight of the network's joints against the priors: they are some centimetres off, labelled ones a millimetre."""
