@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache as remembered
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from rich.console import Console
 
 from dhpe_lib.ablation_figures import PANELS
 from dhpe_lib.checkpoints import read_checkpoint
+from dhpe_lib.datasets.layout import write_json
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.evaluation import DRAWS, GRIDS, Found, area_over, protocol_errors, rounded
 from dhpe_lib.mask_metrics import mask_scores
@@ -178,7 +180,7 @@ def find_of(run: Run, cache: Prepared, refinement: str | None, device: torch.dev
     Returns:
         A row for each image.
     """
-    kept = run.folder / f"found_{split_name(cache)}_{refinement or 'estimate'}.npz"
+    kept = run.folder / f"found_{cache.name}_{refinement or 'estimate'}.npz"
     variants = {} if refinement is None else {refinement: REFINEMENTS[refinement]}
     weights = hashlib.sha256((run.folder / LAST).read_bytes()).hexdigest()
     key = f"{cache.meta['sha256']}, {weights}, {variants}, {len(cache.spread(count))} images"
@@ -192,11 +194,6 @@ def find_of(run: Run, cache: Prepared, refinement: str | None, device: torch.dev
     with together(run.folder, [kept.name]) as (draft,):
         np.savez(draft, key=np.array(key), **vars(found))
     return found
-
-
-def split_name(cache: Prepared) -> str:
-    """As the tests of a training name it."""
-    return f"{cache.meta['dataset']}_{cache.meta['split']}"
 
 
 def errors_of(found: Sequence[Found]) -> Float[ndarray, "n _"]:
@@ -266,8 +263,12 @@ def measure(runs: Runs, out: Path, device: torch.device, count: int | None = Non
     base = next(iter(runs.values()))[0].config
     caches = open_tests(base.test)
 
-    def found(name: str, cache: Prepared, refinement: str | None) -> list[Found]:
-        return [find_of(run, cache, refinement, device, count) for run in runs[name]]
+    @remembered  # each of them is asked for by several variants, and hashes a checkpoint
+    def found_by(run: Run, split: str, refinement: str | None) -> Found:
+        return find_of(run, caches[split], refinement, device, count)
+
+    def found(name: str, split: str, refinement: str | None) -> list[Found]:
+        return [found_by(run, split, refinement) for run in runs[name]]
 
     result = provenance() | {
         "budget": budget_of(base),
@@ -279,11 +280,11 @@ def measure(runs: Runs, out: Path, device: torch.device, count: int | None = Non
             | {
                 "scores": {
                     split: scores_of(
-                        found(name, cache, VARIANTS[name].refinement),
-                        found(name, cache, None),
-                        found("full", cache, VARIANTS["full"].refinement) if "full" in runs else None,
+                        found(name, split, VARIANTS[name].refinement),
+                        found(name, split, None),
+                        found("full", split, VARIANTS["full"].refinement) if "full" in runs else None,
                     )
-                    for split, cache in caches.items()
+                    for split in caches
                 },
                 "training": {split: curves_of(group, split) for split in caches},
             }
@@ -291,8 +292,7 @@ def measure(runs: Runs, out: Path, device: torch.device, count: int | None = Non
         },
     }
     result = json.loads(json.dumps(result))
-    with together(out, [RESULT]) as (draft,):
-        draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(out / RESULT, result)
     return result
 
 

@@ -37,7 +37,7 @@ def write_report(
     Raises:
         OSError: The folder cannot be written to.
     """
-    stem = f"evaluation_{cache.meta['dataset']}_{cache.meta['split']}"
+    stem = f"evaluation_{cache.name}"
     names = [f"{stem}.json", f"{stem}.html"]
     dataset = {"name": cache.meta["dataset"], "split": cache.meta["split"], "sha256": cache.meta["sha256"]}
     result = provenance() | {"checkpoint": str(checkpoint), "dataset": dataset, "results": scores}

@@ -234,13 +234,12 @@ def open_tests(folders: Sequence[str]) -> dict[str, Prepared]:
     """
     caches: dict[str, Prepared] = {}
     for cache in map(Prepared, folders):
-        name = f"{cache.meta['dataset']}_{cache.meta['split']}"
-        if name in caches:
+        if cache.name in caches:
             raise ConfigError(
-                f"test names {caches[name].directory} and {cache.directory}, which are both {name}: "
+                f"test names {caches[cache.name].directory} and {cache.directory}, which are both {cache.name}: "
                 "their results could not be told apart. Name one of them"
             )
-        caches[name] = cache
+        caches[cache.name] = cache
     return caches
 
 

@@ -96,6 +96,11 @@ class Prepared:
         return np.linspace(0, len(self) - 1, n).astype(np.int64)
 
     @property
+    def name(self) -> str:
+        """Of dataset and split, as results are filed under."""
+        return f"{self.meta['dataset']}_{self.meta['split']}"
+
+    @property
     def margin(self) -> int:
         """Pixels around the 224 x 224 view."""
         return self.meta["crop"]["margin"]
