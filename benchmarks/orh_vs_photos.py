@@ -20,8 +20,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 from reporting import write_result
 
-from dhpe_lib.camera import CropFrame
-from dhpe_lib.datasets.crops import SIZE
+from dhpe_lib.camera import SIZE, CropFrame
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
 from dhpe_lib.photos import read_photo
 from dhpe_lib.skeleton import MIDDLE_MCP

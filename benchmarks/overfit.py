@@ -22,8 +22,9 @@ from reporting import write_result
 from rich.console import Console
 
 from dhpe_lib.alignment import from_crop_frame
+from dhpe_lib.camera import SIZE
 from dhpe_lib.crop_jitter import plain_view
-from dhpe_lib.datasets.crops import MARGIN, SIZE, Crops
+from dhpe_lib.datasets.crops import MARGIN, Crops
 from dhpe_lib.datasets.layout import Contents
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.datasets.synthetic.dice import Dice
@@ -36,9 +37,10 @@ from dhpe_lib.evaluation import evaluate, full_scores
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.losses import articulation_loss, shape_loss
 from dhpe_lib.renderer import silhouette
+from dhpe_lib.shipped import load_trained
 from dhpe_lib.training import train
 from dhpe_lib.training_config import TrainingConfig
-from dhpe_lib.training_setup import CONFIG, LAST, launch, load_trained
+from dhpe_lib.training_setup import CONFIG, LAST, launch
 
 PICTURES, SEED = 32, 0
 FAR = 30.0

@@ -22,7 +22,7 @@ from torch import Tensor
 from dhpe_lib.camera import CropFrame
 from dhpe_lib.estimator import Estimate, Estimator
 from dhpe_lib.photos import read_photo
-from dhpe_lib.training_setup import load_trained
+from dhpe_lib.shipped import load_trained
 
 
 def labelled(folder: Path) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:

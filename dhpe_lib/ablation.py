@@ -22,20 +22,20 @@ from rich.console import Console
 
 from dhpe_lib.ablation_figures import PANELS
 from dhpe_lib.checkpoints import read_checkpoint
-from dhpe_lib.datasets.layout import write_json
 from dhpe_lib.datasets.prepared import Prepared
+from dhpe_lib.drafts import atomic_writes, write_json
 from dhpe_lib.evaluation import DRAWS, GRIDS, Found, area_over, protocol_errors, rounded
 from dhpe_lib.mask_metrics import mask_scores
 from dhpe_lib.metric_plots import pck_curve
 from dhpe_lib.metrics import THRESHOLDS, bootstrap, mean_epe
-from dhpe_lib.outputs import together
 from dhpe_lib.refined_evaluation import evaluate_refined
 from dhpe_lib.refinement import VARIANTS as REFINEMENTS
 from dhpe_lib.reports import provenance
+from dhpe_lib.shipped import load_trained
 from dhpe_lib.training import train
 from dhpe_lib.training_config import ConfigError, TrainingConfig, changed, read_config, refuse_other
 from dhpe_lib.training_log import CURVES, read_curves
-from dhpe_lib.training_setup import CONFIG, LAST, launch, load_trained, open_tests
+from dhpe_lib.training_setup import CONFIG, LAST, launch, open_tests
 
 RESULT = "ablation.json"
 
@@ -191,7 +191,7 @@ def find_of(run: Run, cache: Prepared, refinement: str | None, device: torch.dev
     network = load_trained(run.folder / LAST).to(device)
     before, refined = evaluate_refined(network, cache, device, variants, count=count)
     found = before if refinement is None else refined[refinement].found
-    with together(run.folder, [kept.name]) as (draft,):
+    with atomic_writes(run.folder, [kept.name]) as (draft,):
         np.savez(draft, key=np.array(key), **vars(found))
     return found
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from dhpe_lib.drafts import atomic_writes
 from dhpe_lib.metric_plots import curves_figure, pck_curves_figure
 from dhpe_lib.metrics import THRESHOLDS, Interval
-from dhpe_lib.outputs import together
 
 IN_FIGURES_5D_5E = (
     "full",
@@ -80,7 +80,7 @@ def write_figures(result: Mapping[str, Any], out: Path) -> list[Path]:
         OSError: The folder cannot be written to.
     """
     figures = ablation_figures(result)
-    with together(out, [f"{name}.html" for name in figures]) as drafts:
+    with atomic_writes(out, [f"{name}.html" for name in figures]) as drafts:
         for draft, figure in zip(drafts, figures.values(), strict=True):
             figure.write_html(draft, include_plotlyjs=True)
     return [out / f"{name}.html" for name in figures]

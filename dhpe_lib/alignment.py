@@ -11,7 +11,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from dhpe_lib.camera import CropFrame
-from dhpe_lib.plotting import to_numpy
+from dhpe_lib.records import to_numpy
 from dhpe_lib.skeleton import JOINT_NAMES, MIDDLE_MCP
 
 WRIST, MIDDLE_PIP = JOINT_NAMES.index("wrist"), JOINT_NAMES.index("middle_2")

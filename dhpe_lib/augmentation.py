@@ -19,10 +19,9 @@ from dhpe_lib.children import LINEAR, Children, Studio
 from dhpe_lib.crop_jitter import View
 from dhpe_lib.datasets.synthetic.dice import seed_of
 from dhpe_lib.hand_model import HandModel
-from dhpe_lib.losses import joint_error_px
 from dhpe_lib.mixture import Backgrounds, Portion
 from dhpe_lib.records import join_rows, take_rows
-from dhpe_lib.targets import Targets
+from dhpe_lib.targets import Targets, joint_error_px
 from dhpe_lib.training_config import TrainingConfig
 
 

@@ -2,33 +2,24 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Bool, UInt8
 from numpy import ndarray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
+from dhpe_lib.common.devices import one_thread
 from dhpe_lib.estimator import Estimator
+from dhpe_lib.hand_estimate import HandEstimate, PredictionError
 from dhpe_lib.hand_files import HandFileError, Side
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.keypoints import HandKeypoints, KeypointsError, detect_hands, keypoints_of
 from dhpe_lib.network_prediction import Box, predict_hand
 from dhpe_lib.outputs import SUFFIXES, write_estimate
 from dhpe_lib.photos import PhotoError, read_mask, read_photo
-from dhpe_lib.prediction import HandEstimate, PredictionError, estimate_hand
-from dhpe_lib.terminal import link
+from dhpe_lib.prediction import estimate_hand
 
-ASSUMED_NOTE = (
-    "Which hand it is was assumed: joints alone fit a right hand and, mirrored in depth, a left one; the network takes "
-    "the one that its heat maps are higher for. Where the mesh shows the palm and the photo the back of the hand, run "
-    "again with --hand left (or right)."
-)
 JointsSource = tuple[Path, list[dict[str, Any]]] | Literal["mediapipe"]
 EXPECTED = (PhotoError, KeypointsError, PredictionError, HandFileError, OSError)
 
@@ -64,19 +55,6 @@ class Result:
     problem: str = ""
 
 
-def find_device(name: str | None) -> torch.device:
-    """The device of a name as torch has them; by default CUDA where there is a GPU.
-
-    Raises:
-        ValueError: There is no such device.
-    """
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:  # an AssertionError where torch was built without CUDA
-        raise ValueError(f"{name}: no such device here; use cpu, or cuda where there is a GPU") from error
-
-
 def load_right_hand(path: Path | None) -> HandModel:
     """The model to fit: a file in MANO's layout (a left hand is mirrored), by default the open hand.
 
@@ -90,49 +68,24 @@ def load_right_hand(path: Path | None) -> HandModel:
     return model
 
 
-def run_photos(model: HandModel, photos: Sequence[Path], request: Request, console: Console) -> list[Result]:
-    """Fit every hand in every photo and write the files, saying so line by line.
+def run_photos(model: HandModel, photos: Sequence[Path], request: Request) -> Iterator[Result]:
+    """Fit every hand in every photo and write the files.
 
     Args:
         model: A right hand.
         photos: Files.
         request: The rest.
-        console: Where the lines go.
 
-    Returns:
-        One result for each photo, in their order.
+    Yields:
+        One result for each photo, in their order, as soon as its files are written.
     """
     labels = request.keypoints[0] if isinstance(request.keypoints, tuple) else None
     inputs = {path.absolute() for path in (*photos, request.mask, labels) if path is not None}
     taken: set[str] = set()
-    results = []
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with one_thread(), progress:
-        task = progress.add_task("", total=len(photos))
-        for photo in photos:
-            progress.update(task, description=photo.name)
-            results.append(run_photo(model, photo, request, inputs, taken))
-            report(results[-1], console)
-            progress.advance(task)
-    return results
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch to one thread: with two a fit is no faster here, and on a busy machine twice as slow."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    for photo in photos:
+        with one_thread():
+            result = run_photo(model, photo, request, inputs, taken)
+        yield result
 
 
 def run_photo(model: HandModel, path: Path, request: Request, inputs: set[Path], taken: set[str]) -> Result:
@@ -190,39 +143,3 @@ def free_stem(stem: str, folder: Path, inputs: set[Path], taken: set[str]) -> st
         name = f"{stem}_hand{number}"
     taken.add(name)
     return name
-
-
-# ---------------------------------------------------------------------------------------------- what the terminal says
-def report(result: Result, console: Console) -> None:
-    """One line for each hand, or one for what went wrong."""
-    if result.problem:
-        console.print(Text.assemble(("✗ ", "red"), str(result.photo)), soft_wrap=True)
-    for estimate, files in result.hands:
-        line = Text.assemble(
-            ("✓ ", "green"),
-            f"{result.photo}  ",
-            (f"{estimate.model.side} hand", "bold"),
-            f"{'' if estimate.side_known else ' (assumed)'}, 2D residual {100 * estimate.relative_error:.1f} %  ",
-            link(files[SUFFIXES.index(".html")]),
-        )
-        console.print(line, soft_wrap=True)
-
-
-def summarise(results: Sequence[Result], folder: Path, console: Console) -> None:
-    """How many worked, what to know about them, and each failure with its reason."""
-    hands = [estimate for result in results for estimate, _ in result.hands]
-    failures = [result for result in results if result.problem]
-    if hands:
-        seconds = sum(result.seconds for result in results) / sum(not result.problem for result in results)
-        count = f"{len(hands)} hand{'s' * (len(hands) != 1)}"
-        console.print(
-            Text.assemble(f"\n{count} in ", link(folder), f" ({seconds:.1f} s a photo): {', '.join(SUFFIXES)} each."),
-            soft_wrap=True,
-        )
-    if not all(estimate.side_known for estimate in hands):
-        console.print(ASSUMED_NOTE, soft_wrap=True)
-    if failures:
-        console.print(Text(f"\n{len(failures)} of {len(results)} photos failed:", "red"))
-    for result in failures:
-        reason = result.problem.removeprefix(f"{result.photo}: ")
-        console.print(Text.assemble(("  " + str(result.photo), "bold"), f": {reason}"), soft_wrap=True)

@@ -15,6 +15,8 @@ from torch.nn import functional
 
 from dhpe_lib.skeleton import MIDDLE_MCP
 
+SIZE = 224
+"""Pixels along a side of the crop."""
 MAX_OVERSAMPLING = 8
 
 
@@ -120,7 +122,7 @@ class CropFrame:
         turned = torch.stack((cos * x - sin * y, cos * y + sin * x), -1)
         return self.center[:, None] + self.side[:, None, None] * turned
 
-    def crop_image(self, image: Float[Tensor, "b c h w"], size: int = 224) -> Float[Tensor, "b c size size"]:
+    def crop_image(self, image: Float[Tensor, "b c h w"], size: int = SIZE) -> Float[Tensor, "b c size size"]:
         """Cut the crop out of the image; what lies outside the image is 0.
 
         Bilinear samples on a grid fine enough for the largest side (at most 8 x 8 to a pixel) are averaged to a pixel,
@@ -145,14 +147,17 @@ class CropFrame:
         samples = functional.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         return functional.avg_pool2d(samples, fine)
 
-    def normalise(self, joints_mm: Float[Tensor, "b 21 3"], k: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 21 3"]:
+    def normalise(
+        self, joints_mm: Float[Tensor, "b 21 3"], k: Float[Tensor, "b 3 3"], z_root: Float[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b 21 3"]:
         r"""Bring camera-frame joints into the crop frame (the ground truth of Eq. 8).
 
         x and y are the projection in the crop frame; :math:`z = (Z - Z_{Root}) / (Z_{Root}\, g / c_f)`.
 
         Args:
-            joints_mm: Joints in canonical order, camera frame, any unit of length; the middle MCP is the root.
+            joints_mm: Joints in canonical order, camera frame, any unit of length.
             k: Pinhole cameras; c_f is the mean of their two focal lengths.
+            z_root: Depth of the root, in the unit of the joints; by default that of the middle MCP.
 
         Returns:
             Joints in units of g, the root's z at 0. The gradient flows to the joints, the cameras and the frame.
@@ -161,7 +166,7 @@ class CropFrame:
         """
         homogeneous = joints_mm @ k.mT
         pixels = homogeneous[..., :2] / homogeneous[..., 2:]
-        root = joints_mm[:, MIDDLE_MCP, 2]
+        root = joints_mm[:, MIDDLE_MCP, 2] if z_root is None else z_root
         z = (joints_mm[..., 2] - root[:, None]) / self._depth_unit(k, root)[:, None]
         return torch.cat((self.to_crop(pixels), z[..., None]), -1)
 

@@ -16,8 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dhpe_lib.datasets.layout import gigabytes
-from dhpe_lib.drafts import whole
+from dhpe_lib.drafts import atomic_write, gigabytes
 
 FORMAT = 1
 """Goes up with each change of what the files mean."""
@@ -79,7 +78,7 @@ def write_checkpoint(
     tensors |= {BATCH + name: value for name, value in (batch or {}).items()}
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     try:
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             save_file(plain, draft, {"dhpe": json.dumps(header)})
             draft.chmod(0o644)  # the library makes files that only their owner can read
     except (OSError, SafetensorError) as error:

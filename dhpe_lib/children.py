@@ -14,13 +14,12 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.camera import CropFrame
+from dhpe_lib.camera import SIZE, CropFrame
 from dhpe_lib.crop_jitter import JitterRange, View, draw_jitter, in_other_light
-from dhpe_lib.datasets.crops import SIZE
-from dhpe_lib.datasets.synthetic.arm import wrist_ring
 from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
 from dhpe_lib.datasets.synthetic.scenery import behind
-from dhpe_lib.hand_model import HandModel, split_h
+from dhpe_lib.hand.parameters import split_h
+from dhpe_lib.hand_model import HandModel, wrist_ring
 from dhpe_lib.light import Light
 from dhpe_lib.renderer import Texture, render
 from dhpe_lib.rotations import axis_angle_to_matrix, matrix_to_quaternion, random_rotations

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from dhpe_lib.datasets.cropping import NoCropError, hand_frame
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.sample import Sample
-from dhpe_lib.plotting import draw_skeleton, to_numpy
+from dhpe_lib.plotting import draw_skeleton
+from dhpe_lib.records import to_numpy
 
 PAPER, INK, FAINT = (247, 248, 250), (52, 60, 72), (122, 130, 142)
 TILE, GAP, LINE, TITLE = 224, 10, 16, 44

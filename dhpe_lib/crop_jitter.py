@@ -12,8 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.camera import CropFrame
-from dhpe_lib.datasets.crops import SIZE, Crops
+from dhpe_lib.camera import SIZE, CropFrame
+from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.records import map_rows
 from dhpe_lib.targets import Targets, targets_of
 

@@ -1,9 +1,7 @@
 """The commands `dhpe data`: look at a dataset, check it, prepare it for training."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from dhpe_lib.common.console import say
 from dhpe_lib.data_lookup import (
     NAMES,
     RENDERED,
@@ -23,7 +22,7 @@ from dhpe_lib.data_lookup import (
     open_cache,
     splits_of,
 )
-from dhpe_lib.terminal import OUT, Value, checked, prepare_folder, say
+from dhpe_lib.terminal import OUT, clean_exit, prepare_folder, usage_error
 
 if TYPE_CHECKING:
     from dhpe_lib.contact_sheet import Tile
@@ -67,7 +66,8 @@ def check(name: NameArgument, folder: FolderArgument) -> None:
         check_caches(name, caches)
         return
     dataset = dataset_of(name)
-    findings = refused(lambda: dataset.check(folder))
+    with clean_exit():
+        findings = dataset.check(folder)
     if nothing_there(findings):
         wanted = findings[0].path.relative_to(folder)
         say(Text(f"✗ {folder}: no labels of {name} are there, such as {wanted}. Is it the right folder?", "red"))
@@ -142,7 +142,8 @@ def prepare(
     for one in [known_split(dataset.splits, name) for name in split or dataset.splits]:
         job = Job(name, one, dataset.reader, folder, out / one, skip_bad)
         try:
-            cache = refused(partial(prepare_split, job, workers, Console()))
+            with clean_exit():
+                cache = prepare_split(job, workers, Console())
         except KeyboardInterrupt:
             say("\nStopped. What is finished is kept: the same command goes on from there.")
             raise typer.Exit(130) from None
@@ -189,12 +190,12 @@ def make(
         raise typer.BadParameter(f"no benchmark is called {name}; there are {', '.join(RENDERED)}", param_hint="NAME")
     counts = orh.COUNTS[name]
     wanted = [known_split(tuple(counts), one) for one in split or counts]
-    recipes = [
-        checked("--count", partial(orh.Recipe, name, one, count or counts[one], seed, backgrounds)) for one in wanted
-    ]
+    with usage_error("--count"):
+        recipes = [orh.Recipe(name, one, count or counts[one], seed, backgrounds) for one in wanted]
     for recipe in recipes:
         try:
-            cache = refused(partial(orh.make, recipe, out / recipe.split, workers, Console()))
+            with clean_exit():
+                cache = orh.make(recipe, out / recipe.split, workers, Console())
         except KeyboardInterrupt:
             say("\nStopped. What is finished is kept: the same command goes on from there.")
             raise typer.Exit(130) from None
@@ -223,23 +224,16 @@ class Drawn:
 def write_sheet(name: str, drawn: Drawn, page: Path) -> None:
     """Write the contact sheet and say where it is."""
     from dhpe_lib.contact_sheet import contact_sheet
-    from dhpe_lib.outputs import together
+    from dhpe_lib.drafts import atomic_write
 
-    checked("--out", lambda: prepare_folder(page.parent))
-    with together(page.parent, [page.name]) as (draft,):
+    with usage_error("--out"):
+        prepare_folder(page.parent)
+    with atomic_write(page) as draft:
         title = f"{name} {drawn.split}: {len(drawn.tiles):,} of {drawn.total:,} samples"
         sheet = contact_sheet(drawn.tiles, title)
-        checked("--out", lambda: sheet.save(draft))
+        with usage_error("--out"):
+            sheet.save(draft)
     say(f"{len(drawn.tiles)} of {drawn.total:,} samples: ", page)
-
-
-def refused(make: Callable[[], Value]) -> Value:
-    """What `make` gives; files that cannot be used become a message and exit code 1."""
-    try:
-        return make()
-    except (ValueError, OSError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"✗ {error}", "red"))
-        raise typer.Exit(1) from error
 
 
 def finding_line(finding: "Finding", folder: Path) -> list[str | Text]:
@@ -258,7 +252,8 @@ def cache_samples(name: str, folders: list[Path], split: str | None, count: int,
     if split is not None:
         known_split(splits_of(name), split)
     folder = next((one for one in folders if (one.name == split if split else holds_cache(one))), folders[0])
-    cache = refused(lambda: open_cache(name, folder))
+    with clean_exit():
+        cache = open_cache(name, folder)
     there = cache.meta["split"]
     if split not in (None, there):
         raise typer.BadParameter(f"{cache.directory} holds {there}", param_hint="--split")
@@ -272,7 +267,8 @@ def dataset_samples(name: str, folder: Path, split: str | None, count: int, seed
 
     dataset = dataset_of(name)
     split = known_split(dataset.splits, split or dataset.splits[0])
-    reader = refused(lambda: dataset.reader(folder, split))
+    with clean_exit():
+        reader = dataset.reader(folder, split)
     drawn = Drawn(split, len(reader), [])
     for index in draw(len(reader), count, seed):
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.text import Text
 
-from dhpe_lib.terminal import say
+from dhpe_lib.common.console import say
 
 if TYPE_CHECKING:
     from dhpe_lib.datasets import Dataset

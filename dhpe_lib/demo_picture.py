@@ -16,10 +16,11 @@ from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
-from dhpe_lib.hand_model import HandModel
+from dhpe_lib.alignment import align_similarity
+from dhpe_lib.hand_model import HandModel, wrist_ring
 from dhpe_lib.light import Light
-from dhpe_lib.plotting import to_numpy
 from dhpe_lib.poses import JOINTS_OF_FINGER, joint_limits, pose_from_angles
+from dhpe_lib.records import to_numpy
 from dhpe_lib.renderer import Texture, render
 from dhpe_lib.rotations import axis_angle_to_matrix
 
@@ -158,7 +159,7 @@ def sleeve(
     vertices: Float[Tensor, "778 3"], faces: Tensor
 ) -> tuple[Float[Tensor, "n 3"], Tensor, Float[Tensor, "n 2"]]:
     """A tube around the open end of the wrist: vertices, faces, and places in the cloth."""
-    rim = vertices[wrist_rim(faces)]
+    rim = vertices[wrist_ring(faces)]
     fine = torch.nn.functional.interpolate(rim.mT[None], scale_factor=4, mode="linear")[0].mT
     center = rim.mean(0)
     along = torch.linalg.svd(rim - center).Vh[2]
@@ -170,16 +171,6 @@ def sleeve(
     quads = torch.stack((a, b, b + m, a, b + m, a + m), -1).reshape(-1, 3)
     v, u = torch.meshgrid(torch.linspace(0, 1, n), torch.linspace(0, 1, m), indexing="ij")
     return rings.flatten(0, 1), quads, torch.stack((u, v), -1).flatten(0, 1)
-
-
-def wrist_rim(faces: Tensor) -> list[int]:
-    """The vertices around the mesh's one hole, in order: the edges that have a face on one side only."""
-    edges = {(int(face[k]), int(face[(k + 1) % 3])) for face in faces for k in range(3)}
-    following = {a: b for a, b in edges if (b, a) not in edges}
-    rim = [min(following)]
-    while following[rim[-1]] != rim[0]:
-        rim.append(following[rim[-1]])
-    return rim
 
 
 def room(seed: int = 5) -> UInt8[ndarray, "height width 3"]:
@@ -211,9 +202,6 @@ def mesh_errors(estimate: Float[ndarray, "v 3"], truth: Float[ndarray, "v 3"]) -
 
     Source: Umeyama 1991.
     """
-    plain = np.linalg.norm(estimate - truth, axis=1).mean()
-    a, b = estimate - estimate.mean(0), truth - truth.mean(0)
-    u, s, vt = np.linalg.svd(a.T @ b)
-    flip = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    aligned = (s * flip).sum() / (a * a).sum() * a @ (u * flip @ vt)
-    return float(plain), float(np.linalg.norm(aligned - b, axis=1).mean())
+    aligned = align_similarity(estimate[None], truth[None])[0]
+    plain, rest = (float(np.linalg.norm(one - truth, axis=1).mean()) for one in (estimate, aligned))
+    return plain, rest

@@ -15,8 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.camera import CropFrame
-from dhpe_lib.estimator import SIZE
+from dhpe_lib.camera import SIZE, CropFrame
 from dhpe_lib.evidence import PoseMachine, find_joints
 from dhpe_lib.hand_files import Side
 from dhpe_lib.records import join_rows, take_rows

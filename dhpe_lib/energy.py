@@ -22,12 +22,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.evidence import FeatureNet
-from dhpe_lib.hand_model import HandMesh, HandModel, positive_scale, split_h
+from dhpe_lib.hand.parameters import positive_scale, split_h
+from dhpe_lib.hand_model import HandMesh, HandModel
 from dhpe_lib.laplacian import Laplacian
 from dhpe_lib.poses import JointLimits, PoseSpace, joint_limits, limit_penalty, pose_penalty, pose_space
 from dhpe_lib.renderer import DEFAULT_METHOD, Method, silhouette
+from dhpe_lib.targets import mean_distance_px, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -193,10 +194,9 @@ def energy_terms(
 
 def joint_term(joints: Float[Tensor, "b 21 3"], evidence: Evidence) -> Float[Tensor, " b"]:
     """Mean squared distance of the projected skeleton to j2D, weighted by confidence."""
-    return _mean((joints[..., :2] - evidence.joints_2d).square().sum(-1), evidence.confidence)
+    return weighted_mean((joints[..., :2] - evidence.joints_2d).square().sum(-1), evidence.confidence)
 
 
-@torch.no_grad()
 def is_near(joints: Float[Tensor, "b 21 3"], evidence: Evidence, tau: float) -> Bool[Tensor, " b"]:
     """Whether the projected skeleton lies within tau of j2D: the gate lambda.
 
@@ -210,8 +210,7 @@ def is_near(joints: Float[Tensor, "b 21 3"], evidence: Evidence, tau: float) -> 
 
     Source: Eq. 12 by PAPER.md Secs. 9.3 and 9.4.
     """
-    distance = (joints[..., :2] - evidence.joints_2d).square().sum(-1).sqrt()
-    return SIZE * _mean(distance, evidence.confidence) < tau
+    return mean_distance_px(joints, evidence.joints_2d, evidence.confidence) < tau
 
 
 def feature_term(
@@ -232,7 +231,3 @@ def feature_term(
 def mask_term(mesh: HandMesh, model: HandModel, mask: Float[Tensor, "b s s"]) -> Float[Tensor, " b"]:
     """Mean of ``| f_Ren(v) - m |^2``; "coverage", which ends nearest where the joints have brought the hand near."""
     return (silhouette(mesh.vertices, model.faces, mask.shape[-1], "coverage") - mask).square().mean((1, 2))
-
-
-def _mean(values: Float[Tensor, "b n"], weight: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
-    return (weight / weight.sum(1, keepdim=True).clamp_min(1e-9) * values).sum(1)

@@ -4,18 +4,19 @@ Crops are `[batch, 3, 224, 224]` in [0, 1]; meshes, joints and masks are in the 
 run in the lower precision, f_E3D, the hand and the renderer in float32. The chapter is *Joint training*.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dhpe_lib.camera import SIZE
 from dhpe_lib.evidence import Backbone, Evidence2D, FeatureNet, PoseMachine, PoseMachineConfig, find_joints
 from dhpe_lib.hand_model import HandMesh, HandModel
 from dhpe_lib.regressor import Regressor, Step
 from dhpe_lib.renderer import DEFAULT_METHOD, Method, silhouette
-
-SIZE = 224
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,28 @@ PRESETS = {
     "light": EstimatorConfig("resnet18", feature_input=112, pose_machine=LIGHT_POSE_MACHINE),
 }
 """The paper's network, and one for CPUs and workshops that sees crops of 112 pixels: same equations, smaller sizes."""
+
+
+def config_of(preset: str, ablation: Sequence[str] = ()) -> EstimatorConfig:
+    """The sizes of a preset, without the parts that an ablation leaves out.
+
+    Args:
+        preset: A key of ``PRESETS``.
+        ablation: Names of the paper's ablations; only those that change the network count.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ValueError: There is no such preset.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}; it may be {' or '.join(PRESETS)}")
+    return replace(
+        PRESETS[preset],
+        without_refiner="without-refiner" in ablation,
+        without_2d_losses="without-2d-losses" in ablation,
+    )
 
 
 @dataclass(frozen=True)
@@ -200,13 +223,20 @@ class Estimator(nn.Module):
         Returns:
             The estimate.
         """
-        training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return self(images, render=render)
-        finally:
-            self.train(training)
 
     @property
     def _dtype(self) -> torch.dtype:
         return self.regressor.f_j3d.weight.dtype
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block and the former mode afterwards: batch statistics would mix the images."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)

@@ -19,12 +19,11 @@ from dhpe_lib.crop_jitter import View, plain_view
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.estimator import Estimate, Estimator
-from dhpe_lib.losses import joint_error_px
 from dhpe_lib.mask_metrics import mask_counts, mask_scores
 from dhpe_lib.metrics import THRESHOLDS, Interval, auc, bootstrap, joint_errors, mean_epe, median_epe
-from dhpe_lib.plotting import to_numpy
-from dhpe_lib.records import join_rows
+from dhpe_lib.records import join_rows, to_numpy
 from dhpe_lib.skeleton import JOINT_NAMES, MIDDLE_MCP
+from dhpe_lib.targets import joint_error_px
 
 GRIDS = ("20-50", "0-50", "0-100")
 DRAWS = 200

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dhpe_lib.alignment import align_similarity
+from dhpe_lib.drafts import atomic_write
 from dhpe_lib.metrics import THRESHOLDS, auc, f_scores, joint_errors, mean_epe
-from dhpe_lib.outputs import together
 
 PLACES = 7  # of a metre: a tenth of a micrometre, and a file of half the size
 GRID = THRESHOLDS["freihand"]
@@ -86,7 +86,7 @@ def write_freihand(path: str | Path, joints: Float[ndarray, "n 21 3"], vertices:
             )
         _check_finite(path, field, values)
         metres.append(np.round(values.astype(float) / 1000, PLACES).tolist())
-    with together(path.parent, [path.name]) as (draft,):
+    with atomic_write(path) as draft:
         draft.write_text(json.dumps(metres, separators=(",", ":")), encoding="utf-8")
 
 

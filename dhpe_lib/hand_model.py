@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.hand_files import Side, mirror_hand, read_hand, side_of
 from dhpe_lib.rotations import axis_angle_to_matrix, quaternion_to_matrix
 from dhpe_lib.skeleton import FINGERTIP_VERTICES, MANO_PARENTS, build_joint_regressor, regress_joints
@@ -23,8 +24,6 @@ from dhpe_lib.skinning import blend_shape, joint_transforms, pose_features, skin
 
 OPEN_HAND = Path(__file__).parent / "assets" / "open_hand.npz"
 BUFFERS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "hands_mean", "hands_components")
-# Below this c_s the scale 1 + c_s bends into an exponential, so that no step of a fit can turn the hand inside out.
-LINEAR_SCALE_FROM = -0.5
 
 
 @dataclass(frozen=True)
@@ -38,31 +37,6 @@ class HandMesh:
 
     vertices: Float[Tensor, "b 778 3"]
     joints: Float[Tensor, "b 21 3"]
-
-
-@dataclass(frozen=True)
-class HandParameters:
-    """The five parts of h (Eq. 4) as they stand in the vector: offsets from the identity camera."""
-
-    pose: Float[Tensor, "b 45"]
-    shape: Float[Tensor, "b 10"]
-    quaternion: Float[Tensor, "b 4"]
-    scale: Float[Tensor, "b 1"]
-    translation: Float[Tensor, "b 3"]
-
-
-def split_h(h: Float[Tensor, "b 63"]) -> HandParameters:
-    """Name the parts of h = [pose 45, shape 10, c_q 4, c_s 1, c_t 3].
-
-    Args:
-        h: Parameter vectors.
-
-    Returns:
-        Views of h.
-
-    Source: Eq. 4.
-    """
-    return HandParameters(*h.split((45, 10, 4, 1, 3), dim=1))
 
 
 def about_wrist(
@@ -286,22 +260,6 @@ def _moved(
     return transforms
 
 
-def positive_scale(offset: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """Turn c_s into a scale: 1 + c_s, continued below c_s = -0.5 by 0.5 exp(2 c_s + 1), which never reaches zero.
-
-    Args:
-        offset: c_s.
-
-    Returns:
-        The scale; value and slope are continuous.
-
-    Source: PAPER.md Sec. 9.1.
-    """
-    low = offset.clamp_max(LINEAR_SCALE_FROM)
-    floor = 1 + LINEAR_SCALE_FROM
-    return torch.where(offset > LINEAR_SCALE_FROM, 1 + offset, floor * ((low - LINEAR_SCALE_FROM) / floor).exp())
-
-
 def neutral_h(model: HandModel) -> Float[Tensor, "1 63"]:
     """Give h(0), where the iterations start: zeros, and MANO's mean pose.
 
@@ -314,3 +272,13 @@ def neutral_h(model: HandModel) -> Float[Tensor, "1 63"]:
     Source: PAPER.md Secs. 3 and 9.1.
     """
     return torch.cat((model.hands_mean, model.hands_mean.new_zeros(18)))[None]
+
+
+def wrist_ring(faces: Int64[Tensor, "f 3"]) -> list[int]:
+    """The vertices around the hand's one hole, in order: the edges that have a face on one side only."""
+    edges = {(int(face[k]), int(face[(k + 1) % 3])) for face in faces.cpu() for k in range(3)}
+    following = {a: b for a, b in edges if (b, a) not in edges}
+    ring = [min(following)]
+    while following[ring[-1]] != ring[0]:
+        ring.append(following[ring[-1]])
+    return ring

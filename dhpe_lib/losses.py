@@ -13,15 +13,14 @@ batch may be split. What is unknown is set to 0 before it is squared: zero times
 from dataclasses import dataclass, fields
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.estimator import Estimate
-from dhpe_lib.hand_model import positive_scale, split_h
+from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.heatmaps import SIGMA, target_heatmaps
 from dhpe_lib.laplacian import Laplacian
-from dhpe_lib.targets import Targets
+from dhpe_lib.targets import Targets, joint_error_px, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class LossOptions:
     """Weights, the threshold of Eq. 12, and the paper's ablations.
 
     Attributes:
-        art, lap, feat, sh, ref, j2d: Weights of the terms; the paper has none, that is 1.
+        lap: Weight of L_Lap. The paper has no weights, which is 1.
         tau: Threshold of Eq. 12, pixels of the 224.
         literal_tau: Whether tau bounds the sum of squared distances, as Eq. 12 is written, not the mean distance.
         sigma: Width of the heat maps' Gaussians, units of g.
@@ -39,12 +38,7 @@ class LossOptions:
         without_2d_losses: Ablation: no L_Feat, L_J2D and L_Ref (``training_config.ABLATIONS`` says why L_Feat).
     """
 
-    art: float = 1.0
     lap: float = 1.0
-    feat: float = 1.0
-    sh: float = 1.0
-    ref: float = 1.0
-    j2d: float = 1.0
     tau: float = 15.0
     literal_tau: bool = False
     sigma: float = SIGMA
@@ -107,7 +101,7 @@ def losses_of(
     Source: Eqs. 2 to 12.
     """
     scale = positive_scale(split_h(estimate.h).scale[:, 0])
-    art = options.art * articulation_loss(estimate.joints, targets)
+    art = articulation_loss(estimate.joints, targets)
     lap = options.lap * laplacian(estimate.mesh.vertices, scale)
     zero = torch.zeros_like(art)
     feat = ref = j2d = sh = gate = zero
@@ -115,7 +109,7 @@ def losses_of(
         feat, ref, j2d = _losses_2d(estimate, targets, options)
     if not options.without_shape_loss:
         gate = shape_gate(estimate.joints, targets, options)
-        sh = options.sh * gate * shape_loss(_given(estimate.mask, "mask", "render=True"), targets)
+        sh = gate * shape_loss(_given(estimate.mask, "mask", "render=True"), targets)
     return Losses(art, lap, feat, sh, ref, j2d, gate, art + lap + feat + sh + ref)
 
 
@@ -124,9 +118,9 @@ def _losses_2d(estimate: Estimate, targets: Targets, options: LossOptions) -> tu
     masked = _given(evidence.masked_feature, "masked feature", "masked_images")
     heatmaps = _given(evidence.heatmaps, "heat maps", "a network that has f_J2D (not without_2d_losses)")
     refined = torch.stack([step.joints_2d for step in estimate.steps[1:]], 1)
-    feat = options.feat * feature_loss(evidence.feature, masked, targets)
-    ref = options.ref * refiner_loss(refined, targets)
-    return feat, ref, options.j2d * heatmap_loss(heatmaps, targets, options.sigma)
+    feat = feature_loss(evidence.feature, masked, targets)
+    ref = refiner_loss(refined, targets)
+    return feat, ref, heatmap_loss(heatmaps, targets, options.sigma)
 
 
 def _given(value: Tensor | None, name: str, remedy: str) -> Tensor:
@@ -171,7 +165,7 @@ def heatmap_loss(
     """
     drawn = target_heatmaps(targets.joints_2d, targets.known_2d, heatmaps.shape[-1], sigma)
     squares = (heatmaps.to(drawn.dtype) - drawn[:, None]).square().sum((1, 3, 4))
-    return _mean_of_known(squares, targets.known_2d)
+    return weighted_mean(squares, targets.known_2d.to(targets.mask.dtype))
 
 
 def refiner_loss(refined: Float[Tensor, "b t 21 2"], targets: Targets) -> Float[Tensor, " b"]:
@@ -187,7 +181,7 @@ def refiner_loss(refined: Float[Tensor, "b t 21 2"], targets: Targets) -> Float[
     Source: Eq. 6.
     """
     difference = torch.where(targets.known_2d[:, None, :, None], refined - targets.joints_2d[:, None], 0)
-    return 21 * _mean_of_known(difference.square().sum(-1).mean(1), targets.known_2d)
+    return 21 * weighted_mean(difference.square().sum(-1).mean(1), targets.known_2d.to(targets.mask.dtype))
 
 
 def articulation_loss(joints: Float[Tensor, "b 21 3"], targets: Targets) -> Float[Tensor, " b"]:
@@ -203,7 +197,7 @@ def articulation_loss(joints: Float[Tensor, "b 21 3"], targets: Targets) -> Floa
     Source: Eq. 8.
     """
     difference = torch.where(targets.known[..., None], joints - targets.joints, 0)
-    return 21 * _mean_of_known(difference.square().sum(-1), targets.known)
+    return 21 * weighted_mean(difference.square().sum(-1), targets.known.to(targets.mask.dtype))
 
 
 def shape_loss(mask: Float[Tensor, "b s s"], targets: Targets) -> Float[Tensor, " b"]:
@@ -242,28 +236,3 @@ def shape_gate(
         return options.constant_lambda * has_mask
     error = joint_error_px(joints, targets, squared_sum=options.literal_tau)
     return has_mask * (targets.known_2d.any(1) & (error < options.tau))
-
-
-@torch.no_grad()
-def joint_error_px(joints: Float[Tensor, "b 21 3"], targets: Targets, squared_sum: bool = False) -> Float[Tensor, " b"]:
-    """How far the skeleton lies from the truth in the picture, without gradient: the error of Fig. 5f.
-
-    Args:
-        joints: Estimated skeleton, crop frame.
-        targets: Unknown joints do not count.
-        squared_sum: Whether to sum squares, not to average distances.
-
-    Returns:
-        Pixels of the 224 (squared: pixels squared); 0 without a known joint.
-
-    Source: Eq. 12.
-    """
-    squares = (SIZE * (joints[..., :2] - targets.joints_2d)).square().sum(-1)
-    if squared_sum:
-        return torch.where(targets.known_2d, squares, 0).sum(1)
-    return _mean_of_known(squares.sqrt(), targets.known_2d)
-
-
-def _mean_of_known(values: Float[Tensor, "b 21"], known: Bool[Tensor, "b 21"]) -> Float[Tensor, " b"]:
-    """Mean over the known joints; 0 without any."""
-    return torch.where(known, values, 0).sum(1) / known.sum(1).clamp_min(1)

@@ -18,8 +18,6 @@ from numpy import ndarray
 from scipy.integrate import trapezoid
 from scipy.spatial import cKDTree
 
-from dhpe_lib.alignment import align_similarity
-
 Measure = TypeVar("Measure", float, ndarray)
 
 # Where a PCK curve is sampled, millimetres. "zimmermann" is what their "20-50" really is: 12 of 20 points from 0 to 50.
@@ -154,24 +152,6 @@ def auc(errors: Float[ndarray, "n k"], thresholds: Float[ndarray, " t"]) -> floa
     return area_under_curve(thresholds, pck(errors, thresholds))
 
 
-def pa_mpjpe(predicted: Float[ndarray, "n k 3"], truth: Float[ndarray, "n k 3"]) -> float:
-    """Mean error after each hand's best similarity (protocol C); of vertices it is the PA-MPVPE.
-
-    Args:
-        predicted: mm, any frame.
-        truth: mm; NaN where unknown.
-
-    Returns:
-        mm.
-
-    Raises:
-        ValueError: No joint counts.
-
-    Source: :func:`dhpe_lib.alignment.align_similarity`, without reflections.
-    """
-    return mean_epe(joint_errors(align_similarity(predicted, truth), truth))
-
-
 def f_scores(
     predicted: Float[ndarray, "n v 3"], truth: Float[ndarray, "n w 3"], thresholds: Sequence[float] = (5.0, 15.0)
 ) -> Float[ndarray, "n t"]:
@@ -226,10 +206,13 @@ class Interval(Generic[Measure]):
     high: Measure
 
 
+LEVEL = 0.95
+"""Share of the draws inside an interval."""
+
+
 def bootstrap(
     measure: Callable[[ndarray], Measure],
     rows: Shaped[ndarray, "n _"],
-    level: float = 0.95,
     draws: int = 1000,
     seed: int = 0,
 ) -> Interval[Measure]:
@@ -241,7 +224,6 @@ def bootstrap(
     Args:
         measure: Of rows, for instance ``mean_epe`` or ``lambda errors: auc(errors, thresholds)``; a number or a curve.
         rows: One for each image: errors of its joints, counts of its pixels, scores. Those of NaN alone are left out.
-        level: Share of the draws inside the interval.
         draws: How many.
         seed: Of the draws.
 
@@ -249,13 +231,13 @@ def bootstrap(
         The measure of all rows, with the ends of its interval.
 
     Raises:
-        ValueError: There are fewer than two images with a label, the level is no share, there is no draw, or the
-            measure refuses all rows or those of a draw.
+        ValueError: There are fewer than two images with a label, there is no draw, or the measure refuses all rows or
+            those of a draw.
 
     Source: Efron and Tibshirani 1993, the percentile interval.
     """
-    if not 0 < level < 1 or draws < 1:
-        raise ValueError(f"level is {level}, draws is {draws}; give a level between 0 and 1, and one draw or more")
+    if draws < 1:
+        raise ValueError(f"draws is {draws}; give 1 or more")
     known = rows[~np.isnan(rows).all(axis=tuple(range(1, rows.ndim)))]
     if len(known) < 2:
         raise ValueError(f"an interval needs two or more images with a label, got {len(known)} of {len(rows)}")
@@ -268,7 +250,7 @@ def bootstrap(
             "leave images out of which there is nothing to measure"
         ) from error
     # no interpolation between draws: it would make NaN of two infinite errors
-    low, high = np.quantile(np.asarray(drawn), [(1 - level) / 2, (1 + level) / 2], axis=0, method="inverted_cdf")
+    low, high = np.quantile(np.asarray(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0, method="inverted_cdf")
     return Interval(value, low, high)
 
 

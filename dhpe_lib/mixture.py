@@ -17,11 +17,12 @@ from jaxtyping import Int64, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from dhpe_lib.common.devices import free_memory
 from dhpe_lib.crop_jitter import Jitter, JitterRange, View, draw_jitter, jittered_view, plain_view
 from dhpe_lib.datasets.backgrounds import open_backgrounds
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.layout import PreparedError, bytes_per_sample
-from dhpe_lib.datasets.prepared import Prepared, free_memory
+from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.datasets.synthetic.dice import seed_of
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
 from dhpe_lib.datasets.synthetic.scenery import make_backgrounds

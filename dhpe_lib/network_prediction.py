@@ -16,16 +16,17 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.camera import CropFrame
+from dhpe_lib.camera import SIZE, CropFrame
 from dhpe_lib.detection import Detection, detect_hand, detect_in
 from dhpe_lib.energy import Evidence
-from dhpe_lib.estimator import SIZE, Estimator
+from dhpe_lib.estimator import Estimator
 from dhpe_lib.evidence import Evidence2D
 from dhpe_lib.fitting import PHOTO, FitOptions, fit_hands
+from dhpe_lib.hand.parameters import mirror_h
+from dhpe_lib.hand_estimate import HandEstimate, PredictionError, crop_around, mask_in_crop
 from dhpe_lib.hand_files import Side
 from dhpe_lib.keypoints import HandKeypoints
-from dhpe_lib.plotting import to_numpy
-from dhpe_lib.prediction import HandEstimate, PredictionError, crop_around, mask_in_crop, mirror_h
+from dhpe_lib.records import to_numpy
 
 Box = tuple[float, float, float, float]  # left, top, width and height, pixels
 

@@ -4,9 +4,6 @@ The meshes are in metres from the wrist, y up and z towards the viewer as glTF h
 """
 
 import json
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,14 +14,16 @@ from numpy import ndarray
 from PIL import Image
 
 from dhpe_lib import __version__
+from dhpe_lib.drafts import atomic_writes
+from dhpe_lib.hand.parameters import split_h
+from dhpe_lib.hand_estimate import SIZE_ASSUMPTION, HandEstimate
+from dhpe_lib.hand_export import vertex_colors
 from dhpe_lib.hand_files import write_mesh
-from dhpe_lib.hand_model import HandModel, split_h
 from dhpe_lib.pictures import crop_photo, figure, to_pixels
-from dhpe_lib.plotting import to_numpy
-from dhpe_lib.prediction import SIZE_ASSUMPTION, HandEstimate
+from dhpe_lib.records import to_numpy
 from dhpe_lib.rotations import quaternion_to_matrix
 from dhpe_lib.skeleton import JOINT_NAMES
-from dhpe_lib.viewer import TINT, PhotoView, hand_page
+from dhpe_lib.viewer import PhotoView, hand_page
 
 PAGE_CROP = 800
 SUFFIXES = (".glb", ".obj", ".json", ".png", ".html")
@@ -33,28 +32,6 @@ H_IS = (
     "what HandModel.forward_h takes (offsets from the identity camera, pose relative to the flat hand) for a model of "
     "this hand's side; its mesh lies in the crop frame, pixel = center + side (x, y)"
 )
-
-
-@contextmanager
-def together(folder: Path, names: Sequence[str]) -> Iterator[list[Path]]:
-    """Files that appear when all are complete, or not at all.
-
-    Args:
-        folder: Where they are to appear, made if need be.
-        names: Their names.
-
-    Yields:
-        Paths to write to. When the block ends well, they are renamed; otherwise they vanish.
-
-    Raises:
-        OSError: The folder cannot be written to.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".dhpe-", dir=folder) as scratch:
-        drafts = [Path(scratch) / name for name in names]
-        yield drafts
-        for draft in drafts:
-            draft.replace(folder / draft.name)
 
 
 def write_estimate(
@@ -77,7 +54,7 @@ def write_estimate(
     """
     names = [stem + suffix for suffix in SUFFIXES]
     vertices, faces = estimate.metres(estimate.mesh.vertices) * GLTF_AXES, to_numpy(estimate.model.faces)
-    with together(folder, names) as (glb, obj, numbers, picture, page):
+    with atomic_writes(folder, names) as (glb, obj, numbers, picture, page):
         for mesh in (glb, obj):
             write_mesh(mesh, vertices, faces, vertex_colors(estimate.model))
         numbers.write_text(json.dumps(record(estimate, photo, name), indent=1) + "\n", encoding="utf-8")
@@ -139,14 +116,3 @@ def photo_page(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"], 
     return hand_page(
         estimate.model, pose, shape, photo_view(estimate, photo), title=f"{side.capitalize()} hand in {name}"
     )
-
-
-def vertex_colors(model: HandModel) -> UInt8[ndarray, "v 3"]:
-    """A colour for each vertex: the texture at the vertex, or skin."""
-    hand = model.hand
-    colors = np.tile(np.rint(255 * np.array(TINT)), (len(model.v_template), 1)).astype(np.uint8)
-    if "texture" in hand:
-        height, width = hand["texture"].shape[:2]
-        column, row = (np.clip(hand["vt"], 0, 1) * (width - 1, height - 1)).round().astype(int).T
-        colors[hand["f"].ravel()] = hand["texture"][row, column][hand["ft"].ravel()]
-    return colors

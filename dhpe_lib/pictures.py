@@ -13,9 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from dhpe_lib.camera import CropFrame
+from dhpe_lib.hand_estimate import HandEstimate
 from dhpe_lib.light import Light
-from dhpe_lib.plotting import draw_skeleton, to_numpy
-from dhpe_lib.prediction import HandEstimate
+from dhpe_lib.plotting import draw_skeleton
+from dhpe_lib.records import to_numpy
 from dhpe_lib.renderer import render
 
 PANEL, GAP, CAPTION = 560, 14, 40

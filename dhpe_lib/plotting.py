@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw
 
+from dhpe_lib.records import to_numpy
 from dhpe_lib.skeleton import JOINT_PARENTS
 
 SKIN = "#e0ac8a"
@@ -311,8 +312,3 @@ def columns(vertices: Any) -> tuple[ndarray, ndarray, ndarray]:
     """Coordinates as plotly stores them shortest: three contiguous float32 arrays."""
     x, y, z = np.asarray(to_numpy(vertices), np.float32).T.copy()
     return x, y, z
-
-
-def to_numpy(values: Any) -> ndarray:
-    """A tensor of any device, or anything array-like, as numpy."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)

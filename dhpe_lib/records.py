@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from jaxtyping import Int64
+from numpy import ndarray
 from torch import Tensor
 
 Record = TypeVar("Record")
@@ -66,3 +67,8 @@ def _combined(records: Sequence[Record], combine: Callable[[list[Any]], Any]) ->
         values = [getattr(record, field.name) for record in records]
         combined[field.name] = _combined(values, combine) if is_dataclass(values[0]) else combine(values)
     return type(records[0])(**combined)
+
+
+def to_numpy(values: Any) -> ndarray:
+    """A tensor of any device, or anything array-like, as numpy."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)

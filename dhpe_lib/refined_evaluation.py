@@ -14,11 +14,10 @@ from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.estimator import Estimator
 from dhpe_lib.evaluation import Found, estimates, full_scores, measured, millimetres, pixels
-from dhpe_lib.losses import joint_error_px
 from dhpe_lib.metrics import joint_errors
-from dhpe_lib.plotting import to_numpy
-from dhpe_lib.records import join_rows
+from dhpe_lib.records import join_rows, to_numpy
 from dhpe_lib.refinement import Refinement, RefineOptions, refine
+from dhpe_lib.targets import joint_error_px
 
 
 @dataclass(frozen=True)

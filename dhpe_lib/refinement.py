@@ -11,8 +11,6 @@ f_Ref sees h(t) and v(t), but always the j2D that it was last given in the regre
 :mod:`dhpe_lib.energy`, which the fit without a network shares. The chapter is *Test-time refinement*.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
@@ -22,7 +20,7 @@ from torch import Tensor
 
 from dhpe_lib.descent import Steps, descend
 from dhpe_lib.energy import EQ_13, Appearance, Evidence, Terms, Weights, energy_terms, hand_prior, without_depth
-from dhpe_lib.estimator import Estimate, Estimator
+from dhpe_lib.estimator import Estimate, Estimator, evaluating
 from dhpe_lib.evidence import resize
 from dhpe_lib.hand_model import HandMesh
 from dhpe_lib.regressor import Step
@@ -97,7 +95,6 @@ def refine(
     estimate: Estimate,
     options: RefineOptions = RefineOptions(),
     confidence: Float[Tensor, "b 21"] | None = None,
-    mask: Float[Tensor, "b n n"] | None = None,
 ) -> Refinement:
     """Refine a batch of estimates; every hand goes its own way.
 
@@ -107,7 +104,6 @@ def refine(
         estimate: What the network found in them.
         options: Terms and course.
         confidence: Weight of each joint of j2D; the paper has none: 1.
-        mask: Foreground of the crops, if somebody knows it and the weights ask for it; the paper has none.
 
     Returns:
         The refined estimate and its trajectory, without gradient. A hand that is not finite stays as it is.
@@ -115,7 +111,7 @@ def refine(
     Source: Eq. 13; PAPER.md Secs. 5 and 9.4.
     """
     with evaluating(network):
-        objective = Objective(network, images, estimate, options, confidence, mask)
+        objective = Objective(network, images, estimate, options, confidence)
         found = descend(objective, objective.start, options.iterations, options.rate, options.steps, decay=False)
         joints, joints_2d = torch.stack(objective.joints), torch.stack(objective.all_joints_2d)
         with torch.no_grad():
@@ -136,7 +132,6 @@ class Objective:
         estimate: Where to start.
         options: Terms, and whether j2D moves.
         confidence: Of the joints of j2D, or None for 1; 0 for a network without f_J2D, whose j2D means nothing.
-        mask: Foreground, or None.
     """
 
     def __init__(
@@ -146,9 +141,8 @@ class Objective:
         estimate: Estimate,
         options: RefineOptions,
         confidence: Float[Tensor, "b 21"] | None = None,
-        mask: Float[Tensor, "b n n"] | None = None,
     ) -> None:
-        self.network, self.options, self.mask = network, options, mask
+        self.network, self.options = network, options
         self.prior = hand_prior(network.hand)
         self.joints_2d = estimate.joints_2d.detach().clone()
         self.anchor = estimate.steps[max(len(estimate.steps) - 2, 0)].joints_2d.detach()
@@ -164,7 +158,7 @@ class Objective:
         """The energy of each hand against j2D(t)."""
         hand, h = self.network.hand, without_depth(h)
         mesh = hand.forward_h(h)
-        evidence = Evidence(self.joints_2d.clone(), self.confidence, self.mask, self.appearance)
+        evidence = Evidence(self.joints_2d.clone(), self.confidence, appearance=self.appearance)
         terms = energy_terms(hand, h, mesh, evidence, self.options.weights, self.prior)
         self.note(mesh, terms)
         if self.options.evidence != "fixed":
@@ -189,14 +183,3 @@ class Objective:
         feature = self.feature.to(h.dtype)
         seen = self.anchor if self.options.evidence == "anchored" else self.joints_2d
         self.joints_2d.copy_(self.network.regressor.refine_joints(seen, feature, h, mesh.joints))
-
-
-@contextmanager
-def evaluating(network: Estimator) -> Iterator[None]:
-    """Evaluation mode, as it was before afterwards: batch statistics would let hands of a batch meet."""
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)

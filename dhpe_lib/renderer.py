@@ -15,7 +15,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Integer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.light import DAYLIGHT, Light, shade, vertex_normals
@@ -136,34 +136,6 @@ def silhouette(
     if method == "kato":
         return silhouettes.kato(places, checked, height, width)
     raise ValueError(f'method = {method!r}; use "coverage", "soft" or "kato"')
-
-
-class SilhouetteRenderer(nn.Module):
-    """f_Ren for one topology, without weights: `silhouette` with its settings remembered.
-
-    Args:
-        faces: Vertex indices.
-        image_size: Pixels along each side, or rows and columns.
-        method: As in `silhouette`.
-        sigma: As in `silhouette`.
-    """
-
-    faces: Tensor
-
-    def __init__(
-        self,
-        faces: Integer[Tensor, "faces 3"],
-        image_size: ImageSize = 224,
-        method: Method = DEFAULT_METHOD,
-        sigma: float = DEFAULT_SIGMA,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("faces", faces.clone(), persistent=False)
-        self.image_size, self.method, self.sigma = image_size, method, sigma
-
-    def forward(self, vertices: Float[Tensor, "batch vertices 3"]) -> Float[Tensor, "batch height width"]:
-        """Masks of meshes in the crop frame."""
-        return silhouette(vertices, self.faces, self.image_size, self.method, self.sigma)
 
 
 def _facing_normals(vertices: Tensor, places: Tensor, faces: Tensor, fragments: Fragments) -> Tensor:

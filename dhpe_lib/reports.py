@@ -14,9 +14,9 @@ import torch
 
 from dhpe_lib import __version__
 from dhpe_lib.datasets.prepared import Prepared
+from dhpe_lib.drafts import atomic_writes
 from dhpe_lib.evaluation import Found, protocol_errors
 from dhpe_lib.metric_plots import pck_figure
-from dhpe_lib.outputs import together
 
 
 def write_report(
@@ -45,7 +45,7 @@ def write_report(
         f"protocol {name}{end}": rows for end, one in found.items() for name, rows in protocol_errors(one).items()
     }
     several = all(len(one.palm) > 1 for one in found.values())
-    with together(folder, names) as (numbers, page):
+    with atomic_writes(folder, names) as (numbers, page):
         numbers.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         pck_figure(errors, grid="0-50", band=several).write_html(page, include_plotlyjs=True)
     return [folder / name for name in names]

@@ -1,14 +1,9 @@
-"""The trained weights that come with the project: where they lie, how they are loaded, how a run's become so small."""
+"""Trained weights: those that come with the project, and those of a run."""
 
-from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
-from dhpe_lib.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
-from dhpe_lib.estimator import Estimator
-from dhpe_lib.training_config import config_from, with_paths
-from dhpe_lib.training_setup import load_trained
+from dhpe_lib.checkpoints import CheckpointError, load_network, read_checkpoint
+from dhpe_lib.estimator import Estimator, config_of
 
 SHIPPED = Path(__file__).parent / "weights" / "light.safetensors"
 NO_WEIGHTS = (
@@ -47,26 +42,24 @@ def load_shipped(path: Path | None = None) -> Estimator:
     return load_trained(default_weights() if path is None else path)
 
 
-def export_weights(run: Path, out: Path) -> None:
-    """Write a network's weights at half their size: floating-point numbers with 16 bits, and what the run says of them.
-
-    Of the paths in the run's configuration the last two names stay.
+def load_trained(path: Path) -> Estimator:
+    """The network of a checkpoint, as it was configured.
 
     Args:
-        run: A checkpoint, or a run's folder: then its best weights.
-        out: A .safetensors that :func:`dhpe_lib.training_setup.load_trained` reads; its folder exists.
+        path: Of the file, or of a run's folder: then its best weights.
+
+    Returns:
+        f_DHPE on the CPU, in evaluation mode.
 
     Raises:
-        FileNotFoundError: There is no such checkpoint.
-        CheckpointError: It is none, it cannot be written, or a weight is too large for 16 bits.
+        FileNotFoundError: There is no such file.
+        CheckpointError: It is no checkpoint, or that of another network.
     """
-    if out.suffix != ".safetensors":
-        raise CheckpointError(f"{out}: weights are written as .safetensors; name such a file")
-    facts = dict(read_checkpoint(run).facts)
-    network = load_trained(run).half()
-    for name, value in network.state_dict().items():
-        if not torch.isfinite(value).all():
-            raise CheckpointError(f"{run}: field {name} has a number that 16 bits cannot hold; train with less rate")
-    config = with_paths(config_from(facts["config"]), lambda path: Path(*path.parts[-2:]))
-    kept = {name: facts[name] for name in ("step", "best") if name in facts}
-    write_checkpoint(out, network, kept | {"config": asdict(config)})
+    checkpoint = read_checkpoint(path)
+    try:
+        kept = checkpoint.facts["config"]
+        network = Estimator(config_of(kept["preset"], kept["ablation"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{checkpoint.path}: field config is missing or wrong ({error})") from error
+    load_network(checkpoint, network)
+    return network.eval()

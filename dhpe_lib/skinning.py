@@ -29,23 +29,10 @@ def blend_shape(shape: Float[Tensor, "b s"], shapedirs: Float[Tensor, "v 3 s"]) 
     return torch.einsum("bs,vcs->bvc", shape, shapedirs)
 
 
-def blend_pose(rotations: Float[Tensor, "b j 3 3"], posedirs: Float[Tensor, "v 3 p"]) -> Float[Tensor, "b v 3"]:
-    """Correct the template for the pose: B_P = sum_n (R_n - I) P_n over the entries of all joint rotations.
-
-    Args:
-        rotations: Joint rotations without the wrist.
-        posedirs: One displacement field for each of the 9 j matrix entries (row by row), metres.
-
-    Returns:
-        Offsets, metres; zero for the flat hand.
-
-    Source: SMPL (Loper et al. 2015), Eq. 9.
-    """
-    return torch.einsum("bp,vcp->bvc", pose_features(rotations), posedirs)
-
-
 def pose_features(rotations: Float[Tensor, "b j 3 3"]) -> Float[Tensor, "b p"]:
     """Give the coefficients of the pose directions: the entries of R_n - I, row by row, joint by joint.
+
+    The pose correctives are B_P = sum_k f_k P_k, with f these coefficients and P the ``posedirs``.
 
     Args:
         rotations: Joint rotations without the wrist.
@@ -53,7 +40,7 @@ def pose_features(rotations: Float[Tensor, "b j 3 3"]) -> Float[Tensor, "b p"]:
     Returns:
         9 numbers for each joint; zero for the flat hand.
 
-    Source: MANO's ``bs_type`` "lrotmin".
+    Source: SMPL (Loper et al. 2015), Eq. 9; MANO's ``bs_type`` "lrotmin".
     """
     return (rotations - torch.eye(3, dtype=rotations.dtype, device=rotations.device)).flatten(1)
 

@@ -1,16 +1,16 @@
 """What the commands share: how they say things, name paths and refuse what they cannot use."""
 
-import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-Value = TypeVar("Value")
 OUT = Path("dhpe_out")
 """Where files go if nobody says."""
 DeviceOption = Annotated[
@@ -18,25 +18,24 @@ DeviceOption = Annotated[
 ]
 
 
-def checked(option: str | None, make: Callable[[], Value]) -> Value:
-    """What `make` gives; a wrong file or value becomes a message about the option."""
+@contextmanager
+def usage_error(option: str | None) -> Iterator[None]:
+    """Turn a ValueError or OSError into a usage error that names the option. The exit code is 2."""
     try:
-        return make()
+        yield
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
 
 
-def say(*parts: str | Path | Text) -> None:
-    """Print words and paths."""
-    pieces = (link(part) if isinstance(part, Path) else part for part in parts)
-    Console(highlight=False, soft_wrap=True).print(Text.assemble(*pieces))
-
-
-def link(path: Path) -> Text:
-    """A path as seen from here, which a terminal that can opens on a click."""
-    near = os.path.relpath(path)
-    shown = str(path.absolute()) if near.startswith(os.pardir) else near
-    return Text(shown, style=f"link {path.absolute().as_uri()} cyan")
+@contextmanager
+def clean_exit(*errors: type[Exception]) -> Iterator[None]:
+    """Print a ValueError, an OSError or one of `errors` as one red line, and exit with code 1."""
+    expected: tuple[type[Exception], ...] = (ValueError, OSError, *errors)
+    try:
+        yield
+    except expected as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"✗ {error}", "red"))
+        raise typer.Exit(1) from error
 
 
 def prepare_folder(folder: Path) -> None:
@@ -49,3 +48,22 @@ def prepare_folder(folder: Path) -> None:
     except OSError as error:
         reason = f"no files can be written there ({error.strerror})"
         raise OSError(f"{folder}: {reason}; name another folder, or correct its permissions") from error
+
+
+class SideName(StrEnum):
+    """Which hand."""
+
+    left = "left"
+    right = "right"
+
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="PATH", help="A hand in MANO's layout (.pkl, .npz), instead of the open hand."),
+]
+
+
+SideOption = Annotated[SideName | None, typer.Option("--side", help="Which hand; by default the model's own.")]
+
+
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files; made if need be.")]

@@ -1,6 +1,5 @@
 """The commands `dhpe train`, `dhpe evaluate`, `dhpe export` and `dhpe ablate`."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from dhpe_lib.terminal import DeviceOption, Value, checked, prepare_folder, say
+from dhpe_lib.common.console import say
+from dhpe_lib.terminal import DeviceOption, clean_exit, prepare_folder, usage_error
 
 if TYPE_CHECKING:
     from dhpe_lib.refinement import RefineOptions
@@ -57,13 +56,19 @@ def train(
     from dhpe_lib.training_config import read_config
     from dhpe_lib.training_setup import CONFIG, launch
 
-    base = checked("--out", lambda: read_config(out / CONFIG)) if resume else None
+    with usage_error("--out"):
+        base = read_config(out / CONFIG) if resume else None
     options = {"preset": preset, "data": texts(data), "test": texts(test), "ablation": texts(ablation)}
-    config = checked("--set", lambda: configured(base, options, changes or []))
-    fabric = refused(lambda: launch(config, device))
-    refused(lambda: check_splits(config))
-    checked("--out", lambda: prepare_folder(out))
-    outcome = refused(lambda: training.train(config, out, fabric, Console(highlight=False), resume))
+    with usage_error("--set"):
+        config = configured(base, options, changes or [])
+    with clean_exit():
+        fabric = launch(config, device)
+    with clean_exit():
+        check_splits(config)
+    with usage_error("--out"):
+        prepare_folder(out)
+    with clean_exit(training.TrainingError):
+        outcome = training.train(config, out, fabric, Console(highlight=False), resume)
     if not fabric.is_global_zero:
         return
     if not outcome.finished:
@@ -105,23 +110,28 @@ def evaluate(
     have the scores after refinement as well, and the JSON the errors over its iterations. Variants: refinement,
     evidence-anchored, evidence-fixed, joints-only, feature-only, gradient-steps.
     """
-    from dhpe_lib.batch import find_device
-    from dhpe_lib.datasets.preparation import progress_bar
+    from dhpe_lib.common.console import progress_bar
+    from dhpe_lib.common.devices import find_device
     from dhpe_lib.datasets.prepared import Prepared
     from dhpe_lib.evaluation import full_scores
     from dhpe_lib.refined_evaluation import evaluate_refined
     from dhpe_lib.reports import write_report
-    from dhpe_lib.training_setup import load_trained
+    from dhpe_lib.shipped import load_trained
 
     for option, given in (("--variant", variant), ("--iterations", iterations)):
         if given not in (None, []) and not refine:
             raise typer.BadParameter("concerns the refinement alone; add --refine, or leave it out", param_hint=option)
-    variants = checked("--variant", lambda: chosen_variants(variant, iterations)) if refine else {}
-    place = checked("--device", lambda: find_device(device))
-    network = refused(lambda: load_trained(checkpoint)).to(place)
-    cache = refused(lambda: Prepared(folder))
+    with usage_error("--variant"):
+        variants = chosen_variants(variant, iterations) if refine else {}
+    with usage_error("--device"):
+        place = find_device(device)
+    with clean_exit():
+        network = load_trained(checkpoint).to(place)
+    with clean_exit():
+        cache = Prepared(folder)
     target = out or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
-    checked("--out", lambda: prepare_folder(target))
+    with usage_error("--out"):
+        prepare_folder(target)
     title = f"{cache.meta['dataset']} {cache.meta['split']}"
     with progress_bar(Console()) as progress:
         task = progress.add_task(title, total=len(cache.spread(count)))
@@ -136,9 +146,9 @@ def evaluate(
     for name, one in after.items():
         show_scores(one, f"{title}, after {variants[name].iterations} iterations of {name}")
     rows = {"": found} | {f", {name}": one.found for name, one in refined.items()}
-    for path in refused(
-        lambda: write_report(rows, scores | ({"refined": after} if after else {}), cache, checkpoint, target)
-    ):
+    with clean_exit():
+        written = write_report(rows, scores | ({"refined": after} if after else {}), cache, checkpoint, target)
+    for path in written:
         say("Written: ", path)
 
 
@@ -147,10 +157,12 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors to write.", show_default=False)],
 ) -> None:
     """Write a run's best weights with 16 bits a number, for `dhpe predict --weights OUT` and for sharing."""
-    from dhpe_lib.shipped import export_weights
+    from dhpe_lib.training_export import export_weights
 
-    checked("OUT", lambda: prepare_folder(out.parent))
-    refused(lambda: export_weights(run, out))
+    with usage_error("OUT"):
+        prepare_folder(out.parent)
+    with clean_exit():
+        export_weights(run, out)
     say("Written: ", out, f" ({out.stat().st_size / 1e6:.1f} MB)")
 
 
@@ -189,20 +201,30 @@ def ablate(
     """
     from dhpe_lib import ablation
     from dhpe_lib.ablation_figures import COLUMNS, IN_TERMINAL, table_rows, write_figures
-    from dhpe_lib.batch import find_device
+    from dhpe_lib.common.devices import find_device
+    from dhpe_lib.training import TrainingError
 
     console = Console(highlight=False)
     options = {"preset": preset, "data": texts(data), "test": texts(test)}
-    config = checked("--set", lambda: configured(None, options, changes or []))
-    runs = checked("--variant", lambda: ablation.plan(config, variant or list(ablation.VARIANTS), seeds, out))
-    refused(lambda: check_splits(config))
-    checked("--out", lambda: prepare_folder(out))
-    place = checked("--device", lambda: find_device(device))
-    if not refused(lambda: ablation.train_all(runs, device, console)):
+    with usage_error("--set"):
+        config = configured(None, options, changes or [])
+    with usage_error("--variant"):
+        runs = ablation.plan(config, variant or list(ablation.VARIANTS), seeds, out)
+    with clean_exit():
+        check_splits(config)
+    with usage_error("--out"):
+        prepare_folder(out)
+    with usage_error("--device"):
+        place = find_device(device)
+    with clean_exit(TrainingError):
+        finished = ablation.train_all(runs, device, console)
+    if not finished:
         say("\nStopped and saved. The same command goes on from there.")
         raise typer.Exit(130)
-    result = refused(lambda: ablation.measure(runs, out, place, count))
-    refused(lambda: write_figures(result, out))
+    with clean_exit():
+        result = ablation.measure(runs, out, place, count)
+    with clean_exit():
+        write_figures(result, out)
     for split, facts in result["tests"].items():
         table = Table(title=f"{split}, {facts['images']:,} images, {seeds} of each variant")
         for name in IN_TERMINAL:
@@ -235,17 +257,6 @@ def check_splits(config: "TrainingConfig") -> None:
     for path in config.data:
         Prepared(path)
     open_tests(config.test)
-
-
-def refused(make: Callable[[], Value]) -> Value:
-    """What `make` gives; what cannot be used, or a training that failed, becomes a message and exit code 1."""
-    from dhpe_lib.training import TrainingError
-
-    try:
-        return make()
-    except (ValueError, OSError, TrainingError) as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"✗ {error}", "red"))
-        raise typer.Exit(1) from error
 
 
 def chosen_variants(names: list[str] | None, iterations: int | None) -> "dict[str, RefineOptions]":

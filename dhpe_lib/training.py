@@ -22,18 +22,18 @@ from torch.optim import Optimizer
 
 from dhpe_lib.augmentation import Augmentation
 from dhpe_lib.checkpoints import write_checkpoint
+from dhpe_lib.common.console import progress_bar
 from dhpe_lib.crop_jitter import View, plain_view
 from dhpe_lib.datasets.crops import Crops
-from dhpe_lib.datasets.preparation import progress_bar
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.datasets.synthetic.dice import seed_of
 from dhpe_lib.estimator import Estimator
 from dhpe_lib.evaluation import find, quick_scores
 from dhpe_lib.laplacian import Laplacian
-from dhpe_lib.losses import LossOptions, joint_error_px, losses_of
+from dhpe_lib.losses import LossOptions, losses_of
 from dhpe_lib.mixture import Mixture
 from dhpe_lib.records import join_rows
-from dhpe_lib.targets import Targets, masked_images
+from dhpe_lib.targets import Targets, joint_error_px, masked_images
 from dhpe_lib.training_config import TrainingConfig, resolved
 from dhpe_lib.training_log import SHOWN, RunLog, families, prediction_sheet
 from dhpe_lib.training_setup import (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dhpe_lib.crop_jitter import JitterRange
-from dhpe_lib.datasets.layout import write_json
+from dhpe_lib.drafts import write_json
 
 STARTS = ("random", "imagenet")
 """Weights to begin with that are no file."""

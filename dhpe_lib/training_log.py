@@ -22,18 +22,17 @@ from rich.text import Text
 from torch import Tensor
 
 from dhpe_lib.augmentation import Augmentation
+from dhpe_lib.camera import SIZE
 from dhpe_lib.children import CHILDREN, Studio
 from dhpe_lib.contact_sheet import Tile, contact_sheet
 from dhpe_lib.crop_jitter import View
-from dhpe_lib.datasets.crops import SIZE
-from dhpe_lib.drafts import whole
+from dhpe_lib.drafts import atomic_write
 from dhpe_lib.estimator import Estimator
 from dhpe_lib.evaluation import pixels
 from dhpe_lib.hand_model import HandModel
-from dhpe_lib.losses import joint_error_px
-from dhpe_lib.plotting import to_numpy
-from dhpe_lib.records import take_rows
+from dhpe_lib.records import take_rows, to_numpy
 from dhpe_lib.renderer import render
+from dhpe_lib.targets import joint_error_px
 
 CURVES, LOG, BOARD, PICTURES = "curves.jsonl", "log.txt", "tensorboard", "pictures"
 SHOWN, FAMILIES = 8, 6
@@ -108,7 +107,7 @@ def take_back(run: Path, step: int) -> None:
     for path in (run / CURVES, run / LOG):
         if path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            with whole(path) as draft:
+            with atomic_write(path) as draft:
                 draft.write_text("".join(line for line in lines if step_of(line) <= step), encoding="utf-8")
     for picture in (run / PICTURES).iterdir():
         found = re.search(r"_(\d+)\.png$", picture.name)

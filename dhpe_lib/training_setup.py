@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from dhpe_lib.augmentation import Augmentation
-from dhpe_lib.checkpoints import CheckpointError, load_network, load_optimiser, read_checkpoint
+from dhpe_lib.checkpoints import load_network, load_optimiser, read_checkpoint
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.datasets.synthetic.dice import seed_of
 from dhpe_lib.datasets.synthetic.engine import Style, SyntheticHands
 from dhpe_lib.datasets.synthetic.orh import COUNTS
 from dhpe_lib.drafts import clear_drafts
-from dhpe_lib.estimator import PRESETS, Estimator
+from dhpe_lib.estimator import Estimator, config_of
 from dhpe_lib.mixture import Portion
 from dhpe_lib.pretrained import load_imagenet
-from dhpe_lib.training_config import ConfigError, TrainingConfig, config_from, read_config, refuse_other, write_config
+from dhpe_lib.training_config import ConfigError, TrainingConfig, read_config, refuse_other, write_config
 
 CONFIG, LAST, BEST = "config.json", "last.safetensors", "best.safetensors"
 RENDERED_FOR_TESTS = 256
@@ -93,40 +93,12 @@ def build_network(config: TrainingConfig) -> Estimator:
         CheckpointError: They are those of another network.
     """
     torch.manual_seed(config.seed)
-    sizes = replace(
-        PRESETS[config.preset],
-        without_refiner="without-refiner" in config.ablation,
-        without_2d_losses="without-2d-losses" in config.ablation,
-    )
-    network = Estimator(sizes)
+    network = Estimator(config_of(config.preset, config.ablation))
     if config.start == "imagenet":
         load_imagenet(network.features)
     elif config.start != "random":
         load_network(read_checkpoint(Path(config.start)), network)
     return network
-
-
-def load_trained(path: Path) -> Estimator:
-    """The network of a checkpoint, as it was configured.
-
-    Args:
-        path: Of the file, or of a run's folder: then its best weights.
-
-    Returns:
-        f_DHPE on the CPU, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        CheckpointError: It is no checkpoint, or that of another network.
-    """
-    checkpoint = read_checkpoint(path)
-    try:
-        config = config_from(checkpoint.facts["config"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint.path}: field config is missing or wrong ({error})") from error
-    network = build_network(replace(config, start="random"))
-    load_network(checkpoint, network)
-    return network.eval()
 
 
 def build_optimiser(network: Estimator, config: TrainingConfig) -> Optimizer:

@@ -22,13 +22,13 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
+from dhpe_lib.hand_export import TINT
 from dhpe_lib.hand_model import HandModel
-from dhpe_lib.plotting import to_numpy
 from dhpe_lib.poses import JOINTS_OF_FINGER, joint_limits
+from dhpe_lib.records import to_numpy
 from dhpe_lib.skeleton import FINGERS
 
 SCRIPT = Path(__file__).parent / "assets" / "viewer.js"
-TINT = (0.87, 0.65, 0.53)  # of a hand without a texture
 # Rounding steps in metres (shares for the weights). posedirs: each entry is off by at most 2.5 micrometres, and a fist
 # has a pose feature of norm 7, so correctives of all joints together stay within 0.02 mm.
 STEPS = {

@@ -4,9 +4,10 @@ import numpy as np
 import torch
 
 from dhpe_lib.camera import CropFrame
+from dhpe_lib.hand.parameters import mirror_h
+from dhpe_lib.hand_estimate import HandEstimate
 from dhpe_lib.hand_model import HandModel, neutral_h
 from dhpe_lib.keypoints import HandKeypoints
-from dhpe_lib.prediction import HandEstimate, mirror_h
 from dhpe_lib.rotations import matrix_to_quaternion
 
 

@@ -24,7 +24,8 @@ from dhpe_lib.crop_jitter import JitterRange, View, plain_view
 from dhpe_lib.datasets.synthetic.dice import Dice
 from dhpe_lib.datasets.synthetic.engine import SyntheticHands
 from dhpe_lib.datasets.synthetic.scenery import make_backgrounds
-from dhpe_lib.hand_model import HandModel, split_h
+from dhpe_lib.hand.parameters import split_h
+from dhpe_lib.hand_model import HandModel
 from dhpe_lib.mixture import Backgrounds, Portion
 from dhpe_lib.records import take_rows
 from dhpe_lib.renderer import silhouette

@@ -21,8 +21,10 @@ from test_detection import spread_hand
 from typer.testing import CliRunner
 
 from dhpe_lib import __version__, batch, shipped
-from dhpe_lib.batch import find_device, free_stem, load_right_hand
+from dhpe_lib.batch import free_stem, load_right_hand
 from dhpe_lib.cli import app
+from dhpe_lib.common.console import link
+from dhpe_lib.common.devices import find_device
 from dhpe_lib.estimator import Estimator
 from dhpe_lib.fitting import FitOptions
 from dhpe_lib.hand_export import export_hand
@@ -30,7 +32,6 @@ from dhpe_lib.hand_files import HandFileError, write_hand
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.keypoints import HandKeypoints
 from dhpe_lib.outputs import SUFFIXES
-from dhpe_lib.terminal import link
 
 QUICK = FitOptions(starts=4, iterations=30, finalists=1, final_iterations=30)
 

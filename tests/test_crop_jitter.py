@@ -6,8 +6,9 @@ import pytest
 import torch
 from dot_dataset import K
 
+from dhpe_lib.camera import SIZE
 from dhpe_lib.crop_jitter import JitterRange, draw_jitter, jittered_view, plain_view
-from dhpe_lib.datasets.crops import SIZE, Crops, pack_masks
+from dhpe_lib.datasets.crops import Crops, pack_masks
 from dhpe_lib.skeleton import MIDDLE_MCP
 
 STORED = 256

@@ -17,10 +17,9 @@ from dhpe_lib.demo_picture import (
     mesh_errors,
     room,
     sleeve,
-    wrist_rim,
     write_demo,
 )
-from dhpe_lib.hand_model import HandModel
+from dhpe_lib.hand_model import HandModel, wrist_ring
 from dhpe_lib.poses import collides, joint_limits, limit_penalty
 from dhpe_lib.rotations import random_rotations
 from dhpe_lib.skeleton import JOINT_NAMES
@@ -71,7 +70,7 @@ def test_the_pose_is_possible(model):
 
 
 def test_the_rim_runs_once_around_the_wrist(model):
-    rim = wrist_rim(model.faces)
+    rim = wrist_ring(model.faces)
     assert len(rim) == len(set(rim)) == 16
     cuff, faces, uv = sleeve(model.v_template, model.faces)
     assert int(faces.max()) == len(cuff) - 1 == len(uv) - 1

@@ -10,19 +10,12 @@ import torch
 from fake_mano import random_hand, write_mano_pickle
 from scipy.spatial.transform import Rotation
 
+from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.hand_files import write_hand
-from dhpe_lib.hand_model import (
-    OPEN_HAND,
-    HandModel,
-    _batch_size,
-    about_wrist,
-    neutral_h,
-    positive_scale,
-    split_h,
-)
+from dhpe_lib.hand_model import OPEN_HAND, HandModel, _batch_size, about_wrist, neutral_h
 from dhpe_lib.rotations import axis_angle_to_matrix, matrix_to_axis_angle, random_rotations
 from dhpe_lib.skeleton import FINGERTIP_VERTICES, JOINT_NAMES, MANO_PARENTS
-from dhpe_lib.skinning import HANDS_IN_CACHE, blend_pose, blend_shape, joint_transforms, skin
+from dhpe_lib.skinning import HANDS_IN_CACHE, blend_shape, joint_transforms, pose_features, skin
 
 F64 = torch.float64
 FLIP = torch.tensor([-1.0, 1.0, 1.0], dtype=F64)
@@ -80,7 +73,11 @@ def test_equals_the_formulas_by_hand(hand, model, generator):
 def test_parts_compose_to_the_whole(model, tol, generator):
     given = inputs(4, generator)
     local = axis_angle_to_matrix(given["pose"].unflatten(1, (15, 3)))
-    blended = model.v_template + blend_shape(given["shape"], model.shapedirs) + blend_pose(local, model.posedirs)
+    blended = (
+        model.v_template
+        + blend_shape(given["shape"], model.shapedirs)
+        + torch.einsum("bp,vcp->bvc", pose_features(local), model.posedirs)
+    )
     posed = skin(blended, joint_transforms(local, model.rest_joints(given["shape"])), model.weights)
     torch.testing.assert_close(model(given["pose"], given["shape"]).vertices, posed, **tol[F64])
 

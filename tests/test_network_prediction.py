@@ -10,9 +10,9 @@ from dot_machine import DotMachine, picture
 from test_detection import HEIGHT, WIDTH, spread_hand
 
 from dhpe_lib.estimator import Estimator
+from dhpe_lib.hand_estimate import PredictionError
 from dhpe_lib.keypoints import HandKeypoints
 from dhpe_lib.network_prediction import NETWORK_FIT, frame_of, predict_hand
-from dhpe_lib.prediction import PredictionError
 
 SHORT = replace(NETWORK_FIT, iterations=3, final_iterations=3)
 

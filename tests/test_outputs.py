@@ -11,8 +11,10 @@ from PIL import Image
 
 import dhpe_lib.outputs as outputs
 from dhpe_lib import __version__
+from dhpe_lib.drafts import atomic_writes
+from dhpe_lib.hand_export import vertex_colors
 from dhpe_lib.hand_model import HandModel
-from dhpe_lib.outputs import SUFFIXES, record, together, vertex_colors, write_estimate
+from dhpe_lib.outputs import SUFFIXES, record, write_estimate
 from dhpe_lib.skeleton import JOINT_NAMES
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
@@ -87,7 +89,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_files_are_replaced_only_when_all_are_complete(tmp_path):
     (tmp_path / "a").write_text("old")
-    with together(tmp_path, ["a", "b"]) as (a, b):
+    with atomic_writes(tmp_path, ["a", "b"]) as (a, b):
         a.write_text("new")
         assert (tmp_path / "a").read_text() == "old"
         b.write_text("new")
@@ -96,7 +98,7 @@ def test_files_are_replaced_only_when_all_are_complete(tmp_path):
 
 def test_a_folder_that_is_a_file_is_an_error(tmp_path):
     (tmp_path / "f").write_text("")
-    with pytest.raises(OSError, match="f"), together(tmp_path / "f", ["a"]):
+    with pytest.raises(OSError, match="f"), atomic_writes(tmp_path / "f", ["a"]):
         pass
 
 

@@ -12,9 +12,11 @@ import torch
 from dhpe_lib.camera import CropFrame
 from dhpe_lib.energy import Evidence, energy, hand_prior
 from dhpe_lib.fitting import PHOTO, FitOptions
+from dhpe_lib.hand.parameters import mirror_h
+from dhpe_lib.hand_estimate import HandEstimate, PredictionError, mask_in_crop
 from dhpe_lib.hand_model import HandModel, neutral_h
 from dhpe_lib.keypoints import HandKeypoints, KeypointsError, keypoints_of, read_keypoints
-from dhpe_lib.prediction import FEWEST_JOINTS, HandEstimate, PredictionError, estimate_hand, mask_in_crop, mirror_h
+from dhpe_lib.prediction import FEWEST_JOINTS, estimate_hand
 from dhpe_lib.rotations import matrix_to_quaternion, random_rotations
 
 REAL = Path(os.environ.get("DHPE_REAL_PHOTOS", Path(__file__).parents[2] / "shared" / "real"))

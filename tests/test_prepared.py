@@ -18,12 +18,13 @@ import torch
 from dot_dataset import Dots, SlowDots, die, write_dots
 from rich.console import Console
 
+from dhpe_lib.common.devices import free_memory
 from dhpe_lib.datasets import layout, preparation, prepared
 from dhpe_lib.datasets.cropping import crop_sample
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.layout import Contents, PreparedError, bytes_per_sample
 from dhpe_lib.datasets.preparation import Job, fingerprint, prepare
-from dhpe_lib.datasets.prepared import Prepared, damaged_index, free_memory
+from dhpe_lib.datasets.prepared import Prepared, damaged_index
 from dhpe_lib.datasets.writer import PreparedWriter
 from dhpe_lib.records import join_rows
 

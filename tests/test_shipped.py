@@ -9,9 +9,10 @@ import torch
 from dhpe_lib import shipped
 from dhpe_lib.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from dhpe_lib.mixture import Portion
-from dhpe_lib.shipped import default_weights, export_weights, load_shipped
+from dhpe_lib.shipped import default_weights, load_shipped, load_trained
 from dhpe_lib.training_config import TrainingConfig
-from dhpe_lib.training_setup import BEST, build_network, facts_of, load_trained
+from dhpe_lib.training_export import export_weights
+from dhpe_lib.training_setup import BEST, build_network, facts_of
 
 
 @pytest.fixture

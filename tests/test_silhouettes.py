@@ -12,7 +12,7 @@ from dhpe_lib.projection import rasterize, to_pixels
 from dhpe_lib.rasterizer import reference
 from dhpe_lib.rasterizer.launch import prepare_faces
 from dhpe_lib.rasterizer.silhouettes import coverage, kato, soft
-from dhpe_lib.renderer import SilhouetteRenderer, silhouette
+from dhpe_lib.renderer import silhouette
 
 SIGMA = 1e-3  # soft enough for small images
 DTYPES = [torch.float32, torch.float64]
@@ -352,15 +352,6 @@ def test_rectangle_is_cut_from_the_square(method, device):
     square = silhouette(vertices, faces, 40, method, SIGMA)
     strip = silhouette(vertices, faces, (20, 40), method, SIGMA * 4)  # sigma is in units of the smaller side
     torch.testing.assert_close(strip, square[:, 10:30], rtol=0, atol=1e-9)
-
-
-def test_module_remembers(device):
-    vertices, faces = (x.to(device) for x in ball())
-    module = SilhouetteRenderer(faces, 20, "soft", SIGMA)
-    assert torch.equal(module(vertices), silhouette(vertices, faces, 20, "soft", SIGMA))
-    assert not list(module.parameters())
-    assert not module.state_dict()
-    assert module.double().faces.dtype == torch.int64
 
 
 # degenerate and bad input

@@ -9,9 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 import dhpe_lib.datasets.synthetic.engine as synthetic_engine
-from dhpe_lib.camera import CropFrame
+from dhpe_lib.camera import SIZE, CropFrame
 from dhpe_lib.datasets.cropping import BOX_MARGIN
-from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
 from dhpe_lib.datasets.synthetic.engine import (
     CLOSEST,

@@ -21,15 +21,7 @@ from dhpe_lib.datasets.synthetic.lighting import (
 )
 from dhpe_lib.datasets.synthetic.objects import draw_things, superquadrics, thing_faces
 from dhpe_lib.datasets.synthetic.shading import Stage, tileable_noise, to_srgb
-from dhpe_lib.datasets.synthetic.skin import (
-    DARKNESS,
-    GLOSS,
-    MELANIN,
-    albedo,
-    draw_skin,
-    draw_tones,
-    lab_to_linear,
-)
+from dhpe_lib.datasets.synthetic.skin import DARKNESS, GLOSS, MELANIN, albedo, draw_skin, draw_tones, lab_to_linear
 from dhpe_lib.hand_model import HandModel
 
 

@@ -26,10 +26,11 @@ from dhpe_lib.datasets.preparation import Job, prepare
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.losses import losses_of
 from dhpe_lib.mixture import Mixture
+from dhpe_lib.shipped import load_trained
 from dhpe_lib.training import BEST, LAST, TrainingError
 from dhpe_lib.training_config import ConfigError, TrainingConfig
 from dhpe_lib.training_log import read_curves
-from dhpe_lib.training_setup import build_network, build_optimiser, launch, load_trained, portion_of, wrap
+from dhpe_lib.training_setup import build_network, build_optimiser, launch, portion_of, wrap
 
 ROOT = Path(__file__).parents[1]
 

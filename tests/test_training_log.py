@@ -10,12 +10,11 @@ from dot_dataset import Dots, write_dots
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dhpe_lib.camera import SIZE
 from dhpe_lib.contact_sheet import GAP, TITLE, Tile, draw_tile
 from dhpe_lib.crop_jitter import View, plain_view
 from dhpe_lib.datasets.cropping import crop_sample
-from dhpe_lib.datasets.crops import SIZE
-from dhpe_lib.plotting import to_numpy
-from dhpe_lib.records import join_rows
+from dhpe_lib.records import join_rows, to_numpy
 from dhpe_lib.training_log import CURVES, LOG, PICTURES, UNKNOWN, RunLog, as_bytes, prediction_sheet, read_curves
 from dhpe_lib.training_setup import build_network
 

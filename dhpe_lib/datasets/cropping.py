@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dhpe_lib.camera import CropFrame
-from dhpe_lib.datasets.crops import MARGIN, SIZE, Crops, pack_masks
+from dhpe_lib.camera import SIZE, CropFrame
+from dhpe_lib.datasets.crops import MARGIN, Crops, pack_masks
 from dhpe_lib.datasets.sample import Sample
 from dhpe_lib.skeleton import JOINT_NAMES, MIDDLE_MCP
 

@@ -14,11 +14,9 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from dhpe_lib.camera import CropFrame
+from dhpe_lib.camera import SIZE, CropFrame
 from dhpe_lib.records import map_rows
 
-SIZE = 224
-"""Pixels along the side g."""
 MARGIN = 16
 """Pixels around it, a multiple of 8 (masks are stored as bits)."""
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from dhpe_lib.camera import SIZE
 from dhpe_lib.datasets.cropping import BOX_MARGIN, FINGERTIPS_MM
-from dhpe_lib.datasets.crops import MARGIN, SIZE, Crops
-from dhpe_lib.drafts import whole
+from dhpe_lib.datasets.crops import MARGIN, Crops
 
 FORMAT = 1
 """Goes up with each change of what the files mean."""
@@ -272,14 +272,3 @@ def shown(value: Any) -> str:
     """The beginning of a JSON value, for a message."""
     text = json.dumps(value)
     return text if len(text) <= 40 else f"{text[:40]}..."
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write a JSON file that is there as a whole or not at all, whatever happens to program and machine."""
-    with whole(path) as draft:
-        draft.write_text(json.dumps(values, indent=1), encoding="utf-8")
-
-
-def gigabytes(n: int) -> str:
-    """A number of bytes for people."""
-    return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"

@@ -5,21 +5,16 @@ ends, and Ctrl-C lets them finish the part at hand.
 """
 
 import hashlib
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from dhpe_lib.common.console import progress_bar
+from dhpe_lib.common.workers import WorkerDiedError, run_in_workers
 from dhpe_lib.datasets.cropping import NoCropError, crop_sample
 from dhpe_lib.datasets.crops import MARGIN
 from dhpe_lib.datasets.layout import ROWS_PER_PART, Contents, PreparedError
@@ -87,44 +82,15 @@ def prepare(job: Job, workers: int, console: Console, rows_per_part: int = ROWS_
     return writer.finish()
 
 
-def progress_bar(console: Console) -> Progress:
-    """Done, to do, and how long that will take."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-    )
-    return Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-
-
 def run_parts(job: Job, reader: Reader, parts: Sequence[range], workers: int) -> Iterator[tuple[range, dict[str, str]]]:
     """Each part when it is done, in any order, and what could not be read in it."""
     if workers <= 1 or len(parts) <= 1:
         yield from ((part, prepare_part(job, reader, part)) for part in parts)
         return
-    pool = ProcessPoolExecutor(min(workers, len(parts)), process_context(), start_worker, (job,))
     try:
-        waiting = {pool.submit(work, part): part for part in parts}
-        for future in as_completed(waiting):
-            yield waiting[future], future.result()
-    except BrokenProcessPool as error:
-        raise PreparedError(
-            f"{job.out}: a worker died, perhaps for lack of memory; run the same command with fewer --workers: "
-            "what is finished is kept"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def process_context() -> BaseContext:
-    """How workers start: from a process that has torch and no threads yet, which a fork would leave behind."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch"])
-    return context
+        yield from run_in_workers(work, parts, workers, start_worker, (job,))
+    except WorkerDiedError as error:
+        raise PreparedError(f"{job.out}: {error}") from error
 
 
 def prepare_part(job: Job, reader: Reader, part: range) -> dict[str, str]:
@@ -182,20 +148,10 @@ _at_work: tuple[Job, Reader]
 
 
 def start_worker(job: Job) -> None:
-    """Open the dataset once, leave Ctrl-C to the parent, and end when the parent does, even if it is killed."""
+    """Open the dataset once in each worker."""
     global _at_work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    threading.Thread(target=end_with_parent, daemon=True).start()
     _at_work = job, job.reader(job.source, job.split)
-
-
-def end_with_parent() -> None:
-    """Wait for the parent to end, then end at once: nothing else tells a worker that it was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def work(part: range) -> dict[str, str]:

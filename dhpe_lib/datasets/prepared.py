@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Int64
 from numpy import ndarray
 
+from dhpe_lib.common.devices import free_memory
 from dhpe_lib.datasets.crops import Crops
 from dhpe_lib.datasets.layout import (
     AGAIN,
@@ -34,7 +35,6 @@ from dhpe_lib.datasets.layout import (
     command,
     crop_parameters,
     digest,
-    gigabytes,
     parts_of,
     read_ids,
     read_record,
@@ -43,6 +43,7 @@ from dhpe_lib.datasets.layout import (
     require_fields,
     row_types,
 )
+from dhpe_lib.drafts import gigabytes
 
 ON_DISK = ("images", "mask_bits")
 """Fields that are read from disk with each batch; the others, 1 kB a sample, are held in memory."""
@@ -226,14 +227,3 @@ def load_array(path: Path, meta: Mapping[str, Any]) -> ndarray:
         return np.asarray(np.load(path, mmap_mode="r"))
     except (OSError, ValueError, EOFError) as error:
         raise PreparedError(f"{path}: cannot be read ({error}). {remedy(path.parent, meta)}") from error
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device; None where nobody says."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    info = Path("/proc/meminfo")
-    if device.type != "cpu" or not info.is_file():
-        return None
-    lines = dict(line.split(":", 1) for line in info.read_text().splitlines())
-    return 1024 * int(lines["MemAvailable"].split()[0])

@@ -27,14 +27,13 @@ from dhpe_lib.datasets.layout import (
     PreparedError,
     bytes_per_sample,
     digest,
-    gigabytes,
     parts_of,
     read_record,
     refuse_differences,
     row_types,
-    write_json,
 )
 from dhpe_lib.datasets.prepared import Prepared
+from dhpe_lib.drafts import gigabytes, write_json
 
 
 class PreparedWriter:

@@ -25,16 +25,6 @@ WRIST_BEND = 0.035
 """Metres over which the wrist bends."""
 
 
-def wrist_ring(faces: Int64[Tensor, "f 3"]) -> list[int]:
-    """The vertices around the hand's one hole, in order: the edges that have a face on one side only."""
-    edges = {(int(face[k]), int(face[(k + 1) % 3])) for face in faces.cpu() for k in range(3)}
-    following = {a: b for a, b in edges if (b, a) not in edges}
-    ring = [min(following)]
-    while following[ring[-1]] != ring[0]:
-        ring.append(following[ring[-1]])
-    return ring
-
-
 def tube_faces(rings: Int64[Tensor, "n m"]) -> Int64[Tensor, "faces 3"]:
     """Triangles between successive rings of vertices, each ring closed; outward where rings follow `wrist_ring`."""
     a, b = rings[:-1], rings[:-1].roll(-1, 1)

@@ -12,19 +12,14 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from dhpe_lib.datasets.crops import SIZE, Crops, pack_masks
+from dhpe_lib.camera import SIZE
+from dhpe_lib.datasets.crops import Crops, pack_masks
 from dhpe_lib.datasets.synthetic import scenery
 from dhpe_lib.datasets.synthetic.arm import Arms, draw_arms, grow_arms
 from dhpe_lib.datasets.synthetic.camera_effects import Cameras, draw_cameras, photograph
 from dhpe_lib.datasets.synthetic.cloth import Materials, draw_materials
 from dhpe_lib.datasets.synthetic.dice import Dice
-from dhpe_lib.datasets.synthetic.hands import (
-    Hands,
-    draw_poses,
-    draw_shots,
-    in_perspective,
-    place_hands,
-)
+from dhpe_lib.datasets.synthetic.hands import Hands, draw_poses, draw_shots, in_perspective, place_hands
 from dhpe_lib.datasets.synthetic.lighting import Lights, draw_lights
 from dhpe_lib.datasets.synthetic.objects import Things, draw_things, place_things
 from dhpe_lib.datasets.synthetic.shading import HAND, Stage, draw_picture

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.camera import SIZE
 from dhpe_lib.datasets.cropping import BOX_MARGIN, FINGERTIPS_MM
-from dhpe_lib.datasets.crops import SIZE
 from dhpe_lib.datasets.synthetic.dice import Dice
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.poses import sample_poses

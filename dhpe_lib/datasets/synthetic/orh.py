@@ -6,23 +6,20 @@ are all that is labelled). They have the same numbers of pictures. Their people 
 test split are of tones that the training split leaves out.
 """
 
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
+from dhpe_lib.common.console import progress_bar
+from dhpe_lib.common.devices import one_thread
+from dhpe_lib.common.workers import WorkerDiedError, run_in_workers
 from dhpe_lib.datasets.backgrounds import fingerprint
 from dhpe_lib.datasets.crops import MARGIN, Crops
 from dhpe_lib.datasets.layout import Contents, PreparedError
-from dhpe_lib.datasets.preparation import end_with_parent, process_context, progress_bar
 from dhpe_lib.datasets.prepared import Prepared
 from dhpe_lib.datasets.synthetic import scenery
 from dhpe_lib.datasets.synthetic.dice import seed_of
@@ -186,41 +183,19 @@ def pool_for(recipe: Recipe, number: int) -> torch.Tensor:
     return engine_for(recipe.photos).backgrounds(min(POOL, recipe.count), seed, recipe.style)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch work in one thread: the last bits of a result depend on how many share it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _run(recipe: Recipe, out: Path, parts: Sequence[range], workers: int) -> Iterator[range]:
     """Each part when it is written, in any order."""
     if workers <= 1 or len(parts) <= 1:
-        yield from (_write(recipe, out, part) for part in parts)
+        for part in parts:
+            _write(recipe, out, part)
+            yield part
         return
-    pool = ProcessPoolExecutor(min(workers, len(parts)), process_context(), _start_worker)
     try:
-        for future in as_completed([pool.submit(_write, recipe, out, part) for part in parts]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise PreparedError(
-            f"{out}: a worker died, perhaps for lack of memory; run the same command with fewer --workers: "
-            "what is finished is kept"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+        for part, _ in run_in_workers(partial(_write, recipe, out), parts, workers):
+            yield part
+    except WorkerDiedError as error:
+        raise PreparedError(f"{out}: {error}") from error
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when it does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _write(recipe: Recipe, out: Path, part: range) -> range:
+def _write(recipe: Recipe, out: Path, part: range) -> None:
     write_part(out, MARGIN, part, recipe.ids[part.start : part.stop], draw_part(recipe, part), {})
-    return part

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.datasets.crops import SIZE
+from dhpe_lib.camera import SIZE
 from dhpe_lib.datasets.synthetic import scenery
 from dhpe_lib.datasets.synthetic.dice import Dice, seed_of
 from dhpe_lib.datasets.synthetic.engine import Style, SyntheticBatch, SyntheticHands, draw_look

@@ -11,29 +11,13 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.datasets.crops import SIZE
-from dhpe_lib.datasets.synthetic.arm import COLUMNS, CUFF, RINGS, tube_faces, wrist_ring
+from dhpe_lib.camera import SIZE
+from dhpe_lib.datasets.synthetic.arm import COLUMNS, CUFF, RINGS, tube_faces
 from dhpe_lib.datasets.synthetic.cloth import Materials, cloth_color, thing_color
-from dhpe_lib.datasets.synthetic.lighting import (
-    Lights,
-    highlight,
-    irradiance,
-    lit_by_lamp,
-    occlusion,
-    toward_lamp,
-)
+from dhpe_lib.datasets.synthetic.lighting import Lights, highlight, irradiance, lit_by_lamp, occlusion, toward_lamp
 from dhpe_lib.datasets.synthetic.objects import superquadrics, thing_faces
-from dhpe_lib.datasets.synthetic.skin import (
-    GLOSS,
-    MELANIN,
-    REDNESS,
-    SLOPE_U,
-    Skin,
-    albedo,
-    palm_share,
-    skin_maps,
-)
-from dhpe_lib.hand_model import HandModel
+from dhpe_lib.datasets.synthetic.skin import GLOSS, MELANIN, REDNESS, SLOPE_U, Skin, albedo, palm_share, skin_maps
+from dhpe_lib.hand_model import HandModel, wrist_ring
 from dhpe_lib.light import vertex_normals
 from dhpe_lib.projection import rasterize, to_pixels
 from dhpe_lib.rasterizer.fragments import antialias
