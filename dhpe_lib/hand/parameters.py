@@ -18,7 +18,7 @@ def mirror_h(h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
     Returns:
         The same layout.
 
-    Source: :func:`dhpe_lib.hand_files.mirror_hand`.
+    Source: :func:`dhpe_lib.hand.io.mirror_hand`.
     """
     signs = torch.tensor([1.0, -1, -1] * 15 + [1] * 10 + [1, 1, -1, -1] + [1] + [-1, 1, 1])
     return h * signs.to(h)

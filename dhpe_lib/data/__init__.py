@@ -1,0 +1,1 @@
+"""Pictures of hands with labels: the crop frame (Eq. 8), samples, crops, targets, photos, backgrounds."""
