@@ -147,8 +147,9 @@ def numbers_of(box: str, photos: int) -> "Box":
 def demo(out: OutOption = OUT, device: DeviceOption = None) -> None:
     """Fit a hand in a picture that is rendered here, and compare with the truth."""
     from dhpe_lib.common.devices import find_device
+    from dhpe_lib.evaluation.alignment import mesh_errors
     from dhpe_lib.prediction.batch import Request, load_right_hand, run_photos
-    from dhpe_lib.prediction.demo import mesh_errors, write_demo
+    from dhpe_lib.prediction.demo import write_demo
     from dhpe_lib.prediction.keypoints import read_keypoints
 
     with usage_error("--out"):

@@ -130,3 +130,20 @@ def _centroid(points: Float[ndarray, "n k 3"], known: Bool[ndarray, "n k"]) -> F
     """Mean of the known points; 0 where there is none."""
     total = np.where(known[..., None], points, 0.0).sum(1, keepdims=True)
     return total / np.maximum(known.sum(1), 1)[:, None, None]
+
+
+def mesh_errors(estimate: Float[ndarray, "v 3"], truth: Float[ndarray, "v 3"]) -> tuple[float, float]:
+    """Mean distance of corresponding vertices: as they are, and after the best similarity (Procrustes).
+
+    Args:
+        estimate: Vertices, moved so that a common joint lies at the origin.
+        truth: The known ones, alike.
+
+    Returns:
+        Both in the unit of the vertices.
+
+    Source: Umeyama 1991.
+    """
+    aligned = align_similarity(estimate[None], truth[None])[0]
+    plain, rest = (float(np.linalg.norm(one - truth, axis=1).mean()) for one in (estimate, aligned))
+    return plain, rest

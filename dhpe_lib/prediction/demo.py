@@ -17,7 +17,6 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from dhpe_lib.common.records import to_numpy
-from dhpe_lib.evaluation.alignment import align_similarity
 from dhpe_lib.hand.model import HandModel, wrist_ring
 from dhpe_lib.hand.poses import JOINTS_OF_FINGER, joint_limits, pose_from_angles
 from dhpe_lib.hand.rotations import axis_angle_to_matrix
@@ -188,20 +187,3 @@ def room(seed: int = 5) -> UInt8[ndarray, "height width 3"]:
         picture.paste(Image.new("RGB", picture.size, LAMPS[rng.integers(len(LAMPS))]), mask=disc)
     large = np.asarray(picture.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC), float)
     return np.rint(np.clip(large + rng.normal(0, 2.0, (HEIGHT, WIDTH, 1)), 0, 255)).astype(np.uint8)
-
-
-def mesh_errors(estimate: Float[ndarray, "v 3"], truth: Float[ndarray, "v 3"]) -> tuple[float, float]:
-    """Mean distance of corresponding vertices: as they are, and after the best similarity (Procrustes).
-
-    Args:
-        estimate: Vertices, moved so that a common joint lies at the origin.
-        truth: The known ones, alike.
-
-    Returns:
-        Both in the unit of the vertices.
-
-    Source: Umeyama 1991.
-    """
-    aligned = align_similarity(estimate[None], truth[None])[0]
-    plain, rest = (float(np.linalg.norm(one - truth, axis=1).mean()) for one in (estimate, aligned))
-    return plain, rest

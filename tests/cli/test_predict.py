@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 import tiny_network
 import torch
-from dot_machine import DotMachine, picture
+from dot_machine import DotMachine, picture, spread_hand
 from PIL import Image
 from project import ROOT
 from rich.console import Console
-from test_detection import spread_hand
 from typer.testing import CliRunner
 
 from dhpe_lib import __version__

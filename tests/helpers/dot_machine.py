@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.evidence import PoseMachine, PoseMachineConfig
 
 COLORS = torch.tensor([colorsys.hsv_to_rgb(k / 21, 1, 1) for k in range(21)])
 CELL = 4
 DOT = 8
 """Pixels of the 112 along a side of a dot in the crop that the machine knows best."""
+HEIGHT, WIDTH = 300, 400
+"""Of the photos with dots."""
 
 
 class DotMachine(PoseMachine):
@@ -40,3 +43,11 @@ def picture(places: Tensor, dot: int, height: int, width: int) -> Tensor:
     for (x, y), color in zip((places - dot / 2).round().int().tolist(), COLORS, strict=True):
         photo[0, :, max(y, 0) : y + dot, max(x, 0) : x + dot] = color[:, None, None]
     return photo
+
+
+def spread_hand(size: float, center: tuple[float, float]) -> Tensor:
+    """The flat hand's joints, moved apart where they would overlap; its larger side is `size` pixels."""
+    joints = HandModel.open_hand()().joints[0, :, [2, 0]]
+    joints = joints * torch.tensor([2.0, 1.0])
+    joints = joints - (joints.amax(0) + joints.amin(0)) / 2
+    return joints / joints.abs().max() * size / 2 + torch.tensor(center)

@@ -8,21 +8,12 @@ import torch
 from PIL import Image
 
 from dhpe_lib.data.sample import project
+from dhpe_lib.evaluation.alignment import mesh_errors
 from dhpe_lib.hand.model import HandModel, wrist_ring
 from dhpe_lib.hand.poses import collides, joint_limits, limit_penalty
 from dhpe_lib.hand.rotations import random_rotations
 from dhpe_lib.hand.skeleton import JOINT_NAMES
-from dhpe_lib.prediction.demo import (
-    HEIGHT,
-    WIDTH,
-    DemoScene,
-    demo_pose,
-    demo_scene,
-    mesh_errors,
-    room,
-    sleeve,
-    write_demo,
-)
+from dhpe_lib.prediction.demo import HEIGHT, WIDTH, DemoScene, demo_pose, demo_scene, room, sleeve, write_demo
 
 
 @pytest.fixture(scope="module")

@@ -2,27 +2,16 @@
 
 import pytest
 import torch
-from dot_machine import DOT, DotMachine, picture
+from dot_machine import DOT, HEIGHT, WIDTH, DotMachine, picture, spread_hand
 from torch import Tensor
 
 from dhpe_lib.data.crop_frame import CropFrame
-from dhpe_lib.hand.model import HandModel
 from dhpe_lib.prediction.detection import NoHandError, detect_hand, detect_in
-
-HEIGHT, WIDTH = 300, 400
 
 
 @pytest.fixture
 def machine() -> DotMachine:
     return DotMachine()
-
-
-def spread_hand(size: float, center: tuple[float, float]) -> Tensor:
-    """The flat hand's joints, moved apart where they would overlap; its larger side is `size` pixels."""
-    joints = HandModel.open_hand()().joints[0, :, [2, 0]]
-    joints = joints * torch.tensor([2.0, 1.0])
-    joints = joints - (joints.amax(0) + joints.amin(0)) / 2
-    return joints / joints.abs().max() * size / 2 + torch.tensor(center)
 
 
 def found_at(machine: DotMachine, places: Tensor, size: float, side: str | None = None):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tiny_network
 import torch
-from dot_machine import DotMachine, picture
-from test_detection import HEIGHT, WIDTH, spread_hand
+from dot_machine import HEIGHT, WIDTH, DotMachine, picture, spread_hand
 
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.prediction.from_photo import NETWORK_FIT, frame_of, predict_hand
