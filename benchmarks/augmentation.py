@@ -20,27 +20,29 @@ from dhpe_lib.data.views import View, plain_view
 from dhpe_lib.synthetic.engine import SyntheticHands
 from dhpe_lib.training.batches import Backgrounds
 from dhpe_lib.training.config import TrainingConfig
-from dhpe_lib.training.loop import Objective, in_format, set_mode
-from dhpe_lib.training.novel_views import CHILDREN
-from dhpe_lib.training.self_augmentation import Augmentation
-from dhpe_lib.training.setup import build_network, build_optimiser, launch, portion_of, wrap
+from dhpe_lib.training.loop import TrainingObjective, in_format, set_mode
+from dhpe_lib.training.novel_views import VIEWS_PER_SEED
+from dhpe_lib.training.self_augmentation import SelfAugmentation
+from dhpe_lib.training.setup import build_network, build_optimiser, launch_fabric, plan_batches, setup_fabric
 
 
 def measure(config: TrainingConfig, device: str, rounds: int) -> dict[str, dict[str, float]]:
-    fabric, network = launch(config, device), build_network(config)
-    objective, optimiser = wrap(fabric, network, Objective(network, config), build_optimiser(network, config), config)
+    fabric, network = launch_fabric(config, device), build_network(config)
+    objective, optimiser = setup_fabric(
+        fabric, network, TrainingObjective(network, config), build_optimiser(network, config), config
+    )
     engine = SyntheticHands(fabric.device)
     pool = engine.backgrounds(min(config.batch, 64), 0)
     pictures = engine.batch(config.batch, 0, pool)
     view, h = plain_view(pictures.crops()), pictures.h
     backgrounds = Backgrounds(None, (0, 0), fabric.device)
     backgrounds.at = lambda step: pool  # type: ignore[method-assign]
-    portion = portion_of(config, fabric, 0)
-    augmentation = Augmentation(network.hand, config, portion, backgrounds)
-    later, seeds = portion.children_from, torch.arange(config.batch - portion.children, device=fabric.device)
+    plan = plan_batches(config, fabric, 0)
+    augmentation = SelfAugmentation(network.hand, config, plan, backgrounds)
+    later, seeds = plan.novel_views_from, torch.arange(config.batch - plan.novel_views, device=fabric.device)
     some, found = take_rows(view, seeds), h[seeds]
-    augmentation.spawn(found, some, later)
-    children = augmentation.grown.draw(portion.children, 0)
+    augmentation.add_views(found, some, later)
+    novel_views = augmentation.grown.draw(plan.novel_views, 0)
 
     def step(batch: View) -> None:
         set_mode(network, config)
@@ -51,11 +53,17 @@ def measure(config: TrainingConfig, device: str, rounds: int) -> dict[str, dict[
 
     def augmented() -> None:
         step(augmentation.extend(some, later))
-        augmentation.spawn(found, some, later)
+        augmentation.add_views(found, some, later)
 
     works: dict[str, tuple[Callable[[], object], int]] = {
-        "a seed: skin, light, three children": (lambda: augmentation.studio.spawn(found, some, 0), len(found)),
-        "a child: picture and labels": (lambda: augmentation.studio.photograph(children, pool, 0), len(children)),
+        "a seed: skin, light, three children": (
+            lambda: augmentation.view_renderer.lift_views(found, some, 0),
+            len(found),
+        ),
+        "a child: picture and labels": (
+            lambda: augmentation.view_renderer.render_views(novel_views, pool, 0),
+            len(novel_views),
+        ),
         "a picture of a step without augmentation": (lambda: step(view), config.batch),
         "a picture of a step with it": (augmented, config.batch),
     }
@@ -80,7 +88,7 @@ def measure(config: TrainingConfig, device: str, rounds: int) -> dict[str, dict[
         "mb": round(augmentation.grown.bytes / 1e6, 1),
         "kb_a_child": round(augmentation.grown.bytes / config.augment_capacity / 1e3, 2),
         "kb_of_a_picture_with_mask": round((3 + 1 / 8) * 224**2 / 1e3, 1),
-        "children_a_step": CHILDREN * len(found),
+        "children_a_step": VIEWS_PER_SEED * len(found),
     }
     return rows
 

@@ -35,12 +35,12 @@ from dhpe_lib.refinement.descent import descend
 from dhpe_lib.rendering.renderer import silhouette
 from dhpe_lib.synthetic.engine import Style, SyntheticHands, draw_look
 from dhpe_lib.synthetic.hands import draw_poses, draw_shots, place_hands
-from dhpe_lib.synthetic.sampling import Dice
+from dhpe_lib.synthetic.sampling import Sampler
 from dhpe_lib.synthetic.scenery import behind
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.loop import train
 from dhpe_lib.training.losses import articulation_loss, shape_loss
-from dhpe_lib.training.setup import CONFIG, LAST, launch
+from dhpe_lib.training.setup import CONFIG, LAST, launch_fabric
 
 PICTURES, SEED = 32, 0
 FAR = 30.0
@@ -50,14 +50,14 @@ MOST_MM, LEAST_IOU = 2.0, 0.9
 
 def draw(distance: float | None) -> Crops:
     """Empty hands of ORH's kind, from its distances or from another."""
-    engine, style, dice = SyntheticHands(), Style(jitter=False, things=0.0), Dice.from_seed(SEED, PICTURES)
-    walls = behind(engine.backgrounds(PICTURES, SEED, style), dice, SIZE + 2 * MARGIN)
-    shots = draw_shots(dice, style.jitter)
+    engine, style, sampler = SyntheticHands(), Style(jitter=False, things=0.0), Sampler.from_seed(SEED, PICTURES)
+    walls = behind(engine.backgrounds(PICTURES, SEED, style), sampler, SIZE + 2 * MARGIN)
+    shots = draw_shots(sampler, style.jitter)
     if distance is not None:
         shots = replace(shots, distance=torch.full_like(shots.distance, distance))
-    hands = place_hands(engine.model, draw_poses(dice), dice.normal(1.0, 10), shots, style.fingertips)
-    look = draw_look(dice, style, walls.mean((2, 3)))
-    return engine.render(hands, look, walls, dice.pixel_generator()).crops()
+    hands = place_hands(engine.model, draw_poses(sampler), sampler.normal(1.0, 10), shots, style.fingertips)
+    look = draw_look(sampler, style, walls.mean((2, 3)))
+    return engine.render(hands, look, walls, sampler.pixel_generator()).crops()
 
 
 def prepare(folder: Path) -> Prepared:
@@ -138,7 +138,7 @@ def main() -> int:
     first = configuration(data, arguments.steps[0])
     for folder, config in zip(stages, (first, ending(first, stages[0] / LAST, arguments.steps[1])), strict=True):
         begun = arguments.resume and (folder / CONFIG).is_file()
-        if not train(config, folder, launch(config, "cpu"), console, begun).finished:
+        if not train(config, folder, launch_fabric(config, "cpu"), console, begun).finished:
             return 130
     network = load_trained(stages[1] / LAST)
     scores = full_scores(evaluate(network, cache, torch.device("cpu")))

@@ -21,9 +21,9 @@ import torch
 from reporting import write_result
 
 from dhpe_lib.network.estimator import PRESETS, SIZE, Estimator
-from dhpe_lib.refinement.descent import make_optimizer, move
+from dhpe_lib.refinement.descent import descent_step, make_optimizer
 from dhpe_lib.refinement.energy import EQ_13
-from dhpe_lib.refinement.test_time import Objective, RefineOptions
+from dhpe_lib.refinement.test_time import RefinementEnergy, RefineOptions
 
 OPTIONS = RefineOptions(replace(EQ_13, tau=float("inf")))
 SEED = 0
@@ -48,13 +48,13 @@ def timed(work: Callable[[], object], rounds: int, repeats: int, device: str) ->
 def iteration_of(network: Estimator, images: torch.Tensor, bf16: bool) -> Callable[[], object]:
     """One iteration of the refinement, which changes h and j2D in place."""
     kind = images.device.type
-    objective = Objective(network, images, network.predict(images, render=False), OPTIONS)
+    objective = RefinementEnergy(network, images, network.predict(images, render=False), OPTIONS)
     h = objective.start.clone().requires_grad_()
     optimizer = make_optimizer(h, OPTIONS.rate, OPTIONS.steps)
 
     def iterate() -> None:
         with torch.autocast(kind, torch.bfloat16, enabled=bf16):
-            move(objective, h, optimizer)
+            descent_step(objective, h, optimizer)
         objective.forget()
 
     return iterate

@@ -38,7 +38,7 @@ SHOWN = (0, 1, 2, 3, 5, 8, 13, 23, 53)
 def seen_by_refiner(network: Estimator, path: Path, count: int) -> dict[str, Tensor]:
     """What f_Ref gets in each call, of pictures spread over a split, and the truth: tensors with a row for each."""
     cache, parts = Prepared(path), []
-    rows = cache.spread(count)
+    rows = cache.evenly_spaced(count)
     for start in range(0, len(rows), BATCH):
         view = plain_view(cache[rows[start : start + BATCH]])
         estimate = network.predict(view.images, render=False)

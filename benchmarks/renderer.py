@@ -131,12 +131,12 @@ def peers(device: str, ours: dict[str, float]) -> dict[str, dict[str, float]]:
     """
     vertices, faces = open_hand(1, device)
     sigma = renderer.DEFAULT_SIGMA * (SIZE / 2) ** 2
-    slow = {"reference": lambda v: reference.soft(projection.to_pixels(v, SIZE), faces, SIZE, SIZE, sigma)}
+    slow = {"reference": lambda v: reference.soft(projection.to_screen(v, SIZE), faces, SIZE, SIZE, sigma)}
 
     checked = faces.int()[None]
 
     def pytorch3d(v: Tensor, count: int) -> Tensor:
-        return pytorch3d_backend.soft_silhouette(projection.to_pixels(v, SIZE), checked, SIZE, SIZE, sigma, count)
+        return pytorch3d_backend.soft_silhouette(projection.to_screen(v, SIZE), checked, SIZE, SIZE, sigma, count)
 
     if importlib.util.find_spec("pytorch3d"):
         for count in (10, 50):

@@ -19,13 +19,15 @@ from reporting import timed, write_result
 from dhpe_lib.data.views import plain_view
 from dhpe_lib.synthetic.engine import SyntheticHands
 from dhpe_lib.training.config import TrainingConfig
-from dhpe_lib.training.loop import Objective, agree, in_format, interrupts, set_mode
-from dhpe_lib.training.setup import build_network, build_optimiser, launch, wrap
+from dhpe_lib.training.loop import TrainingObjective, all_reduce_flags, in_format, interrupts, set_mode
+from dhpe_lib.training.setup import build_network, build_optimiser, launch_fabric, setup_fabric
 
 
 def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dict[str, dict[str, float]]:
-    fabric, network = launch(config, device), build_network(config)
-    objective, optimiser = wrap(fabric, network, Objective(network, config), build_optimiser(network, config), config)
+    fabric, network = launch_fabric(config, device), build_network(config)
+    objective, optimiser = setup_fabric(
+        fabric, network, TrainingObjective(network, config), build_optimiser(network, config), config
+    )
     engine = SyntheticHands(fabric.device)
     view = plain_view(engine.batch(config.batch, 0, engine.backgrounds(min(config.batch, 64), 0)).crops())
     images, labels = in_format(view.images, config), vars(view.targets)
@@ -42,7 +44,7 @@ def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dic
     def step() -> None:
         set_mode(network, config)
         forward()
-        agree(fabric, stop, found["objective"])
+        all_reduce_flags(fabric, stop, found["objective"])
         fabric.backward(found["objective"])
         adam()
 

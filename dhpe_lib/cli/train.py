@@ -54,7 +54,7 @@ def train(
     from dhpe_lib.network.checkpoints import weights_in
     from dhpe_lib.training import loop as training
     from dhpe_lib.training.config import read_config
-    from dhpe_lib.training.setup import CONFIG, launch
+    from dhpe_lib.training.setup import CONFIG, launch_fabric
 
     with usage_error("--out"):
         base = read_config(out / CONFIG) if resume else None
@@ -62,7 +62,7 @@ def train(
     with usage_error("--set"):
         config = configured(base, options, changes or [])
     with clean_exit():
-        fabric = launch(config, device)
+        fabric = launch_fabric(config, device)
     with clean_exit():
         check_splits(config)
     with usage_error("--out"):
@@ -134,7 +134,7 @@ def evaluate(
         prepare_folder(target)
     title = f"{cache.meta['dataset']} {cache.meta['split']}"
     with progress_bar(Console()) as progress:
-        task = progress.add_task(title, total=len(cache.spread(count)))
+        task = progress.add_task(title, total=len(cache.evenly_spaced(count)))
 
         def advance(n: int) -> None:
             progress.advance(task, n)
@@ -209,7 +209,7 @@ def ablate(
     with usage_error("--set"):
         config = configured(None, options, changes or [])
     with usage_error("--variant"):
-        runs = ablation.plan(config, variant or list(ablation.VARIANTS), seeds, out)
+        runs = ablation.plan(config, variant or list(ablation.ABLATION_VARIANTS), seeds, out)
     with clean_exit():
         check_splits(config)
     with usage_error("--out"):
@@ -261,12 +261,12 @@ def check_splits(config: "TrainingConfig") -> None:
 
 def chosen_variants(names: list[str] | None, iterations: int | None) -> "dict[str, RefineOptions]":
     """The refinements of these names, with their own number of iterations or another."""
-    from dhpe_lib.refinement.test_time import VARIANTS
+    from dhpe_lib.refinement.test_time import REFINEMENTS
 
     wanted = names or ["refinement"]
-    if unknown := set(wanted) - set(VARIANTS):
-        raise ValueError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(VARIANTS)}")
-    options = {name: VARIANTS[name] for name in wanted}
+    if unknown := set(wanted) - set(REFINEMENTS):
+        raise ValueError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(REFINEMENTS)}")
+    options = {name: REFINEMENTS[name] for name in wanted}
     if iterations is None:
         return options
     return {name: replace(one, iterations=iterations) for name, one in options.items()}

@@ -1,1 +1,18 @@
-"""Pictures of hands with labels: the crop frame (Eq. 8), samples, crops, targets, photos, backgrounds."""
+"""Labelled pictures of hands: the crop frame (Eq. 8), samples, crops, the readers of datasets, the prepared cache."""
+
+from dhpe_lib.common.lazy import lazy_exports
+
+__all__, __getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "crop_frame": ["SIZE", "CropFrame"],
+        "sample": ["Sample", "mirror", "project"],
+        "cropping": ["crop_sample"],
+        "crops": ["Crops"],
+        "targets": ["Targets", "joint_error_px", "masked_images", "targets_of"],
+        "views": ["View", "jittered_view", "plain_view"],
+        "photos": ["read_mask", "read_photo"],
+        "readers": ["DATASETS"],
+        "cache": ["Prepared", "PreparedWriter"],
+    },
+)

@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
 
-from dhpe_lib.data.checks import DatasetError, Finding, failure, require, spread
+from dhpe_lib.data.checks import DatasetError, Finding, evenly_spaced, failure, require
 from dhpe_lib.data.photos import PhotoError, read_photo
 
 NYU_FILE = "nyu_depth_v2_labeled.mat"
@@ -150,7 +150,7 @@ def check(path: Path) -> list[Finding]:
     """
     try:
         pictures = open_backgrounds(path)
-        for index in spread(range(len(pictures))):
+        for index in evenly_spaced(range(len(pictures))):
             pictures[index]
     except (OSError, DatasetError, PhotoError) as error:
         return [failure(Path(path), error, REMEDY)]

@@ -253,7 +253,7 @@ def check_images(folder: Path, names: Sequence[str], size: tuple[int, int] | Non
         return Finding(folder, f"{len(missing)} of {len(names)} images missing, first {missing[0]}", there, remedy)
     if empty:
         return Finding(folder, f"{len(empty)} images are empty files, first {empty[0]}", there, remedy)
-    for name in spread(names):
+    for name in evenly_spaced(names):
         try:
             read_image(folder / name, size, remedy)
         except (OSError, ValueError) as error:
@@ -275,7 +275,7 @@ def failure(path: Path, error: Exception, remedy: str) -> Finding:
     return Finding(path, str(error).removeprefix(f"{path}: ").removesuffix(f"; {remedy}"), None, remedy)
 
 
-def spread(items: Sequence[Item]) -> Sequence[Item]:
+def evenly_spaced(items: Sequence[Item]) -> Sequence[Item]:
     """Pick a few items from first to last: those that a check looks into.
 
     Args:

@@ -81,25 +81,25 @@ class View:
     frame: CropFrame
 
 
-def draw_jitter(n: int, seed: int, reach: JitterRange) -> Jitter:
+def draw_jitter(n: int, seed: int, jitter_range: JitterRange) -> Jitter:
     """Draw from uniform ranges.
 
     Args:
         n: Images.
         seed: The same seed gives the same rows.
-        reach: How far.
+        jitter_range: How far.
 
     Returns:
         The draws, on the CPU.
     """
     generator = torch.Generator().manual_seed(seed)
     draws = 2 * torch.rand(n, 9, generator=generator) - 1
-    common, balance = reach.color * draws[:, 4:5], 0.3 * reach.color * draws[:, 5:8]
-    both = torch.exp(reach.color * (2 * torch.rand(n, 2, generator=generator) - 1))
+    common, balance = jitter_range.color * draws[:, 4:5], 0.3 * jitter_range.color * draws[:, 5:8]
+    both = torch.exp(jitter_range.color * (2 * torch.rand(n, 2, generator=generator) - 1))
     return Jitter(
-        shift=reach.shift * draws[:, :2],
-        angle=reach.angle * draws[:, 2],
-        scale=torch.exp(reach.scale * draws[:, 3]),
+        shift=jitter_range.shift * draws[:, :2],
+        angle=jitter_range.angle * draws[:, 2],
+        scale=torch.exp(jitter_range.scale * draws[:, 3]),
         brightness=torch.exp(common + balance),
         contrast=both[:, 0],
         saturation=both[:, 1],

@@ -40,7 +40,7 @@ FEWEST_JOINTS = 3
 
 
 @dataclass(frozen=True)
-class Found:
+class Predictions:
     """What a network finds in crops, one row for each.
 
     Attributes:
@@ -62,7 +62,7 @@ class Found:
     last_px: Float[ndarray, " n"]
 
 
-def find(network: Estimator, crops: Crops, device: torch.device) -> Found:
+def predict_batch(network: Estimator, crops: Crops, device: torch.device) -> Predictions:
     """Run a network on crops, all at once.
 
     Args:
@@ -75,10 +75,10 @@ def find(network: Estimator, crops: Crops, device: torch.device) -> Found:
     """
     there = crops.to(device)
     view = plain_view(there)
-    return measured(network.predict(view.images), there, view)
+    return compare_with_truth(network.predict(view.images), there, view)
 
 
-def measured(estimate: Estimate, crops: Crops, view: View) -> Found:
+def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predictions:
     """What an estimate comes to beside the truth.
 
     Args:
@@ -91,7 +91,7 @@ def measured(estimate: Estimate, crops: Crops, view: View) -> Found:
     """
     assert estimate.mask is not None
     counts = mask_counts(to_numpy(estimate.mask > 0.5), to_numpy(crops.without_margin().masks))
-    return Found(
+    return Predictions(
         joints_mm=millimetres(estimate.joints, crops),
         truth_mm=to_numpy(crops.joints_3d).astype(float),
         palm=to_numpy(crops.palm),
@@ -135,7 +135,7 @@ def evaluate(
     device: torch.device,
     batch: int = 64,
     advance: Callable[[int], None] = lambda _: None,
-) -> Found:
+) -> Predictions:
     """Run a network on a whole prepared split.
 
     Args:
@@ -150,7 +150,7 @@ def evaluate(
     """
     parts = []
     for crops, view, estimate in estimates(network, cache, device, batch):
-        parts.append(measured(estimate, crops, view))
+        parts.append(compare_with_truth(estimate, crops, view))
         advance(len(crops))
     return join_rows(parts)
 
@@ -159,14 +159,14 @@ def estimates(
     network: Estimator, cache: Prepared, device: torch.device, batch: int, count: int | None = None
 ) -> Iterator[tuple[Crops, View, Estimate]]:
     """Crops on the device, their plain views and the estimates, of a split or of `count` images spread over it."""
-    rows = cache.spread(count)
+    rows = cache.evenly_spaced(count)
     for start in range(0, len(rows), batch):
         crops = cache[rows[start : start + batch]].to(device)
         view = plain_view(crops)
         yield crops, view, network.predict(view.images)
 
 
-def protocol_errors(found: Found) -> dict[str, Float[ndarray, "_ 21"]]:
+def protocol_errors(found: Predictions) -> dict[str, Float[ndarray, "_ 21"]]:
     """Distances in mm by protocol, for :mod:`dhpe_lib.evaluation.metrics`; images that lack what a protocol needs are left out.
 
     Args:
@@ -189,7 +189,7 @@ def protocol_errors(found: Found) -> dict[str, Float[ndarray, "_ 21"]]:
     return errors
 
 
-def quick_scores(found: Found, tau: float = TAU) -> dict[str, float]:
+def quick_scores(found: Predictions, tau: float = TAU) -> dict[str, float]:
     """The few numbers of a test while training: Fig. 5f's error and share, and what a reader asks first.
 
     Args:
@@ -208,7 +208,7 @@ def quick_scores(found: Found, tau: float = TAU) -> dict[str, float]:
     return scores
 
 
-def full_scores(found: Found) -> dict[str, Any]:
+def full_scores(found: Predictions) -> dict[str, Any]:
     """Everything that is reported of a split, with 95 % intervals over its images.
 
     Args:

@@ -14,7 +14,7 @@ from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import joint_error_px
 from dhpe_lib.data.views import View
-from dhpe_lib.evaluation.evaluate import Found, estimates, full_scores, measured, millimetres, pixels
+from dhpe_lib.evaluation.evaluate import Predictions, compare_with_truth, estimates, full_scores, millimetres, pixels
 from dhpe_lib.evaluation.metrics import joint_errors
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.refinement.test_time import Refinement, RefineOptions, refine
@@ -45,7 +45,7 @@ class Course:
 class Refined:
     """A split after refinement, and the course of it."""
 
-    found: Found
+    found: Predictions
     course: Course
 
     def scores(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def evaluate_refined(
     batch: int = 64,
     advance: Callable[[int], None] = lambda _: None,
     count: int | None = None,
-) -> tuple[Found, dict[str, Refined]]:
+) -> tuple[Predictions, dict[str, Refined]]:
     """Run a network on a prepared split, and refine what it finds in one way or several.
 
     Args:
@@ -76,13 +76,15 @@ def evaluate_refined(
     Returns:
         What the network finds, and what becomes of it by variant; in the cache's order.
     """
-    before: list[Found] = []
+    before: list[Predictions] = []
     after: dict[str, list[Refined]] = {name: [] for name in variants}
     for crops, view, estimate in estimates(network, cache, device, batch, count):
-        before.append(measured(estimate, crops, view))
+        before.append(compare_with_truth(estimate, crops, view))
         for name, options in variants.items():
             refinement = refine(network, view.images, estimate, options)
-            after[name].append(Refined(measured(refinement.estimate, crops, view), course_of(refinement, crops, view)))
+            after[name].append(
+                Refined(compare_with_truth(refinement.estimate, crops, view), course_of(refinement, crops, view))
+            )
         advance(len(crops))
     return join_rows(before), {name: join_rows(parts) for name, parts in after.items()}
 

@@ -16,12 +16,12 @@ import dhpe_lib
 from dhpe_lib import __version__
 from dhpe_lib.common.files import atomic_writes
 from dhpe_lib.data.cache.reader import Prepared
-from dhpe_lib.evaluation.evaluate import Found, protocol_errors
+from dhpe_lib.evaluation.evaluate import Predictions, protocol_errors
 from dhpe_lib.evaluation.plots import pck_figure
 
 
 def write_report(
-    found: Mapping[str, Found], scores: dict[str, Any], cache: Prepared, checkpoint: Path, folder: Path
+    found: Mapping[str, Predictions], scores: dict[str, Any], cache: Prepared, checkpoint: Path, folder: Path
 ) -> list[Path]:
     """Write the JSON and the figure, together.
 

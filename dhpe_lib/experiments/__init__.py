@@ -1,1 +1,11 @@
 """The paper's ablations (Figs. 5d to 5f)."""
+
+from dhpe_lib.common.lazy import lazy_exports
+
+__all__, __getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "ablation": ["ABLATION_VARIANTS", "measure", "plan", "train_all"],
+        "ablation_figures": ["write_figures"],
+    },
+)

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from dhpe_lib.common.files import atomic_writes, write_json
 from dhpe_lib.data.cache.reader import Prepared
-from dhpe_lib.evaluation.evaluate import DRAWS, GRIDS, Found, area_over, protocol_errors, rounded
+from dhpe_lib.evaluation.evaluate import DRAWS, GRIDS, Predictions, area_over, protocol_errors, rounded
 from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
 from dhpe_lib.evaluation.mask_metrics import mask_scores
 from dhpe_lib.evaluation.metrics import THRESHOLDS, bootstrap, mean_epe
@@ -31,11 +31,11 @@ from dhpe_lib.evaluation.reports import provenance
 from dhpe_lib.experiments.ablation_figures import PANELS
 from dhpe_lib.network.checkpoints import read_checkpoint
 from dhpe_lib.network.trained import load_trained
-from dhpe_lib.refinement.test_time import VARIANTS as REFINEMENTS
+from dhpe_lib.refinement.test_time import REFINEMENTS as REFINEMENTS
 from dhpe_lib.training.config import ConfigError, TrainingConfig, changed, read_config, refuse_other
 from dhpe_lib.training.log import CURVES, read_curves
 from dhpe_lib.training.loop import train
-from dhpe_lib.training.setup import CONFIG, LAST, launch, open_tests
+from dhpe_lib.training.setup import CONFIG, LAST, launch_fabric, open_tests
 
 RESULT = "ablation.json"
 
@@ -47,7 +47,7 @@ class Variant:
     Attributes:
         label: In the figures' legends.
         changes: Of the configuration, as ``dhpe train --set`` takes them.
-        refinement: Of the estimates, a key of ``refinement.VARIANTS``; none for the network's own.
+        refinement: Of the estimates, a key of ``refinement.ABLATION_VARIANTS``; none for the network's own.
     """
 
     label: str
@@ -55,7 +55,7 @@ class Variant:
     refinement: str | None = "refinement"
 
 
-VARIANTS = {
+ABLATION_VARIANTS = {
     "full": Variant("ours"),
     "without-refinement": Variant("w/o test refinement", refinement=None),
     "without-refiner": Variant("also w/o f_Ref", ("ablation=without-refiner",), None),
@@ -112,7 +112,7 @@ def plan(base: TrainingConfig, names: Sequence[str], seeds: int, out: Path) -> d
 
     Args:
         base: The budget: everything but the variants' changes and the seed, of which this is the first.
-        names: Of ``VARIANTS``.
+        names: Of ``ABLATION_VARIANTS``.
         seeds: How many trainings of each variant.
         out: Folder of the ablation.
 
@@ -122,9 +122,9 @@ def plan(base: TrainingConfig, names: Sequence[str], seeds: int, out: Path) -> d
     Raises:
         ConfigError: A variant is unknown, the base has an ablation itself, or there is nothing to test on.
     """
-    unknown = [name for name in names if name not in VARIANTS]
+    unknown = [name for name in names if name not in ABLATION_VARIANTS]
     if unknown:
-        raise ConfigError(f"variant is {unknown[0]}; it may be {', '.join(VARIANTS)}")
+        raise ConfigError(f"variant is {unknown[0]}; it may be {', '.join(ABLATION_VARIANTS)}")
     if base.ablation:
         raise ConfigError(f"ablation is {', '.join(base.ablation)}; leave it to the variants and name them instead")
     if not base.test:
@@ -133,7 +133,7 @@ def plan(base: TrainingConfig, names: Sequence[str], seeds: int, out: Path) -> d
         raise ConfigError("an ablation trains one network after the other in one process; start it without torchrun")
     runs: dict[str, list[Run]] = {}
     for name in names:
-        changes = VARIANTS[name].changes
+        changes = ABLATION_VARIANTS[name].changes
         folder = "-".join(change.partition("=")[2] if "ablation" in change else change for change in changes) or "full"
         configs = [replace(changed(base, changes), seed=base.seed + number) for number in range(seeds)]
         runs[name] = [Run(out / f"{folder}_seed{config.seed}", config) for config in configs]
@@ -162,18 +162,20 @@ def train_all(runs: Runs, device: str | None, console: Console) -> bool:
         if run.steps == run.config.steps:
             continue
         console.rule(f"{folder.name}, {number} of {len(distinct)}")
-        if not train(run.config, folder, launch(run.config, device), console, resume=run.begun).finished:
+        if not train(run.config, folder, launch_fabric(run.config, device), console, resume=run.begun).finished:
             return False
     return True
 
 
-def find_of(run: Run, cache: Prepared, refinement: str | None, device: torch.device, count: int | None = None) -> Found:
+def find_of(
+    run: Run, cache: Prepared, refinement: str | None, device: torch.device, count: int | None = None
+) -> Predictions:
     """What a finished run finds in a split; kept beside it, and read from there where it is known.
 
     Args:
         run: Finished. Its last weights are taken, since the best were chosen by tests.
         cache: The split.
-        refinement: A key of ``refinement.VARIANTS``, or none.
+        refinement: A key of ``refinement.ABLATION_VARIANTS``, or none.
         device: Where to compute.
         count: Images, evenly spread over the split; all of them by default.
 
@@ -183,11 +185,11 @@ def find_of(run: Run, cache: Prepared, refinement: str | None, device: torch.dev
     kept = run.folder / f"found_{cache.name}_{refinement or 'estimate'}.npz"
     variants = {} if refinement is None else {refinement: REFINEMENTS[refinement]}
     weights = hashlib.sha256((run.folder / LAST).read_bytes()).hexdigest()
-    key = f"{cache.meta['sha256']}, {weights}, {variants}, {len(cache.spread(count))} images"
+    key = f"{cache.meta['sha256']}, {weights}, {variants}, {len(cache.evenly_spaced(count))} images"
     if kept.is_file():
         with np.load(kept) as known:
             if str(known["key"]) == key:
-                return Found(**{field: known[field] for field in known.files if field != "key"})
+                return Predictions(**{field: known[field] for field in known.files if field != "key"})
     network = load_trained(run.folder / LAST).to(device)
     before, refined = evaluate_refined(network, cache, device, variants, count=count)
     found = before if refinement is None else refined[refinement].found
@@ -196,12 +198,14 @@ def find_of(run: Run, cache: Prepared, refinement: str | None, device: torch.dev
     return found
 
 
-def errors_of(found: Sequence[Found]) -> Float[ndarray, "n _"]:
+def errors_of(found: Sequence[Predictions]) -> Float[ndarray, "n _"]:
     """Errors (protocol A) of several seeds, a row for each image, the seeds' joints beside each other."""
     return np.concatenate([protocol_errors(one)["A"] for one in found], 1)
 
 
-def scores_of(found: Sequence[Found], before: Sequence[Found], full: Sequence[Found] | None) -> dict[str, Any]:
+def scores_of(
+    found: Sequence[Predictions], before: Sequence[Predictions], full: Sequence[Predictions] | None
+) -> dict[str, Any]:
     """The numbers of a variant on a split.
 
     Args:
@@ -264,25 +268,26 @@ def measure(runs: Runs, out: Path, device: torch.device, count: int | None = Non
     caches = open_tests(base.test)
 
     @remembered  # each of them is asked for by several variants, and hashes a checkpoint
-    def found_by(run: Run, split: str, refinement: str | None) -> Found:
+    def found_by(run: Run, split: str, refinement: str | None) -> Predictions:
         return find_of(run, caches[split], refinement, device, count)
 
-    def found(name: str, split: str, refinement: str | None) -> list[Found]:
+    def found(name: str, split: str, refinement: str | None) -> list[Predictions]:
         return [found_by(run, split, refinement) for run in runs[name]]
 
     result = provenance() | {
         "budget": budget_of(base),
         "tests": {
-            name: {"images": len(cache.spread(count)), "sha256": cache.meta["sha256"]} for name, cache in caches.items()
+            name: {"images": len(cache.evenly_spaced(count)), "sha256": cache.meta["sha256"]}
+            for name, cache in caches.items()
         },
         "results": {
-            name: asdict(VARIANTS[name])
+            name: asdict(ABLATION_VARIANTS[name])
             | {
                 "scores": {
                     split: scores_of(
-                        found(name, split, VARIANTS[name].refinement),
+                        found(name, split, ABLATION_VARIANTS[name].refinement),
                         found(name, split, None),
-                        found("full", split, VARIANTS["full"].refinement) if "full" in runs else None,
+                        found("full", split, ABLATION_VARIANTS["full"].refinement) if "full" in runs else None,
                     )
                     for split in caches
                 },

@@ -1,1 +1,23 @@
 """The parametric hand in MANO's format: from h (Eq. 4) to a mesh, and from the mesh to 21 joints (f_Reg)."""
+
+from dhpe_lib.common.lazy import lazy_exports
+
+__all__, __getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "model": ["HandMesh", "HandModel", "about_wrist", "neutral_h"],
+        "parameters": ["HandParameters", "mirror_h", "positive_scale", "split_h"],
+        "rotations": [
+            "axis_angle_to_matrix",
+            "matrix_to_axis_angle",
+            "matrix_to_quaternion",
+            "quaternion_to_matrix",
+            "random_rotations",
+        ],
+        "skeleton": ["FINGERS", "JOINT_NAMES", "JOINT_ORDERS", "JOINT_PARENTS", "regress_joints", "to_canonical"],
+        "poses": ["joint_limits", "pose_from_angles", "sample_poses"],
+        "laplacian": ["Laplacian"],
+        "io": ["read_hand", "write_hand", "write_mesh"],
+        "export": ["export_hand"],
+    },
+)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.hand.model import HandMesh, HandModel
 from dhpe_lib.network.evidence import Backbone, Evidence2D, FeatureNet, PoseMachine, PoseMachineConfig, find_joints
-from dhpe_lib.network.regressor import Regressor, Step
+from dhpe_lib.network.regressor import Regressor, RegressorState
 from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
 
 
@@ -92,7 +92,7 @@ class Estimate:
     """
 
     evidence: Evidence2D
-    steps: tuple[Step, ...]
+    steps: tuple[RegressorState, ...]
     mask: Float[Tensor, "b s s"] | None
 
     @property
@@ -182,7 +182,7 @@ class Estimator(nn.Module):
         found = find_joints(heatmaps, self.config.sub_pixel)
         return Evidence2D(feature, masked, heatmaps, found.joints_2d, found.score)
 
-    def estimate_mesh(self, evidence: Evidence2D) -> tuple[Step, ...]:
+    def estimate_mesh(self, evidence: Evidence2D) -> tuple[RegressorState, ...]:
         """f_E3D(z), in full precision.
 
         Args:

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from dhpe_lib.hand.model import HandMesh, HandModel, neutral_h
 
 H, JOINTS_2D, JOINTS_3D = 63, 42, 63
-SMALL = 0.01
+INITIAL_GAIN = 0.01
 """Gain of f_J3D's first weights: the first steps are small, so that early meshes stay near the mean hand."""
 
 
 @dataclass(frozen=True)
-class Step:
+class RegressorState:
     """Where the iterations stand after t steps.
 
     Attributes:
@@ -48,13 +48,13 @@ class Regressor(nn.Module):
         super().__init__()
         self.iterations = iterations
         self.f_j3d = nn.Linear(feature_size + JOINTS_2D + H, H)
-        nn.init.xavier_uniform_(self.f_j3d.weight, SMALL)
+        nn.init.xavier_uniform_(self.f_j3d.weight, INITIAL_GAIN)
         nn.init.zeros_(self.f_j3d.bias)
         self.f_ref = None if without_refiner else _identity_at_first(JOINTS_2D + feature_size + H + JOINTS_3D)
 
     def forward(
         self, feature: Float[Tensor, "b f"], joints_2d: Float[Tensor, "b 21 2"], hand: HandModel
-    ) -> tuple[Step, ...]:
+    ) -> tuple[RegressorState, ...]:
         """Iterate from h(0) and j2D(0).
 
         Args:
@@ -68,12 +68,12 @@ class Regressor(nn.Module):
         Source: Eqs. 4 to 6.
         """
         h = neutral_h(hand).expand(len(feature), -1)
-        steps = [Step(h, joints_2d, hand.forward_h(h))]
+        steps = [RegressorState(h, joints_2d, hand.forward_h(h))]
         for _ in range(self.iterations):
             last = steps[-1]
             h = last.h + self.h_step(feature, last.joints_2d, last.h)
             joints_2d = self.refine_joints(last.joints_2d, feature, last.h, last.mesh.joints)
-            steps.append(Step(h, joints_2d, hand.forward_h(h)))
+            steps.append(RegressorState(h, joints_2d, hand.forward_h(h)))
         return tuple(steps)
 
     def h_step(

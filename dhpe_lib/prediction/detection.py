@@ -22,7 +22,7 @@ from dhpe_lib.network.evidence import PoseMachine, find_joints
 
 SCALES = (1.4, 1.0, 0.7, 0.5, 0.35)
 """Sides g that are looked for, over the photo's larger side."""
-SMALL = 640
+SEARCH_SIZE = 640
 """Larger side of the photo in the first pass, pixels."""
 FINALISTS = 4
 """Sizes and sides that go on to the second pass."""
@@ -85,7 +85,7 @@ def detect_hand(machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], side: Sid
     Raises:
         NoHandError: The maps are nearly flat everywhere, or all joints are seen in one place.
     """
-    shrink = min(1.0, SMALL / max(photo.shape[-2:]))
+    shrink = min(1.0, SEARCH_SIZE / max(photo.shape[-2:]))
     small = photo if shrink == 1 else functional.interpolate(photo, scale_factor=shrink, mode="area")
     whole, pooled = whole_square(small), machine.config.input_size // machine.config.map_size
     sizes = [pooled * round(machine.config.input_size / scale / pooled) for scale in SCALES]

@@ -16,7 +16,7 @@ from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.parameters import mirror_h
 from dhpe_lib.prediction.hand_estimate import HandEstimate, PredictionError, crop_around, mask_in_crop
 from dhpe_lib.prediction.keypoints import HandKeypoints
-from dhpe_lib.refinement.energy import Evidence
+from dhpe_lib.refinement.energy import Observations
 from dhpe_lib.refinement.fitting import FitOptions, fit_hands
 
 DEFAULTS = FitOptions()
@@ -55,7 +55,9 @@ def estimate_hand(
     joints = torch.from_numpy(keypoints.joints)[None].to(model.v_template)
     places = frame.to_crop(joints) * joints.new_tensor([-1 if left else 1, 1])
     cover = None if mask is None else mask_in_crop(mask, frame, mirrored=left)
-    fit = fit_hands(model, Evidence(places, torch.from_numpy(keypoints.confidence)[None].to(joints), cover), options)
+    fit = fit_hands(
+        model, Observations(places, torch.from_numpy(keypoints.confidence)[None].to(joints), cover), options
+    )
     h = mirror_h(fit.h) if left else fit.h
     own = model.mirrored() if left else model
     with torch.no_grad():

@@ -25,7 +25,7 @@ from dhpe_lib.network.evidence import Evidence2D
 from dhpe_lib.prediction.detection import Detection, detect_hand, detect_in
 from dhpe_lib.prediction.hand_estimate import HandEstimate, PredictionError, crop_around, mask_in_crop
 from dhpe_lib.prediction.keypoints import HandKeypoints
-from dhpe_lib.refinement.energy import Evidence
+from dhpe_lib.refinement.energy import Observations
 from dhpe_lib.refinement.fitting import PHOTO, FitOptions, fit_hands
 
 Box = tuple[float, float, float, float]  # left, top, width and height, pixels
@@ -75,7 +75,7 @@ def predict_hand(
         evidence = Evidence2D(network.features(crop), None, None, found.joints_2d, found.score)
         step = network.estimate_mesh(evidence)[-1]
     score = found.score.clamp(FAINT, 1)
-    fit = fit_hands(network.hand, Evidence(step.joints_2d, score, cover), options, step.h)
+    fit = fit_hands(network.hand, Observations(step.joints_2d, score, cover), options, step.h)
     h = mirror_h(fit.h) if left else fit.h
     model = network.hand.mirrored() if left else network.hand
     places = replace(found, joints_2d=step.joints_2d).places[0]

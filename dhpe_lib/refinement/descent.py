@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
-Steps = Literal["adam", "gradient"]
+StepRule = Literal["adam", "gradient"]
 Energy = Callable[[Tensor], Tensor]
 
 
@@ -35,7 +35,7 @@ def descend(
     h: Float[Tensor, "b n"],
     iterations: int,
     rate: float,
-    steps: Steps = "adam",
+    steps: StepRule = "adam",
     decay: bool = True,
 ) -> Descent:
     """Descend from each row of h; a row whose energy or gradient is not finite stays where it is.
@@ -59,7 +59,7 @@ def descend(
     for step in range(iterations + 1):
         path.append(h.detach().clone())
         if step < iterations:
-            value = move(function, h, optimizer)
+            value = descent_step(function, h, optimizer)
             schedule.step()
         else:
             value = function(h).detach()
@@ -69,7 +69,7 @@ def descend(
     return Descent(best, lowest, kept, torch.stack(path))
 
 
-def make_optimizer(h: Float[Tensor, "b n"], rate: float, steps: Steps) -> Optimizer:
+def make_optimizer(h: Float[Tensor, "b n"], rate: float, steps: StepRule) -> Optimizer:
     """Adam, which treats each number by itself, or plain gradient steps.
 
     Adam's betas are 0.9 and 0.99, not the usual 0.999: that is a memory of a thousand steps, and here are fifty to some
@@ -80,7 +80,7 @@ def make_optimizer(h: Float[Tensor, "b n"], rate: float, steps: Steps) -> Optimi
     return SGD([h], lr=rate)
 
 
-def move(function: Energy, h: Float[Tensor, "b n"], optimizer: Optimizer) -> Float[Tensor, " b"]:
+def descent_step(function: Energy, h: Float[Tensor, "b n"], optimizer: Optimizer) -> Float[Tensor, " b"]:
     """One step, in place, without a wait for the device.
 
     Args:

@@ -49,7 +49,7 @@ class Appearance:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Observations:
     """What the picture says of each hand, in the crop frame: from labels, a detector of joints, or the network.
 
     Attributes:
@@ -66,7 +66,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Weights:
+class EnergyWeights:
     """Weights of the energy's terms; a term of weight 0 is not computed.
 
     Attributes:
@@ -86,11 +86,11 @@ class Weights:
     tau: float = 15.0
 
 
-EQ_13 = Weights(joints=21.0, feature=1.0, lap=1.0)
+EQ_13 = EnergyWeights(joints=21.0, feature=1.0, lap=1.0)
 
 
 @dataclass(frozen=True)
-class Prior:
+class HandPrior:
     """What is known of hands without a picture: the pose space, the joint limits, and how smooth the skin is."""
 
     space: PoseSpace
@@ -98,17 +98,17 @@ class Prior:
     laplacian: Laplacian
 
 
-def hand_prior(model: HandModel) -> Prior:
+def hand_prior(model: HandModel) -> HandPrior:
     """The prior of a model, in its dtype and on its device."""
-    return Prior(pose_space(model), joint_limits().to(model.hands_mean), Laplacian(model))
+    return HandPrior(pose_space(model), joint_limits().to(model.hands_mean), Laplacian(model))
 
 
 @dataclass(frozen=True)
-class Terms:
+class EnergyTerms:
     """The terms of each hand's energy, weighted; 0 where a weight is 0 or the evidence is missing.
 
     Attributes:
-        joints, feature, lap, mask, pose, shape, limits: As in :class:`Weights`; `feature` with its lambda.
+        joints, feature, lap, mask, pose, shape, limits: As in :class:`EnergyWeights`; `feature` with its lambda.
         gate: lambda; no gradient.
     """
 
@@ -128,7 +128,7 @@ class Terms:
 
 
 def energy(
-    model: HandModel, h: Float[Tensor, "b 63"], evidence: Evidence, weights: Weights, prior: Prior
+    model: HandModel, h: Float[Tensor, "b 63"], evidence: Observations, weights: EnergyWeights, prior: HandPrior
 ) -> Float[Tensor, " b"]:
     """E(h) of each hand; see the head of this module.
 
@@ -156,8 +156,13 @@ def without_depth(h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
 
 
 def energy_terms(
-    model: HandModel, h: Float[Tensor, "b 63"], mesh: HandMesh, evidence: Evidence, weights: Weights, prior: Prior
-) -> Terms:
+    model: HandModel,
+    h: Float[Tensor, "b 63"],
+    mesh: HandMesh,
+    evidence: Observations,
+    weights: EnergyWeights,
+    prior: HandPrior,
+) -> EnergyTerms:
     """The terms of E(h), for a mesh that is already there.
 
     Args:
@@ -184,20 +189,20 @@ def energy_terms(
         terms["feature"] = lambda: feature_term(mesh, model, appearance, near)
     if (mask := evidence.mask) is not None:
         terms["mask"] = lambda: mask_term(mesh, model, mask)
-    values = {field.name: torch.zeros_like(h[:, 0]) for field in fields(Terms)}
+    values = {field.name: torch.zeros_like(h[:, 0]) for field in fields(EnergyTerms)}
     values["gate"] = near.to(h.dtype)
     for name, term in terms.items():
         if weight := getattr(weights, name):
             values[name] = weight * term()
-    return Terms(**values)
+    return EnergyTerms(**values)
 
 
-def joint_term(joints: Float[Tensor, "b 21 3"], evidence: Evidence) -> Float[Tensor, " b"]:
+def joint_term(joints: Float[Tensor, "b 21 3"], evidence: Observations) -> Float[Tensor, " b"]:
     """Mean squared distance of the projected skeleton to j2D, weighted by confidence."""
     return weighted_mean((joints[..., :2] - evidence.joints_2d).square().sum(-1), evidence.confidence)
 
 
-def is_near(joints: Float[Tensor, "b 21 3"], evidence: Evidence, tau: float) -> Bool[Tensor, " b"]:
+def is_near(joints: Float[Tensor, "b 21 3"], evidence: Observations, tau: float) -> Bool[Tensor, " b"]:
     """Whether the projected skeleton lies within tau of j2D: the gate lambda.
 
     Args:

@@ -14,9 +14,9 @@ from torch import Tensor
 from dhpe_lib.hand.model import HandMesh, HandModel
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, matrix_to_quaternion
 from dhpe_lib.refinement.descent import Descent, descend
-from dhpe_lib.refinement.energy import Evidence, Prior, Weights, energy, hand_prior
+from dhpe_lib.refinement.energy import EnergyWeights, HandPrior, Observations, energy, hand_prior
 
-PHOTO = Weights(joints=400.0, mask=8.0, pose=2e-3, shape=5e-3, limits=2.0)
+PHOTO = EnergyWeights(joints=400.0, mask=8.0, pose=2e-3, shape=5e-3, limits=2.0)
 """Of a fit to a photo's joints; the priors keep natural what the joints leave open."""
 
 
@@ -37,7 +37,7 @@ class FitOptions:
         rate: Adam's first step size; it falls to zero along half a cosine in each stage.
     """
 
-    weights: Weights = field(default=PHOTO)
+    weights: EnergyWeights = field(default=PHOTO)
     final_joints: float = 1200.0
     starts: int = 12
     iterations: int = 120
@@ -46,7 +46,7 @@ class FitOptions:
     rate: float = 0.06
 
     @property
-    def final_weights(self) -> Weights:
+    def final_weights(self) -> EnergyWeights:
         """Of the terms in the second stage."""
         return replace(self.weights, joints=self.final_joints)
 
@@ -102,7 +102,9 @@ def align_in_plane(
     return angle, scale, mean_t - scale[:, None] * moved, left
 
 
-def starting_points(model: HandModel, evidence: Evidence, count: int, views: int = 64) -> Float[Tensor, "b count 63"]:
+def starting_points(
+    model: HandModel, evidence: Observations, count: int, views: int = 64
+) -> Float[Tensor, "b count 63"]:
     """The best of many views of the mean hand, each turned in the plane onto the 2D joints.
 
     Args:
@@ -142,7 +144,7 @@ def starting_points(model: HandModel, evidence: Evidence, count: int, views: int
 
 def fit_hands(
     model: HandModel,
-    evidence: Evidence,
+    evidence: Observations,
     options: FitOptions = FitOptions(),
     guess: Float[Tensor, "b 63"] | None = None,
 ) -> Fit:
@@ -189,16 +191,16 @@ def fit_hands(
 def descend_all(
     model: HandModel,
     h: Float[Tensor, "b n 63"],
-    evidence: Evidence,
-    prior: Prior,
-    weights: Weights,
+    evidence: Observations,
+    prior: HandPrior,
+    weights: EnergyWeights,
     iterations: int,
     rate: float,
 ) -> Descent:
     """:func:`dhpe_lib.refinement.descent.descend` from n starts of each hand at once; b * n rows, hand by hand."""
     n = h.shape[1]
     mask = None if evidence.mask is None else evidence.mask.repeat_interleave(n, 0)
-    rows = Evidence(evidence.joints_2d.repeat_interleave(n, 0), evidence.confidence.repeat_interleave(n, 0), mask)
+    rows = Observations(evidence.joints_2d.repeat_interleave(n, 0), evidence.confidence.repeat_interleave(n, 0), mask)
     return descend(lambda x: energy(model, x, rows, weights, prior), h.flatten(0, 1), iterations, rate)
 
 

@@ -21,14 +21,14 @@ from torch import Tensor
 from dhpe_lib.hand.model import HandMesh
 from dhpe_lib.network.estimator import Estimate, Estimator, evaluating
 from dhpe_lib.network.evidence import resize
-from dhpe_lib.network.regressor import Step
-from dhpe_lib.refinement.descent import Steps, descend
+from dhpe_lib.network.regressor import RegressorState
+from dhpe_lib.refinement.descent import StepRule, descend
 from dhpe_lib.refinement.energy import (
     EQ_13,
     Appearance,
-    Evidence,
-    Terms,
-    Weights,
+    EnergyTerms,
+    EnergyWeights,
+    Observations,
     energy_terms,
     hand_prior,
     without_depth,
@@ -36,7 +36,7 @@ from dhpe_lib.refinement.energy import (
 
 EvidenceMode = Literal["recursive", "anchored", "fixed"]
 
-CLOSED = 1e3
+FAR_PENALTY = 1e3
 """What a hand far from its j2D counts more: energies with and without the feature term could not be compared."""
 
 
@@ -53,14 +53,14 @@ class RefineOptions:
             step anew. "fixed" is earlier work: j2D stays as it is.
     """
 
-    weights: Weights = field(default=EQ_13)
+    weights: EnergyWeights = field(default=EQ_13)
     iterations: int = 50
     rate: float = 1e-3
-    steps: Steps = "adam"
+    steps: StepRule = "adam"
     evidence: EvidenceMode = "recursive"
 
 
-VARIANTS = {
+REFINEMENTS = {
     "refinement": RefineOptions(),
     "evidence-anchored": RefineOptions(evidence="anchored"),
     "evidence-fixed": RefineOptions(evidence="fixed"),
@@ -120,19 +120,23 @@ def refine(
     Source: Eq. 13; PAPER.md Secs. 5 and 9.4.
     """
     with evaluating(network):
-        objective = Objective(network, images, estimate, options, confidence)
+        objective = RefinementEnergy(network, images, estimate, options, confidence)
         found = descend(objective, objective.start, options.iterations, options.rate, options.steps, decay=False)
         joints, joints_2d = torch.stack(objective.joints), torch.stack(objective.all_joints_2d)
         with torch.no_grad():
             mesh = network.hand.forward_h(found.h)
-            last = Step(found.h, joints_2d[found.kept, torch.arange(len(found.h), device=found.h.device)], mesh)
+            last = RegressorState(
+                found.h, joints_2d[found.kept, torch.arange(len(found.h), device=found.h.device)], mesh
+            )
             drawn = network.render_mask(mesh, images.shape[-1])
-    terms = {name.name: torch.stack([getattr(one, name.name) for one in objective.terms]) for name in fields(Terms)}
+    terms = {
+        name.name: torch.stack([getattr(one, name.name) for one in objective.terms]) for name in fields(EnergyTerms)
+    }
     refined = replace(estimate, steps=(*estimate.steps, last), mask=drawn)
     return Refinement(refined, found.kept, found.path, joints, joints_2d, terms)
 
 
-class Objective:
+class RefinementEnergy:
     """The energy of Eq. 13 as a function of h alone; each call notes what it saw and brings j2D(t) to j2D(t+1).
 
     Args:
@@ -167,24 +171,24 @@ class Objective:
         """The energy of each hand against j2D(t)."""
         hand, h = self.network.hand, without_depth(h)
         mesh = hand.forward_h(h)
-        evidence = Evidence(self.joints_2d.clone(), self.confidence, appearance=self.appearance)
+        evidence = Observations(self.joints_2d.clone(), self.confidence, appearance=self.appearance)
         terms = energy_terms(hand, h, mesh, evidence, self.options.weights, self.prior)
         self.note(mesh, terms)
         if self.options.evidence != "fixed":
             self.refine_joints(h, mesh)
-        return terms.total + CLOSED * (1 - terms.gate)
+        return terms.total + FAR_PENALTY * (1 - terms.gate)
 
     def forget(self) -> None:
         """Drop what was noted."""
         self.joints: list[Tensor] = []
         self.all_joints_2d: list[Tensor] = []
-        self.terms: list[Terms] = []
+        self.terms: list[EnergyTerms] = []
 
-    def note(self, mesh: HandMesh, terms: Terms) -> None:
+    def note(self, mesh: HandMesh, terms: EnergyTerms) -> None:
         """Keep skeleton, j2D and terms."""
         self.joints.append(mesh.joints.detach())
         self.all_joints_2d.append(self.joints_2d.clone())
-        self.terms.append(Terms(**{name: value.detach() for name, value in vars(terms).items()}))
+        self.terms.append(EnergyTerms(**{name: value.detach() for name, value in vars(terms).items()}))
 
     @torch.no_grad()
     def refine_joints(self, h: Float[Tensor, "b 63"], mesh: HandMesh) -> None:

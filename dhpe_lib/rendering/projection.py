@@ -50,7 +50,7 @@ def rows_and_columns(image_size: ImageSize) -> tuple[int, int]:
     return height, width
 
 
-def to_pixels(
+def to_screen(
     vertices: Float[Tensor, "batch vertices 3"], image_size: ImageSize, camera: Pinhole | None = None
 ) -> Float[Tensor, "batch vertices 3"]:
     """Where vertices lie in an image: u and v in pixels, and z as it is.
@@ -107,20 +107,20 @@ def rasterize(
     """
     height, width = rows_and_columns(image_size)
     checked = prepare_faces(vertices, faces)
-    return fragments_of(to_pixels(vertices, image_size, camera), checked, height, width, camera, backend)
+    return fragments_of(to_screen(vertices, image_size, camera), checked, height, width, camera, backend)
 
 
 def fragments_of(
-    places: Tensor, faces: Tensor, height: int, width: int, camera: Pinhole | None, backend: Backend
+    screen: Tensor, faces: Tensor, height: int, width: int, camera: Pinhole | None, backend: Backend
 ) -> Fragments:
     """The nearest face at each pixel's centre, from places in pixels and checked faces, by either backend."""
     if backend == "pytorch3d":
         from dhpe_lib.rendering.pytorch3d_backend import rasterize as pytorch3d_rasterize
 
-        return pytorch3d_rasterize(places, faces, height, width, camera is not None)
+        return pytorch3d_rasterize(screen, faces, height, width, camera is not None)
     if backend != "warp":
         raise ValueError(f'backend = {backend!r}; use "warp" or "pytorch3d"')
-    return fragment_functions.rasterize(places, faces, height, width, camera is not None)
+    return fragment_functions.rasterize(screen, faces, height, width, camera is not None)
 
 
 def interpolate(

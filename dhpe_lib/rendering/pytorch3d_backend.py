@@ -16,7 +16,7 @@ FACES_PER_PIXEL = 50
 """Of the soft silhouette: PyTorch3D keeps the nearest so many, ours all. Enough up to sigma 1e-3 or so."""
 
 
-def _meshes(places: Tensor, faces: Tensor, height: int, width: int, shift: Tensor | float):
+def _meshes(screen: Tensor, faces: Tensor, height: int, width: int, shift: Tensor | float):
     """PyTorch3D's meshes on its screen; faces that are not drawn become one vertex thrice, which has no area."""
     try:
         from pytorch3d.structures import Meshes
@@ -25,29 +25,29 @@ def _meshes(places: Tensor, faces: Tensor, height: int, width: int, shift: Tenso
             'backend="pytorch3d" needs PyTorch3D: pip install --no-build-isolation '
             "git+https://github.com/facebookresearch/pytorch3d"
         ) from error
-    if places.dtype != torch.float32:
+    if screen.dtype != torch.float32:
         raise TypeError(
-            f'vertices are {places.dtype}; PyTorch3D works in float32 only: convert them or use backend="warp"'
+            f'vertices are {screen.dtype}; PyTorch3D works in float32 only: convert them or use backend="warp"'
         )
     half = min(height, width) / 2
-    u, v, z = places.unbind(-1)
+    u, v, z = screen.unbind(-1)
     screen = torch.stack([(width / 2 - u) / half, (height / 2 - v) / half, z + shift], dim=-1)
-    each = faces.long().expand(len(places), -1, -1)
-    named = (each >= 0) & (each < places.shape[1])
-    finite = places.isfinite().all(-1)
+    each = faces.long().expand(len(screen), -1, -1)
+    named = (each >= 0) & (each < screen.shape[1])
+    finite = screen.isfinite().all(-1)
     drawn = finite.gather(1, (each * named).flatten(1)).view_as(each) & named
     each = torch.where(drawn.all(-1, keepdim=True), each, 0)
     return Meshes(torch.where(finite[..., None], screen, 0.0), each)
 
 
-def _shift(places: Tensor) -> Tensor:
+def _shift(screen: Tensor) -> Tensor:
     """What brings every depth above 0, since PyTorch3D draws nothing at a negative one."""
-    z = places[..., 2].detach()
+    z = screen[..., 2].detach()
     return 1 - torch.where(z.isfinite(), z, math.inf).amin() if z.numel() else z.new_ones(())
 
 
 def soft_silhouette(
-    places: Float[Tensor, "batch vertices 3"],
+    screen: Float[Tensor, "batch vertices 3"],
     faces: Int32[Tensor, "meshes faces 3"],
     height: int,
     width: int,
@@ -57,7 +57,7 @@ def soft_silhouette(
     """`dhpe_lib.rendering.rasterizer.silhouettes.soft` by PyTorch3D, of a pixel's nearest faces.
 
     Args:
-        places: Pixels.
+        screen: Pixels.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
@@ -71,9 +71,9 @@ def soft_silhouette(
         ImportError: PyTorch3D is not there.
         TypeError: The places are not float32.
     """
-    meshes = _meshes(places, faces, height, width, _shift(places))
+    meshes = _meshes(screen, faces, height, width, _shift(screen))
     if meshes.isempty():
-        return places.new_zeros(len(places), height, width) + 0 * places.sum()
+        return screen.new_zeros(len(screen), height, width) + 0 * screen.sum()
     from pytorch3d.renderer import BlendParams, sigmoid_alpha_blend
     from pytorch3d.renderer.mesh.rasterizer import Fragments as Nearest
     from pytorch3d.renderer.mesh.rasterizer import rasterize_meshes
@@ -81,12 +81,12 @@ def soft_silhouette(
     sigma = sigma / (min(height, width) / 2) ** 2
     radius = math.log(1 / TAIL - 1) * sigma
     nearest = Nearest(*rasterize_meshes(meshes, (height, width), radius, faces_per_pixel))
-    white = places.new_ones(*nearest.pix_to_face.shape, 3)
+    white = screen.new_ones(*nearest.pix_to_face.shape, 3)
     return sigmoid_alpha_blend(white, nearest, BlendParams(sigma=sigma))[..., 3]
 
 
 def rasterize(
-    places: Float[Tensor, "batch vertices 3"],
+    screen: Float[Tensor, "batch vertices 3"],
     faces: Int32[Tensor, "meshes faces 3"],
     height: int,
     width: int,
@@ -95,7 +95,7 @@ def rasterize(
     """`dhpe_lib.rendering.rasterizer.fragments.rasterize` by PyTorch3D.
 
     Args:
-        places: Pixels and depth.
+        screen: Pixels and depth.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
@@ -108,10 +108,10 @@ def rasterize(
         ImportError: PyTorch3D is not there.
         TypeError: The places are not float32.
     """
-    shift = 0.0 if pinhole else _shift(places)
-    meshes = _meshes(places, faces, height, width, shift)
+    shift = 0.0 if pinhole else _shift(screen)
+    meshes = _meshes(screen, faces, height, width, shift)
     if meshes.isempty():
-        nowhere = places.new_zeros(len(places), height, width) + 0 * places.sum()
+        nowhere = screen.new_zeros(len(screen), height, width) + 0 * screen.sum()
         return Fragments(
             torch.full_like(nowhere, -1).long(), nowhere[..., None].expand(-1, -1, -1, 3), nowhere + math.inf
         )
@@ -121,7 +121,7 @@ def rasterize(
         part[..., 0, :] if part.ndim == 5 else part[..., 0]
         for part in rasterize_meshes(meshes, (height, width), 0.0, 1, perspective_correct=pinhole)
     )
-    offsets = torch.arange(len(places), device=face.device)[:, None, None] * faces.shape[1]
+    offsets = torch.arange(len(screen), device=face.device)[:, None, None] * faces.shape[1]
     missing = face < 0
     return Fragments(
         torch.where(missing, -1, face - offsets),

@@ -26,7 +26,7 @@ from dhpe_lib.rendering.projection import (
     fragments_of,
     interpolate,
     rows_and_columns,
-    to_pixels,
+    to_screen,
 )
 from dhpe_lib.rendering.rasterizer import fragments as fragment_functions
 from dhpe_lib.rendering.rasterizer import silhouettes
@@ -127,31 +127,31 @@ def silhouette(
         raise ValueError(f"sigma = {sigma} must be positive and finite")
     height, width = rows_and_columns(image_size)
     checked = prepare_faces(vertices, faces)
-    places = to_pixels(vertices, image_size, camera)
+    screen = to_screen(vertices, image_size, camera)
     sigma_px = sigma * (min(height, width) / 2) ** 2
     if backend == "pytorch3d":
         if method != "soft":
             raise ValueError(f'PyTorch3D has no {method!r} silhouette; use method="soft" or backend="warp"')
         from dhpe_lib.rendering.pytorch3d_backend import soft_silhouette
 
-        return soft_silhouette(places, checked, height, width, sigma_px)
+        return soft_silhouette(screen, checked, height, width, sigma_px)
     if backend != "warp":
         raise ValueError(f'backend = {backend!r}; use "warp" or "pytorch3d"')
     if method == "coverage":
-        return silhouettes.coverage(places, checked, height, width)
+        return silhouettes.coverage(screen, checked, height, width)
     if method == "soft":
-        return silhouettes.soft(places, checked, height, width, sigma_px)
+        return silhouettes.soft(screen, checked, height, width, sigma_px)
     if method == "kato":
-        return silhouettes.kato(places, checked, height, width)
+        return silhouettes.kato(screen, checked, height, width)
     raise ValueError(f'method = {method!r}; use "coverage", "soft" or "kato"')
 
 
-def _facing_normals(vertices: Tensor, places: Tensor, faces: Tensor, fragments: Fragments) -> Tensor:
+def _facing_normals(vertices: Tensor, screen: Tensor, faces: Tensor, fragments: Fragments) -> Tensor:
     """Smooth unit normals at each pixel, on the side of the surface that the camera sees."""
     smooth = fragment_functions.interpolate(vertex_normals(vertices, faces), faces, fragments)
     normals = functional.normalize(smooth, dim=-1)
-    each = faces.long().clamp_min(0).expand(len(places), -1, -1)
-    a, b, c = (places.gather(1, each[..., k, None].expand(-1, -1, 2)) for k in range(3))
+    each = faces.long().clamp_min(0).expand(len(screen), -1, -1)
+    a, b, c = (screen.gather(1, each[..., k, None].expand(-1, -1, 2)) for k in range(3))
     seen_from_back = (b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0] > 0
     seen_from_back = functional.pad(seen_from_back, (0, 1))  # for face -1
     turned = seen_from_back.gather(1, fragments.face.remainder(faces.shape[1] + 1).flatten(1)).view_as(fragments.face)
@@ -226,15 +226,15 @@ def render(
     height, width = (supersample * side for side in rows_and_columns(image_size))
     checked = prepare_faces(vertices, faces)
     _check_looks(vertices, checked, colors, background, rows_and_columns(image_size))
-    places = to_pixels(vertices, image_size, camera)
+    screen = to_screen(vertices, image_size, camera)
     if supersample > 1:
-        places = torch.cat([supersample * places[..., :2], places[..., 2:]], dim=-1)
-    fragments = fragments_of(places, checked, height, width, camera, backend)
-    normals = _facing_normals(vertices, places, checked, fragments)
+        screen = torch.cat([supersample * screen[..., :2], screen[..., 2:]], dim=-1)
+    fragments = fragments_of(screen, checked, height, width, camera, backend)
+    normals = _facing_normals(vertices, screen, checked, fragments)
     covered = (fragments.face >= 0)[..., None]
     shaded = (_albedo(colors, checked, fragments) * shade(normals, light)).clamp(0, 1)
     layers = torch.cat([torch.where(covered, shaded, 0), covered.to(vertices.dtype)], dim=-1)
-    smooth = _pool(fragment_functions.antialias(layers, places, checked, fragments), supersample)
+    smooth = _pool(fragment_functions.antialias(layers, screen, checked, fragments), supersample)
     image, mask = smooth[..., :3], smooth[..., 3]
     if background is not None:
         image = image + (1 - mask)[..., None] * background.to(vertices)

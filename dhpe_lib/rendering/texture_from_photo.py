@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.rendering.lighting import Light, shade, spherical_harmonics, vertex_normals
-from dhpe_lib.rendering.projection import Pinhole, interpolate, rasterize, to_pixels
+from dhpe_lib.rendering.projection import Pinhole, interpolate, rasterize, to_screen
 from dhpe_lib.rendering.renderer import Texture
 from dhpe_lib.rendering.uv_layout import colors_at_texels, colors_at_vertices, fill_margin, for_each, texels_of
 
@@ -61,11 +61,11 @@ def _view_of(photo: Tensor, vertices: Tensor, faces: Tensor, camera: Pinhole | N
     return _View(fragments.depth, SLACK * size, camera, mask)
 
 
-def _visibility(view: _View, points: Tensor, places: Tensor, normals: Tensor) -> Float[Tensor, "batch n"]:
+def _visibility(view: _View, points: Tensor, screen: Tensor, normals: Tensor) -> Float[Tensor, "batch n"]:
     """How well points on the surface are seen, from their places in the picture and unit normals, all [batch, n, 3]."""
     height, width = view.depth.shape[1:]
-    extent = places.new_tensor((width, height))
-    grid = (2 * places[..., :2] / extent - 1)[:, None]
+    extent = screen.new_tensor((width, height))
+    grid = (2 * screen[..., :2] / extent - 1)[:, None]
     sentinel = 1e9
     depth = view.depth.clamp_max(sentinel)[:, None]
     # the outline's pixels are mixed with the background, and a bilinear sample reaches for the pixels beside it
@@ -73,10 +73,10 @@ def _visibility(view: _View, points: Tensor, places: Tensor, normals: Tensor) ->
     behind = functional.grid_sample(depth, grid, mode="nearest", padding_mode="zeros", align_corners=False)[:, 0, 0]
     beside = functional.grid_sample(farthest, grid, mode="nearest", padding_mode="zeros", align_corners=False)[:, 0, 0]
     inside = (grid.abs() <= 1).all(-1)[:, 0] & (beside < sentinel)
-    shown = inside & (places[..., 2] <= behind + view.slack[:, None])
+    shown = inside & (screen[..., 2] <= behind + view.slack[:, None])
     cosine = (normals * _toward(points, view.camera)).sum(-1)
     seen = shown * ((cosine - GRAZING) / (FRONTAL - GRAZING)).clamp(0, 1)
-    return seen if view.mask is None else seen * _sample(view.mask[..., None], places)[..., 0]
+    return seen if view.mask is None else seen * _sample(view.mask[..., None], screen)[..., 0]
 
 
 def _sample(photo: Tensor, points: Tensor) -> Float[Tensor, "batch n channels"]:
@@ -181,10 +181,10 @@ def lift_colors(
         )
     if not vertices.isfinite().all():
         raise ValueError("vertices are not finite: nothing can be lifted to a mesh that is not there; fit it again")
-    places = to_pixels(vertices, (photo.shape[1], photo.shape[2]), camera)
+    screen = to_screen(vertices, (photo.shape[1], photo.shape[2]), camera)
     normals = vertex_normals(vertices, faces)
-    seen = _visibility(_view_of(photo, vertices, faces, camera, mask), vertices, places, normals)
-    colors = _sample(photo, places)
+    seen = _visibility(_view_of(photo, vertices, faces, camera, mask), vertices, screen, normals)
+    colors = _sample(photo, screen)
     skin = torch.ones_like(colors) if base is None else base.to(colors).expand_as(colors)
     tone = _mean_ratio(colors, skin, seen)
     light = estimate_light(colors, normals, seen, skin * tone)
@@ -238,14 +238,14 @@ def lift_texture(
     fragments = for_each(texels, len(vertices))
     base_vertices = colors_at_vertices(base, vertices.shape[1], faces)
     lifted = lift_colors(photo, vertices, faces, base_vertices, camera, mask)
-    places = to_pixels(vertices, (photo.shape[1], photo.shape[2]), camera)
-    places = interpolate(places, faces, fragments).flatten(1, 2)
+    screen = to_screen(vertices, (photo.shape[1], photo.shape[2]), camera)
+    screen = interpolate(screen, faces, fragments).flatten(1, 2)
     normals = interpolate(vertex_normals(vertices, faces), faces, fragments).flatten(1, 2)
     normals = functional.normalize(normals, dim=-1)
     points = interpolate(vertices, faces, fragments).flatten(1, 2)
-    seen = _visibility(_view_of(photo, vertices, faces, camera, mask), points, places, normals)
+    seen = _visibility(_view_of(photo, vertices, faces, camera, mask), points, screen, normals)
     seen = seen * (fragments.face >= 0).flatten(1)
-    plain = _sample(photo, places) / shade(normals[:, None], lifted.light)[:, 0].clamp_min(0.05)
+    plain = _sample(photo, screen) / shade(normals[:, None], lifted.light)[:, 0].clamp_min(0.05)
     ratio = interpolate(lifted.colors / base_vertices.clamp_min(0.02), faces, fragments).flatten(1, 2)
     skin = colors_at_texels(base, texels).flatten(1, 2)
     image = torch.where(seen[..., None] > 0, seen[..., None] * plain, 0) + (1 - seen[..., None]) * skin * ratio

@@ -1,1 +1,12 @@
-"""The engine of rendered hands, and the open benchmarks ORH, ORH-S and ORH-O."""
+"""Rendered hands with labels, and the open benchmarks ORH, ORH-S and ORH-O."""
+
+from dhpe_lib.common.lazy import lazy_exports
+
+__all__, __getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "engine": ["Style", "SyntheticHands"],
+        "orh": ["Recipe", "make"],
+        "sampling": ["seed_of"],
+    },
+)

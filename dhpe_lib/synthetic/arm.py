@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.hand.rotations import axis_angle_to_matrix
-from dhpe_lib.synthetic.sampling import Dice
+from dhpe_lib.synthetic.sampling import Sampler
 
 RINGS = (0.004, 0.010, 0.018, 0.028, 0.040, 0.056, 0.076, 0.10, 0.13, 0.16, 0.19, 0.22, 0.25, 0.29, 0.35, 0.45, 0.65)
 """Metres along the arm, from the wrist's ring."""
@@ -57,16 +57,18 @@ class Arms:
     aside: Float[Tensor, " b"]
 
 
-def draw_arms(dice: Dice) -> Arms:
+def draw_arms(sampler: Sampler) -> Arms:
     """Draw arms: wrists bend by 20 degrees up or down; half of the arms have sleeves, one in ten wears a band."""
-    bend = torch.stack((dice.normal(0.1), dice.normal(0.12), dice.normal(0.35)), -1)
-    edge = torch.where(dice.chance(0.6), dice.uniform(-0.012, 0.03), dice.uniform(0.03, 0.20))
-    sleeve, band = edge.masked_fill(dice.chance(0.4), math.inf), dice.chance(0.16)
-    length, loose = torch.where(band, dice.uniform(0.01, 0.05), 1.0), dice.log_uniform(1.08, 1.6)
+    bend = torch.stack((sampler.normal(0.1), sampler.normal(0.12), sampler.normal(0.35)), -1)
+    edge = torch.where(sampler.chance(0.6), sampler.uniform(-0.012, 0.03), sampler.uniform(0.03, 0.20))
+    sleeve, band = edge.masked_fill(sampler.chance(0.4), math.inf), sampler.chance(0.16)
+    length, loose = torch.where(band, sampler.uniform(0.01, 0.05), 1.0), sampler.log_uniform(1.08, 1.6)
     loose = torch.where(band, loose**0.3, loose)
-    width = torch.stack((dice.uniform(1.15, 1.45), dice.uniform(1.45, 1.95)), -1)
-    folds = torch.stack((dice.uniform(0.0, 0.05), dice.uniform(0.0, 2 * math.pi), dice.uniform(20.0, 90.0)), -1)
-    elbow, aside = dice.uniform(0.19, 0.27), dice.uniform(-3.0, 3.0)
+    width = torch.stack((sampler.uniform(1.15, 1.45), sampler.uniform(1.45, 1.95)), -1)
+    folds = torch.stack(
+        (sampler.uniform(0.0, 0.05), sampler.uniform(0.0, 2 * math.pi), sampler.uniform(20.0, 90.0)), -1
+    )
+    elbow, aside = sampler.uniform(0.19, 0.27), sampler.uniform(-3.0, 3.0)
     return Arms(bend, elbow, width, sleeve, length, loose, folds, aside)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.synthetic.lighting import temperature
-from dhpe_lib.synthetic.sampling import Dice
+from dhpe_lib.synthetic.sampling import Sampler
 
 TAPS = 9
 MIDDLE = 0.45
@@ -50,20 +50,20 @@ class Cameras:
     quality: Float[Tensor, " b"]
 
 
-def draw_cameras(dice: Dice) -> Cameras:
+def draw_cameras(sampler: Sampler) -> Cameras:
     """Draw cameras, from a good one to a bad one in the dark; one picture in five is moved."""
-    moved = dice.uniform(0.5, 2.6) * dice.chance(0.2)
-    lens = dice.log_uniform(0.38, 1.2)
-    exposure = dice.normal(0.16, 1).exp()
-    curve = torch.stack((dice.normal(0.12).exp(), dice.uniform(0.95, 1.5), dice.uniform(0.7, 1.15)), -1)
-    noise = dice.log_uniform(0.003, 0.035, 1) * dice.uniform(0.3, 1.0, 2)
+    moved = sampler.uniform(0.5, 2.6) * sampler.chance(0.2)
+    lens = sampler.log_uniform(0.38, 1.2)
+    exposure = sampler.normal(0.16, 1).exp()
+    curve = torch.stack((sampler.normal(0.12).exp(), sampler.uniform(0.95, 1.5), sampler.uniform(0.7, 1.15)), -1)
+    noise = sampler.log_uniform(0.003, 0.035, 1) * sampler.uniform(0.3, 1.0, 2)
     return Cameras(
         torch.stack((lens, moved), -1),
-        dice.uniform(0.0, math.pi),
-        exposure * temperature(dice.normal(0.07)),
+        sampler.uniform(0.0, math.pi),
+        exposure * temperature(sampler.normal(0.07)),
         curve,
         noise,
-        dice.uniform(35.0, 97.0),
+        sampler.uniform(35.0, 97.0),
     )
 
 

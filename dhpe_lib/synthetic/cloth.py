@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dhpe_lib.synthetic.sampling import Dice
+from dhpe_lib.synthetic.sampling import Sampler
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,25 @@ class Materials:
     gloss: Float[Tensor, "b 2"]
 
 
-def draw_materials(dice: Dice) -> Materials:
+def draw_materials(sampler: Sampler) -> Materials:
     """Draw colours, half of them greys as most clothes and devices are, and stripes of all widths."""
 
     def colors() -> Tensor:
-        grey = dice.uniform(0.0, 1.0, 2, 1).square() * 0.85 + 0.015
-        hue = dice.uniform(0.0, 1.0, 2, 3) ** 1.5
-        vivid = dice.uniform(0.0, 1.0, 1, 1).square() * dice.chance(0.6, 1, 1)
+        grey = sampler.uniform(0.0, 1.0, 2, 1).square() * 0.85 + 0.015
+        hue = sampler.uniform(0.0, 1.0, 2, 3) ** 1.5
+        vivid = sampler.uniform(0.0, 1.0, 1, 1).square() * sampler.chance(0.6, 1, 1)
         return (grey * (1 - vivid) + vivid * hue * 0.8).clamp(0.01, 0.9)
 
     def pattern() -> Tensor:
-        direction = dice.normal(1.0, 3)
+        direction = sampler.normal(1.0, 3)
         direction = direction / direction.norm(dim=-1, keepdim=True)
-        contrast = dice.uniform(0.2, 1.0, 1) * dice.chance(0.45, 1)
-        return torch.cat((direction * dice.log_uniform(60.0, 700.0, 1), contrast, dice.log_uniform(0.7, 8.0, 1)), 1)
+        contrast = sampler.uniform(0.2, 1.0, 1) * sampler.chance(0.45, 1)
+        return torch.cat(
+            (direction * sampler.log_uniform(60.0, 700.0, 1), contrast, sampler.log_uniform(0.7, 8.0, 1)), 1
+        )
 
-    gloss = torch.stack((dice.uniform(0.0, 0.35), dice.log_uniform(8.0, 90.0)), -1)
-    return Materials(dice.uniform(0.0, 1.0, 2), colors(), pattern(), colors(), pattern(), gloss)
+    gloss = torch.stack((sampler.uniform(0.0, 0.35), sampler.log_uniform(8.0, 90.0)), -1)
+    return Materials(sampler.uniform(0.0, 1.0, 2), colors(), pattern(), colors(), pattern(), gloss)
 
 
 def _striped(colors: Tensor, pattern: Tensor, place: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from dhpe_lib.synthetic.cloth import Materials, draw_materials
 from dhpe_lib.synthetic.hands import Hands, draw_poses, draw_shots, in_perspective, place_hands
 from dhpe_lib.synthetic.lighting import Lights, draw_lights
 from dhpe_lib.synthetic.objects import Things, draw_things, place_things
-from dhpe_lib.synthetic.sampling import Dice
+from dhpe_lib.synthetic.sampling import Sampler
 from dhpe_lib.synthetic.shading import HAND, Stage, draw_picture
 from dhpe_lib.synthetic.skin import Skin, draw_skin
 
@@ -71,21 +71,21 @@ class Look:
     cameras: Cameras
 
 
-def draw_look(dice: Dice, style: Style, surroundings: Float[Tensor, "b 3"]) -> Look:
+def draw_look(sampler: Sampler, style: Style, surroundings: Float[Tensor, "b 3"]) -> Look:
     """Draw arms, things, skin, cloth, light and camera.
 
     Args:
-        dice: Source of randomness.
+        sampler: Source of randomness.
         style: What kind.
         surroundings: Mean colours of the backgrounds.
     """
     return Look(
-        draw_arms(dice),
-        draw_things(dice, style.things, style.new_things),
-        draw_skin(dice, style.new_people),
-        draw_materials(dice),
-        draw_lights(dice, surroundings),
-        draw_cameras(dice),
+        draw_arms(sampler),
+        draw_things(sampler, style.things, style.new_things),
+        draw_skin(sampler, style.new_people),
+        draw_materials(sampler),
+        draw_lights(sampler, surroundings),
+        draw_cameras(sampler),
     )
 
 
@@ -175,12 +175,12 @@ class SyntheticHands:
         Returns:
             The batch.
         """
-        dice = Dice.from_seed(seed, n, self.device)
-        behind = scenery.behind(pool, dice, SIZE + 2 * margin)
-        pose, shape, shots = draw_poses(dice), dice.normal(1.0, 10), draw_shots(dice, style.jitter)
+        sampler = Sampler.from_seed(seed, n, self.device)
+        behind = scenery.behind(pool, sampler, SIZE + 2 * margin)
+        pose, shape, shots = draw_poses(sampler), sampler.normal(1.0, 10), draw_shots(sampler, style.jitter)
         hands = place_hands(self.model, pose, shape, shots, style.fingertips)
-        look = draw_look(dice, style, behind.mean((2, 3)))
-        return self.render(hands, look, behind, dice.pixel_generator())
+        look = draw_look(sampler, style, behind.mean((2, 3)))
+        return self.render(hands, look, behind, sampler.pixel_generator())
 
     def render(
         self, hands: Hands, look: Look, behind: Float[Tensor, "b 3 s s"], noise: torch.Generator

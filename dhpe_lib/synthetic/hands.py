@@ -24,7 +24,7 @@ from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.poses import sample_poses
 from dhpe_lib.hand.rotations import matrix_to_quaternion
 from dhpe_lib.hand.skeleton import JOINT_NAMES, MIDDLE_MCP
-from dhpe_lib.synthetic.sampling import Dice
+from dhpe_lib.synthetic.sampling import Sampler
 
 NEAREST, FARTHEST = 0.35, 1.8
 """Metres from the camera to the hand."""
@@ -100,21 +100,21 @@ def in_perspective(
     return torch.cat((places, points[..., 2:]), -1)
 
 
-def viewpoints(dice: Dice) -> Float[Tensor, "b 3 3"]:
+def viewpoints(sampler: Sampler) -> Float[Tensor, "b 3 3"]:
     """Draw rotations from the hand model's frame to the camera's.
 
     The forearm (the model's +x) points to a place in the picture, at a tilt, and the hand is turned about it. The turn
     is uniform. The tilt is less spread than on a sphere: a forearm that points at the camera would hide its hand. In
     six of ten pictures the forearm comes from below, as in most photos, else from anywhere.
     """
-    tilt = dice.normal(0.42).add(0.12).clamp(-0.75, 0.93)  # z of the forearm: positive is away from the camera
-    below = math.pi / 2 + dice.normal(0.6)
-    place = torch.where(dice.chance(0.6), below, dice.uniform(-math.pi, math.pi))
+    tilt = sampler.normal(0.42).add(0.12).clamp(-0.75, 0.93)  # z of the forearm: positive is away from the camera
+    below = math.pi / 2 + sampler.normal(0.6)
+    place = torch.where(sampler.chance(0.6), below, sampler.uniform(-math.pi, math.pi))
     flat = (1 - tilt.square()).sqrt()
     along = torch.stack((flat * place.cos(), flat * place.sin(), tilt), -1)
     side = functional.normalize(torch.stack((-along[:, 1], along[:, 0], torch.zeros_like(tilt)), -1), dim=-1)
     up = torch.linalg.cross(along, side)
-    turn = dice.uniform(-math.pi, math.pi)[:, None]
+    turn = sampler.uniform(-math.pi, math.pi)[:, None]
     return torch.stack((along, turn.cos() * side + turn.sin() * up, turn.cos() * up - turn.sin() * side), -1)
 
 
@@ -137,24 +137,24 @@ class Shots:
     shift: Float[Tensor, "b 2"]
 
 
-def draw_poses(dice: Dice) -> Float[Tensor, "b 45"]:
+def draw_poses(sampler: Sampler) -> Float[Tensor, "b 45"]:
     """Draw natural poses, some of them opened on the way to the flat hand."""
-    pose = sample_poses(dice.batch, dice.generator, at_a_time=2 * dice.batch).to(dice.device)
-    return pose * torch.where(dice.chance(FLAT), dice.uniform(0.0, 0.7), 1.0)[:, None]
+    pose = sample_poses(sampler.batch, sampler.generator, at_a_time=2 * sampler.batch).to(sampler.device)
+    return pose * torch.where(sampler.chance(FLAT), sampler.uniform(0.0, 0.7), 1.0)[:, None]
 
 
-def draw_shots(dice: Dice, jitter: bool) -> Shots:
+def draw_shots(sampler: Sampler, jitter: bool) -> Shots:
     """Draw viewpoints, distances and crops.
 
     Args:
-        dice: Source of randomness.
+        sampler: Source of randomness.
         jitter: Whether the crop misses the hand and the paper's size by a little, as a detector's would.
     """
-    rotation, distance = viewpoints(dice), dice.log_uniform(NEAREST, FARTHEST)
-    growth, shift = dice.log_uniform(0.88, 1.15), dice.normal(0.04, 2)
+    rotation, distance = viewpoints(sampler), sampler.log_uniform(NEAREST, FARTHEST)
+    growth, shift = sampler.log_uniform(0.88, 1.15), sampler.normal(0.04, 2)
     if not jitter:
         growth, shift = torch.ones_like(growth), torch.zeros_like(shift)
-    return Shots(rotation, distance, distance[:, None] * dice.normal(OFF_AXIS, 2), growth, shift)
+    return Shots(rotation, distance, distance[:, None] * sampler.normal(OFF_AXIS, 2), growth, shift)
 
 
 def place_hands(

@@ -8,14 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.rendering.projection import rasterize
-from dhpe_lib.synthetic.sampling import Dice
+from dhpe_lib.synthetic.sampling import Sampler
 
 SHADOW_SIZE = 128
 SHADOW_EXTENT = 1.5
 """Side of the shadow map, units of g."""
 SHADOW_BIAS = 0.035
 """Units of g that a surface lies behind its own shadow map without being in shadow."""
-REACH = (3, 7)
+OCCLUSION_RADII = (3, 7)
 """Pixels, at half the picture's size, that ambient occlusion looks to."""
 SUBSURFACE = (0.34, 0.16, 0.10)
 """How far light reaches around skin into the shade, for red, green and blue: it travels inside."""
@@ -41,23 +41,25 @@ class Lights:
     softness: Float[Tensor, " b"]
 
 
-def draw_lights(dice: Dice, surroundings: Float[Tensor, "b 3"]) -> Lights:
+def draw_lights(sampler: Sampler, surroundings: Float[Tensor, "b 3"]) -> Lights:
     """Draw light, from a dull day to a single lamp.
 
     Args:
-        dice: Source of randomness.
+        sampler: Source of randomness.
         surroundings: Mean colour of the background, which the room's light takes on in part.
     """
     tint = (surroundings + 0.3) / (surroundings + 0.3).mean(1, keepdim=True)
-    hardness, exposure = dice.uniform(0.0, 1.0, 1), dice.log_uniform(0.85, 1.45, 1)
-    room = exposure * (1 - 0.6 * hardness) * tint ** dice.uniform(0.0, 0.7, 1)
-    lamps = exposure[:, None] * torch.stack((hardness * dice.log_uniform(0.7, 1.2, 1), dice.uniform(0.0, 0.3, 1)), 1)
-    lamps = lamps * temperature(dice.normal(0.08, 2))
-    up = functional.normalize(dice.normal(0.6, 3) - torch.tensor([0.0, 0.8, 0.4]).to(tint), dim=-1)
-    key = functional.normalize(dice.normal(0.8, 3) + torch.tensor([0.0, 0.7, 0.9]).to(tint), dim=-1)
-    other = functional.normalize(dice.normal(1.0, 3) + torch.tensor([0.0, 0.0, 0.4]).to(tint), dim=-1)
+    hardness, exposure = sampler.uniform(0.0, 1.0, 1), sampler.log_uniform(0.85, 1.45, 1)
+    room = exposure * (1 - 0.6 * hardness) * tint ** sampler.uniform(0.0, 0.7, 1)
+    lamps = exposure[:, None] * torch.stack(
+        (hardness * sampler.log_uniform(0.7, 1.2, 1), sampler.uniform(0.0, 0.3, 1)), 1
+    )
+    lamps = lamps * temperature(sampler.normal(0.08, 2))
+    up = functional.normalize(sampler.normal(0.6, 3) - torch.tensor([0.0, 0.8, 0.4]).to(tint), dim=-1)
+    key = functional.normalize(sampler.normal(0.8, 3) + torch.tensor([0.0, 0.7, 0.9]).to(tint), dim=-1)
+    other = functional.normalize(sampler.normal(1.0, 3) + torch.tensor([0.0, 0.0, 0.4]).to(tint), dim=-1)
     directions = torch.stack((key, other), 1)
-    return Lights(room, room * dice.uniform(0.35, 0.85, 1), up, lamps, directions, dice.log_uniform(0.008, 0.05))
+    return Lights(room, room * sampler.uniform(0.35, 0.85, 1), up, lamps, directions, sampler.log_uniform(0.008, 0.05))
 
 
 def temperature(warmth: Float[Tensor, "*b"]) -> Float[Tensor, "*b 3"]:
@@ -120,13 +122,13 @@ def occlusion(depth: Float[Tensor, "b s s"]) -> Float[Tensor, "b s s"]:
     coarse = depth[:, ::2, ::2]
     finite = coarse.where(coarse.isfinite(), 10.0)
     hidden, size = torch.zeros_like(finite), finite.shape[-1]
-    for reach in REACH:
+    for reach in OCCLUSION_RADII:
         # A neighbour hides some of the sky if it is nearer, the more the nearer, up to about a finger's breadth.
         padded = functional.pad(finite[:, None], (reach,) * 4, mode="replicate")[:, 0]
         for x, y in ((0, 1), (1, 0), (1, 2), (2, 1), (0, 0), (2, 2), (0, 2), (2, 0)):
             other = padded[:, y * reach : y * reach + size, x * reach : x * reach + size]
             hidden += ((finite - other - 0.006) / (0.010 * reach)).clamp_(0, 1)
-    sky = 1 - 0.62 * hidden[:, None] / (8 * len(REACH))
+    sky = 1 - 0.62 * hidden[:, None] / (8 * len(OCCLUSION_RADII))
     return functional.interpolate(sky, scale_factor=2, mode="bilinear", align_corners=False)[:, 0]
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from dhpe_lib.hand.rotations import random_rotations
 from dhpe_lib.synthetic.hands import Hands
-from dhpe_lib.synthetic.sampling import Dice
+from dhpe_lib.synthetic.sampling import Sampler
 
 STACKS, SLICES = 14, 20
 
@@ -42,24 +42,24 @@ class Things:
     turn: Float[Tensor, "b 3 3"]
 
 
-def draw_things(dice: Dice, often: float, new: bool) -> Things:
+def draw_things(sampler: Sampler, often: float, new: bool) -> Things:
     """Draw things: cans, pens, boxes, balls and rounded shapes; or, to be new to a network, tapered ones.
 
     Args:
-        dice: Source of randomness.
+        sampler: Source of randomness.
         often: Share of hands that hold one.
         new: Whether things are of shapes that no training picture shows: cups, cones and wedges.
     """
-    first = dice.choice((0.12, 0.12, 1.0, 0.5), (4.0, 3.0, 2.0, 2.0))
-    second = torch.where(dice.chance(0.6), 1.0, dice.uniform(0.12, 0.4)).where(first < 0.4, 1.0)
-    taper = torch.where(dice.chance(0.5), 1.0, -1.0) * dice.uniform(0.3, 0.75) * float(new)
-    radius = dice.log_uniform(0.010, 0.042)
-    long = dice.log_uniform(0.03, 0.10)
-    size = torch.stack((radius, radius * dice.uniform(0.6, 1.2), long.where(first < 0.8, radius)), -1)
-    grip = dice.choice((0.0, 1.0, 2.0), (0.55, 0.35, 0.10)).long()
-    turn = random_rotations(dice.batch, dice.generator).to(dice.device)
-    exponents, shift = torch.stack((first, second), -1), dice.uniform(-0.4, 0.4, 3)
-    return Things(dice.chance(often), exponents, taper, size, grip, shift, turn)
+    first = sampler.choice((0.12, 0.12, 1.0, 0.5), (4.0, 3.0, 2.0, 2.0))
+    second = torch.where(sampler.chance(0.6), 1.0, sampler.uniform(0.12, 0.4)).where(first < 0.4, 1.0)
+    taper = torch.where(sampler.chance(0.5), 1.0, -1.0) * sampler.uniform(0.3, 0.75) * float(new)
+    radius = sampler.log_uniform(0.010, 0.042)
+    long = sampler.log_uniform(0.03, 0.10)
+    size = torch.stack((radius, radius * sampler.uniform(0.6, 1.2), long.where(first < 0.8, radius)), -1)
+    grip = sampler.choice((0.0, 1.0, 2.0), (0.55, 0.35, 0.10)).long()
+    turn = random_rotations(sampler.batch, sampler.generator).to(sampler.device)
+    exponents, shift = torch.stack((first, second), -1), sampler.uniform(-0.4, 0.4, 3)
+    return Things(sampler.chance(often), exponents, taper, size, grip, shift, turn)
 
 
 def thing_faces() -> Int64[Tensor, "faces 3"]:

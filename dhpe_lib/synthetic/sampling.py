@@ -15,7 +15,7 @@ def seed_of(*parts: object) -> int:
 
 
 @dataclass(frozen=True)
-class Dice:
+class Sampler:
     """A source of random numbers, one row for each of a batch of images.
 
     Attributes:
@@ -29,7 +29,7 @@ class Dice:
     device: torch.device
 
     @classmethod
-    def from_seed(cls, seed: int, batch: int, device: torch.device | str = "cpu") -> "Dice":
+    def from_seed(cls, seed: int, batch: int, device: torch.device | str = "cpu") -> "Sampler":
         """Dice that start from a seed."""
         return cls(torch.Generator().manual_seed(seed), batch, torch.device(device))
 

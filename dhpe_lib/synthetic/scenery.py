@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.data.backgrounds import open_backgrounds
-from dhpe_lib.synthetic.sampling import Dice
+from dhpe_lib.synthetic.sampling import Sampler
 
 SIZE = 288
 AT_A_TIME = 8
@@ -298,23 +298,23 @@ def make_backgrounds(
     return paint_backgrounds(n, seed, painters) if photos is None else cut_backgrounds(photos, n, seed)
 
 
-def behind(pool: UInt8[Tensor, "n 3 288 288"], dice: Dice, size: int) -> Float[Tensor, "b 3 s s"]:
+def behind(pool: UInt8[Tensor, "n 3 288 288"], sampler: Sampler, size: int) -> Float[Tensor, "b 3 s s"]:
     """A background for each image: one of a pool, turned, mirrored, magnified, in another light.
 
     Args:
         pool: Pictures.
-        dice: Source of randomness.
+        sampler: Source of randomness.
         size: Pixels along each side.
 
     Returns:
         sRGB in [0, 1].
     """
-    chosen, zoom, angle = dice.index(len(pool)), dice.uniform(0.5, 0.98), dice.normal(0.15)
-    flip = torch.where(dice.chance(0.5), 1.0, -1.0)
+    chosen, zoom, angle = sampler.index(len(pool)), sampler.uniform(0.5, 0.98), sampler.normal(0.15)
+    flip = torch.where(sampler.chance(0.5), 1.0, -1.0)
     cos, sin = zoom * angle.cos() / 1.2, zoom * angle.sin() / 1.2
-    shift = dice.uniform(-1.0, 1.0, 2) * (1 - zoom)[:, None]
+    shift = sampler.uniform(-1.0, 1.0, 2) * (1 - zoom)[:, None]
     theta = torch.stack((cos * flip, -sin, shift[:, 0], sin * flip, cos, shift[:, 1]), -1).view(-1, 2, 3)
-    gain = (dice.normal(0.2, 1) + dice.normal(0.08, 3)).exp() / 255
+    gain = (sampler.normal(0.2, 1) + sampler.normal(0.08, 3)).exp() / 255
     few = zip(chosen.split(AT_A_TIME), theta.split(AT_A_TIME), gain.split(AT_A_TIME), strict=True)
     return torch.cat([_moved(pool[which].float(), place, light, size) for which, place, light in few])
 

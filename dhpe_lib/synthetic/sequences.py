@@ -21,7 +21,7 @@ from dhpe_lib.hand.rotations import axis_angle_to_matrix
 from dhpe_lib.synthetic import scenery
 from dhpe_lib.synthetic.engine import Style, SyntheticBatch, SyntheticHands, draw_look
 from dhpe_lib.synthetic.hands import Shots, draw_shots, place_hands
-from dhpe_lib.synthetic.sampling import Dice, seed_of
+from dhpe_lib.synthetic.sampling import Sampler, seed_of
 
 KEY_EVERY = 30
 """Frames from one key pose to the next: a second of video."""
@@ -71,11 +71,11 @@ class Wander:
     phase: Float[Tensor, "waves c"]
 
     @classmethod
-    def draw(cls, dice: Dice, deviation: float, quantities: int) -> "Wander":
+    def draw(cls, sampler: Sampler, deviation: float, quantities: int) -> "Wander":
         """Draw waves that take from two to forty seconds at thirty frames a second."""
-        amplitude = dice.normal(deviation * math.sqrt(2 / WAVES), WAVES, quantities)[0]
-        period = dice.log_uniform(60.0, 1200.0, WAVES, quantities)[0]
-        return cls(amplitude, 2 * math.pi / period, dice.uniform(0.0, 2 * math.pi, WAVES, quantities)[0])
+        amplitude = sampler.normal(deviation * math.sqrt(2 / WAVES), WAVES, quantities)[0]
+        period = sampler.log_uniform(60.0, 1200.0, WAVES, quantities)[0]
+        return cls(amplitude, 2 * math.pi / period, sampler.uniform(0.0, 2 * math.pi, WAVES, quantities)[0])
 
     def at(self, frames: Int64[Tensor, " f"]) -> Float[Tensor, "f c"]:
         """Values at some frames."""
@@ -99,11 +99,11 @@ def sequence_batch(
     Returns:
         The frames; each is the same whichever others are asked for, up to the noise of its pixels.
     """
-    n, dice = len(frames), Dice.from_seed(seed, 1, engine.device)
+    n, sampler = len(frames), Sampler.from_seed(seed, 1, engine.device)
     keys = key_poses(length // KEY_EVERY + 2, seed_of("poses", seed)).to(engine.device)
     at = frames.to(engine.device)
-    first = draw_shots(dice, jitter=False)
-    turn, nearer, aside = Wander.draw(dice, 0.35, 3), Wander.draw(dice, 0.12, 1), Wander.draw(dice, 0.05, 2)
+    first = draw_shots(sampler, jitter=False)
+    turn, nearer, aside = Wander.draw(sampler, 0.35, 3), Wander.draw(sampler, 0.12, 1), Wander.draw(sampler, 0.05, 2)
     shots = Shots(
         axis_angle_to_matrix(turn.at(at)) @ first.rotation,
         first.distance * nearer.at(at)[:, 0].exp(),
@@ -111,11 +111,11 @@ def sequence_batch(
         torch.ones(n).to(turn.phase),
         torch.zeros(n, 2).to(turn.phase),
     )
-    shape = dice.normal(1.0, 10).expand(n, -1)
+    shape = sampler.normal(1.0, 10).expand(n, -1)
     hands = place_hands(engine.model, poses_at(keys, at), shape, shots, fingertips=False)
     wall = engine.backgrounds(1, seed_of("wall", seed), style).float() / 255
     behind = _passing_by(wall, hands.axis, SIZE + 2 * margin)
-    look = take_rows(draw_look(dice, style, wall.mean((2, 3))), torch.zeros_like(at))
+    look = take_rows(draw_look(sampler, style, wall.mean((2, 3))), torch.zeros_like(at))
     noise = torch.Generator(engine.device).manual_seed(seed_of("noise", seed, int(frames[0])))
     return engine.render(hands, look, behind, noise)
 

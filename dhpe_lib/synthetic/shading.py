@@ -14,7 +14,7 @@ from torch.nn import functional
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.hand.model import HandModel, wrist_ring
 from dhpe_lib.rendering.lighting import vertex_normals
-from dhpe_lib.rendering.projection import rasterize, to_pixels
+from dhpe_lib.rendering.projection import rasterize, to_screen
 from dhpe_lib.rendering.rasterizer.fragments import antialias
 from dhpe_lib.synthetic.arm import COLUMNS, CUFF, RINGS, tube_faces
 from dhpe_lib.synthetic.cloth import Materials, cloth_color, thing_color
@@ -158,7 +158,7 @@ def draw_picture(
     samples = Samples(pixel // size**2, pixel, part[pixel], face, share)
     color = shade(stage, samples, (vertex_normals(solid, stage.faces), view, seen), looks, scale, fragments.depth)
     hard = behind.flatten(0, 2).index_copy(0, pixel, color).view_as(behind)
-    image = antialias(hard, to_pixels(view, size), stage.faces.int()[None], fragments)
+    image = antialias(hard, to_screen(view, size), stage.faces.int()[None], fragments)
     return Picture(image, part.view_as(fragments.face), fragments.depth)
 
 

@@ -21,7 +21,7 @@ from dhpe_lib.hand.poses import joint_limits
 from dhpe_lib.hand.skeleton import MANO_FINGERS
 from dhpe_lib.rendering.lighting import vertex_normals
 from dhpe_lib.rendering.projection import interpolate, rasterize
-from dhpe_lib.synthetic.sampling import Dice
+from dhpe_lib.synthetic.sampling import Sampler
 
 MAP_SIZE = 512
 LIGHTEST, DARKEST = 62.0, -58.0
@@ -44,14 +44,14 @@ def lab_to_linear(lab: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
     return xyz @ f.new_tensor(to_rgb).mT
 
 
-def draw_tones(dice: Dice, new: bool) -> Float[Tensor, "b 3"]:
+def draw_tones(sampler: Sampler, new: bool) -> Float[Tensor, "b 3"]:
     """Draw the colour of the back of each hand, uniform in ITA over the whole human range.
 
     Chroma is that of measured skin: b* is highest for tan skin and falls to either side, a* is around 10. The range is
     cut into `BANDS`, and the last quarter of each is kept for people who are new to a network.
 
     Args:
-        dice: Source of randomness.
+        sampler: Source of randomness.
         new: Whether people are those kept.
 
     Returns:
@@ -59,11 +59,11 @@ def draw_tones(dice: Dice, new: bool) -> Float[Tensor, "b 3"]:
 
     Source: ranges of a* and b* from Xiao et al., Skin Research and Technology 2017.
     """
-    band = dice.index(BANDS) + (dice.uniform(0.77, 1.0) if new else dice.uniform(0.0, 0.73))
+    band = sampler.index(BANDS) + (sampler.uniform(0.77, 1.0) if new else sampler.uniform(0.0, 0.73))
     ita = DARKEST + (LIGHTEST - DARKEST) * band / BANDS
-    yellow = 18.5 - 7.0 * ((ita - 15) / 60).abs() ** 1.6 + dice.normal(1.0)
+    yellow = 18.5 - 7.0 * ((ita - 15) / 60).abs() ** 1.6 + sampler.normal(1.0)
     lightness = 50 + yellow * torch.deg2rad(ita).tan()
-    return lab_to_linear(torch.stack((lightness, 9.5 + dice.normal(1.2), yellow), -1)).clamp(0.004, 1)
+    return lab_to_linear(torch.stack((lightness, 9.5 + sampler.normal(1.2), yellow), -1)).clamp(0.004, 1)
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ class Skin:
     nails: Float[Tensor, "b 4"]
 
 
-def draw_skin(dice: Dice, new: bool) -> Skin:
+def draw_skin(sampler: Sampler, new: bool) -> Skin:
     """Draw a skin for each image; one hand in twelve has painted nails. `new` as in `draw_tones`."""
-    polish = torch.cat((dice.uniform(0.02, 0.9, 3), 0.92 * dice.chance(0.08, 1).float()), 1)
-    return Skin(draw_tones(dice, new), dice.log_uniform(0.5, 1.8, 6), polish)
+    polish = torch.cat((sampler.uniform(0.02, 0.9, 3), 0.92 * sampler.chance(0.08, 1).float()), 1)
+    return Skin(draw_tones(sampler, new), sampler.log_uniform(0.5, 1.8, 6), polish)
 
 
 def albedo(skin: Skin, image: Tensor, maps: Float[Tensor, "n 7"], spots: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
@@ -202,7 +202,7 @@ def skin_maps(model: HandModel) -> Float[Tensor, "7 512 512"]:
     vein = veins(t) * (1 - palm) * t.weights[..., 0] * bump((t.position[..., 0] - 0.045) / 0.05, 1.0)
     height = height + 0.0003 * vein
     maps = torch.stack((melanin, redness, dark.clamp_max(1.2), gloss, vein))
-    maps, height = spread(maps, t.covered), spread(height[None], t.covered)[0]
+    maps, height = fill_uncovered(maps, t.covered), fill_uncovered(height[None], t.covered)[0]
     slope_v, slope_u = torch.gradient(height, spacing=1 / MAP_SIZE)
     return torch.cat((maps, torch.stack((slope_u, slope_v))))
 
@@ -250,7 +250,7 @@ def veins(t: Texels) -> Tensor:
     return bump(field, 0.14)
 
 
-def spread(values: Float[Tensor, "c s s"], covered: Tensor) -> Float[Tensor, "c s s"]:
+def fill_uncovered(values: Float[Tensor, "c s s"], covered: Tensor) -> Float[Tensor, "c s s"]:
     """Continue the texels outside the charts, so that filtering at a seam finds skin."""
     nearest = ndimage.distance_transform_edt(~covered.numpy(), return_distances=False, return_indices=True)
     rows, columns = torch.from_numpy(np.asarray(nearest)).long()

@@ -33,7 +33,7 @@ POOL, REPAINTED = 256, 500
 
 
 @dataclass(frozen=True)
-class Portion:
+class BatchPlan:
     """How one process fills its batches.
 
     Attributes:
@@ -42,7 +42,7 @@ class Portion:
         seed: Of everything random.
         rank: Number of this process.
         world: Number of processes.
-        children: How many are children of the self-augmentation, once there are any.
+        novel_views: How many are children of the self-augmentation, once there are any.
         children_from: The first step that has them.
     """
 
@@ -51,20 +51,20 @@ class Portion:
     seed: int
     rank: int = 0
     world: int = 1
-    children: int = 0
-    children_from: int = 0
+    novel_views: int = 0
+    novel_views_from: int = 0
 
-    def children_at(self, step: int) -> int:
+    def novel_views_at(self, step: int) -> int:
         """How many images of a step are children."""
-        return self.children if step >= self.children_from else 0
+        return self.novel_views if step >= self.novel_views_from else 0
 
     def rendered_at(self, step: int) -> int:
         """How many images of a step are rendered on the spot: of those that are no children the same share always."""
-        return round(self.rendered * (self.batch - self.children_at(step)) / self.batch)
+        return round(self.rendered * (self.batch - self.novel_views_at(step)) / self.batch)
 
     def taken_at(self, step: int) -> int:
         """How many images of a step are rows of the caches."""
-        return self.batch - self.children_at(step) - self.rendered_at(step)
+        return self.batch - self.novel_views_at(step) - self.rendered_at(step)
 
     def rows(self, step: int, total: int) -> Int64[ndarray, " n"]:
         """The rows of all caches together that this process takes at a step: each once an epoch, in a new order.
@@ -115,13 +115,13 @@ class Backgrounds:
         return make_backgrounds(POOL, seed_of(*self.key, "backgrounds", pool), self.photos).to(self.device)
 
 
-class Mixture:
+class TrainingBatches:
     """The batches of one process, but for the children of the self-augmentation; ``mixture.view(step)`` gives one.
 
     Args:
         caches: Prepared splits; each of their samples is as likely as any other. One named twice counts twice.
-        portion: How batches are filled.
-        reach: Of the jitter of prepared crops; rendered ones come jittered by the engine.
+        plan: How batches are filled.
+        jitter_range: Of the jitter of prepared crops; rendered ones come jittered by the engine.
         device: Where views are needed. On a GPU, caches move there as a whole if they take less than half of what
             is free, and are else read from disk one step ahead.
         photos: Backgrounds for rendered hands, as for ``dhpe data make``; by default they are painted.
@@ -136,46 +136,46 @@ class Mixture:
     def __init__(
         self,
         caches: Sequence[Prepared],
-        portion: Portion,
-        reach: JitterRange,
+        plan: BatchPlan,
+        jitter_range: JitterRange,
         device: torch.device,
         photos: Path | None = None,
     ) -> None:
-        self.portion, self.reach, self.device = portion, reach, device
+        self.plan, self.jitter_range, self.device = plan, jitter_range, device
         self.total = sum(map(len, caches))
-        if portion.rendered < portion.batch and not self.total:
+        if plan.rendered < plan.batch and not self.total:
             raise PreparedError("no prepared split was named, and not every image is rendered; name one with --data")
         if len({cache.margin for cache in caches}) > 1:
             named = ", ".join(f"{cache.directory} {cache.margin}" for cache in caches)
             raise PreparedError(f"prepared splits differ in their margins, in pixels: {named}; prepare them alike")
         self.resident = caches_on(device, caches)
         self.caches = caches if self.resident is None else ()
-        self.hands = SyntheticHands(device, photos) if portion.rendered else None
-        self.backgrounds = Backgrounds(photos, (portion.seed, portion.rank), device)
+        self.hands = SyntheticHands(device, photos) if plan.rendered else None
+        self.backgrounds = Backgrounds(photos, (plan.seed, plan.rank), device)
         self.ahead = ThreadPoolExecutor(1)
         self.read: dict[int, Future[Crops]] = {}
 
     def view(self, step: int) -> View:
         """What this process sees at a step."""
         parts = []
-        if self.portion.taken_at(step):
+        if self.plan.taken_at(step):
             parts.append(jittered_view(self._crops(step), self._jitter(step)))
-        if self.hands is not None and self.portion.rendered_at(step):
+        if self.hands is not None and self.plan.rendered_at(step):
             parts.append(plain_view(self._rendered(self.hands, step)))
         return parts[0] if len(parts) == 1 else join_rows(parts)
 
     def _jitter(self, step: int) -> Jitter:
         """Drawn for all processes, and this one's rows of it."""
-        taken = self.portion.taken_at(step)
-        own = slice(self.portion.rank * taken, (self.portion.rank + 1) * taken)
-        return draw_jitter(taken * self.portion.world, seed_of(self.portion.seed, "jitter", step), self.reach)[own]
+        taken = self.plan.taken_at(step)
+        own = slice(self.plan.rank * taken, (self.plan.rank + 1) * taken)
+        return draw_jitter(taken * self.plan.world, seed_of(self.plan.seed, "jitter", step), self.jitter_range)[own]
 
     def _crops(self, step: int) -> Crops:
         """Rows of the caches, on the device."""
         if self.resident is not None:
-            return self.resident[self.portion.rows(step, self.total)]
+            return self.resident[self.plan.rows(step, self.total)]
         if self.device.type == "cpu":
-            return rows_of(self.caches, self.portion.rows(step, self.total))
+            return rows_of(self.caches, self.plan.rows(step, self.total))
         for number in (step, step + 1):
             if number not in self.read:
                 self.read[number] = self.ahead.submit(self._pinned, number)
@@ -183,13 +183,13 @@ class Mixture:
 
     def _pinned(self, step: int) -> Crops:
         """Rows of the caches in memory that a GPU can fetch while it computes."""
-        crops = rows_of(self.caches, self.portion.rows(step, self.total))
+        crops = rows_of(self.caches, self.plan.rows(step, self.total))
         return map_rows(crops, Tensor.pin_memory)
 
     def _rendered(self, hands: SyntheticHands, step: int) -> Crops:
         """New hands on new backgrounds."""
-        seed = seed_of(self.portion.seed, self.portion.rank, "hands", step)
-        return hands.batch(self.portion.rendered_at(step), seed, self.backgrounds.at(step)).crops()
+        seed = seed_of(self.plan.seed, self.plan.rank, "hands", step)
+        return hands.batch(self.plan.rendered_at(step), seed, self.backgrounds.at(step)).crops()
 
 
 def rows_of(caches: Sequence[Prepared], rows: Int64[ndarray, " n"]) -> Crops:

@@ -140,7 +140,7 @@ class TrainingConfig:
             _demand(name in ABLATIONS, "ablation", name, ", ".join(ABLATIONS))
 
     @property
-    def reach(self) -> JitterRange:
+    def jitter_range(self) -> JitterRange:
         """How far crops are jittered."""
         return JitterRange(self.jitter_shift, math.radians(self.jitter_angle), self.jitter_scale, self.jitter_color)
 

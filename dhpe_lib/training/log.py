@@ -31,8 +31,8 @@ from dhpe_lib.figures.contact_sheet import Tile, contact_sheet
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.rendering.renderer import render
-from dhpe_lib.training.novel_views import CHILDREN, Studio
-from dhpe_lib.training.self_augmentation import Augmentation
+from dhpe_lib.training.novel_views import VIEWS_PER_SEED, NovelViewRenderer
+from dhpe_lib.training.self_augmentation import SelfAugmentation
 
 CURVES, LOG, BOARD, PICTURES = "curves.jsonl", "log.txt", "tensorboard", "pictures"
 SHOWN, FAMILIES = 8, 6
@@ -57,7 +57,7 @@ class RunLog:
 
         self.run, self.console = run, console
         (run / PICTURES).mkdir(exist_ok=True)
-        take_back(run, step)
+        truncate_after(run, step)
         if (run / LOG).is_file():
             self.line(f"resumed after step {step}")
         self.board = SummaryWriter(str(run / BOARD), purge_step=step + 1)
@@ -102,20 +102,20 @@ class RunLog:
         self.board.close()
 
 
-def take_back(run: Path, step: int) -> None:
+def truncate_after(run: Path, step: int) -> None:
     """Drop the lines and pictures of later steps, and a line that a kill cut short."""
     for path in (run / CURVES, run / LOG):
         if path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             with atomic_write(path) as draft:
-                draft.write_text("".join(line for line in lines if step_of(line) <= step), encoding="utf-8")
+                draft.write_text("".join(line for line in lines if step_number(line) <= step), encoding="utf-8")
     for picture in (run / PICTURES).iterdir():
         found = re.search(r"_(\d+)\.png$", picture.name)
         if found and int(found[1]) > step:
             picture.unlink()
 
 
-def step_of(line: str) -> float:
+def step_number(line: str) -> float:
     """The step of a line; of half a line infinity."""
     found = re.search(r"\bstep\W+(\d+).*\n", line)
     return float(found[1] if found else "inf")
@@ -169,52 +169,54 @@ def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarra
 
 
 def families(
-    augmentation: Augmentation, seen: View, h: Float[Tensor, "b 63"], step: int
+    augmentation: SelfAugmentation, seen: View, h: Float[Tensor, "b 63"], step: int
 ) -> UInt8[ndarray, "height width 3"]:
     """A picture of some seeds of a step with children."""
     some = torch.arange(min(FAMILIES, len(h)), device=h.device)
-    pool, law = augmentation.backgrounds.at(step), augmentation.config.augment_rotation
-    return family_sheet(augmentation.studio, take_rows(seen, some), h[some], pool, f"seeds of step {step}", law)
+    pool, distribution = augmentation.backgrounds.at(step), augmentation.config.augment_rotation
+    return family_sheet(
+        augmentation.view_renderer, take_rows(seen, some), h[some], pool, f"seeds of step {step}", distribution
+    )
 
 
 def family_sheet(
-    studio: Studio,
+    view_renderer: NovelViewRenderer,
     view: View,
     h: Float[Tensor, "b 63"],
     pool: UInt8[Tensor, "n 3 288 288"],
     title: str,
-    law: str = "axes",
+    distribution: str = "axes",
     labels: bool = False,
 ) -> UInt8[ndarray, "height width 3"]:
     """Seeds with their children, a row for each as in the paper's supplement: picture, mesh, three children.
 
     Args:
-        studio: Of the hand.
+        view_renderer: Of the hand.
         view: Some pictures.
         h: What the network finds in them.
         pool: Backgrounds.
         title: Of the sheet.
-        law: Of the rotations.
+        distribution: Of the rotations.
         labels: Whether children are shown with their skeleton and mask.
 
     Returns:
         The sheet.
     """
     with torch.no_grad():
-        mesh = studio.model.forward_h(h)
-        fitted = with_meshes(studio.model, mesh.vertices, view.images)
-    children = studio.photograph(studio.spawn(h, view, 0, law), pool, 0)
+        mesh = view_renderer.model.forward_h(h)
+        fitted = with_meshes(view_renderer.model, mesh.vertices, view.images)
+    novel_views = view_renderer.render_views(view_renderer.lift_views(h, view, 0, distribution), pool, 0)
     errors = joint_error_px(mesh.joints, view.targets)
-    joints, masks = in_pixels(children.targets.joints_2d), to_numpy(children.targets.mask > 0.5)
-    seeds, meshes, born = map(as_bytes, (view.images, fitted, children.images))
+    joints, masks = in_pixels(novel_views.targets.joints_2d), to_numpy(novel_views.targets.mask > 0.5)
+    seeds, meshes, born = map(as_bytes, (view.images, fitted, novel_views.images))
     tiles = []
     for row, (seed, drawn) in enumerate(zip(seeds, meshes, strict=True)):
         tiles.append(Tile(seed, UNKNOWN, None, ("seed", "")))
         tiles.append(Tile(drawn, UNKNOWN, None, ("its mesh", f"{float(errors[row]):.1f} px off")))
-        for number in range(CHILDREN * row, CHILDREN * (row + 1)):
+        for number in range(VIEWS_PER_SEED * row, VIEWS_PER_SEED * (row + 1)):
             place, mask = (joints[number], masks[number]) if labels else (UNKNOWN, None)
-            tiles.append(Tile(born[number], place, mask, (f"child {number - CHILDREN * row + 1}", "")))
-    return np.asarray(contact_sheet(tiles, title, columns=2 + CHILDREN))
+            tiles.append(Tile(born[number], place, mask, (f"child {number - VIEWS_PER_SEED * row + 1}", "")))
+    return np.asarray(contact_sheet(tiles, title, columns=2 + VIEWS_PER_SEED))
 
 
 def with_meshes(

@@ -26,33 +26,33 @@ from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import Targets, joint_error_px, masked_images
 from dhpe_lib.data.views import View, plain_view
-from dhpe_lib.evaluation.evaluate import find, quick_scores
+from dhpe_lib.evaluation.evaluate import predict_batch, quick_scores
 from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.network.checkpoints import write_checkpoint
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.synthetic.sampling import seed_of
-from dhpe_lib.training.batches import Mixture
+from dhpe_lib.training.batches import TrainingBatches
 from dhpe_lib.training.config import TrainingConfig, resolved
 from dhpe_lib.training.log import SHOWN, RunLog, families, prediction_sheet
 from dhpe_lib.training.losses import LossOptions, losses_of
-from dhpe_lib.training.self_augmentation import Augmentation
+from dhpe_lib.training.self_augmentation import SelfAugmentation
 from dhpe_lib.training.setup import (
     BEST,
     LAST,
-    as_begun,
     build_network,
     build_optimiser,
     check_folder,
-    enter,
-    facts_of,
-    grown_sets,
-    portion_of,
+    checkpoint_facts,
+    create_run_folder,
+    gather_growing_sets,
+    load_test_sets,
+    plan_as_begun,
+    plan_batches,
     resume_from,
-    test_sets,
-    wrap,
+    setup_fabric,
 )
 
-STUDY = "not_finite"
+NOT_FINITE = "not_finite"
 TEST_BATCH = 64
 CONSTANT_LAMBDA = 0.01
 """Of the ablation in Fig. 5f."""
@@ -83,7 +83,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     Args:
         config: Everything about the training.
         run: Folder for all that it leaves behind.
-        fabric: Launched; see :func:`dhpe_lib.training.setup.launch`.
+        fabric: Launched; see :func:`dhpe_lib.training.setup.launch_fabric`.
         console: Where lines and the progress bar go.
         resume: Whether to go on with the run in the folder.
 
@@ -101,20 +101,20 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     network = build_network(config)
     optimiser = build_optimiser(network, config)
     caches = [Prepared(path) for path in config.data]
-    portion = portion_of(config, fabric, sum(map(len, caches)))
+    plan = plan_batches(config, fabric, sum(map(len, caches)))
     if resume:
-        portion = as_begun(portion, run / LAST)
+        plan = plan_as_begun(plan, run / LAST)
     photos = Path(config.backgrounds) if config.backgrounds else None
-    mixture = Mixture(caches, portion, config.reach, fabric.device, photos)
+    mixture = TrainingBatches(caches, plan, config.jitter_range, fabric.device, photos)
     hand = network.hand.to(fabric.device)
-    augmentation = Augmentation(hand, config, portion, mixture.backgrounds) if portion.children else None
+    augmentation = SelfAugmentation(hand, config, plan, mixture.backgrounds) if plan.novel_views else None
     step, best = 0, float("inf")
     if resume:
         step, best = resume_from(run / LAST, network, optimiser, augmentation, fabric.global_rank)
-    tests = test_sets(config, fabric.device) if fabric.is_global_zero else {}
-    enter(config, run, fabric)
+    tests = load_test_sets(config, fabric.device) if fabric.is_global_zero else {}
+    create_run_folder(config, run, fabric)
     log = RunLog(run, step, console) if fabric.is_global_zero else None
-    objective, optimiser = wrap(fabric, network, Objective(network, config), optimiser, config)
+    objective, optimiser = setup_fabric(fabric, network, TrainingObjective(network, config), optimiser, config)
     records: list[dict[str, Tensor]] = []
 
     with interrupts(fabric.world_size) as stop, progress_bar(console) as progress:
@@ -128,20 +128,20 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
             view = seen if augmentation is None else augmentation.extend(seen, step)
             found = objective(in_format(view.images, config), vars(view.targets))
             h = found.pop("h")[: len(seen.images)]
-            finite, ends = agree(fabric, stop, found["objective"])
+            finite, ends = all_reduce_flags(fabric, stop, found["objective"])
             if not finite:
                 raise not_finite(run, network, view, step, fabric)
             fabric.backward(found["objective"])
             optimiser.step()
             optimiser.zero_grad()
             if augmentation is not None:
-                augmentation.spawn(h, seen, step)
+                augmentation.add_views(h, seen, step)
 
             step += 1
             progress.update(task, completed=step)
             last = step == config.steps or ends
             saves = step % config.save_every == 0 or last
-            grown = grown_sets(augmentation, fabric) if saves else {}
+            grown = gather_growing_sets(augmentation, fabric) if saves else {}
             if log is None:
                 continue
             records.append({name: value.detach() for name, value in found.items()})
@@ -150,13 +150,13 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
                 records = []
             if step % config.test_every == 0 or step == config.steps:
                 score = test(network, tests, config, fabric.device, log, step)
-                if augmentation is not None and step >= portion.children_from:
+                if augmentation is not None and step >= plan.novel_views_from:
                     log.picture(step, "children", families(augmentation, seen, h, step))
                 if score < best:
                     best = score
-                    write_checkpoint(run / BEST, network, facts_of(config, portion, step, best))
+                    write_checkpoint(run / BEST, network, checkpoint_facts(config, plan, step, best))
             if saves:
-                write_checkpoint(run / LAST, network, facts_of(config, portion, step, best), optimiser, grown)
+                write_checkpoint(run / LAST, network, checkpoint_facts(config, plan, step, best), optimiser, grown)
     finished = step >= config.steps
     if log is not None:
         log.line(f"{'finished' if finished else 'interrupted'} after step {step}")
@@ -165,7 +165,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     return Outcome(step, finished, best)
 
 
-class Objective(nn.Module):
+class TrainingObjective(nn.Module):
     """All between a batch and the number that is minimised, as one module: processes share the gradients of a module.
 
     Args:
@@ -265,7 +265,7 @@ def interrupts(processes: int) -> Iterator[Stop]:
         signal.signal(signal.SIGINT, before)
 
 
-def agree(fabric: Fabric, stop: Stop, loss: Float[Tensor, ""]) -> tuple[bool, bool]:
+def all_reduce_flags(fabric: Fabric, stop: Stop, loss: Float[Tensor, ""]) -> tuple[bool, bool]:
     """What all processes take for true at a step, whatever one of them is asked meanwhile.
 
     Returns:
@@ -280,7 +280,7 @@ def agree(fabric: Fabric, stop: Stop, loss: Float[Tensor, ""]) -> tuple[bool, bo
 
 def not_finite(run: Path, network: Estimator, view: View, step: int, fabric: Fabric) -> TrainingError:
     """Save the batch and the weights that gave a loss that is no number; batch statistics have met the batch."""
-    path = run / f"{STUDY}_{fabric.global_rank}.safetensors"
+    path = run / f"{NOT_FINITE}_{fabric.global_rank}.safetensors"
     write_checkpoint(path, network, {"step": step}, batch={"images": view.images, **vars(view.targets)})
     return TrainingError(
         f"the loss of step {step} is not finite. {path} holds its batch and the weights before it; the last checkpoint "
@@ -299,7 +299,7 @@ def test(
     errors = []
     for name, crops in sets.items():
         batches = [crops[start : start + TEST_BATCH] for start in range(0, len(crops), TEST_BATCH)]
-        scores = quick_scores(join_rows([find(network, batch, device) for batch in batches]), config.tau)
+        scores = quick_scores(join_rows([predict_batch(network, batch, device) for batch in batches]), config.tau)
         log.test(step, name, scores)
         shown = plain_view(crops[:SHOWN].to(device))
         log.picture(step, name, prediction_sheet(network, shown, f"{name}, step {step}"))

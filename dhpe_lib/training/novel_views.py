@@ -25,20 +25,20 @@ from dhpe_lib.rendering.lighting import Light
 from dhpe_lib.rendering.renderer import Texture, render
 from dhpe_lib.rendering.texture_from_photo import lift_colors
 from dhpe_lib.rendering.uv_layout import TintedSkin
-from dhpe_lib.synthetic.sampling import Dice, seed_of
+from dhpe_lib.synthetic.sampling import Sampler, seed_of
 from dhpe_lib.synthetic.scenery import behind
 
-CHILDREN = 3
+VIEWS_PER_SEED = 3
 """Of each seed (the paper's number)."""
-SPREAD = 3.0
+SHAPE_RANGE = 3.0
 """Standard deviations to either side between which each number of s is drawn (the paper's)."""
-LINEAR = 4
+LIGHT_TERMS = 4
 """Spherical harmonics that an estimated light has: constant and linear."""
 NO_JITTER = JitterRange(0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Children:
+class NovelViews:
     """What is needed to draw children, one row for each.
 
     Attributes:
@@ -55,7 +55,7 @@ class Children:
         return len(self.h)
 
 
-def draw_rotations(dice: Dice, law: str = "axes") -> Float[Tensor, "b 3 3"]:
+def draw_rotations(sampler: Sampler, distribution: str = "axes") -> Float[Tensor, "b 3 3"]:
     """Draw a rotation for each row.
 
     "axes" is the paper's law: R = R_z(c) R_y(b) R_x(a) with each angle uniform in [0, 2 pi). "uniform" is the same for
@@ -63,8 +63,8 @@ def draw_rotations(dice: Dice, law: str = "axes") -> Float[Tensor, "b 3 3"]:
     along the camera's axis.
 
     Args:
-        dice: Source of randomness.
-        law: Which of the two.
+        sampler: Source of randomness.
+        distribution: Which of the two.
 
     Returns:
         Rotation matrices, on the dice's device.
@@ -74,11 +74,11 @@ def draw_rotations(dice: Dice, law: str = "axes") -> Float[Tensor, "b 3 3"]:
 
     Source: Sec. 3.5.
     """
-    if law == "uniform":
-        return random_rotations(dice.batch, dice.generator).to(dice.device)
-    if law != "axes":
-        raise ValueError(f"law = {law!r}; use axes (the paper's) or uniform")
-    angles = dice.uniform(0.0, 2 * math.pi, 3)
+    if distribution == "uniform":
+        return random_rotations(sampler.batch, sampler.generator).to(sampler.device)
+    if distribution != "axes":
+        raise ValueError(f"distribution = {distribution!r}; use axes (the paper's) or uniform")
+    angles = sampler.uniform(0.0, 2 * math.pi, 3)
     x, y, z = (axis_angle_to_matrix(angles[:, k, None] * torch.eye(3).to(angles)[k]) for k in range(3))
     return z @ y @ x
 
@@ -124,8 +124,8 @@ def recropped(
 
 
 @torch.no_grad()
-def draw_children(
-    model: HandModel, h: Float[Tensor, "b 63"], seed: int, law: str = "axes"
+def draw_novel_views(
+    model: HandModel, h: Float[Tensor, "b 63"], seed: int, distribution: str = "axes"
 ) -> Float[Tensor, "children 63"]:
     """Three children of each seed: p kept, each number of s uniform within 3 deviations, the rotation drawn anew.
 
@@ -133,7 +133,7 @@ def draw_children(
         model: The hand.
         h: The seeds' parameters.
         seed: The same seed gives the same children.
-        law: Of the rotations; see :func:`draw_rotations`.
+        distribution: Of the rotations; see :func:`draw_rotations`.
 
     Returns:
         Framed parameters; a seed's children follow each other.
@@ -145,15 +145,15 @@ def draw_children(
     """
     if not h.isfinite().all():
         raise ValueError("h of a seed is not finite: it has no children; leave it out")
-    dice = Dice.from_seed(seed, CHILDREN * len(h), h.device)
-    pose = split_h(h).pose.repeat_interleave(CHILDREN, 0)
-    shape = dice.uniform(-SPREAD, SPREAD, 10)
-    quaternion = matrix_to_quaternion(draw_rotations(dice, law)) - h.new_tensor((1.0, 0.0, 0.0, 0.0))
+    sampler = Sampler.from_seed(seed, VIEWS_PER_SEED * len(h), h.device)
+    pose = split_h(h).pose.repeat_interleave(VIEWS_PER_SEED, 0)
+    shape = sampler.uniform(-SHAPE_RANGE, SHAPE_RANGE, 10)
+    quaternion = matrix_to_quaternion(draw_rotations(sampler, distribution)) - h.new_tensor((1.0, 0.0, 0.0, 0.0))
     return framed(model, torch.cat((pose, shape, quaternion, h.new_zeros(len(pose), 4)), 1))
 
 
 @dataclass(frozen=True)
-class Studio:
+class NovelViewRenderer:
     """What all children have in common.
 
     The mesh ends at the wrist in an open ring, through which its inside would show. A lid closes it for the picture, in
@@ -172,7 +172,7 @@ class Studio:
     corners: Int64[Tensor, "faces 3"]
 
     @classmethod
-    def of(cls, model: HandModel) -> "Studio":
+    def of(cls, model: HandModel) -> "NovelViewRenderer":
         """Set it up on the model's device.
 
         Raises:
@@ -186,7 +186,7 @@ class Studio:
         return cls(model, skin, torch.cat((model.faces, lid)), corners)
 
     @torch.no_grad()
-    def spawn(self, h: Float[Tensor, "b 63"], view: View, seed: int, law: str = "axes") -> Children:
+    def lift_views(self, h: Float[Tensor, "b 63"], view: View, seed: int, distribution: str = "axes") -> NovelViews:
         """Children of seeds, with skin and light of the seeds' pictures.
 
         Where the mask is known nothing outside it is taken for skin. Where the mesh meets none of the hand, the skin is
@@ -196,7 +196,7 @@ class Studio:
             h: What the network finds in the pictures.
             view: The pictures, and where in them the hand is.
             seed: The same seed gives the same children.
-            law: Of the rotations.
+            distribution: Of the rotations.
 
         Returns:
             Three for each picture, one after the other.
@@ -206,39 +206,43 @@ class Studio:
 
         Source: Sec. 3.5; PAPER.md Sec. 9.7.
         """
-        drawn = draw_children(self.model, h, seed, law)
+        drawn = draw_novel_views(self.model, h, seed, distribution)
         targets = view.targets
         mask = torch.where(targets.has_mask[:, None, None], targets.mask, 1).to(h)
         photo, vertices = view.images.permute(0, 2, 3, 1), self.model.forward_h(h).vertices
         lifted = lift_colors(photo, vertices, self.model.faces, self.skin.vertices, mask=mask)
         assert lifted.light.harmonics is not None
-        colors = (255 * lifted.colors).round().byte().repeat_interleave(CHILDREN, 0)
-        return Children(drawn, colors, lifted.light.harmonics[:, :LINEAR].repeat_interleave(CHILDREN, 0))
+        colors = (255 * lifted.colors).round().byte().repeat_interleave(VIEWS_PER_SEED, 0)
+        return NovelViews(drawn, colors, lifted.light.harmonics[:, :LIGHT_TERMS].repeat_interleave(VIEWS_PER_SEED, 0))
 
     @torch.no_grad()
-    def photograph(
-        self, children: Children, pool: UInt8[Tensor, "n 3 288 288"], seed: int, reach: JitterRange = NO_JITTER
+    def render_views(
+        self,
+        novel_views: NovelViews,
+        pool: UInt8[Tensor, "n 3 288 288"],
+        seed: int,
+        jitter_range: JitterRange = NO_JITTER,
     ) -> View:
         """Draw children by f_TRen, with their labels.
 
         Args:
-            children: On the studio's device.
+            novel_views: On the renderer's device.
             pool: Backgrounds to choose from.
             seed: Of the choice, the crop and the tint.
-            reach: How far crops miss their hand, and the tint; angles do not count, since all are as likely.
+            jitter_range: How far crops miss their hand, and the tint; angles do not count, since all are as likely.
 
         Returns:
             Pictures, and the truth about them.
 
         Source: Sec. 3.5.
         """
-        n, device = len(children), children.h.device
-        jitter = draw_jitter(n, seed_of(seed, "jitter"), reach).to(device)
-        mesh = self.model.forward_h(recropped(children.h, jitter.shift, jitter.scale))
-        wall = behind(pool, Dice.from_seed(seed, n, device), SIZE).permute(0, 2, 3, 1)
-        harmonics = functional.pad(children.light, (0, 0, 0, 9 - LINEAR))
+        n, device = len(novel_views), novel_views.h.device
+        jitter = draw_jitter(n, seed_of(seed, "jitter"), jitter_range).to(device)
+        mesh = self.model.forward_h(recropped(novel_views.h, jitter.shift, jitter.scale))
+        wall = behind(pool, Sampler.from_seed(seed, n, device), SIZE).permute(0, 2, 3, 1)
+        harmonics = functional.pad(novel_views.light, (0, 0, 0, 9 - LIGHT_TERMS))
         light = Light(0.0, 0.0, harmonics=harmonics)
-        picture = render(mesh.vertices, self.faces, self.dressed(children), wall, light=light)
+        picture = render(mesh.vertices, self.faces, self.textures_of(novel_views), wall, light=light)
         images = in_other_light(picture.image.permute(0, 3, 1, 2), jitter)
         yes = torch.ones(n, 21, dtype=torch.bool, device=device)
         mask = (picture.fragments.face >= 0).float()
@@ -246,6 +250,6 @@ class Studio:
         side = images.new_full((n,), SIZE)
         return View(images, targets, CropFrame(images.new_full((n, 2), SIZE / 2), side, torch.zeros_like(side)))
 
-    def dressed(self, children: Children) -> Texture:
+    def textures_of(self, novel_views: NovelViews) -> Texture:
         """The children's textures."""
-        return replace(self.skin.texture(children.colors.to(children.h) / 255), uv_faces=self.corners)
+        return replace(self.skin.texture(novel_views.colors.to(novel_views.h) / 255), uv_faces=self.corners)

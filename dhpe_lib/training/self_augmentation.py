@@ -20,9 +20,9 @@ from dhpe_lib.data.targets import Targets, joint_error_px
 from dhpe_lib.data.views import View
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.synthetic.sampling import seed_of
-from dhpe_lib.training.batches import Backgrounds, Portion
+from dhpe_lib.training.batches import Backgrounds, BatchPlan
 from dhpe_lib.training.config import TrainingConfig
-from dhpe_lib.training.novel_views import LINEAR, Children, Studio
+from dhpe_lib.training.novel_views import LIGHT_TERMS, NovelViewRenderer, NovelViews
 
 
 class GrowingSet:
@@ -38,10 +38,10 @@ class GrowingSet:
 
     def __init__(self, capacity: int, vertices: int, device: torch.device) -> None:
         self.count = 0
-        self.rows = Children(
+        self.rows = NovelViews(
             torch.zeros(capacity, 63, device=device),
             torch.zeros(capacity, vertices, 3, dtype=torch.uint8, device=device),
-            torch.zeros(capacity, LINEAR, 3, device=device),
+            torch.zeros(capacity, LIGHT_TERMS, 3, device=device),
         )
 
     def __len__(self) -> int:
@@ -52,15 +52,15 @@ class GrowingSet:
         """Memory that it takes, full or empty."""
         return sum(value.numel() * value.element_size() for value in vars(self.rows).values())
 
-    def add(self, children: Children) -> None:
+    def add(self, novel_views: NovelViews) -> None:
         """Put children in, in their order."""
-        kept = min(len(children), len(self.rows))
-        places = torch.arange(self.count + len(children) - kept, self.count + len(children)) % len(self.rows)
-        for field in fields(Children):
-            getattr(self.rows, field.name)[places] = getattr(children, field.name)[len(children) - kept :]
-        self.count += len(children)
+        kept = min(len(novel_views), len(self.rows))
+        places = torch.arange(self.count + len(novel_views) - kept, self.count + len(novel_views)) % len(self.rows)
+        for field in fields(NovelViews):
+            getattr(self.rows, field.name)[places] = getattr(novel_views, field.name)[len(novel_views) - kept :]
+        self.count += len(novel_views)
 
-    def draw(self, n: int, seed: int) -> Children:
+    def draw(self, n: int, seed: int) -> NovelViews:
         """Choose some, each as likely as any other.
 
         Raises:
@@ -78,38 +78,48 @@ class GrowingSet:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take over what :meth:`state` gave, or its first rows where it was not full."""
         self.count = int(state["count"])
-        for field in fields(Children):
+        for field in fields(NovelViews):
             saved = state[field.name]
             getattr(self.rows, field.name)[: len(saved)] = saved.to(self.rows.h.device)
 
 
-class Augmentation:
-    """The growing set of one process: ``spawn`` after a step, ``extend`` before the next.
+class SelfAugmentation:
+    """The growing set of one process: ``add_views`` after a step, ``extend`` before the next.
 
     Seeds are the pictures that are no children themselves: a child's child would have a copy of a copy of a skin.
 
     Args:
         model: The network's hand, on the device of the training.
         config: Its fields `augment_...`, the jitter and tau.
-        portion: How batches are filled, from when on they have children, seed and number of the process.
+        plan: How batches are filled, from when on they have children, seed and number of the process.
         backgrounds: To put behind children.
     """
 
-    def __init__(self, model: HandModel, config: TrainingConfig, portion: Portion, backgrounds: Backgrounds) -> None:
-        self.studio, self.config, self.portion, self.backgrounds = Studio.of(model), config, portion, backgrounds
+    def __init__(self, model: HandModel, config: TrainingConfig, plan: BatchPlan, backgrounds: Backgrounds) -> None:
+        self.view_renderer, self.config, self.plan, self.backgrounds = (
+            NovelViewRenderer.of(model),
+            config,
+            plan,
+            backgrounds,
+        )
         device = model.v_template.device
         self.grown = GrowingSet(config.augment_capacity, len(model.v_template), device)
 
     def extend(self, view: View, step: int) -> View:
         """The view of a step with as many children as belong to it; with none while the set is empty."""
-        n = self.portion.children_at(step)
+        n = self.plan.novel_views_at(step)
         if not n or not len(self.grown):
             return view
-        children = self.grown.draw(n, self._seed("grown", step))
+        novel_views = self.grown.draw(n, self._seed("grown", step))
         pool = self.backgrounds.at(step)
-        return join_rows([view, self.studio.photograph(children, pool, self._seed("look", step), self.config.reach)])
+        return join_rows(
+            [
+                view,
+                self.view_renderer.render_views(novel_views, pool, self._seed("look", step), self.config.jitter_range),
+            ]
+        )
 
-    def spawn(self, h: Float[Tensor, "b 63"], view: View, step: int) -> None:
+    def add_views(self, h: Float[Tensor, "b 63"], view: View, step: int) -> None:
         """Let the set grow by the children of a step's seeds, once the time has come.
 
         Args:
@@ -117,19 +127,21 @@ class Augmentation:
             view: Without children.
             step: In which it did.
         """
-        if step + 1 < self.portion.children_from:
+        if step + 1 < self.plan.novel_views_from:
             return
         if self.config.augment_filter:
             keep = self.fits(h, view.targets)
             h, view = h[keep], take_rows(view, keep)
         if len(h):
-            self.grown.add(self.studio.spawn(h, view, self._seed("children", step), self.config.augment_rotation))
+            self.grown.add(
+                self.view_renderer.lift_views(h, view, self._seed("children", step), self.config.augment_rotation)
+            )
 
     @torch.no_grad()
     def fits(self, h: Float[Tensor, "b 63"], targets: Targets) -> Int64[Tensor, " n"]:
         """The rows of seeds that lie within tau of the label in the picture, the test of Eq. 12."""
-        error = joint_error_px(self.studio.model.forward_h(h).joints, targets)
+        error = joint_error_px(self.view_renderer.model.forward_h(h).joints, targets)
         return (targets.known_2d.any(1) & (error < self.config.tau)).nonzero()[:, 0]
 
     def _seed(self, use: str, step: int) -> int:
-        return seed_of(self.portion.seed, self.portion.rank, use, step)
+        return seed_of(self.plan.seed, self.plan.rank, use, step)

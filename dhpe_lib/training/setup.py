@@ -21,9 +21,9 @@ from dhpe_lib.network.pretrained import load_imagenet
 from dhpe_lib.synthetic.engine import Style, SyntheticHands
 from dhpe_lib.synthetic.orh import COUNTS
 from dhpe_lib.synthetic.sampling import seed_of
-from dhpe_lib.training.batches import Portion
+from dhpe_lib.training.batches import BatchPlan
 from dhpe_lib.training.config import ConfigError, TrainingConfig, read_config, refuse_other, write_config
-from dhpe_lib.training.self_augmentation import Augmentation
+from dhpe_lib.training.self_augmentation import SelfAugmentation
 
 CONFIG, LAST, BEST = "config.json", "last.safetensors", "best.safetensors"
 RENDERED_FOR_TESTS = 256
@@ -31,7 +31,7 @@ RENDERED_EPOCH = COUNTS["orh"]["train"]
 """Pictures that count as an epoch where all are rendered on the spot."""
 
 
-def launch(config: TrainingConfig, device: str | None = None) -> Fabric:
+def launch_fabric(config: TrainingConfig, device: str | None = None) -> Fabric:
     """Start Fabric: on one device, or as one of the processes that ``torchrun`` has started.
 
     Args:
@@ -69,7 +69,7 @@ def check_folder(config: TrainingConfig, run: Path, resume: bool) -> None:
         raise ConfigError(f"{run}: holds a run; go on with it with --resume, or name another folder")
 
 
-def enter(config: TrainingConfig, run: Path, fabric: Fabric) -> None:
+def create_run_folder(config: TrainingConfig, run: Path, fabric: Fabric) -> None:
     """Make the folder of a run, once all that it needs is there: a wrong path leaves no run behind."""
     fabric.barrier()
     if fabric.is_global_zero:
@@ -111,7 +111,7 @@ def build_optimiser(network: Estimator, config: TrainingConfig) -> Optimizer:
 
 
 def resume_from(
-    path: Path, network: Estimator, optimiser: Optimizer, augmentation: Augmentation | None, rank: int = 0
+    path: Path, network: Estimator, optimiser: Optimizer, augmentation: SelfAugmentation | None, rank: int = 0
 ) -> tuple[int, float]:
     """Load the last checkpoint; a run that was killed before its first begins anew.
 
@@ -137,12 +137,12 @@ def resume_from(
     return checkpoint.facts["step"], float(checkpoint.facts["best"])
 
 
-def facts_of(config: TrainingConfig, portion: Portion, step: int, best: float) -> dict[str, Any]:
+def checkpoint_facts(config: TrainingConfig, plan: BatchPlan, step: int, best: float) -> dict[str, Any]:
     """What a checkpoint says of itself; the error as text, since JSON has no infinity."""
-    return {"step": step, "best": str(best), "children_from": portion.children_from, "config": asdict(config)}
+    return {"step": step, "best": str(best), "children_from": plan.novel_views_from, "config": asdict(config)}
 
 
-def grown_sets(augmentation: Augmentation | None, fabric: Fabric) -> dict[str, Tensor]:
+def gather_growing_sets(augmentation: SelfAugmentation | None, fabric: Fabric) -> dict[str, Tensor]:
     """The growing sets of all processes for a checkpoint, each without its empty rows; all processes must ask."""
     if augmentation is None:
         return {}
@@ -155,7 +155,7 @@ def grown_sets(augmentation: Augmentation | None, fabric: Fabric) -> dict[str, T
     return {name: values if name == "count" else values[:, :filled] for name, values in sets.items()}
 
 
-def portion_of(config: TrainingConfig, fabric: Fabric, total: int) -> Portion:
+def plan_batches(config: TrainingConfig, fabric: Fabric, total: int) -> BatchPlan:
     """How this process fills its batches.
 
     Args:
@@ -173,28 +173,28 @@ def portion_of(config: TrainingConfig, fabric: Fabric, total: int) -> Portion:
         raise ConfigError(f"batch is {config.batch}, which {fabric.world_size} processes cannot share equally")
     own = config.batch // fabric.world_size
     rendered = round(own * config.rendered) if config.data else own
-    plain = Portion(own, rendered, config.seed, fabric.global_rank, fabric.world_size)
+    plain = BatchPlan(own, rendered, config.seed, fabric.global_rank, fabric.world_size)
     if not config.augments:
         return plain
     epoch = total / (config.batch - fabric.world_size * rendered) if rendered < own else RENDERED_EPOCH / config.batch
     first = round(min(config.augment_after * epoch, config.steps / 2))
-    children = min(own - 1, round(own * config.augment_share))
-    if not children:
+    novel_views = min(own - 1, round(own * config.augment_share))
+    if not novel_views:
         raise ConfigError(
             f"batch is {config.batch}, {own} in each process, and augment_share {config.augment_share}: no place for a "
             "child. Children need 2 images or more in each process and a share that makes at least one a child; "
             "change batch or augment_share, or train with --ablation without-augmentation"
         )
-    return replace(plain, children=children, children_from=first + 1)
+    return replace(plain, novel_views=novel_views, novel_views_from=first + 1)
 
 
-def as_begun(portion: Portion, path: Path) -> Portion:
+def plan_as_begun(plan: BatchPlan, path: Path) -> BatchPlan:
     """The portion of a resumed run: children that had begun at its last checkpoint have begun when they did."""
     if not path.is_file():
-        return portion
+        return plan
     facts = read_checkpoint(path).facts
-    first = facts.get("children_from", portion.children_from)
-    return replace(portion, children_from=first) if first <= facts["step"] else portion
+    first = facts.get("children_from", plan.novel_views_from)
+    return replace(plan, novel_views_from=first) if first <= facts["step"] else plan
 
 
 def open_tests(folders: Sequence[str]) -> dict[str, Prepared]:
@@ -215,17 +215,17 @@ def open_tests(folders: Sequence[str]) -> dict[str, Prepared]:
     return caches
 
 
-def test_sets(config: TrainingConfig, device: torch.device) -> dict[str, Crops]:
+def load_test_sets(config: TrainingConfig, device: torch.device) -> dict[str, Crops]:
     """What is tested on while training, by name: rows spread over prepared splits, or rendered hands."""
     if not config.test:
         hands, n = SyntheticHands(device), min(config.test_count, RENDERED_FOR_TESTS)
         style = Style(jitter=False, new_people=True)
         pool = hands.backgrounds(n, seed_of(config.seed, "test backgrounds"), style)
         return {"rendered": hands.batch(n, seed_of(config.seed, "test hands"), pool, style).crops()}
-    return {name: cache[cache.spread(config.test_count)] for name, cache in open_tests(config.test).items()}
+    return {name: cache[cache.evenly_spaced(config.test_count)] for name, cache in open_tests(config.test).items()}
 
 
-def wrap(
+def setup_fabric(
     fabric: Fabric, network: Estimator, objective: nn.Module, optimiser: Optimizer, config: TrainingConfig
 ) -> tuple[nn.Module, Optimizer]:
     """Hand network and optimiser over to Fabric: devices, processes, memory format, compilation."""

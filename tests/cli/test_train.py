@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from dhpe_lib.cli.__main__ import app
 from dhpe_lib.data.cache.preparation import Job, prepare
-from dhpe_lib.training.batches import Mixture
+from dhpe_lib.training.batches import TrainingBatches
 from dhpe_lib.training.config import (
     ConfigError,
     TrainingConfig,
@@ -130,8 +130,10 @@ def test_folders_that_cannot_be_written_to(data):
 
 
 def test_ctrl_c_is_answered(data, monkeypatch):
-    view = Mixture.view
-    monkeypatch.setattr(Mixture, "view", lambda self, step: os.kill(os.getpid(), signal.SIGINT) or view(self, step))
+    view = TrainingBatches.view
+    monkeypatch.setattr(
+        TrainingBatches, "view", lambda self, step: os.kill(os.getpid(), signal.SIGINT) or view(self, step)
+    )
     result = dhpe(*few(data, "--out", "run"))
     assert result.exit_code == 130
     assert "Stopped and saved after step 1. The same command with --resume" in result.output

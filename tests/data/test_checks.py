@@ -9,6 +9,7 @@ from fake_datasets import noise, write_image, write_json
 from dhpe_lib.data.checks import (
     DatasetError,
     check_images,
+    evenly_spaced,
     failure,
     field,
     numbers,
@@ -17,7 +18,6 @@ from dhpe_lib.data.checks import (
     read_json,
     require,
     require_split,
-    spread,
     table,
 )
 from dhpe_lib.data.photos import PhotoError
@@ -119,8 +119,8 @@ def test_a_failure_says_path_and_remedy_once(tmp_path):
 
 
 def test_a_few_are_spread_over_all():
-    assert list(spread(range(5))) == [0, 1, 2, 3, 4]
-    many = list(spread(range(100_000)))
+    assert list(evenly_spaced(range(5))) == [0, 1, 2, 3, 4]
+    many = list(evenly_spaced(range(100_000)))
     assert many[0] == 0
     assert 8 <= len(many) <= 16
     assert many[-1] > 80_000

@@ -15,11 +15,11 @@ from dhpe_lib.data.cache.preparation import Job, prepare
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.targets import targets_of
 from dhpe_lib.evaluation.evaluate import (
-    Found,
+    Predictions,
     evaluate,
-    find,
     full_scores,
     millimetres,
+    predict_batch,
     protocol_errors,
     quick_scores,
     score_rows,
@@ -28,7 +28,7 @@ from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
 from dhpe_lib.evaluation.reports import write_report
 from dhpe_lib.hand.model import HandMesh
 from dhpe_lib.network.estimator import Estimate, Estimator
-from dhpe_lib.network.regressor import Step
+from dhpe_lib.network.regressor import RegressorState
 from dhpe_lib.refinement.test_time import RefineOptions
 from dhpe_lib.synthetic.engine import SyntheticHands
 from dhpe_lib.synthetic.hands import TIPS
@@ -57,7 +57,7 @@ def oracle(monkeypatch, network, cache):
     def install(shift: float = 0.0) -> Estimator:
         targets, first = targets_of(cache[:]), network.predict(torch.zeros(len(cache), 3, 224, 224))
         joints = targets.joints + torch.tensor([shift, 0.0, 0.0])
-        last = Step(first.h, targets.joints_2d, HandMesh(first.mesh.vertices, joints))
+        last = RegressorState(first.h, targets.joints_2d, HandMesh(first.mesh.vertices, joints))
         estimate = Estimate(first.evidence, (first.steps[0], last), targets.mask)
         monkeypatch.setattr(Estimator, "predict", lambda self, images, render=True: estimate)
         return network
@@ -66,7 +66,7 @@ def oracle(monkeypatch, network, cache):
 
 
 def test_the_truth_scores_zero(oracle, cache):
-    found = find(oracle(), cache[:], CPU)
+    found = predict_batch(oracle(), cache[:], CPU)
     for rows in protocol_errors(found).values():
         assert rows.shape == (10, 21)
         assert np.nanmax(rows) < 0.01
@@ -79,7 +79,7 @@ def test_the_truth_scores_zero(oracle, cache):
 
 def test_a_shift_counts_in_protocol_a_alone(oracle, cache):
     crops = cache[:]
-    found = find(oracle(0.1), crops, CPU)
+    found = predict_batch(oracle(0.1), crops, CPU)
     errors = protocol_errors(found)
     focal = float(crops.k[0, 0, 0])
     moved = 0.1 * crops.side[:, None] * crops.joints_3d[..., 2] / focal
@@ -94,19 +94,19 @@ def test_joint_0_is_the_datasets(oracle, cache):
     crops = cache[:]
     network = oracle()
     palms = replace(crops, palm=torch.ones(10, dtype=torch.bool))
-    errors = protocol_errors(find(network, palms, CPU))["A"]
+    errors = protocol_errors(predict_batch(network, palms, CPU))["A"]
     middle = (crops.joints_3d[:, 0] - crops.joints_3d[:, 9]).norm(dim=1) / 2
     np.testing.assert_allclose(errors[:, 0], middle, rtol=0.25)  # halfway in the crop frame, not in space
     assert errors[:, 1:].max() < 0.01
 
 
-def made_up(known: int, n: int = 3) -> Found:
+def made_up(known: int, n: int = 3) -> Predictions:
     """Errors of 1 mm in x; only the first joints have a truth."""
     truth = np.random.default_rng(0).normal(size=(n, 21, 3)) * 50 + [0, 0, 600]
     joints = truth + np.array([1.0, 0, 0])
     truth[:, known:] = np.nan
     zeros = np.zeros(n)
-    return Found(joints, truth, np.zeros(n, bool), np.zeros((n, 3), int), zeros, zeros, zeros)
+    return Predictions(joints, truth, np.zeros(n, bool), np.zeros((n, 3), int), zeros, zeros, zeros)
 
 
 def test_protocols_that_lack_what_they_need_are_left_out():
@@ -137,8 +137,8 @@ def test_where_fingertips_alone_are_known_depth_counts_from_their_mean():
 
 
 def test_some_images_are_spread_over_the_split(network, cache):
-    assert cache.spread(4).tolist() == [0, 3, 6, 9]
-    assert cache.spread(99).tolist() == cache.spread().tolist() == list(range(10))
+    assert cache.evenly_spaced(4).tolist() == [0, 3, 6, 9]
+    assert cache.evenly_spaced(99).tolist() == cache.evenly_spaced().tolist() == list(range(10))
     some, _ = evaluate_refined(network, cache, CPU, {}, count=4)
     whole = evaluate(network, cache, CPU)
     np.testing.assert_allclose(some.truth_mm, whole.truth_mm[[0, 3, 6, 9]])

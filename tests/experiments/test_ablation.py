@@ -20,7 +20,7 @@ from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.evaluation.evaluate import evaluate
 from dhpe_lib.evaluation.metrics import mean_epe
 from dhpe_lib.experiments import ablation
-from dhpe_lib.experiments.ablation import VARIANTS, find_of, measure, plan, train_all
+from dhpe_lib.experiments.ablation import ABLATION_VARIANTS, find_of, measure, plan, train_all
 from dhpe_lib.experiments.ablation_figures import table_rows, write_figures
 from dhpe_lib.network.checkpoints import read_checkpoint
 from dhpe_lib.training import loop as training
@@ -53,11 +53,11 @@ def budget(data: Path, **changes: object) -> TrainingConfig:
 
 
 def test_variants_that_train_alike_share_their_runs(data, tmp_path):
-    runs = plan(budget(data), list(VARIANTS), 2, tmp_path)
-    assert list(runs) == list(VARIANTS)
+    runs = plan(budget(data), list(ABLATION_VARIANTS), 2, tmp_path)
+    assert list(runs) == list(ABLATION_VARIANTS)
     assert runs["full"] == runs["without-refinement"] == runs["evidence-fixed"]
     folders = [run.folder.name for group in runs.values() for run in group]
-    assert len(set(folders)) == 2 * (len(VARIANTS) - 2)
+    assert len(set(folders)) == 2 * (len(ABLATION_VARIANTS) - 2)
     assert [run.config.seed for run in runs["full"]] == [0, 1]
     assert runs["without-2d-losses"][1].folder.name == "without-2d-losses_seed1"
     for name in (
@@ -70,7 +70,7 @@ def test_variants_that_train_alike_share_their_runs(data, tmp_path):
         assert runs[name][0].config == replace(budget(data), ablation=(name,))
     assert runs["filtered-seeds"][0].config == replace(budget(data), augment_filter=True)
     # the paper adds these up: each goes without test refinement too
-    assert [name for name, one in VARIANTS.items() if one.refinement is None] == [
+    assert [name for name, one in ABLATION_VARIANTS.items() if one.refinement is None] == [
         "without-refinement", "without-refiner", "without-2d-losses"
     ]  # fmt: skip
 
@@ -118,7 +118,7 @@ def test_from_nothing_to_figures_with_a_stop_between(data, tmp_path, monkeypatch
     pages = write_figures(result, out)
     assert [page.name for page in pages] == ["figure_5d_dots_all.html", "figure_5f_dots_all.html"]
     page = (out / "figure_5d_dots_all.html").read_text().replace("\\u002f", "/")
-    assert all(VARIANTS[name].label in page for name in SOME[:2])
+    assert all(ABLATION_VARIANTS[name].label in page for name in SOME[:2])
     assert "lambda 0.01 throughout" in (out / "figure_5f_dots_all.html").read_text()
     rows = table_rows(result, "dots_all")
     assert [row[0] for row in rows] == list(SOME)

@@ -12,7 +12,7 @@ from dhpe_lib.training import batches as mixture
 from dhpe_lib.training import loop as training
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.loop import Outcome
-from dhpe_lib.training.setup import launch
+from dhpe_lib.training.setup import launch_fabric
 
 WIDTH = 8
 TINY = EstimatorConfig(
@@ -52,4 +52,4 @@ def config(data: Path, **changes: object) -> TrainingConfig:
 
 def run(config: TrainingConfig, folder: Path, resume: bool = False) -> Outcome:
     """Train on the CPU without saying anything."""
-    return training.train(config, folder, launch(config, "cpu"), Console(quiet=True), resume)
+    return training.train(config, folder, launch_fabric(config, "cpu"), Console(quiet=True), resume)

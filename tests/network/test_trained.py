@@ -9,10 +9,10 @@ import torch
 from dhpe_lib.network import trained as shipped
 from dhpe_lib.network.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from dhpe_lib.network.trained import default_weights, load_shipped, load_trained
-from dhpe_lib.training.batches import Portion
+from dhpe_lib.training.batches import BatchPlan
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.export import export_weights
-from dhpe_lib.training.setup import BEST, build_network, facts_of
+from dhpe_lib.training.setup import BEST, build_network, checkpoint_facts
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def run(tmp_path, monkeypatch):
     )
     folder = tmp_path / "run"
     folder.mkdir()
-    write_checkpoint(folder / BEST, build_network(config), facts_of(config, Portion(4, 0, 0), 7, 12.5))
+    write_checkpoint(folder / BEST, build_network(config), checkpoint_facts(config, BatchPlan(4, 0, 0), 7, 12.5))
     return folder
 
 

@@ -15,7 +15,7 @@ from dhpe_lib.hand.rotations import matrix_to_quaternion, random_rotations
 from dhpe_lib.prediction.from_keypoints import FEWEST_JOINTS, estimate_hand
 from dhpe_lib.prediction.hand_estimate import HandEstimate, PredictionError, mask_in_crop
 from dhpe_lib.prediction.keypoints import HandKeypoints, KeypointsError, keypoints_of, read_keypoints
-from dhpe_lib.refinement.energy import Evidence, energy, hand_prior
+from dhpe_lib.refinement.energy import Observations, energy, hand_prior
 from dhpe_lib.refinement.fitting import PHOTO, FitOptions
 
 BAR, FEWEST_LABELLED = 0.03, 15
@@ -73,8 +73,8 @@ def test_joints_and_mask_cannot_tell_a_left_hand_from_a_right_one(model, generat
     other[0, 55:59] = torch.tensor([-y - 1, z, w, -x])  # (0, 0, 1, 0) times the quaternion
     other[:, 60:] = h[:, 60:] @ half_turn
     prior = hand_prior(model)
-    one = energy(model, h, Evidence(places, torch.ones(1, 21), mask), PHOTO, prior)
-    mirrored = Evidence(places * torch.tensor([-1.0, 1]), torch.ones(1, 21), mask.flip(-1))
+    one = energy(model, h, Observations(places, torch.ones(1, 21), mask), PHOTO, prior)
+    mirrored = Observations(places * torch.tensor([-1.0, 1]), torch.ones(1, 21), mask.flip(-1))
     torch.testing.assert_close(energy(model, other, mirrored, PHOTO, prior), one, rtol=1e-4, atol=1e-4)
     assert (energy(model, h, mirrored, PHOTO, prior) - one).abs() > 1
 

@@ -10,7 +10,16 @@ from torch import Tensor
 from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.evidence import resize
-from dhpe_lib.refinement.energy import EQ_13, Appearance, Evidence, Weights, energy, energy_terms, hand_prior, is_near
+from dhpe_lib.refinement.energy import (
+    EQ_13,
+    Appearance,
+    EnergyWeights,
+    Observations,
+    energy,
+    energy_terms,
+    hand_prior,
+    is_near,
+)
 from dhpe_lib.rendering.renderer import silhouette
 
 TERMS = ("joints", "feature", "lap", "mask", "pose", "shape", "limits")
@@ -33,7 +42,7 @@ def h(network: Estimator) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def evidence(network: Estimator, h: Tensor) -> Evidence:
+def evidence(network: Estimator, h: Tensor) -> Observations:
     """Joints some 5 pixels from the skeleton, so that every gate is open; a square as mask."""
     generator = torch.Generator().manual_seed(2)
     images = random_images(2, generator).double()
@@ -45,12 +54,12 @@ def evidence(network: Estimator, h: Tensor) -> Evidence:
     mask = torch.zeros(2, SIZE, SIZE, dtype=torch.float64)
     mask[:, 16:48, 20:40] = 1
     confidence = torch.rand(2, 21, generator=generator).double()
-    return Evidence(joints, confidence, mask, Appearance(network.features, small, feature, "coverage"))
+    return Observations(joints, confidence, mask, Appearance(network.features, small, feature, "coverage"))
 
 
 @pytest.mark.parametrize("name", TERMS)
 def test_the_gradient_of_each_term_against_finite_differences(network, h, evidence, name):
-    weights, prior = Weights(**{name: 2.0}), hand_prior(network.hand)
+    weights, prior = EnergyWeights(**{name: 2.0}), hand_prior(network.hand)
     h = h.clone().requires_grad_()
 
     def total(x: Tensor) -> Tensor:
@@ -67,8 +76,8 @@ def test_the_gradient_of_each_term_against_finite_differences(network, h, eviden
 
 def test_terms_are_weighted_and_add_up(network, h, evidence):
     prior, mesh = hand_prior(network.hand), network.hand.forward_h(h)
-    once = Weights(**dict.fromkeys(TERMS, 1.0))
-    twice = Weights(**dict.fromkeys(TERMS, 2.0))
+    once = EnergyWeights(**dict.fromkeys(TERMS, 1.0))
+    twice = EnergyWeights(**dict.fromkeys(TERMS, 2.0))
     one, two = (energy_terms(network.hand, h, mesh, evidence, weights, prior) for weights in (once, twice))
     for name in TERMS:
         torch.testing.assert_close(getattr(two, name), 2 * getattr(one, name))
@@ -83,13 +92,13 @@ def test_terms_are_weighted_and_add_up(network, h, evidence):
 
 def test_the_joint_term_of_the_paper_is_the_sum_of_squares(network, h, evidence):
     alike = replace(evidence, confidence=torch.ones(2, 21, dtype=torch.float64))
-    value = energy(network.hand, h, alike, Weights(joints=EQ_13.joints), hand_prior(network.hand))
+    value = energy(network.hand, h, alike, EnergyWeights(joints=EQ_13.joints), hand_prior(network.hand))
     offset = network.hand.forward_h(h).joints[..., :2] - evidence.joints_2d
     torch.testing.assert_close(value, offset.square().sum((1, 2)))
 
 
 def test_the_feature_term_by_hand_is_0_for_the_picture_of_the_mask_itself(network, h, evidence):
-    mesh, prior, weights = network.hand.forward_h(h), hand_prior(network.hand), Weights(feature=1.0)
+    mesh, prior, weights = network.hand.forward_h(h), hand_prior(network.hand), EnergyWeights(feature=1.0)
     appearance = evidence.appearance
     masked = appearance.images * silhouette(mesh.vertices, network.hand.faces, SIZE, "coverage")[:, None]
     expected = (network.features(masked) - appearance.feature).square().mean(1)
@@ -108,7 +117,7 @@ def test_the_gate_is_one_hands_own(network, h, evidence):
     mixed = replace(evidence, joints_2d=torch.stack((near[0], far[1])), confidence=ones)
     assert is_near(mesh.joints, mixed, 15.0).tolist() == [True, False]
     x = h.clone().requires_grad_()
-    terms = energy_terms(network.hand, x, network.hand.forward_h(x), mixed, Weights(feature=1.0), prior)
+    terms = energy_terms(network.hand, x, network.hand.forward_h(x), mixed, EnergyWeights(feature=1.0), prior)
     assert terms.gate.tolist() == [1, 0]
     assert terms.feature[0] > 0 == terms.feature[1]
     (gradient,) = torch.autograd.grad(terms.total.sum(), x)
@@ -117,8 +126,8 @@ def test_the_gate_is_one_hands_own(network, h, evidence):
     one_far[:, 3] += 9
     known = ones.clone()
     known[:, 3] = 0
-    assert is_near(mesh.joints, Evidence(one_far, ones), 15.0).tolist() == [False, False]
-    assert is_near(mesh.joints, Evidence(one_far, known), 15.0).tolist() == [True, True]
+    assert is_near(mesh.joints, Observations(one_far, ones), 15.0).tolist() == [False, False]
+    assert is_near(mesh.joints, Observations(one_far, known), 15.0).tolist() == [True, True]
 
 
 def test_the_hand_moves_in_the_picture_only(network, h, evidence):
@@ -130,14 +139,14 @@ def test_the_hand_moves_in_the_picture_only(network, h, evidence):
 
 
 def test_what_is_missing_counts_nothing(network, h, evidence):
-    prior, everything = hand_prior(network.hand), Weights(**dict.fromkeys(TERMS, 1.0))
+    prior, everything = hand_prior(network.hand), EnergyWeights(**dict.fromkeys(TERMS, 1.0))
     without = energy_terms(
         network.hand, h, network.hand.forward_h(h), replace(evidence, mask=None, appearance=None), everything, prior
     )
     assert (without.mask == 0).all()
     assert (without.feature == 0).all()
     nobody = replace(evidence, confidence=torch.zeros(2, 21, dtype=torch.float64))
-    assert (energy(network.hand, h, nobody, Weights(joints=1.0), prior) == 0).all()
+    assert (energy(network.hand, h, nobody, EnergyWeights(joints=1.0), prior) == 0).all()
 
 
 def test_a_hand_that_is_not_finite_or_out_of_sight_leaves_the_others_alone(network, h, evidence):

@@ -8,7 +8,7 @@ from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.poses import sample_poses
 from dhpe_lib.hand.rotations import random_rotations
-from dhpe_lib.refinement.energy import Evidence, energy, hand_prior
+from dhpe_lib.refinement.energy import Observations, energy, hand_prior
 from dhpe_lib.refinement.fitting import PHOTO, FitOptions, align_in_plane, fit_hands, starting_points, view_rotations
 from dhpe_lib.rendering.projection import rasterize
 
@@ -19,7 +19,7 @@ QUICK = FitOptions(starts=6, iterations=60, final_iterations=60)
 class Truth:
     """Hands whose answer is known, in the crop frame."""
 
-    evidence: Evidence
+    evidence: Observations
     joints: Tensor
     millimetres: Tensor  # of one unit of g
 
@@ -46,7 +46,7 @@ def truth(model: HandModel) -> Truth:
 
     mask = (rasterize(crop(hands.vertices), model.faces, 112).face >= 0).float()
     joints = crop(hands.joints)
-    return Truth(Evidence(joints[..., :2], valid.float(), mask), joints, 1000 * frame.side)
+    return Truth(Observations(joints[..., :2], valid.float(), mask), joints, 1000 * frame.side)
 
 
 def error_2d(joints: Tensor, truth: Truth) -> Tensor:
@@ -69,7 +69,7 @@ def test_the_mask_draws_the_outline_in(model: HandModel, truth: Truth) -> None:
     options = replace(QUICK, weights=replace(PHOTO, mask=60.0))
     overlaps = []
     for mask in (None, truth.evidence.mask):
-        fit = fit_hands(model, Evidence(truth.evidence.joints_2d, few, mask), options)
+        fit = fit_hands(model, Observations(truth.evidence.joints_2d, few, mask), options)
         drawn, known = rasterize(fit.mesh.vertices, model.faces, 112).face >= 0, truth.evidence.mask > 0.5
         overlaps.append((drawn & known).sum((1, 2)) / (drawn | known).sum((1, 2)))
     assert overlaps[1].mean() > overlaps[0].mean() + 0.05
@@ -77,7 +77,7 @@ def test_the_mask_draws_the_outline_in(model: HandModel, truth: Truth) -> None:
 
 def test_energy_gradient_against_finite_differences(model: HandModel, truth: Truth) -> None:
     exact = HandModel(model.hand, dtype=torch.float64)
-    evidence = Evidence(truth.evidence.joints_2d.double(), truth.evidence.confidence.double())
+    evidence = Observations(truth.evidence.joints_2d.double(), truth.evidence.confidence.double())
     h = starting_points(exact, evidence, 1)[:, 0]
     generator = torch.Generator().manual_seed(0)
     h = (h + 0.05 * torch.randn(h.shape, generator=generator, dtype=torch.float64)).requires_grad_()
@@ -97,7 +97,7 @@ def test_hands_do_not_influence_each_other(model: HandModel, truth: Truth) -> No
     options = replace(QUICK, iterations=8, final_iterations=8)
     loose = replace(truth.evidence, mask=None)
     together = fit_hands(model, loose, options)
-    alone = fit_hands(model, Evidence(loose.joints_2d[1:2], loose.confidence[1:2]), options)
+    alone = fit_hands(model, Observations(loose.joints_2d[1:2], loose.confidence[1:2]), options)
     torch.testing.assert_close(together.h[1:2], alone.h, rtol=0, atol=5e-3)
 
 
@@ -109,7 +109,7 @@ def test_unknown_joints_do_not_matter(model: HandModel, truth: Truth) -> None:
     joints[:, 7] = torch.nan
     far = joints.clone()
     far[:, 7] = 100.0
-    a, b = (fit_hands(model, Evidence(j, confidence), options) for j in (joints, far))
+    a, b = (fit_hands(model, Observations(j, confidence), options) for j in (joints, far))
     assert a.h.isfinite().all()
     assert torch.equal(a.h, b.h)
 
@@ -128,11 +128,11 @@ def test_bad_evidence_is_refused(model: HandModel, truth: Truth) -> None:
     confidence = truth.evidence.confidence.clone()
     confidence[1, 3:] = 0
     with pytest.raises(ValueError, match="hand 1: fewer than 4"):
-        fit_hands(model, Evidence(truth.evidence.joints_2d, confidence))
+        fit_hands(model, Observations(truth.evidence.joints_2d, confidence))
     joints = truth.evidence.joints_2d.clone()
     joints[0, 0] = torch.nan
     with pytest.raises(ValueError, match="not finite"):
-        fit_hands(model, Evidence(joints, truth.evidence.confidence))
+        fit_hands(model, Observations(joints, truth.evidence.confidence))
 
 
 def test_align_in_plane_recovers_a_motion(generator: torch.Generator) -> None:

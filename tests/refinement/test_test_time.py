@@ -11,9 +11,9 @@ from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.hand.model import neutral_h
 from dhpe_lib.network.estimator import Estimate, Estimator
 from dhpe_lib.network.evidence import resize
-from dhpe_lib.network.regressor import Step
+from dhpe_lib.network.regressor import RegressorState
 from dhpe_lib.refinement.energy import EQ_13
-from dhpe_lib.refinement.test_time import VARIANTS, Refinement, RefineOptions, refine
+from dhpe_lib.refinement.test_time import REFINEMENTS, Refinement, RefineOptions, refine
 from dhpe_lib.rendering.renderer import silhouette
 
 SHORT = RefineOptions(iterations=6)
@@ -44,7 +44,7 @@ def disturbed(network: Estimator, images: Tensor, truth: Tensor) -> Estimate:
     with torch.no_grad():
         joints_2d = network.hand.forward_h(truth).joints[..., :2]
         h = truth + 0.02 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(6))
-        step = Step(h, joints_2d, network.hand.forward_h(h))
+        step = RegressorState(h, joints_2d, network.hand.forward_h(h))
     return replace(estimate, steps=(*estimate.steps[:-1], step))
 
 
@@ -53,7 +53,7 @@ def rows(estimate: Estimate, k: int) -> Estimate:
     one, step, z = slice(k, k + 1), estimate.steps[-1], estimate.evidence
     mesh = type(step.mesh)(step.mesh.vertices[one], step.mesh.joints[one])
     evidence = replace(z, feature=z.feature[one], heatmaps=None, joints_2d=z.joints_2d[one], score=z.score[one])
-    return Estimate(evidence, (Step(step.h[one], step.joints_2d[one], mesh),), None)
+    return Estimate(evidence, (RegressorState(step.h[one], step.joints_2d[one], mesh),), None)
 
 
 def distance(joints: Tensor, truth: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def changed(a: Refinement, b: Refinement) -> bool:
 
 def test_a_disturbed_hand_comes_nearer_in_the_picture(network, images, disturbed, truth):
     known = network.hand.forward_h(truth).joints[..., :2]
-    found = refine(network, images, disturbed, replace(VARIANTS["joints-only"], evidence="fixed"))
+    found = refine(network, images, disturbed, replace(REFINEMENTS["joints-only"], evidence="fixed"))
     before, after = distance(disturbed.joints[..., :2], known), distance(found.estimate.joints[..., :2], known)
     assert (after < 0.5 * before).all()
 
@@ -136,7 +136,8 @@ def test_f_ref_sees_the_hand_as_it_is_on_the_way(network, images, disturbed, mon
 
 def test_variants_switch_their_term(network, images, disturbed):
     found = {
-        name: refine(network, images, disturbed, replace(options, iterations=3)) for name, options in VARIANTS.items()
+        name: refine(network, images, disturbed, replace(options, iterations=3))
+        for name, options in REFINEMENTS.items()
     }
     whole = found.pop("refinement")
     assert (found["joints-only"].terms["feature"] == 0).all()
@@ -194,7 +195,7 @@ def test_what_is_not_finite_stays_and_disturbs_no_other(network, images, disturb
     joints_2d, h = step.joints_2d.clone(), step.h.clone()
     joints_2d[0] = torch.nan
     h[1] = torch.inf
-    broken = replace(disturbed, steps=(Step(h, joints_2d, step.mesh),))
+    broken = replace(disturbed, steps=(RegressorState(h, joints_2d, step.mesh),))
     found = refine(network, images, broken, SHORT)
     torch.testing.assert_close(found.path[:, 2], expected.path[:, 2], rtol=1e-3, atol=2e-4)
     assert torch.equal(found.path[:, 0], h[0].expand(7, -1))
@@ -217,6 +218,6 @@ def test_joints_without_confidence_do_not_pull(network, images, disturbed):
     confidence[:, 8] = 0
     step = disturbed.steps[-1]
     options = replace(SHORT, evidence="fixed")
-    moved = replace(disturbed, steps=(Step(step.h, far, step.mesh),))
+    moved = replace(disturbed, steps=(RegressorState(step.h, far, step.mesh),))
     a, b = (refine(network, images, one, options, confidence) for one in (moved, disturbed))
     assert torch.equal(a.path, b.path)

@@ -3,7 +3,7 @@ import torch
 from scenes import ONE, SCENES, TRIANGLE, Scene, ball, points
 from torch import Tensor
 
-from dhpe_lib.rendering.projection import Pinhole, interpolate, rasterize, to_pixels
+from dhpe_lib.rendering.projection import Pinhole, interpolate, rasterize, to_screen
 from dhpe_lib.rendering.rasterizer import fragments as fragment_functions
 from dhpe_lib.rendering.rasterizer import reference
 from dhpe_lib.rendering.rasterizer.launch import find_neighbours, prepare_faces
@@ -28,10 +28,10 @@ def two_balls(subdivisions: int = 1) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("size", [(33, 33), (64, 50)])
 def test_rasterize_equals_reference(dtype, size, pinhole, device):
     vertices, faces = two_balls()
-    places, faces = to_pixels(vertices, size).to(device, dtype), faces.to(device)
-    places[..., 2] += 2.0
-    ours = fragment_functions.rasterize(places, prepare_faces(places, faces), *size, pinhole)
-    face, barycentric, depth = reference.rasterize(places, faces, *size, pinhole)
+    screen, faces = to_screen(vertices, size).to(device, dtype), faces.to(device)
+    screen[..., 2] += 2.0
+    ours = fragment_functions.rasterize(screen, prepare_faces(screen, faces), *size, pinhole)
+    face, barycentric, depth = reference.rasterize(screen, faces, *size, pinhole)
     same = ours.face == face
     assert (~same).float().mean() <= (0.002 if dtype == torch.float32 else 0)  # a pixel's centre on an edge
     assert (face >= 0).float().mean() > 0.1
@@ -40,8 +40,8 @@ def test_rasterize_equals_reference(dtype, size, pinhole, device):
     torch.testing.assert_close(ours.depth[same], depth[same], **tolerance)
 
 
-def ours(places: Tensor, faces: Tensor, pinhole: bool) -> tuple[Tensor, Tensor, Tensor]:
-    fragments = fragment_functions.rasterize(places, prepare_faces(places, faces), 20, 24, pinhole)
+def ours(screen: Tensor, faces: Tensor, pinhole: bool) -> tuple[Tensor, Tensor, Tensor]:
+    fragments = fragment_functions.rasterize(screen, prepare_faces(screen, faces), 20, 24, pinhole)
     return fragments.face, fragments.barycentric, fragments.depth
 
 
@@ -53,11 +53,11 @@ def test_rasterize_gradient_equals_reference(pinhole, device):
         lambda p: ours(p, faces.to(device), pinhole),
         lambda p: reference.rasterize(p, faces.to(device), 20, 24, pinhole),
     ):
-        places = (to_pixels(vertices, (20, 24)) + points((0, 0, 2))).to(device).requires_grad_()
-        face, barycentric, depth = rasterizer(places)
+        screen = (to_screen(vertices, (20, 24)) + points((0, 0, 2))).to(device).requires_grad_()
+        face, barycentric, depth = rasterizer(screen)
         hit = face >= 0
         loss = (barycentric * random_like(barycentric)).sum() + (depth * random_like(depth, 2))[hit].sum()
-        gradients.append(torch.autograd.grad(loss, places)[0])
+        gradients.append(torch.autograd.grad(loss, screen)[0])
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-9)
     assert (gradients[0] != 0).float().mean() > 0.5
 
@@ -181,9 +181,9 @@ def test_interpolate_equals_reference(device, generator, tol):
 @pytest.mark.parametrize("shared", [False, True])
 def test_interpolate_gradient_equals_reference(shared, device, generator):
     vertices, faces = two_balls()
-    places, faces = to_pixels(vertices, 20).to(device), faces.to(device)
-    face, barycentric, depth = reference.rasterize(places, faces, 20, 20)
-    attributes = torch.randn(1 if shared else 2, places.shape[1], 4, generator=generator, dtype=torch.float64).to(
+    screen, faces = to_screen(vertices, 20).to(device), faces.to(device)
+    face, barycentric, depth = reference.rasterize(screen, faces, 20, 20)
+    attributes = torch.randn(1 if shared else 2, screen.shape[1], 4, generator=generator, dtype=torch.float64).to(
         device
     )
 
@@ -231,30 +231,30 @@ def test_neighbours_at_rims_forks_and_filling():
 # antialias
 
 
-def smooth(places: Tensor, faces: Tensor, hard: Tensor) -> Tensor:
-    checked = prepare_faces(places, faces)
-    fragments = fragment_functions.rasterize(places, checked, *hard.shape[1:3], False)
-    return fragment_functions.antialias(hard, places, checked, fragments)
+def smooth(screen: Tensor, faces: Tensor, hard: Tensor) -> Tensor:
+    checked = prepare_faces(screen, faces)
+    fragments = fragment_functions.rasterize(screen, checked, *hard.shape[1:3], False)
+    return fragment_functions.antialias(hard, screen, checked, fragments)
 
 
-def hard_picture(places: Tensor, faces: Tensor, height: int, width: int, channels: int = 3) -> Tensor:
+def hard_picture(screen: Tensor, faces: Tensor, height: int, width: int, channels: int = 3) -> Tensor:
     """Each face in a colour of its own before a random background."""
-    fragments = fragment_functions.rasterize(places, prepare_faces(places, faces), height, width, False)
-    palette = torch.rand(len(faces), channels, generator=torch.Generator().manual_seed(0), dtype=places.dtype)
-    background = torch.rand(height, width, channels, generator=torch.Generator().manual_seed(1), dtype=places.dtype)
+    fragments = fragment_functions.rasterize(screen, prepare_faces(screen, faces), height, width, False)
+    palette = torch.rand(len(faces), channels, generator=torch.Generator().manual_seed(0), dtype=screen.dtype)
+    background = torch.rand(height, width, channels, generator=torch.Generator().manual_seed(1), dtype=screen.dtype)
     hit = (fragments.face >= 0)[..., None]
-    return torch.where(hit, palette.to(places.device)[fragments.face], background.to(places.device))
+    return torch.where(hit, palette.to(screen.device)[fragments.face], background.to(screen.device))
 
 
 @pytest.mark.parametrize("name", [*(name for name in SCENES if name != "edge-on"), "balls"])
 def test_antialias_equals_reference(name, device):
     vertices, faces = two_balls() if name == "balls" else (SCENES[name].vertices[None], SCENES[name].faces)
-    places, faces = to_pixels(vertices, (20, 24)).to(device), faces.to(device)
-    picture = hard_picture(places, faces, 20, 24)
-    face, _, depth = reference.rasterize(places, faces, 20, 24)
+    screen, faces = to_screen(vertices, (20, 24)).to(device), faces.to(device)
+    picture = hard_picture(screen, faces, 20, 24)
+    face, _, depth = reference.rasterize(screen, faces, 20, 24)
     results = []
     for function in (smooth, lambda p, f, h: reference.antialias(h, p, f, face, depth)):
-        leaf, hard = places.clone().requires_grad_(), picture.clone().requires_grad_()
+        leaf, hard = screen.clone().requires_grad_(), picture.clone().requires_grad_()
         image = function(leaf, faces, hard)
         results.append([image.detach(), *torch.autograd.grad(image, (leaf, hard), random_like(image))])
     for mine, other in zip(*results, strict=True):
@@ -284,11 +284,11 @@ def derivative_image(scene: Scene, size: int, device: torch.device) -> Tensor:
 
 
 def shades_of_grey(vertices: Tensor, faces: Tensor, size: int) -> Tensor:
-    places = to_pixels(vertices, size)
-    checked = prepare_faces(places, faces)
-    fragments = fragment_functions.rasterize(places, checked, size, size, False)
+    screen = to_screen(vertices, size)
+    checked = prepare_faces(screen, faces)
+    fragments = fragment_functions.rasterize(screen, checked, size, size, False)
     grey = torch.linspace(0, 1, len(faces) + 1, dtype=vertices.dtype, device=vertices.device)[fragments.face + 1]
-    return fragment_functions.antialias(grey[..., None], places, checked, fragments)[..., 0]
+    return fragment_functions.antialias(grey[..., None], screen, checked, fragments)[..., 0]
 
 
 @pytest.mark.parametrize("name", [name for name in SCENES if name not in ("thin", "edge-on")])  # too thin for centres
@@ -307,17 +307,17 @@ def test_antialias_sees_an_outline_before_a_surface(device):
     """A square before a wall: the picture's sum changes with the square's place only through the outline."""
     square = points((2.3, 2.3, 0), (2.3, 5.6, 0), (5.6, 5.6, 0), (5.6, 2.3, 0))
     wall = points((-1, -1, 1), (-1, 9, 1), (9, 9, 1), (9, -1, 1))
-    places = torch.cat([square, wall])[None].to(device).requires_grad_()
+    screen = torch.cat([square, wall])[None].to(device).requires_grad_()
     faces = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], device=device)
-    hard = torch.where(rasterize_pixels(places, faces) < 2, 1.0, 0.25).double()[..., None]
-    smooth(places, faces, hard).sum().backward()
+    hard = torch.where(rasterize_pixels(screen, faces) < 2, 1.0, 0.25).double()[..., None]
+    smooth(screen, faces, hard).sum().backward()
     side = 0.75 * (5.6 - 2.3)  # the contrast times the length that moves, corners and all
-    torch.testing.assert_close(places.grad[0, [0, 1], 0].sum().abs().cpu(), torch.tensor(side, dtype=torch.float64))
-    assert not places.grad[0, 4:].any()
+    torch.testing.assert_close(screen.grad[0, [0, 1], 0].sum().abs().cpu(), torch.tensor(side, dtype=torch.float64))
+    assert not screen.grad[0, 4:].any()
 
 
-def rasterize_pixels(places: Tensor, faces: Tensor) -> Tensor:
-    return fragment_functions.rasterize(places, prepare_faces(places, faces), 8, 8, False).face
+def rasterize_pixels(screen: Tensor, faces: Tensor) -> Tensor:
+    return fragment_functions.rasterize(screen, prepare_faces(screen, faces), 8, 8, False).face
 
 
 def test_antialias_leaves_a_smooth_surface_alone(device):
@@ -330,11 +330,11 @@ def test_antialias_leaves_a_smooth_surface_alone(device):
 
 
 def test_one_face_of_any_shape_and_none(device):
-    places = to_pixels(TRIANGLE[None], 9).to(device)
+    screen = to_screen(TRIANGLE[None], 9).to(device)
     hard = torch.rand(1, 9, 9, 2, dtype=torch.float64, device=device)
     none = torch.zeros(0, 3, dtype=torch.int64, device=device)
-    assert torch.equal(smooth(places, none, hard), hard)
-    assert not torch.equal(smooth(places, ONE.to(device), hard), hard)
+    assert torch.equal(smooth(screen, none, hard), hard)
+    assert not torch.equal(smooth(screen, ONE.to(device), hard), hard)
 
 
 @pytest.mark.parametrize("place", [0.0, 0.25, 0.5])

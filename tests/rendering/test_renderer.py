@@ -11,7 +11,7 @@ from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.rotations import axis_angle_to_matrix
 from dhpe_lib.rendering import renderer
 from dhpe_lib.rendering.lighting import Light, shade, spherical_harmonics, vertex_normals
-from dhpe_lib.rendering.projection import Pinhole, interpolate, label_map, rasterize, to_pixels
+from dhpe_lib.rendering.projection import Pinhole, interpolate, label_map, rasterize, to_screen
 from dhpe_lib.rendering.rasterizer.fragments import interpolate as interpolate_unchecked
 from dhpe_lib.rendering.renderer import Texture, render, sample_texture, silhouette
 
@@ -302,7 +302,7 @@ def test_pinhole_at_a_distance_is_the_crop_frame(device):
 def test_pinhole_projects_and_differentiates(device):
     k = points((30, 1, 12), (0, 25, 9), (0, 0, 1)).to(device)
     vertices = (TRIANGLE + points((0, 0, 1.5)))[None].to(device)
-    u, v, z = to_pixels(vertices, (18, 24), Pinhole(k[None])).unbind(-1)
+    u, v, z = to_screen(vertices, (18, 24), Pinhole(k[None])).unbind(-1)
     x, y, depth = vertices.unbind(-1)
     torch.testing.assert_close(u, (30 * x + y) / depth + 12)
     torch.testing.assert_close(v, 25 * y / depth + 9)

@@ -8,7 +8,7 @@ from PIL import Image
 from scenes import ONE, SCENES, TRIANGLE, Scene, ball, letter, points
 from torch import Tensor
 
-from dhpe_lib.rendering.projection import rasterize, to_pixels
+from dhpe_lib.rendering.projection import rasterize, to_screen
 from dhpe_lib.rendering.rasterizer import reference
 from dhpe_lib.rendering.rasterizer.launch import prepare_faces
 from dhpe_lib.rendering.rasterizer.silhouettes import coverage, kato, soft
@@ -58,10 +58,10 @@ TWIN_ATOL = {torch.float32: 5e-5, torch.float64: 1e-10}
 @pytest.mark.parametrize("sigma", [1e-4, SIGMA, 1e-2])
 def test_soft_equals_reference(dtype, size, sigma, device):
     vertices, faces = two_balls(2)
-    places, faces = to_pixels(vertices.to(device, dtype), size), faces.to(device)
+    screen, faces = to_screen(vertices.to(device, dtype), size), faces.to(device)
     sigma_px = sigma * min(size) ** 2 / 4
-    ours = mask_and_gradient(soft, places, prepare_faces(places, faces), *size, sigma_px)
-    twin = mask_and_gradient(reference.soft, places, faces, *size, sigma_px)
+    ours = mask_and_gradient(soft, screen, prepare_faces(screen, faces), *size, sigma_px)
+    twin = mask_and_gradient(reference.soft, screen, faces, *size, sigma_px)
     assert ours[0].shape == (2, *size)
     assert_equals_twin(ours, twin, TWIN_ATOL[dtype])
 
@@ -70,9 +70,9 @@ def test_soft_equals_reference(dtype, size, sigma, device):
 @pytest.mark.parametrize("size", [(14, 14), (12, 19)])
 def test_coverage_equals_reference(dtype, size, device):
     vertices, faces = two_balls()
-    places, faces = to_pixels(vertices.to(device, dtype), size), faces.to(device)
-    ours = mask_and_gradient(coverage, places, prepare_faces(places, faces), *size)
-    twin = mask_and_gradient(reference.coverage, places, faces, *size)
+    screen, faces = to_screen(vertices.to(device, dtype), size), faces.to(device)
+    ours = mask_and_gradient(coverage, screen, prepare_faces(screen, faces), *size)
+    twin = mask_and_gradient(reference.coverage, screen, faces, *size)
     torch.testing.assert_close(ours[0], twin[0], rtol=0, atol=TWIN_ATOL[dtype])
     # rounding decides in float32 whether a full pixel is above 1 and hence without gradient; there it sums to nothing
     scale = twin[1].abs().max()
@@ -83,33 +83,33 @@ def test_coverage_equals_reference(dtype, size, device):
 @pytest.mark.parametrize("size", [(16, 16), (13, 20)])
 def test_kato_equals_reference(size, device):
     vertices, faces = two_balls()
-    places, faces = to_pixels(vertices.to(device), size), faces.to(device)
-    mask, gradient = mask_and_gradient(kato, places, prepare_faces(places, faces), *size)
-    face, _, _ = reference.rasterize(places, faces, *size)
+    screen, faces = to_screen(vertices.to(device), size), faces.to(device)
+    mask, gradient = mask_and_gradient(kato, screen, prepare_faces(screen, faces), *size)
+    face, _, _ = reference.rasterize(screen, faces, *size)
     assert torch.equal(mask, (face >= 0).to(mask))
-    twin = reference.kato_gradient(places, faces, face, cotangent_like(mask))
+    twin = reference.kato_gradient(screen, faces, face, cotangent_like(mask))
     torch.testing.assert_close(gradient, twin, rtol=1e-9, atol=1e-9)
     assert (twin[..., :2] != 0).float().mean() > 0.1
 
 
 @pytest.mark.parametrize("name", SCENES)
 def test_twins_agree_on_scenes(name, device):
-    places = to_pixels(SCENES[name].vertices[None].to(device), 24)
+    screen = to_screen(SCENES[name].vertices[None].to(device), 24)
     faces = SCENES[name].faces.to(device)
-    checked = prepare_faces(places, faces)
-    face, _, _ = reference.rasterize(places, faces, 24, 24)
+    checked = prepare_faces(screen, faces)
+    face, _, _ = reference.rasterize(screen, faces, 24, 24)
     pairs = [
-        (mask_and_gradient(soft, places, checked, 24, 24, 0.2), (reference.soft, 24, 24, 0.2)),
-        (mask_and_gradient(coverage, places, checked, 24, 24), (reference.coverage, 24, 24)),
+        (mask_and_gradient(soft, screen, checked, 24, 24, 0.2), (reference.soft, 24, 24, 0.2)),
+        (mask_and_gradient(coverage, screen, checked, 24, 24), (reference.coverage, 24, 24)),
     ]
     for ours, (twin, *arguments) in pairs:
-        expected = mask_and_gradient(twin, places, faces, *arguments)
+        expected = mask_and_gradient(twin, screen, faces, *arguments)
         for a, b in zip(ours, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
             assert a.abs().max() > 0.01
-    mask, gradient = mask_and_gradient(kato, places, checked, 24, 24)
+    mask, gradient = mask_and_gradient(kato, screen, checked, 24, 24)
     assert torch.equal(mask, (face >= 0).to(mask))
-    torch.testing.assert_close(gradient, reference.kato_gradient(places, faces, face, cotangent_like(mask)))
+    torch.testing.assert_close(gradient, reference.kato_gradient(screen, faces, face, cotangent_like(mask)))
 
 
 # the derivative is that of the image

@@ -17,7 +17,7 @@ from dhpe_lib.rendering.lighting import vertex_normals
 from dhpe_lib.rendering.projection import rasterize
 from dhpe_lib.synthetic.engine import CLOSEST, Look, Style, SyntheticBatch, SyntheticHands, draw_look, visible_joints
 from dhpe_lib.synthetic.hands import Hands, draw_poses, draw_shots, in_perspective, place_hands, viewpoints
-from dhpe_lib.synthetic.sampling import Dice, seed_of
+from dhpe_lib.synthetic.sampling import Sampler, seed_of
 from dhpe_lib.synthetic.scenery import SEEN, UNSEEN, behind, cut_backgrounds, paint_backgrounds
 
 N = 12
@@ -44,10 +44,10 @@ def centred(engine, pool) -> SyntheticBatch:
 
 
 def scene(engine: SyntheticHands, style: Style, seed: int = 0) -> tuple[Hands, Look]:
-    dice = Dice.from_seed(seed, N)
-    shots = draw_shots(dice, style.jitter)
-    hands = place_hands(engine.model, draw_poses(dice), dice.normal(1.0, 10), shots, style.fingertips)
-    return hands, draw_look(dice, style, torch.full((N, 3), 0.5))
+    sampler = Sampler.from_seed(seed, N)
+    shots = draw_shots(sampler, style.jitter)
+    hands = place_hands(engine.model, draw_poses(sampler), sampler.normal(1.0, 10), shots, style.fingertips)
+    return hands, draw_look(sampler, style, torch.full((N, 3), 0.5))
 
 
 def test_a_seed_gives_the_same_bytes_and_another_seed_others(engine, pool, batch):
@@ -135,7 +135,7 @@ def test_a_joint_behind_a_wall_or_outside_is_not_visible():
 
 
 def test_things_hide_hand_and_joints(engine, pool):
-    (hands, held), walls = scene(engine, Style(things=1.0)), behind(pool, Dice.from_seed(1, N), SIZE)
+    (hands, held), walls = scene(engine, Style(things=1.0)), behind(pool, Sampler.from_seed(1, N), SIZE)
     empty = Look(
         **(vars(held) | {"things": type(held.things)(**(vars(held.things) | {"present": torch.zeros(N).bool()}))})
     )
@@ -176,7 +176,7 @@ def test_arms_leave_the_picture(engine):
 
 
 def test_viewpoints_are_rotations_from_all_sides():
-    rotation = viewpoints(Dice.from_seed(0, 2000))
+    rotation = viewpoints(Sampler.from_seed(0, 2000))
     torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(2000, 3, 3), rtol=0, atol=1e-5)
     torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(2000))
     palm = -rotation[:, :, 1]
@@ -237,10 +237,10 @@ def test_seeds_depend_on_every_part():
 
 
 def test_dice_keep_their_bounds():
-    dice = Dice.from_seed(0, 4000)
-    assert 0.2 <= dice.log_uniform(0.2, 3.0).min() < dice.log_uniform(0.2, 3.0).max() <= 3.0
-    assert dice.normal(2.0, 3).abs().max() <= 5.0
-    chosen = dice.choice((1.0, 7.0), (1.0, 3.0))
+    sampler = Sampler.from_seed(0, 4000)
+    assert 0.2 <= sampler.log_uniform(0.2, 3.0).min() < sampler.log_uniform(0.2, 3.0).max() <= 3.0
+    assert sampler.normal(2.0, 3).abs().max() <= 5.0
+    chosen = sampler.choice((1.0, 7.0), (1.0, 3.0))
     assert set(chosen.tolist()) == {1.0, 7.0}
     assert float((chosen == 7).float().mean()) == pytest.approx(0.75, abs=0.03)
-    assert float(dice.chance(0.3).float().mean()) == pytest.approx(0.3, abs=0.03)
+    assert float(sampler.chance(0.3).float().mean()) == pytest.approx(0.3, abs=0.03)

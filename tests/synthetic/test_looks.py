@@ -13,7 +13,7 @@ from dhpe_lib.synthetic.camera_effects import blurred, draw_cameras, jpeg, photo
 from dhpe_lib.synthetic.cloth import draw_materials
 from dhpe_lib.synthetic.lighting import draw_lights, irradiance, lit_by_lamp, occlusion, temperature, toward_lamp
 from dhpe_lib.synthetic.objects import draw_things, superquadrics, thing_faces
-from dhpe_lib.synthetic.sampling import Dice
+from dhpe_lib.synthetic.sampling import Sampler
 from dhpe_lib.synthetic.shading import Stage, tileable_noise, to_srgb
 from dhpe_lib.synthetic.skin import DARKNESS, GLOSS, MELANIN, albedo, draw_skin, draw_tones, lab_to_linear
 
@@ -38,7 +38,7 @@ def test_lab_of_known_colours():
 
 
 def test_tones_span_the_human_range_and_new_people_are_of_other_tones():
-    seen, new = (typology_angle(draw_tones(Dice.from_seed(0, 3000), kept)) for kept in (False, True))
+    seen, new = (typology_angle(draw_tones(Sampler.from_seed(0, 3000), kept)) for kept in (False, True))
     for low, high in ((55, 90), (41, 55), (28, 41), (10, 28), (-30, 10), (-90, -30)):  # very light ... dark
         assert ((seen > low) & (seen <= high)).float().mean() > 0.05
     width = 120 / 15
@@ -52,7 +52,7 @@ def test_palms_and_nails_are_lighter_and_creases_darker(stage):
     assert (gloss > 0.5).float().mean() > 0.001  # there are nails
     assert melanin[gloss > 0.9].mean() < 0.5 < melanin.median()
     assert dark.max() > 0.4
-    skin = draw_skin(Dice.from_seed(0, 1), False)
+    skin = draw_skin(Sampler.from_seed(0, 1), False)
     skin.nails[:, 3] = 0
     maps = torch.zeros(3, 7)
     maps[:, MELANIN] = torch.tensor([1.0, 0.4, 1.0])
@@ -70,7 +70,7 @@ def test_noise_repeats_at_its_border():
 
 
 def lights(direction: tuple[float, float, float]):
-    drawn = draw_lights(Dice.from_seed(0, 1), torch.full((1, 3), 0.5))
+    drawn = draw_lights(Sampler.from_seed(0, 1), torch.full((1, 3), 0.5))
     drawn.directions[:, 0] = torch.nn.functional.normalize(torch.tensor(direction), dim=0)
     return drawn
 
@@ -133,7 +133,7 @@ def test_superquadrics_are_balls_boxes_and_face_outwards():
 
 
 def test_new_things_have_shapes_that_training_never_shows():
-    seen, new = (draw_things(Dice.from_seed(0, 500), 1.0, kept).taper for kept in (False, True))
+    seen, new = (draw_things(Sampler.from_seed(0, 500), 1.0, kept).taper for kept in (False, True))
     assert (seen == 0).all()
     assert new.abs().min() > 0.29
     assert new.min() < 0 < new.max()
@@ -172,7 +172,7 @@ def test_jpeg_is_close_to_pillows(quality):
 
 
 def test_photographs_repeat_and_differ_by_their_noise():
-    cameras, scene = draw_cameras(Dice.from_seed(0, 4)), torch.full((4, 3, 32, 32), 0.5)
+    cameras, scene = draw_cameras(Sampler.from_seed(0, 4)), torch.full((4, 3, 32, 32), 0.5)
     cameras.quality[:] = 97.0
     a, b, c = (photograph(cameras, scene.clone(), torch.Generator().manual_seed(k)) for k in (0, 0, 1))
     assert torch.equal(a, b)
@@ -181,6 +181,6 @@ def test_photographs_repeat_and_differ_by_their_noise():
 
 
 def test_materials_stay_within_what_surfaces_return():
-    materials = draw_materials(Dice.from_seed(0, 200))
+    materials = draw_materials(Sampler.from_seed(0, 200))
     for colors in (materials.cloth, materials.thing):
         assert 0 < colors.min() <= colors.max() < 1

@@ -15,7 +15,7 @@ from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.cache.writer import PreparedWriter
 from dhpe_lib.data.views import JitterRange
 from dhpe_lib.training import batches as mixture
-from dhpe_lib.training.batches import Mixture, Portion, rows_of
+from dhpe_lib.training.batches import BatchPlan, TrainingBatches, rows_of
 
 CPU = torch.device("cpu")
 
@@ -31,18 +31,18 @@ def caches(tmp_path_factory) -> list[Prepared]:
 
 
 def test_an_epoch_has_each_row_once_whatever_the_batch():
-    portion = Portion(batch=4, rendered=0, seed=5)
-    rows = np.concatenate([portion.rows(step, 14) for step in range(7)])  # two epochs
+    plan = BatchPlan(batch=4, rendered=0, seed=5)
+    rows = np.concatenate([plan.rows(step, 14) for step in range(7)])  # two epochs
     assert sorted(rows[:14]) == list(range(14))
     assert sorted(rows[14:]) == list(range(14))
     assert rows[:14].tolist() != rows[14:].tolist()
     assert rows[:14].tolist() != sorted(rows[:14])
-    assert Portion(4, 0, 6).rows(0, 14).tolist() != rows[:4].tolist()
+    assert BatchPlan(4, 0, 6).rows(0, 14).tolist() != rows[:4].tolist()
 
 
 def test_processes_share_what_one_would_see(caches):
-    alone = Mixture(caches, Portion(4, 0, 0), JitterRange(), CPU)
-    pair = [Mixture(caches, Portion(2, 0, 0, rank, 2), JitterRange(), CPU) for rank in range(2)]
+    alone = TrainingBatches(caches, BatchPlan(4, 0, 0), JitterRange(), CPU)
+    pair = [TrainingBatches(caches, BatchPlan(2, 0, 0, rank, 2), JitterRange(), CPU) for rank in range(2)]
     for step in (0, 3):
         whole, halves = alone.view(step), [one.view(step) for one in pair]
         assert torch.equal(whole.images, torch.cat([half.images for half in halves]))
@@ -52,14 +52,14 @@ def test_processes_share_what_one_would_see(caches):
 def test_a_step_is_what_it_is_in_any_order(caches, monkeypatch):
     monkeypatch.setattr(mixture, "POOL", 4)
     monkeypatch.setattr(mixture, "REPAINTED", 2)
-    forward = Mixture(caches, Portion(3, 1, 0), JitterRange(), CPU)
+    forward = TrainingBatches(caches, BatchPlan(3, 1, 0), JitterRange(), CPU)
     seen = [forward.view(step) for step in range(3)]
-    late = Mixture(caches, Portion(3, 1, 0), JitterRange(), CPU).view(2)
+    late = TrainingBatches(caches, BatchPlan(3, 1, 0), JitterRange(), CPU).view(2)
     assert torch.equal(seen[2].images, late.images)
     assert torch.equal(seen[2].targets.mask, late.targets.mask)
     assert not torch.equal(seen[1].images, late.images)
     assert late.images.shape == (3, 3, 224, 224)
-    other = Mixture(caches, Portion(3, 3, 0, 1, 2), JitterRange(), CPU).view(2)
+    other = TrainingBatches(caches, BatchPlan(3, 3, 0, 1, 2), JitterRange(), CPU).view(2)
     assert not torch.equal(other.images[2], late.images[2])  # processes render hands of their own
 
 
@@ -72,29 +72,29 @@ def test_rows_are_counted_on_over_the_caches(caches):
 
 def test_what_cannot_be_mixed(caches, tmp_path):
     with pytest.raises(PreparedError, match="no prepared split was named"):
-        Mixture([], Portion(2, 1, 0), JitterRange(), CPU)
+        TrainingBatches([], BatchPlan(2, 1, 0), JitterRange(), CPU)
     plain = caches[0][:1].without_margin()
     writer = PreparedWriter(tmp_path / "narrow", Contents("narrow", "all", ["0"], {}, margin=0))
     writer.write(writer.missing()[0], plain)
     with pytest.raises(
         PreparedError, match=r"differ in their margins, in pixels: .*cache0 16, .*narrow 0; prepare them"
     ):
-        Mixture([caches[0], writer.finish()], Portion(2, 0, 0), JitterRange(), CPU)
+        TrainingBatches([caches[0], writer.finish()], BatchPlan(2, 0, 0), JitterRange(), CPU)
 
 
 def test_on_a_device(caches, device: torch.device):
     """On a GPU the caches live there; what is seen is the same."""
-    there = Mixture(caches, Portion(4, 0, 0), JitterRange(), device).view(1)
-    here = Mixture(caches, Portion(4, 0, 0), JitterRange(), CPU).view(1)
+    there = TrainingBatches(caches, BatchPlan(4, 0, 0), JitterRange(), device).view(1)
+    here = TrainingBatches(caches, BatchPlan(4, 0, 0), JitterRange(), CPU).view(1)
     assert there.images.device.type == device.type
     torch.testing.assert_close(there.images.cpu(), here.images, atol=1e-4, rtol=0)
 
 
 def test_children_leave_room_for_the_rest():
-    portion = Portion(batch=8, rendered=4, seed=0, children=4, children_from=2)
-    counts = [(portion.taken_at(step), portion.rendered_at(step), portion.children_at(step)) for step in (1, 2)]
+    plan = BatchPlan(batch=8, rendered=4, seed=0, novel_views=4, novel_views_from=2)
+    counts = [(plan.taken_at(step), plan.rendered_at(step), plan.novel_views_at(step)) for step in (1, 2)]
     assert counts == [(4, 4, 0), (2, 2, 4)]
-    plain = replace(portion, rendered=0)
+    plain = replace(plan, rendered=0)
     assert [len(plain.rows(step, 10)) for step in (1, 2)] == [8, 4]
     epoch = np.concatenate([plain.rows(step, 20) for step in range(5, 10)])  # places 20 to 39
     assert sorted(epoch) == list(range(20))
@@ -102,5 +102,5 @@ def test_children_leave_room_for_the_rest():
 
 def test_a_mixture_makes_room_for_children(caches, monkeypatch):
     monkeypatch.setattr(mixture, "POOL", 2)
-    mixed = Mixture(caches, Portion(4, 2, 0, children=2, children_from=1), JitterRange(), CPU)
+    mixed = TrainingBatches(caches, BatchPlan(4, 2, 0, novel_views=2, novel_views_from=1), JitterRange(), CPU)
     assert len(mixed.view(1).images) == 2

@@ -25,13 +25,13 @@ from dhpe_lib.experiments.ablation import Run, measure
 from dhpe_lib.network.checkpoints import CheckpointError, read_checkpoint
 from dhpe_lib.network.trained import load_trained
 from dhpe_lib.training import loop as training
-from dhpe_lib.training.batches import Mixture
+from dhpe_lib.training.batches import TrainingBatches
 from dhpe_lib.training.config import ConfigError, TrainingConfig
 from dhpe_lib.training.log import read_curves
 from dhpe_lib.training.loop import BEST, LAST, TrainingError
 from dhpe_lib.training.losses import losses_of
-from dhpe_lib.training.self_augmentation import Augmentation
-from dhpe_lib.training.setup import build_network, build_optimiser, launch, portion_of, wrap
+from dhpe_lib.training.self_augmentation import SelfAugmentation
+from dhpe_lib.training.setup import build_network, build_optimiser, launch_fabric, plan_batches, setup_fabric
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +89,14 @@ def test_it_learns_and_leaves_everything_behind(data, tmp_path):
 
 def interrupt_at(monkeypatch, step: int) -> None:
     """Send Ctrl-C in the middle of a step."""
-    view = Mixture.view
+    view = TrainingBatches.view
 
     def interrupted(self, now):
         if now == step:
             os.kill(os.getpid(), signal.SIGINT)
         return view(self, now)
 
-    monkeypatch.setattr(Mixture, "view", interrupted)
+    monkeypatch.setattr(TrainingBatches, "view", interrupted)
 
 
 @pytest.mark.parametrize("rendered", [0.0, 0.5])
@@ -119,7 +119,7 @@ def test_ctrl_c_finishes_the_step_and_resuming_changes_no_bit(data, tmp_path, mo
 
 def test_ctrl_c_while_processes_agree_ends_the_next_step(data, tmp_path, monkeypatch):
     """The facts of the step are gathered already: it goes on, and the request is not lost."""
-    agree, tolist, calls = training.agree, torch.Tensor.tolist, []
+    agree, tolist, calls = training.all_reduce_flags, torch.Tensor.tolist, []
 
     def interrupted(values):
         os.kill(os.getpid(), signal.SIGINT)
@@ -164,36 +164,36 @@ def test_resuming_brings_the_growing_set_back(data, tmp_path, monkeypatch):
 
 def test_augmentation_begins_in_the_middle_of_a_short_run(data):
     config = tiny_network.config(data, augment_share=0.5, steps=12)
-    fabric = launch(config, "cpu")
-    assert portion_of(config, fabric, 10).children_from == 6 + 1
-    assert portion_of(replace(config, steps=1000), fabric, 10).children_from == 20 * 10 // 4 + 1
+    fabric = launch_fabric(config, "cpu")
+    assert plan_batches(config, fabric, 10).novel_views_from == 6 + 1
+    assert plan_batches(replace(config, steps=1000), fabric, 10).novel_views_from == 20 * 10 // 4 + 1
     rendered = replace(config, data=(), steps=10**6, augment_after=1.0)
-    assert portion_of(rendered, fabric, 0).children_from == round(41_258 / 4) + 1
+    assert plan_batches(rendered, fabric, 0).novel_views_from == round(41_258 / 4) + 1
     half = replace(config, rendered=0.5, augment_after=1.0)
-    assert portion_of(half, fabric, 10).children_from == 5 + 1  # an epoch of the data takes twice as many steps
-    assert portion_of(replace(config, augment_share=0.0), fabric, 10).children == 0
-    assert portion_of(config, fabric, 10).children == 2
+    assert plan_batches(half, fabric, 10).novel_views_from == 5 + 1  # an epoch of the data takes twice as many steps
+    assert plan_batches(replace(config, augment_share=0.0), fabric, 10).novel_views == 0
+    assert plan_batches(config, fabric, 10).novel_views == 2
 
 
 @pytest.mark.parametrize(("batch", "share"), [(1, 0.9), (4, 0.1)])
 def test_augmentation_without_a_place_for_a_child_is_refused(data, batch, share):
     config = tiny_network.config(data, batch=batch, augment_share=share)
-    fabric = launch(config, "cpu")
+    fabric = launch_fabric(config, "cpu")
     with pytest.raises(ConfigError, match=f"batch is {batch}, .*no place for a child.*without-augmentation"):
-        portion_of(config, fabric, 10)
-    assert portion_of(replace(config, ablation=("without-augmentation",)), fabric, 10).batch == batch
+        plan_batches(config, fabric, 10)
+    assert plan_batches(replace(config, ablation=("without-augmentation",)), fabric, 10).batch == batch
 
 
 def images_of_steps(monkeypatch) -> dict[int, tuple[int, int]]:
     """Will hold, of each step, how many images come without children and with them."""
-    extend, lengths = Augmentation.extend, {}
+    extend, lengths = SelfAugmentation.extend, {}
 
     def watched(self, view, step):
         longer = extend(self, view, step)
         lengths[step] = len(view.images), len(longer.images)
         return longer
 
-    monkeypatch.setattr(Augmentation, "extend", watched)
+    monkeypatch.setattr(SelfAugmentation, "extend", watched)
     return lengths
 
 
@@ -268,13 +268,13 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(data, tmp_path):
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(data, tmp_path, monkeypatch):
-    view = Mixture.view
+    view = TrainingBatches.view
 
     def poisoned(self, step):
         good = view(self, step)
         return replace(good, images=good.images * torch.nan) if step == 2 else good
 
-    monkeypatch.setattr(Mixture, "view", poisoned)
+    monkeypatch.setattr(TrainingBatches, "view", poisoned)
     config = tiny_network.config(data)
     with pytest.raises(TrainingError, match=r"loss of step 2 is not finite.*not_finite_0\.safetensors"):
         tiny_network.run(config, tmp_path / "run")
@@ -302,7 +302,7 @@ tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), run)
 INTERRUPTED = """
 import os, signal
 from dhpe_lib.training import loop as training
-agree, calls = training.agree, []
+agree, calls = training.all_reduce_flags, []
 def asked(*arguments):
     agreed = agree(*arguments)
     calls.append(agreed)
@@ -310,7 +310,7 @@ def asked(*arguments):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
     return agreed
-training.agree = asked
+training.all_reduce_flags = asked
 """
 
 
@@ -345,7 +345,7 @@ def test_two_processes_are_as_good_as_one_with_their_batch(data, tmp_path):
 def test_batch_statistics_of_several_cpu_processes_are_refused(data, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="--set batch_norm=frozen"):
-        launch(tiny_network.config(data), "cpu")
+        launch_fabric(tiny_network.config(data), "cpu")
 
 
 def test_frozen_statistics_stay(data, tmp_path):
@@ -393,7 +393,7 @@ def test_pose_machine_has_its_own_rate(data, tmp_path):
 
 def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
     config = tiny_network.config(data, precision="bf16-mixed")
-    fabric, network = launch(config, "cpu"), build_network(config)
+    fabric, network = launch_fabric(config, "cpu"), build_network(config)
     seen = []
 
     def watched(estimate, targets, laplacian, options):
@@ -401,9 +401,9 @@ def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
         return losses_of(estimate, targets, laplacian, options)
 
     monkeypatch.setattr(training, "losses_of", watched)
-    objective = training.Objective(network, config)
-    objective, _ = wrap(fabric, network, objective, build_optimiser(network, config), config)
-    mixture = Mixture([Prepared(data)], portion_of(config, fabric, 10), config.reach, fabric.device)
+    objective = training.TrainingObjective(network, config)
+    objective, _ = setup_fabric(fabric, network, objective, build_optimiser(network, config), config)
+    mixture = TrainingBatches([Prepared(data)], plan_batches(config, fabric, 10), config.jitter_range, fabric.device)
     view = mixture.view(0)
     found = objective(view.images, vars(view.targets))
     assert seen == [(torch.bfloat16, torch.float32, False)]

@@ -91,7 +91,7 @@ class Prepared:
         rows = np.atleast_1d(self.rows[indices])
         return Crops(**{name: torch.from_numpy(values[rows]) for name, values in self._ready.items()})
 
-    def spread(self, count: int | None = None) -> Int64[ndarray, " n"]:
+    def evenly_spaced(self, count: int | None = None) -> Int64[ndarray, " n"]:
         """Indices of some samples, evenly spread over the split; of all of them by default."""
         n = len(self) if count is None else min(count, len(self))
         return np.linspace(0, len(self) - 1, n).astype(np.int64)

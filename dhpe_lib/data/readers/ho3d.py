@@ -32,13 +32,13 @@ from dhpe_lib.data.checks import (
     DatasetError,
     Finding,
     check_images,
+    evenly_spaced,
     failure,
     field,
     read_image,
     read_json,
     require,
     require_split,
-    spread,
     table,
 )
 from dhpe_lib.data.sample import Sample, from_pixel_centers, project
@@ -137,7 +137,7 @@ def _check_split(directory: Path, split: str, count: int) -> list[Finding]:
 
 def _check_labels(directory: Path, split: str, places: Sequence[tuple[Path, str]]) -> Finding:
     """Read a few of the labels; of the evaluation, say whether its truth is there and belongs to these pictures."""
-    few = spread(range(len(places)))
+    few = evenly_spaced(range(len(places)))
     try:
         joints = np.array([_read_meta(places[n][0] / "meta" / f"{places[n][1]}.pkl")[1] for n in few])
         truth = _read_truth(directory, len(places)) if split == "evaluation" else None

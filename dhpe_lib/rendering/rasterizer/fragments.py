@@ -21,17 +21,17 @@ class Fragments:
     depth: Float[Tensor, "batch height width"]
 
 
-def _empty_keys(places: Tensor, height: int, width: int) -> Tensor:
-    return torch.full((len(places), height, width), zbuffer.NO_FACE, dtype=torch.int64, device=places.device)
+def _empty_keys(screen: Tensor, height: int, width: int) -> Tensor:
+    return torch.full((len(screen), height, width), zbuffer.NO_FACE, dtype=torch.int64, device=screen.device)
 
 
 def find_nearest(
-    places: Float[Tensor, "batch vertices 3"], faces: Int32[Tensor, "meshes faces 3"], height: int, width: int
+    screen: Float[Tensor, "batch vertices 3"], faces: Int32[Tensor, "meshes faces 3"], height: int, width: int
 ) -> Int[Tensor, "batch height width"]:
     """The nearest face at each pixel's centre in an orthographic view, -1 where there is none; no gradient.
 
     Args:
-        places: Pixels and depth.
+        screen: Pixels and depth.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
@@ -39,8 +39,8 @@ def find_nearest(
     Returns:
         Rows of `faces`.
     """
-    keys = _empty_keys(places, height, width)
-    launch(zbuffer.nearest_face, (len(places), faces.shape[1]), [places, faces, False, keys])
+    keys = _empty_keys(screen, height, width)
+    launch(zbuffer.nearest_face, (len(screen), faces.shape[1]), [screen, faces, False, keys])
     return torch.where(keys == zbuffer.NO_FACE, -1, keys & 0xFFFFFFFF)
 
 
@@ -49,14 +49,14 @@ class _Rasterize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, places: Tensor, faces: Tensor, height: int, width: int, pinhole: bool
+        ctx, screen: Tensor, faces: Tensor, height: int, width: int, pinhole: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        keys = _empty_keys(places, height, width)
-        barycentric = places.new_zeros(*keys.shape, 3)
-        depth = places.new_full(keys.shape, math.inf)
-        launch(zbuffer.nearest_face, (len(places), faces.shape[1]), [places, faces, pinhole, keys])
-        launch_rows(zbuffer.resolve, keys.shape, [places, faces, pinhole, keys, barycentric, depth])
-        ctx.save_for_backward(places, faces, keys)
+        keys = _empty_keys(screen, height, width)
+        barycentric = screen.new_zeros(*keys.shape, 3)
+        depth = screen.new_full(keys.shape, math.inf)
+        launch(zbuffer.nearest_face, (len(screen), faces.shape[1]), [screen, faces, pinhole, keys])
+        launch_rows(zbuffer.resolve, keys.shape, [screen, faces, pinhole, keys, barycentric, depth])
+        ctx.save_for_backward(screen, faces, keys)
         ctx.pinhole = pinhole
         ctx.mark_non_differentiable(keys)
         return keys, barycentric, depth
@@ -64,15 +64,15 @@ class _Rasterize(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, _: Tensor, of_barycentric: Tensor, of_depth: Tensor) -> tuple[Tensor | None, ...]:
-        places, faces, face = ctx.saved_tensors
-        gradient = gradient_of(places)
-        arguments = [places, faces, ctx.pinhole, face, of_barycentric, of_depth, gradient]
+        screen, faces, face = ctx.saved_tensors
+        gradient = gradient_of(screen)
+        arguments = [screen, faces, ctx.pinhole, face, of_barycentric, of_depth, gradient]
         launch_rows(zbuffer.resolve_backward, face.shape, arguments)
         return gradient.sum(0), None, None, None, None
 
 
 def rasterize(
-    places: Float[Tensor, "batch vertices 3"],
+    screen: Float[Tensor, "batch vertices 3"],
     faces: Int32[Tensor, "meshes faces 3"],
     height: int,
     width: int,
@@ -81,7 +81,7 @@ def rasterize(
     """The nearest face at each pixel's centre.
 
     Args:
-        places: Pixels and depth.
+        screen: Pixels and depth.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
@@ -90,7 +90,7 @@ def rasterize(
     Returns:
         The fragments. Gradient of barycentric coordinates and depth to the places, none where a pixel changes its face.
     """
-    return Fragments(*_Rasterize.apply(places, faces, height, width, pinhole))
+    return Fragments(*_Rasterize.apply(screen, faces, height, width, pinhole))
 
 
 class _Interpolate(torch.autograd.Function):
@@ -144,21 +144,21 @@ class _Outlines(torch.autograd.Function):
     """Autograd's side of `find_outlines` and `outlines_backward`."""
 
     @staticmethod
-    def forward(ctx, places: Tensor, faces: Tensor, face: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx, screen: Tensor, faces: Tensor, face: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         edges = torch.full((*face.shape, 2), -1, dtype=torch.int32, device=face.device)
-        shifts = places.new_zeros(edges.shape)
-        arguments = [places, faces, find_neighbours(faces), face, depth, edges, shifts]
+        shifts = screen.new_zeros(edges.shape)
+        arguments = [screen, faces, find_neighbours(faces), face, depth, edges, shifts]
         launch_rows(antialias_kernels.find_outlines, face.shape, arguments)
-        ctx.save_for_backward(places, faces, edges)
+        ctx.save_for_backward(screen, faces, edges)
         ctx.mark_non_differentiable(edges)
         return edges, shifts
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, _: Tensor, of_shifts: Tensor) -> tuple[Tensor | None, ...]:
-        places, faces, edges = ctx.saved_tensors
-        gradient = gradient_of(places)
-        launch_rows(antialias_kernels.outlines_backward, edges.shape[:3], [places, faces, edges, of_shifts, gradient])
+        screen, faces, edges = ctx.saved_tensors
+        gradient = gradient_of(screen)
+        launch_rows(antialias_kernels.outlines_backward, edges.shape[:3], [screen, faces, edges, of_shifts, gradient])
         return gradient.sum(0), None, None, None
 
 
@@ -184,7 +184,7 @@ class _Blend(torch.autograd.Function):
 
 def antialias(
     hard: Float[Tensor, "batch height width channels"],
-    places: Float[Tensor, "batch vertices 3"],
+    screen: Float[Tensor, "batch vertices 3"],
     faces: Int32[Tensor, "meshes faces 3"],
     fragments: Fragments,
 ) -> Float[Tensor, "batch height width channels"]:
@@ -192,12 +192,12 @@ def antialias(
 
     Args:
         hard: A picture with one sample a pixel, background and all.
-        places: Pixels and depth, as given to `rasterize`.
+        screen: Pixels and depth, as given to `rasterize`.
         faces: As given to `rasterize`.
         fragments: From `rasterize`.
 
     Returns:
         The picture with smooth edges. Gradient to the picture, and through the edges to u and v of the places.
     """
-    edges, shifts = _Outlines.apply(places, faces, fragments.face, fragments.depth.detach())
+    edges, shifts = _Outlines.apply(screen, faces, fragments.face, fragments.depth.detach())
     return _Blend.apply(hard.contiguous(), edges, shifts)

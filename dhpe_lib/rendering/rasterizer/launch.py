@@ -85,13 +85,13 @@ def gradient_of(values: Float[Tensor, "rows places n"]) -> Float[Tensor, "bands 
 
 
 def prepare_faces(
-    places: Float[Tensor, "batch vertices n"],
+    screen: Float[Tensor, "batch vertices n"],
     faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
 ) -> Int32[Tensor, "one_or_batch faces 3"]:
     """The faces as the kernels read them, after the checks that need no waiting for a GPU.
 
     Args:
-        places: What the faces name the rows of.
+        screen: What the faces name the rows of.
         faces: One topology, or one for each mesh; rows of -1 fill up a shorter one.
 
     Returns:
@@ -103,30 +103,30 @@ def prepare_faces(
             device.
         IndexError: A face names a row that is not there (on CUDA such a face is not drawn: asking would wait).
     """
-    if not (isinstance(places, Tensor) and isinstance(faces, Tensor)):
+    if not (isinstance(screen, Tensor) and isinstance(faces, Tensor)):
         raise TypeError(
-            f"vertices and faces are {type(places).__name__} and {type(faces).__name__}; give torch tensors"
+            f"vertices and faces are {type(screen).__name__} and {type(faces).__name__}; give torch tensors"
         )
-    if places.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"vertices are {places.dtype}; the renderer works in float32 and float64: convert them first")
+    if screen.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"vertices are {screen.dtype}; the renderer works in float32 and float64: convert them first")
     if faces.dtype not in (torch.int32, torch.int64):
         raise TypeError(f"faces are {faces.dtype}; vertex indices are int32 or int64")
-    if places.ndim != 3:
+    if screen.ndim != 3:
         raise ValueError(
-            f"vertices have shape {tuple(places.shape)}; give [batch, vertices, 3]: one mesh is mesh[None]"
+            f"vertices have shape {tuple(screen.shape)}; give [batch, vertices, 3]: one mesh is mesh[None]"
         )
-    if faces.ndim not in (2, 3) or faces.shape[-1] != 3 or (faces.ndim == 3 and len(faces) not in (1, len(places))):
+    if faces.ndim not in (2, 3) or faces.shape[-1] != 3 or (faces.ndim == 3 and len(faces) not in (1, len(screen))):
         raise ValueError(
-            f"faces have shape {tuple(faces.shape)} for {len(places)} meshes; give [faces, 3] or [batch, faces, 3]"
+            f"faces have shape {tuple(faces.shape)} for {len(screen)} meshes; give [faces, 3] or [batch, faces, 3]"
         )
-    if faces.device != places.device:
-        raise ValueError(f"faces are on {faces.device}, vertices on {places.device}: move one of them")
+    if faces.device != screen.device:
+        raise ValueError(f"faces are on {faces.device}, vertices on {screen.device}: move one of them")
     faces = faces.long() if faces.ndim == 3 else faces.long()[None]
     if faces.device.type == "cpu" and faces.numel():
         named = faces[(faces != -1).any(-1)]
         first, last = (int(named.min()), int(named.max())) if len(named) else (0, -1)
-        if first < 0 or last >= places.shape[1]:
-            raise IndexError(f"faces name vertices {first} to {last}, but there are only 0 to {places.shape[1] - 1}")
+        if first < 0 or last >= screen.shape[1]:
+            raise IndexError(f"faces name vertices {first} to {last}, but there are only 0 to {screen.shape[1] - 1}")
     return faces.int().contiguous()
 
 

@@ -88,7 +88,7 @@ def log_empty(
 
 
 def soft(
-    places: Float[Tensor, "batch vertices 3"], faces: Integer[Tensor, "faces 3"], height: int, width: int, sigma: float
+    screen: Float[Tensor, "batch vertices 3"], faces: Integer[Tensor, "faces 3"], height: int, width: int, sigma: float
 ) -> Pixels:
     """The soft silhouette 1 - prod_k (1 - p_k) with p_k = sigmoid(s_k / sigma).
 
@@ -96,10 +96,10 @@ def soft(
         Liu et al., Soft Rasterizer, ICCV 2019, Eqs. 1 and 5.
     """
     masks = []
-    for mesh in places:
+    for mesh in screen:
         corners = mesh[faces.long()]
         corners = corners[drawn_faces(corners)][..., :2]
-        total = places.new_zeros(height, width)
+        total = screen.new_zeros(height, width)
         for some in corners.split(FACES_AT_ONCE):
             total = total + checkpoint(log_empty, some, height, width, sigma, use_reentrant=False)
         masks.append(1 - total.exp())
@@ -137,11 +137,11 @@ def boxes(corners: Float[Tensor, "3 2"], height: int, width: int) -> Iterator[tu
 
 
 def coverage(
-    places: Float[Tensor, "batch vertices 3"], faces: Integer[Tensor, "faces 3"], height: int, width: int
+    screen: Float[Tensor, "batch vertices 3"], faces: Integer[Tensor, "faces 3"], height: int, width: int
 ) -> Pixels:
     """min(1, max(front, back)), where each sums the area of faces cut to the pixel's square."""
     masks = []
-    for mesh in places:
+    for mesh in screen:
         corners = mesh[faces.long()][..., :2]
         rows: dict[tuple[int, int, int], Tensor] = {}
         for face in drawn_faces(corners).nonzero()[:, 0].tolist():
@@ -152,9 +152,9 @@ def coverage(
                 if cut:
                     key = (int(area > 0), y, x)
                     rows[key] = rows.get(key, 0) + polygon_area(cut)
-        layers = places.new_zeros(2, height, width)
+        layers = screen.new_zeros(2, height, width)
         if rows:
-            index = torch.tensor(list(rows), device=places.device).T
+            index = torch.tensor(list(rows), device=screen.device).T
             layers = layers.index_put(tuple(index), torch.stack(list(rows.values())))
         masks.append(layers.amax(0).clamp(0, 1))
     return torch.stack(masks)
@@ -164,7 +164,7 @@ def coverage(
 
 
 def kato_gradient(
-    places: Float[Tensor, "batch vertices 3"],
+    screen: Float[Tensor, "batch vertices 3"],
     faces: Integer[Tensor, "faces 3"],
     face_index: Int[Tensor, "batch height width"],
     cotangent: Pixels,
@@ -174,14 +174,14 @@ def kato_gradient(
     Source:
         Kato, Ushiku and Harada, Neural 3D Mesh Renderer, CVPR 2018, Sec. 3.2.
     """
-    gradient = torch.zeros_like(places)
-    for image in range(len(places)):
+    gradient = torch.zeros_like(screen)
+    for image in range(len(screen)):
         for face, (i, j, k) in enumerate(faces.tolist()):
             for start, end, third in ((i, j, k), (j, k, i), (k, i, j)):
                 for axis in (0, 1):
                     # with rows and columns swapped, motion along v is motion along u
                     order = [axis, 1 - axis]
-                    a, b, c = (places[image, [start, end, third]][:, order] - 0.5).tolist()
+                    a, b, c = (screen[image, [start, end, third]][:, order] - 0.5).tolist()
                     shown = face_index[image] if axis == 0 else face_index[image].T
                     pulls = cotangent[image] if axis == 0 else cotangent[image].T
                     of_start, of_end = edge_pull(a, b, c, face, shown.tolist(), pulls.tolist())
@@ -232,19 +232,19 @@ def line_pull(crossing: float, outwards: int, face: int, faces: list[int], value
 
 
 def rasterize(
-    places: Float[Tensor, "batch vertices 3"],
+    screen: Float[Tensor, "batch vertices 3"],
     faces: Integer[Tensor, "faces 3"],
     height: int,
     width: int,
     pinhole: bool = False,
 ) -> tuple[Int[Tensor, "batch height width"], Float[Tensor, "batch height width 3"], Pixels]:
     """The z-buffer: face after face, keep what is nearer. Face or -1, barycentric coordinates, depth or inf."""
-    shape = (len(places), height, width)
-    nearest = torch.full(shape, -1, device=places.device)
-    barycentric = places.new_zeros(*shape, 3)
-    depth = places.new_full(shape, math.inf)
-    p = pixel_centres(height, width, places)
-    for image, mesh in enumerate(places):
+    shape = (len(screen), height, width)
+    nearest = torch.full(shape, -1, device=screen.device)
+    barycentric = screen.new_zeros(*shape, 3)
+    depth = screen.new_full(shape, math.inf)
+    p = pixel_centres(height, width, screen)
+    for image, mesh in enumerate(screen):
         corners = mesh[faces.long()]
         for face in drawn_faces(corners).nonzero()[:, 0].tolist():
             (a, b, c), z = corners[face, :, :2], corners[face, :, 2]
@@ -298,14 +298,14 @@ def outlines(mesh: Float[Tensor, "vertices 3"], faces: Integer[Tensor, "faces 3"
 
 def antialias(
     hard: Float[Tensor, "batch height width channels"],
-    places: Float[Tensor, "batch vertices 3"],
+    screen: Float[Tensor, "batch vertices 3"],
     faces: Integer[Tensor, "faces 3"],
     face_index: Int[Tensor, "batch height width"],
     depth: Pixels,
 ) -> Float[Tensor, "batch height width channels"]:
     """Blend pixels across the outlines that pass between them."""
     pictures = []
-    for image, mesh in enumerate(places):
+    for image, mesh in enumerate(screen):
         beyond = outlines(mesh.detach(), faces)
         height, width = hard.shape[1:3]
         given: dict[tuple[int, int, int], list[tuple[Tensor, Tensor]]] = {}  # (row, column, axis): share and colour

@@ -20,27 +20,27 @@ class _Soft(torch.autograd.Function):
     """Autograd's side of `soft_forward` and `soft_backward`."""
 
     @staticmethod
-    def forward(ctx, places: Tensor, faces: Tensor, height: int, width: int, sigma: float) -> Tensor:
-        odds = places.new_ones(len(places), height, width)
+    def forward(ctx, screen: Tensor, faces: Tensor, height: int, width: int, sigma: float) -> Tensor:
+        odds = screen.new_ones(len(screen), height, width)
         radius = math.sqrt(math.log(1 / TAIL - 1) * sigma)
-        dim = (len(places), faces.shape[1])
-        launch(soft_kernels.soft_forward, dim, [places, faces, sigma, radius, odds])
-        ctx.save_for_backward(places, faces, odds)
+        dim = (len(screen), faces.shape[1])
+        launch(soft_kernels.soft_forward, dim, [screen, faces, sigma, radius, odds])
+        ctx.save_for_backward(screen, faces, odds)
         ctx.sigma, ctx.radius = sigma, radius
         return 1 - 1 / odds
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        places, faces, odds = ctx.saved_tensors
-        gradient = gradient_of(places)
-        arguments = [places, faces, ctx.sigma, ctx.radius, odds, cotangent, gradient]
-        launch(soft_kernels.soft_backward, (len(places), faces.shape[1]), arguments)
+        screen, faces, odds = ctx.saved_tensors
+        gradient = gradient_of(screen)
+        arguments = [screen, faces, ctx.sigma, ctx.radius, odds, cotangent, gradient]
+        launch(soft_kernels.soft_backward, (len(screen), faces.shape[1]), arguments)
         return gradient.sum(0), None, None, None, None
 
 
 def soft(
-    places: Float[Tensor, "batch vertices 3"],
+    screen: Float[Tensor, "batch vertices 3"],
     faces: Int32[Tensor, "meshes faces 3"],
     height: int,
     width: int,
@@ -49,7 +49,7 @@ def soft(
     """The probability m = 1 - prod_k (1 - p_k) that a pixel is covered; see `dhpe_lib.rendering.rasterizer.kernels.soft`.
 
     Args:
-        places: Pixels.
+        screen: Pixels.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
@@ -61,32 +61,32 @@ def soft(
     Source:
         Liu et al., Soft Rasterizer, ICCV 2019, Eqs. 1 and 5.
     """
-    return _Soft.apply(places, faces, height, width, sigma)
+    return _Soft.apply(screen, faces, height, width, sigma)
 
 
 class _Coverage(torch.autograd.Function):
     """Autograd's side of `coverage_forward` and `coverage_backward`."""
 
     @staticmethod
-    def forward(ctx, places: Tensor, faces: Tensor, height: int, width: int) -> Tensor:
-        layers = places.new_zeros(2, len(places), height, width)
-        launch(coverage_kernels.coverage_forward, (len(places), faces.shape[1]), [places, faces, layers])
-        ctx.save_for_backward(places, faces, layers)
+    def forward(ctx, screen: Tensor, faces: Tensor, height: int, width: int) -> Tensor:
+        layers = screen.new_zeros(2, len(screen), height, width)
+        launch(coverage_kernels.coverage_forward, (len(screen), faces.shape[1]), [screen, faces, layers])
+        ctx.save_for_backward(screen, faces, layers)
         mask = torch.maximum(layers[0], layers[1]).clamp_min_(0)
         return mask.masked_fill_(mask >= coverage_kernels.FULL, 1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        places, faces, layers = ctx.saved_tensors
-        gradient = gradient_of(places)
-        arguments = [places, faces, layers, cotangent, gradient]
-        launch(coverage_kernels.coverage_backward, (len(places), faces.shape[1]), arguments)
+        screen, faces, layers = ctx.saved_tensors
+        gradient = gradient_of(screen)
+        arguments = [screen, faces, layers, cotangent, gradient]
+        launch(coverage_kernels.coverage_backward, (len(screen), faces.shape[1]), arguments)
         return gradient.sum(0), None, None, None
 
 
 def coverage(
-    places: Float[Tensor, "batch vertices 3"], faces: Int32[Tensor, "meshes faces 3"], height: int, width: int
+    screen: Float[Tensor, "batch vertices 3"], faces: Int32[Tensor, "meshes faces 3"], height: int, width: int
 ) -> Float[Tensor, "batch height width"]:
     """The share m = min(1, max(front, back)) of a pixel's square that lies under the surface.
 
@@ -95,7 +95,7 @@ def coverage(
     their areas add up to at most 1. No gradient where a pixel is full.
 
     Args:
-        places: Pixels.
+        screen: Pixels.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
@@ -103,35 +103,35 @@ def coverage(
     Returns:
         Coverage in [0, 1].
     """
-    return _Coverage.apply(places, faces, height, width)
+    return _Coverage.apply(screen, faces, height, width)
 
 
 class _Kato(torch.autograd.Function):
     """A hard mask with the gradient of `kato_backward`."""
 
     @staticmethod
-    def forward(ctx, places: Tensor, faces: Tensor, height: int, width: int) -> Tensor:
-        face_index = find_nearest(places, faces, height, width)
-        ctx.save_for_backward(places, faces, face_index)
-        return (face_index >= 0).to(places.dtype)
+    def forward(ctx, screen: Tensor, faces: Tensor, height: int, width: int) -> Tensor:
+        face_index = find_nearest(screen, faces, height, width)
+        ctx.save_for_backward(screen, faces, face_index)
+        return (face_index >= 0).to(screen.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        places, faces, face_index = ctx.saved_tensors
-        gradient = gradient_of(places)
-        arguments = [places, faces, face_index, cotangent, gradient]
-        launch(kato_kernels.kato_backward, (len(places), faces.shape[1]), arguments)
+        screen, faces, face_index = ctx.saved_tensors
+        gradient = gradient_of(screen)
+        arguments = [screen, faces, face_index, cotangent, gradient]
+        launch(kato_kernels.kato_backward, (len(screen), faces.shape[1]), arguments)
         return gradient.sum(0), None, None, None
 
 
 def kato(
-    places: Float[Tensor, "batch vertices 3"], faces: Int32[Tensor, "meshes faces 3"], height: int, width: int
+    screen: Float[Tensor, "batch vertices 3"], faces: Int32[Tensor, "meshes faces 3"], height: int, width: int
 ) -> Float[Tensor, "batch height width"]:
     """The hard mask: 1 where a face covers the pixel's centre; its gradient is `dhpe_lib.rendering.rasterizer.kernels.kato`'s.
 
     Args:
-        places: Pixels.
+        screen: Pixels.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
@@ -142,4 +142,4 @@ def kato(
     Source:
         Kato, Ushiku and Harada, Neural 3D Mesh Renderer, CVPR 2018, Sec. 3.2.
     """
-    return _Kato.apply(places, faces, height, width)
+    return _Kato.apply(screen, faces, height, width)

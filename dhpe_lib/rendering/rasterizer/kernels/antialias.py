@@ -30,12 +30,12 @@ FARTHEST_WALK = wp.constant(16)
 
 
 @wp.func
-def goes_on(places: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), image: int, face: int, beyond: int):
+def goes_on(screen: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), image: int, face: int, beyond: int):
     """Whether the surface that the camera sees goes on from a face to its neighbour: it exists and does not fold."""
     if beyond < 0:
         return False
-    here, _ = doubled_area(places, faces, image, face)
-    there, drawn = doubled_area(places, faces, image, beyond)
+    here, _ = doubled_area(screen, faces, image, face)
+    there, drawn = doubled_area(screen, faces, image, beyond)
     return drawn and (here > type(here)(0.0)) == (there > type(there)(0.0))
 
 
@@ -51,7 +51,7 @@ def crossing_of(p: Any, a: Any, b: Any, axis: int, step: Any):
 
 @wp.func
 def walk(
-    places: wp.array3d(dtype=Any),
+    screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     neighbours: wp.array3d(dtype=int),
     image: int,
@@ -73,8 +73,8 @@ def walk(
         exit_at = -one  # the farthest crossing: from a place on an edge the nearest would lead back
         exit_edge = -1
         for e in range(3):
-            a = corner(places, image, faces[mesh, now, e])
-            b = corner(places, image, faces[mesh, now, (e + 1) % 3])
+            a = corner(screen, image, faces[mesh, now, e])
+            b = corner(screen, image, faces[mesh, now, (e + 1) % 3])
             t = crossing_of(p, a, b, axis, step)
             is_entry = before >= 0 and neighbours[mesh, now, e] == before
             if t >= reached and t > exit_at and not is_entry:
@@ -83,7 +83,7 @@ def walk(
         if exit_edge < 0 or exit_at > one:
             return -1, one
         beyond = neighbours[mesh, now, exit_edge]
-        if not goes_on(places, faces, image, now, beyond):
+        if not goes_on(screen, faces, image, now, beyond):
             return 3 * now + exit_edge, exit_at
         before = now
         now = beyond
@@ -95,7 +95,7 @@ def walk(
 def find_outlines(
     band: int,
     bands: int,
-    places: wp.array3d(dtype=Any),
+    screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     neighbours: wp.array3d(dtype=int),
     face_index: wp.array3d(dtype=wp.int64),
@@ -128,14 +128,14 @@ def find_outlines(
                 for e in range(3):
                     if far >= 0 and neighbours[mesh, near, e] == far:
                         adjacent = True
-                if not (adjacent and goes_on(places, faces, image, near, far)):
+                if not (adjacent and goes_on(screen, faces, image, near, far)):
                     p = pixel_centre(wp.where(first_nearer, x, next_x), wp.where(first_nearer, y, next_y), zero)
                     step = wp.where(first_nearer, one, -one)
-                    edge, t = walk(places, faces, neighbours, image, near, p, axis, step)
+                    edge, t = walk(screen, faces, neighbours, image, near, p, axis, step)
                     if edge >= 0:
                         face = edge // 3
-                        a = corner(places, image, faces[mesh, face, edge % 3])
-                        b = corner(places, image, faces[mesh, face, (edge % 3 + 1) % 3])
+                        a = corner(screen, image, faces[mesh, face, edge % 3])
+                        b = corner(screen, image, faces[mesh, face, (edge % 3 + 1) % 3])
                         along = b - a
                         if wp.abs(along[1 - axis]) >= wp.abs(along[axis]):
                             edges[image, y, x, axis] = edge
@@ -146,7 +146,7 @@ def find_outlines(
 def outlines_backward(
     band: int,
     bands: int,
-    places: wp.array3d(dtype=Any),
+    screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     edges: wp.array4d(dtype=int),
     of_shifts: wp.array4d(dtype=Any),
@@ -167,8 +167,8 @@ def outlines_backward(
             face = edge // 3
             i = faces[mesh, face, edge % 3]
             j = faces[mesh, face, (edge % 3 + 1) % 3]
-            a = corner(places, image, i)
-            b = corner(places, image, j)
+            a = corner(screen, image, i)
+            b = corner(screen, image, j)
             value = of_shifts[image, y, x, axis]
             p = pixel_centre(x, y, value)
             other = 1 - axis

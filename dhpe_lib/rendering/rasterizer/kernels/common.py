@@ -1,6 +1,6 @@
 """What every kernel shares: one face, one pixel, one edge. Warp, one source for CPU and CUDA, float32 and float64.
 
-Every kernel sees `places [batch, vertices, 3]`: u to the right and v downwards in pixels, z away from the camera in any
+Every kernel sees `screen [batch, vertices, 3]`: u to the right and v downwards in pixels, z away from the camera in any
 unit. Pixel (x, y) covers [x, x + 1) x [y, y + 1); its centre is (x + 1/2, y + 1/2). `faces [1 or batch, faces, 3]` is
 one topology or one for each mesh.
 
@@ -70,9 +70,9 @@ def side_of(p: Any, a: Any, b: Any):
 
 
 @wp.func
-def corner(places: wp.array3d(dtype=Any), image: int, vertex: int):
+def corner(screen: wp.array3d(dtype=Any), image: int, vertex: int):
     """Where a vertex lies in the image."""
-    return wp.vector(places[image, vertex, 0], places[image, vertex, 1])
+    return wp.vector(screen[image, vertex, 0], screen[image, vertex, 1])
 
 
 @wp.func
@@ -83,28 +83,28 @@ def pixel_centre(x: int, y: int, kind: Any):
 
 
 @wp.func
-def doubled_area(places: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), image: int, face: int):
+def doubled_area(screen: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), image: int, face: int):
     """Twice a face's signed area in the image, and whether it is drawn; negative where it is seen from its front."""
-    zero = type(places[0, 0, 0])(0.0)
+    zero = type(screen[0, 0, 0])(0.0)
     mesh = image % faces.shape[0]
     i = faces[mesh, face, 0]
     j = faces[mesh, face, 1]
     k = faces[mesh, face, 2]
-    if wp.min(wp.min(i, j), k) < 0 or wp.max(wp.max(i, j), k) >= places.shape[1]:
+    if wp.min(wp.min(i, j), k) < 0 or wp.max(wp.max(i, j), k) >= screen.shape[1]:
         return zero, False
-    a = corner(places, image, i)
-    b = corner(places, image, j)
-    c = corner(places, image, k)
+    a = corner(screen, image, i)
+    b = corner(screen, image, j)
+    c = corner(screen, image, k)
     area = cross(b - a, c - a)
     perimeter = wp.length_sq(b - a) + wp.length_sq(c - b) + wp.length_sq(a - c)
-    depth = places[image, i, 2] + places[image, j, 2] + places[image, k, 2]
+    depth = screen[image, i, 2] + screen[image, j, 2] + screen[image, k, 2]
     return area, wp.abs(area) > type(area)(MIN_AREA) and wp.isfinite(area + perimeter + depth)
 
 
 @wp.func
-def load_face(places: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), image: int, face: int):
+def load_face(screen: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), image: int, face: int):
     """A face's vertices, turned so that its area is positive, and whether it is drawn."""
-    area, drawn = doubled_area(places, faces, image, face)
+    area, drawn = doubled_area(screen, faces, image, face)
     mesh = image % faces.shape[0]
     i = faces[mesh, face, 0]
     j = faces[mesh, face, 1]

@@ -68,20 +68,20 @@ def cut_to_row(a: Any, b: Any, top: Any):
 def coverage_forward(
     band: int,
     bands: int,
-    places: wp.array3d(dtype=Any),
+    screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     layers: wp.array4d(dtype=Any),
 ):
     """layers[side, image, y, x] += area of pixel (x, y) under a face; side 0: seen from the front, 1: from the back."""
     image, face = wp.tid()
-    i, j, k, drawn = load_face(places, faces, image, face)
+    i, j, k, drawn = load_face(screen, faces, image, face)
     if not drawn:
         return
-    signed, _ = doubled_area(places, faces, image, face)
+    signed, _ = doubled_area(screen, faces, image, face)
     side = wp.where(signed < type(signed)(0.0), 0, 1)
-    a = corner(places, image, i)
-    b = corner(places, image, j)
-    c = corner(places, image, k)
+    a = corner(screen, image, i)
+    b = corner(screen, image, j)
+    c = corner(screen, image, k)
     width = layers.shape[3]
     height = layers.shape[2]
     x0 = pixel_of(smaller(smaller(a[0], b[0]), c[0]), width)
@@ -174,7 +174,7 @@ def edge_push(a: Any, b: Any, image: int, side: int, layers: wp.array4d(dtype=An
 def coverage_backward(
     band: int,
     bands: int,
-    places: wp.array3d(dtype=Any),
+    screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     layers: wp.array4d(dtype=Any),
     cotangent: wp.array3d(dtype=Any),
@@ -184,14 +184,14 @@ def coverage_backward(
     image, face = wp.tid()
     if face % bands != band:
         return
-    i, j, k, drawn = load_face(places, faces, image, face)
+    i, j, k, drawn = load_face(screen, faces, image, face)
     if not drawn:
         return
-    signed, _ = doubled_area(places, faces, image, face)
+    signed, _ = doubled_area(screen, faces, image, face)
     side = wp.where(signed < type(signed)(0.0), 0, 1)
-    a = corner(places, image, i)
-    b = corner(places, image, j)
-    c = corner(places, image, k)
+    a = corner(screen, image, i)
+    b = corner(screen, image, j)
+    c = corner(screen, image, k)
     ab_start, ab_end = edge_push(a, b, image, side, layers, cotangent)
     bc_start, bc_end = edge_push(b, c, image, side, layers, cotangent)
     ca_start, ca_end = edge_push(c, a, image, side, layers, cotangent)

@@ -128,14 +128,14 @@ def add_edge(
     start: int,
     end: int,
     other: int,
-    places: wp.array3d(dtype=Any),
+    screen: wp.array3d(dtype=Any),
     face_index: wp.array3d(dtype=wp.int64),
     cotangent: wp.array3d(dtype=Any),
 ):
     """Add an edge's gradients, along both axes, to its two vertices."""
-    a = corner(places, image, start)
-    b = corner(places, image, end)
-    c = corner(places, image, other)
+    a = corner(screen, image, start)
+    b = corner(screen, image, end)
+    c = corner(screen, image, other)
     for axis in range(2):
         of_start, of_end = edge_pull(a, b, c, image, face, axis, face_index, cotangent)
         wp.atomic_add(gradient, band, image, start, axis, of_start)
@@ -146,7 +146,7 @@ def add_edge(
 def kato_backward(
     band: int,
     bands: int,
-    places: wp.array3d(dtype=Any),
+    screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     face_index: wp.array3d(dtype=wp.int64),
     cotangent: wp.array3d(dtype=Any),
@@ -156,12 +156,12 @@ def kato_backward(
     image, face = wp.tid()
     if face % bands != band:
         return
-    i, j, k, drawn = load_face(places, faces, image, face)
+    i, j, k, drawn = load_face(screen, faces, image, face)
     if not drawn:
         return
-    add_edge(gradient, band, image, face, i, j, k, places, face_index, cotangent)
-    add_edge(gradient, band, image, face, j, k, i, places, face_index, cotangent)
-    add_edge(gradient, band, image, face, k, i, j, places, face_index, cotangent)
+    add_edge(gradient, band, image, face, i, j, k, screen, face_index, cotangent)
+    add_edge(gradient, band, image, face, j, k, i, screen, face_index, cotangent)
+    add_edge(gradient, band, image, face, k, i, j, screen, face_index, cotangent)
 
 
 for _scalar in SCALARS:

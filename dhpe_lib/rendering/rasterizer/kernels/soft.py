@@ -103,7 +103,7 @@ def multiply(product: wp.array3d(dtype=Any), image: int, y: int, x: int, factor:
 def soft_forward(
     band: int,
     bands: int,
-    places: wp.array3d(dtype=Any),
+    screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     sigma: Any,
     radius: Any,
@@ -111,12 +111,12 @@ def soft_forward(
 ):
     """odds[image, y, x] *= 1 / (1 - p_k) = 1 + exp(s_k / sigma), for each face k and the pixels within the radius."""
     image, face = wp.tid()
-    i, j, k, drawn = load_face(places, faces, image, face)
+    i, j, k, drawn = load_face(screen, faces, image, face)
     if not drawn:
         return
-    a = corner(places, image, i)
-    b = corner(places, image, j)
-    c = corner(places, image, k)
+    a = corner(screen, image, i)
+    b = corner(screen, image, j)
+    c = corner(screen, image, k)
     len_ab = wp.length(b - a)
     len_bc = wp.length(c - b)
     len_ca = wp.length(a - c)
@@ -140,7 +140,7 @@ def soft_forward(
 def soft_backward(
     band: int,
     bands: int,
-    places: wp.array3d(dtype=Any),
+    screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     sigma: Any,
     radius: Any,
@@ -154,12 +154,12 @@ def soft_backward(
     ds_k / d(a, b) = -2 (1 - t, t) (p - n) inside, + outside.
     """
     image, face = wp.tid()
-    i, j, k, drawn = load_face(places, faces, image, face)
+    i, j, k, drawn = load_face(screen, faces, image, face)
     if not drawn:
         return
-    a = corner(places, image, i)
-    b = corner(places, image, j)
-    c = corner(places, image, k)
+    a = corner(screen, image, i)
+    b = corner(screen, image, j)
+    c = corner(screen, image, k)
     len_ab = wp.length(b - a)
     len_bc = wp.length(c - b)
     len_ca = wp.length(a - c)

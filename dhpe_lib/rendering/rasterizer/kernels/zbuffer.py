@@ -59,22 +59,22 @@ def barycentric_of(p: Any, a: Any, b: Any, c: Any, weights: Any):
 def nearest_face(
     band: int,
     bands: int,
-    places: wp.array3d(dtype=Any),
+    screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     pinhole: bool,
     keys: wp.array3d(dtype=wp.int64),
 ):
     """keys[image, y, x] = min of `depth_key` over the faces that cover the pixel's centre; filled with NO_FACE."""
     image, face = wp.tid()
-    i, j, k, drawn = load_face(places, faces, image, face)
+    i, j, k, drawn = load_face(screen, faces, image, face)
     if not drawn:
         return
-    z_a = places[image, i, 2]
-    z_b = places[image, j, 2]
-    z_c = places[image, k, 2]
-    a = corner(places, image, i)
-    b = corner(places, image, j)
-    c = corner(places, image, k)
+    z_a = screen[image, i, 2]
+    z_b = screen[image, j, 2]
+    z_c = screen[image, k, 2]
+    a = corner(screen, image, i)
+    b = corner(screen, image, j)
+    c = corner(screen, image, k)
     zero = type(z_a)(0.0)
     weights = corner_weights(z_a, z_b, z_c, pinhole)
     x0, x1, y0, y1 = window(a, b, c, zero, keys.shape[2], keys.shape[1])
@@ -96,7 +96,7 @@ def nearest_face(
 def resolve(
     band: int,
     bands: int,
-    places: wp.array3d(dtype=Any),
+    screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     pinhole: bool,
     keys: wp.array3d(dtype=wp.int64),
@@ -117,12 +117,12 @@ def resolve(
     i = faces[mesh, face, 0]
     j = faces[mesh, face, 1]
     k = faces[mesh, face, 2]
-    z_i = places[image, i, 2]
-    z_j = places[image, j, 2]
-    z_k = places[image, k, 2]
+    z_i = screen[image, i, 2]
+    z_j = screen[image, j, 2]
+    z_k = screen[image, k, 2]
     p = pixel_centre(x, y, z_i)
     weights = corner_weights(z_i, z_j, z_k, pinhole)
-    b, _ = barycentric_of(p, corner(places, image, i), corner(places, image, j), corner(places, image, k), weights)
+    b, _ = barycentric_of(p, corner(screen, image, i), corner(screen, image, j), corner(screen, image, k), weights)
     for c in range(3):
         barycentric[image, y, x, c] = b[c]
     depth[image, y, x] = b[0] * z_i + b[1] * z_j + b[2] * z_k
@@ -132,7 +132,7 @@ def resolve(
 def resolve_backward(
     band: int,
     bands: int,
-    places: wp.array3d(dtype=Any),
+    screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     pinhole: bool,
     face_index: wp.array3d(dtype=wp.int64),
@@ -155,11 +155,11 @@ def resolve_backward(
     i = faces[mesh, face, 0]
     j = faces[mesh, face, 1]
     k = faces[mesh, face, 2]
-    z = wp.vector(places[image, i, 2], places[image, j, 2], places[image, k, 2])
+    z = wp.vector(screen[image, i, 2], screen[image, j, 2], screen[image, k, 2])
     weights = corner_weights(z[0], z[1], z[2], pinhole)
-    a = corner(places, image, i)
-    b = corner(places, image, j)
-    c = corner(places, image, k)
+    a = corner(screen, image, i)
+    b = corner(screen, image, j)
+    c = corner(screen, image, k)
     p = pixel_centre(x, y, z[0])
     share, total = barycentric_of(p, a, b, c, weights)
     of_z = of_depth[image, y, x] * share
