@@ -1,0 +1,1 @@
+"""The networks: what a crop says about the hand."""
