@@ -238,7 +238,7 @@ def intersection_over_union(box: Float[Tensor, "2 2"], boxes: Float[Tensor, "n 2
     return common / ((box[1] - box[0]).clamp(min=0).prod() + areas - common).clamp(min=1e-12)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def detect_palms(
     network: PalmDetector, squares: Float[Tensor, "b 3 192 192"], least_score: float = LEAST_SCORE
 ) -> list[Palms]:

@@ -1,10 +1,10 @@
 """Looks of the hand landmark network at squares of a photo, and what several looks at one hand agree on.
 
-One look says where the joints are, but not how sure it is of each. Several looks at slightly different squares do: their
-mean is a better estimate than one look, and their spread measures its error. Nothing here has a gradient.
+One look says where the joints are, but not how sure it is of each. Several looks at slightly different squares do so:
+their mean is a better estimate than one look, and their spread grows with its error. Nothing here has a gradient.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, UInt8
@@ -55,11 +55,11 @@ class Looks:
 
     @property
     def certainty(self) -> Float[Tensor, " n"]:
-        """Mean confidence of the joints: one number for the hand, to compare hands with."""
-        return self.confidence.mean(1)
+        """One number for the hand, to compare hands with: mean of its presence and its joints' mean confidence."""
+        return (self.presence + self.confidence.mean(1)) / 2
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def look(
     network: HandLandmarkNetwork,
     photo: UInt8[ndarray, "height width 3"],
@@ -106,15 +106,21 @@ def look_again(
         looks: Number of looks at each hand, 1 to 3.
 
     Returns:
-        Mean of the looks at each hand, with their spread. The frame is the square around the joints.
+        Joints, world and side are means of these looks and the one before, weighted by presence; the presence is the
+        mean of these looks. The frame is the square around the joints.
     """
     base = squares_of_joints(hands.joints_px)
-    seen = [
+    seen = [hands] + [
         look(network, photo, CropFrame(base.center, scale * base.side, base.angle + turn), hands.palm, mirrored)
         for turn, scale, mirrored in VARIANTS[:looks]
     ]
+    presence = torch.stack([one.presence for one in seen])
+    weight = presence.clamp(min=1e-3)
+    weight = (weight / weight.sum(0))[..., None, None]
     joints = torch.stack([one.joints_px for one in seen])
-    mean = {name: torch.stack([getattr(one, name) for one in seen]).mean(0) for name in ("world", "presence", "right")}
-    merged = Looks(base, joints.mean(0), **mean, spread=torch.zeros(joints.shape[1:3]), palm=hands.palm)
-    spread = (joints - merged.joints_px).norm(dim=-1).mean(0) / merged.size[:, None]
-    return Looks(base, merged.joints_px, **mean, spread=spread, palm=hands.palm)
+    mean = (weight * joints).sum(0)
+    world = (weight * torch.stack([one.world for one in seen])).sum(0)
+    right = (weight[..., 0, 0] * torch.stack([one.right for one in seen])).sum(0)
+    distance = (weight[..., 0] * (joints - mean).norm(dim=-1)).sum(0)
+    merged = Looks(base, mean, world, presence[1:].mean(0), right, distance, hands.palm)
+    return replace(merged, spread=distance / merged.size[:, None])

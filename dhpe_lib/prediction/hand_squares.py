@@ -1,4 +1,4 @@
-"""Squares of a photo for the networks: the whole photo, tiles, and turned squares around a hand. Nothing has a gradient.
+"""Squares of a photo for the networks: the whole photo, tiles, turned squares around a hand. Nothing has a gradient.
 
 The hand landmark network wants a hand that points up in its square. The square is turned so that the line from the
 wrist to the middle MCP goes up, enlarged, and shifted along the hand, as MediaPipe does.
@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from dhpe_lib.camera import CropFrame
 from dhpe_lib.network.palm_detector import MIDDLE_POINT, WRIST_POINT, Palms
@@ -22,18 +23,18 @@ PALM_SCALE, PALM_SHIFT = 2.6, 0.5
 """Side of the hand's square over that of the palm's box, and its shift towards the fingers over the same."""
 HAND_SCALE, HAND_SHIFT = 2.0, 0.1
 """The same over the box of the joints without the finger ends."""
+READ = 4
+"""Pixels of the photo along a side that make one pixel of a cut; in a larger photo, pixels between them are skipped."""
 STEADY_JOINTS = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
 """Joints that place the next square: the finger ends move too much."""
 WRIST, INDEX_MCP, RING_MCP = (JOINT_NAMES.index(name) for name in ("wrist", "index_1", "ring_1"))
 
 
-def cut_squares(
-    photo: UInt8[ndarray, "height width 3"], frame: CropFrame, size: int
-) -> Float[Tensor, "b 3 size size"]:
+def cut_squares(photo: UInt8[ndarray, "height width 3"], frame: CropFrame, size: int) -> Float[Tensor, "b 3 size size"]:
     """Cut several squares out of one photo. What lies outside the photo is black.
 
-    Only the part of the photo under a square is read, and large parts are averaged first. A photo of 40 megapixels
-    needs no more memory than a small one.
+    Only the part of the photo under a square is read, and large parts are reduced first. A photo of 40 megapixels
+    needs little more time and memory than a small one.
 
     Args:
         photo: RGB.
@@ -55,12 +56,35 @@ def _cut(photo: UInt8[ndarray, "height width 3"], frame: CropFrame, size: int) -
     part = photo[top:bottom, left:right]
     if not part.size:
         return torch.zeros(1, 3, size, size)
-    factor = max(1, floor(frame.side.item() / size))
-    if factor > 1:
-        part = np.asarray(Image.fromarray(part).reduce(factor))
+    step, mean = _reduction(frame.side.item() / size)
+    if step > 1:
+        part = part[step // 2 :: step, step // 2 :: step]
+    if mean > 1:
+        part = np.asarray(Image.fromarray(part).reduce(mean))
+    factor = step * mean
     pixels = torch.from_numpy(part.astype(np.float32)).permute(2, 0, 1)[None] / 255
     center = (frame.center - torch.tensor([[left, top]])) / factor
-    return CropFrame(center, frame.side / factor, frame.angle).crop_image(pixels, size)
+    return _sampled(pixels, CropFrame(center, frame.side / factor, frame.angle), size)
+
+
+def _sampled(pixels: Float[Tensor, "1 3 h w"], frame: CropFrame, size: int) -> Float[Tensor, "1 3 size size"]:
+    """The crop of :meth:`CropFrame.crop_image` with one bilinear sample for each pixel, four times as fast."""
+    extent = torch.tensor(pixels.shape[:-3:-1])
+    cos, sin = frame.angle.cos(), frame.angle.sin()
+    turn = torch.stack((torch.cat((cos, -sin)), torch.cat((sin, cos))))
+    scaled = turn * frame.side / extent[:, None]
+    theta = torch.cat((scaled, (2 * frame.center[0] / extent - 1)[:, None]), 1)
+    grid = functional.affine_grid(theta[None], [1, 3, size, size], align_corners=False)
+    return functional.grid_sample(pixels, grid, align_corners=False)
+
+
+def _reduction(ratio: float) -> tuple[int, int]:
+    """Step between the pixels that are read, and number of them along a side whose mean is taken.
+
+    Their product is close to the ratio. About 4 x 4 pixels are averaged before any is left out.
+    """
+    step = max(1, floor(ratio / READ))
+    return step, max(1, round(ratio / step))
 
 
 def whole_square(height: int, width: int, margin: float = 1.0, angles: Sequence[float] = (0.0,)) -> CropFrame:
