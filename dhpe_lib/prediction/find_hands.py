@@ -114,7 +114,7 @@ def find_hands(
 def find_hand_in_box(
     networks: HandNetworks,
     photo: UInt8[ndarray, "height width 3"],
-    box: Sequence[float],
+    box: Sequence[float | int],
     side: Side | None = None,
 ) -> FoundHand:
     """Find the hand in a box that the user gave.

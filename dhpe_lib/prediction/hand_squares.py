@@ -81,10 +81,10 @@ def _sampled(pixels: Float[Tensor, "1 3 h w"], frame: CropFrame, size: int) -> F
 def _reduction(ratio: float) -> tuple[int, int]:
     """Step between the pixels that are read, and number of them along a side whose mean is taken.
 
-    Their product is close to the ratio. About 4 x 4 pixels are averaged before any is left out.
+    Their product is at most the ratio. At least 4 x 4 pixels are averaged before any is left out.
     """
     step = max(1, floor(ratio / READ))
-    return step, max(1, round(ratio / step))
+    return step, max(1, floor(ratio / step))
 
 
 def whole_square(height: int, width: int, margin: float = 1.0, angles: Sequence[float] = (0.0,)) -> CropFrame:
