@@ -3,7 +3,7 @@ r"""Inverse kinematics: the hand that explains given joints, by a few steps of L
 A landmark network gives 21 joints in the picture with a confidence each, and 21 joints in space. The joints in the
 picture say where each joint is. The joints in space decide which way each finger bends in depth; only the directions of
 their bones are used, so their scale and proportions do not matter. The priors of :mod:`dhpe_lib.poses` keep the hand
-natural. The fit starts from the closed form of :mod:`dhpe_lib.refinement.analytic_start` and takes about fifteen steps
+natural. The fit starts from the closed form of :mod:`dhpe_lib.refinement.analytic_start` and takes ten steps
 down the energy of :mod:`dhpe_lib.refinement.landmark_energy`. The first steps use a wide robust loss, so that a poor
 start does not turn good joints into outliers (graduated non-convexity).
 
@@ -44,8 +44,8 @@ class LandmarkOptions:
     """
 
     deviations: Deviations = field(default=Deviations())
-    wide_steps: int = 6
-    steps: int = 8
+    wide_steps: int = 4
+    steps: int = 6
     starts: int = 12
 
 

@@ -45,13 +45,13 @@ class Deviations:
         outlier: c, in standard deviations of a joint or a direction.
     """
 
-    joint: float = 0.003
-    direction: float = 0.25
+    joint: float = 0.002
+    direction: float = 0.15
     pose: float = 1.0
     smallest_pose: float = 0.04
-    shape: float = 1.0
+    shape: float = 1.25
     limits: float = 0.05
-    outlier: float = 5.0
+    outlier: float = 8.0
 
 
 @dataclass(frozen=True)
