@@ -15,8 +15,8 @@ from dhpe_lib.poses import JOINTS_OF_FINGER, joint_angles, joint_limits, pose_fr
 from dhpe_lib.rotations import axis_angle_to_matrix, matrix_to_quaternion
 from dhpe_lib.skeleton import FINGERS, JOINT_PARENTS
 
-PALM = (0, 5, 9, 13, 17)
-BONE_STARTS, BONE_ENDS = JOINT_PARENTS[1:], tuple(range(1, 21))
+PALM = [0, 5, 9, 13, 17]
+BONE_STARTS = list(JOINT_PARENTS[1:])
 # Rows of MANO's joints, thumb to little, base to end: finger_joints[f][l] turns bone l of finger f.
 FINGER_JOINTS = [list(range(JOINTS_OF_FINGER[finger].start, JOINTS_OF_FINGER[finger].stop)) for finger in FINGERS]
 
@@ -40,9 +40,10 @@ def start_in_picture(
     """
     pose, rotation = pose_in_space(model, joints_3d, torch.ones_like(confidence))
     posed = model(pose=pose, rotation=rotation).joints
-    angle, scale, shift, _ = align_in_plane(posed[..., :2], joints_2d, confidence)
+    angle, *_ = align_in_plane(posed[..., :2], joints_2d, confidence)
     zero = torch.zeros_like(angle)
     turn = axis_angle_to_matrix(torch.stack((zero, zero, angle), 1))
+    scale, shift = scale_and_shift((posed @ turn.mT)[..., :2], joints_2d, confidence)
     return pack_h(pose, turn @ rotation, scale, torch.cat((shift, zero[:, None]), 1))
 
 
@@ -62,14 +63,36 @@ def start_in_space(
     """
     pose, rotation = pose_in_space(model, joints_3d, confidence)
     posed = model(pose=pose, rotation=rotation).joints
-    w = (confidence / confidence.sum(1, keepdim=True))[..., None]
-    middle, goal = (w * posed).sum(1), (w * joints_3d).sum(1)
-    x, y = posed - middle[:, None], joints_3d - goal[:, None]
-    scale = (w * x * y).sum((1, 2)) / (w * x * x).sum((1, 2))
-    # A start may be far off: its scale is at least a third of the ratio of the two sizes.
-    ratio = ((w * y * y).sum((1, 2)) / (w * x * x).sum((1, 2))).sqrt()
-    scale = torch.ones_like(scale) if keep_size else torch.maximum(scale, ratio / 3)
-    return pack_h(pose, rotation, scale, goal - scale[:, None] * middle)
+    scale, shift = scale_and_shift(posed, joints_3d, confidence, 1.0 if keep_size else None)
+    return pack_h(pose, rotation, scale, shift)
+
+
+def scale_and_shift(
+    points: Float[Tensor, "b n d"],
+    target: Float[Tensor, "b n d"],
+    weight: Float[Tensor, "b n"],
+    scale: float | None = None,
+) -> tuple[Float[Tensor, " b"], Float[Tensor, "b d"]]:
+    """Scale and shift points onto their targets by weighted least squares.
+
+    Points that fit badly would shrink to a point, so the scale is at least a third of the ratio of the two extents.
+
+    Args:
+        points: x.
+        target: y.
+        weight: Of each point.
+        scale: A fixed scale.
+
+    Returns:
+        s and t of ``y = s x + t``.
+    """
+    w = (weight / weight.sum(1, keepdim=True))[..., None]
+    middle, goal = (w * points).sum(1), (w * target).sum(1)
+    x, y = points - middle[:, None], target - goal[:, None]
+    squared = (w * x * x).sum((1, 2)).clamp_min(torch.finfo(x.dtype).tiny)
+    best = torch.maximum((w * x * y).sum((1, 2)) / squared, ((w * y * y).sum((1, 2)) / squared).sqrt() / 3)
+    chosen = best if scale is None else torch.full_like(best, scale)
+    return chosen, goal - chosen[:, None] * middle
 
 
 def pose_in_space(
@@ -85,16 +108,15 @@ def pose_in_space(
     Returns:
         Pose and rotation.
     """
-    palm = list(PALM)
-    rest = model(pose=model.hands_mean[None]).joints[:, palm].expand(len(joints_3d), -1, -1)
-    rotation = best_rotation(rest, joints_3d[:, palm], confidence[:, palm])
-    known = (confidence[:, list(BONE_STARTS)] > 0) & (confidence[:, list(BONE_ENDS)] > 0)
+    rest = model(pose=model.hands_mean[None]).joints[:, PALM].expand(len(joints_3d), -1, -1)
+    rotation = best_rotation(rest, joints_3d[:, PALM], confidence[:, PALM])
+    known = (confidence[:, BONE_STARTS] > 0) & (confidence[:, 1:] > 0)
     return finger_poses(model, bone_directions(joints_3d) @ rotation, known), rotation
 
 
 def bone_directions(joints: Float[Tensor, "b 21 3"]) -> Float[Tensor, "b 20 3"]:
     """Unit vectors of the 20 bones, from each joint's parent to joints 1..20; 0 for a bone without length."""
-    bones = joints[:, list(BONE_ENDS)] - joints[:, list(BONE_STARTS)]
+    bones = joints[:, 1:] - joints[:, BONE_STARTS]
     return bones / bones.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(joints.dtype).tiny)
 
 
@@ -145,7 +167,8 @@ def finger_poses(
     parent = torch.eye(3, dtype=directions.dtype, device=directions.device).expand(len(directions), 5, 3, 3)
     for level in range(3):
         rows = [joints[level] for joints in FINGER_JOINTS]
-        swing = smallest_turn(rest[:, :, level], (parent.mT @ target[:, :, level, :, None])[..., 0])
+        goal = (parent.mT @ target[:, :, level, :, None])[..., 0]
+        swing = smallest_turn(rest[:, :, level].expand_as(goal), goal)
         pose[:, rows] = torch.where(seen[:, :, level], swing, mean[rows])
         angles = joint_angles(pose.flatten(1), limits).clamp(limits.bounds[..., 0], limits.bounds[..., 1])
         pose = pose_from_angles(angles, limits).unflatten(1, (15, 3))
@@ -163,7 +186,7 @@ def smallest_turn(start: Float[Tensor, "*b 3"], end: Float[Tensor, "*b 3"]) -> F
     Returns:
         Rotation vectors; 0 where the two are parallel or opposite.
     """
-    normal = torch.linalg.cross(start.expand_as(end), end, dim=-1)
+    normal = torch.linalg.cross(start, end, dim=-1)
     sine, cosine = normal.norm(dim=-1, keepdim=True), (start * end).sum(-1, keepdim=True)
     return normal / sine.clamp_min(1e-6) * torch.atan2(sine, cosine)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dhpe_lib.hand_model import LINEAR_SCALE_FROM, HandModel, positive_scale, split_h
 from dhpe_lib.rotations import axis_angle_to_matrix, quaternion_to_matrix
-from dhpe_lib.skeleton import MANO_PARENTS
+from dhpe_lib.skeleton import JOINT_PARENTS, MANO_PARENTS
 from dhpe_lib.skinning import joint_transforms, pose_features
 
 SMALL_SQUARED = 1e-4
@@ -39,6 +39,8 @@ class JointKinematics:
         to_joint: Sums the pairs of each joint.
         to_subtree: Sums the pairs of joint k whose bone hangs on finger joint i.
         subtree_weight: omega of these sums.
+        parent_bone: Parent of each finger joint, MANO's order.
+        parent_joint: Parent of the joints 1..20, canonical order: where the 20 bones start.
         rest: MANO's 16 joints at rest, metres.
         rest_directions: How these depend on the shape.
     """
@@ -50,6 +52,8 @@ class JointKinematics:
     to_joint: Float[Tensor, "21 p"]
     to_subtree: Float[Tensor, "21 15 p"]
     subtree_weight: Float[Tensor, "21 15"]
+    parent_bone: Int64[Tensor, " 15"]
+    parent_joint: Int64[Tensor, " 20"]
     rest: Float[Tensor, "16 3"]
     rest_directions: Float[Tensor, "16 3 10"]
 
@@ -81,6 +85,8 @@ def joint_kinematics(model: HandModel) -> JointKinematics:
         to_joint=to_joint,
         to_subtree=to_subtree,
         subtree_weight=to_subtree @ weight,
+        parent_bone=torch.tensor(MANO_PARENTS[1:], device=mix.device),
+        parent_joint=torch.tensor(JOINT_PARENTS[1:], device=mix.device),
         rest=model.J_regressor @ model.v_template,
         rest_directions=torch.einsum("jv,vcs->jcs", model.J_regressor, model.shapedirs),
     )
@@ -123,7 +129,7 @@ def joints_and_jacobian(
 
     by_feature = hand.to_joint @ (turned[:, hand.bone] @ hand.directions).flatten(2)
     by_feature = by_feature.unflatten(2, (3, 145))
-    parents = turned[:, list(MANO_PARENTS[1:])]
+    parents = turned[:, hand.parent_bone]
     # x depends on the shape through the vertices and through the joints at rest: s_j is a sum of (G_parent - G_i) J_i.
     by_shape = by_feature[..., :10] + torch.einsum(
         "ki,bics->bkcs", hand.subtree_weight, (parents - turned[:, 1:]) @ hand.rest_directions[1:]
@@ -182,7 +188,7 @@ def _move(
 ) -> tuple[Float[Tensor, "b 21 3"], Float[Tensor, "b 21 3 63"]]:
     """Apply the global motion x' = scale R x + translation, and append its eight derivatives."""
     parts = split_h(h)
-    quaternion = parts.quaternion + h.new_tensor((1.0, 0.0, 0.0, 0.0))
+    quaternion = torch.cat((1 + parts.quaternion[:, :1], parts.quaternion[:, 1:]), 1)
     rotation, scale = quaternion_to_matrix(quaternion), positive_scale(parts.scale)[..., None]
     turned = joints @ rotation.mT
     # A change dq turns the hand by 2 / |q|^2 times the vector part of dq q*.

@@ -13,15 +13,14 @@ so that E is, up to a constant, minus twice the log of a posterior. rho is the G
 :math:`\rho(q) = q^2 / (1 + q^2 / c^2)`: a joint much more than c deviations away no longer pulls.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from dhpe_lib.hand_model import HandModel
 from dhpe_lib.poses import JointLimits, PoseSpace, joint_angles, joint_limits, pose_space
-from dhpe_lib.refinement.analytic_start import BONE_ENDS, BONE_STARTS
 from dhpe_lib.refinement.joint_kinematics import JointKinematics, joint_kinematics, joints_and_jacobian
 from dhpe_lib.refinement.levenberg_marquardt import Linearisation
 
@@ -74,8 +73,13 @@ class Targets:
 
     def repeated(self, count: int) -> "Targets":
         """Repeat each row `count` times, hand by hand."""
-        rows = (x.repeat_interleave(count, 0) for x in (self.joints, self.confidence, self.unit, self.directions))
-        return Targets(*rows, self.free)
+        per_hand = {
+            "joints": self.joints,
+            "confidence": self.confidence,
+            "unit": self.unit,
+            "directions": self.directions,
+        }
+        return replace(self, **{name: value.repeat_interleave(count, 0) for name, value in per_hand.items()})
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def landmark_residuals(prior: HandPrior, targets: Targets, deviations: Deviation
         joints, slopes = joints_and_jacobian(prior.kinematics, h)
         blocks = (
             joint_block(joints, slopes, targets, deviations),
-            direction_block(joints, slopes, targets, deviations),
+            direction_block(joints, slopes, prior.kinematics.parent_joint, targets, deviations),
             pose_block(h, prior.space, deviations),
             limit_block(h, prior.limits, deviations),
             shape_block(h, deviations),
@@ -130,11 +134,15 @@ def joint_block(
 
 
 def direction_block(
-    joints: Float[Tensor, "b 21 3"], slopes: Float[Tensor, "b 21 3 63"], targets: Targets, deviations: Deviations
+    joints: Float[Tensor, "b 21 3"],
+    slopes: Float[Tensor, "b 21 3 63"],
+    parents: Int64[Tensor, " 20"],
+    targets: Targets,
+    deviations: Deviations,
 ) -> Block:
     """Differences to the given directions of bones: for v along a bone, d(v / |v|) = (I - v v^T / |v|^2) dv / |v|."""
-    bones = joints[:, list(BONE_ENDS)] - joints[:, list(BONE_STARTS)]
-    by_h = slopes[:, list(BONE_ENDS)] - slopes[:, list(BONE_STARTS)]
+    bones = joints[:, 1:] - joints[:, parents]
+    by_h = slopes[:, 1:] - slopes[:, parents]
     length = bones.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(bones.dtype).tiny)
     unit = bones / length
     along = (unit[..., None] * by_h).sum(2, keepdim=True)

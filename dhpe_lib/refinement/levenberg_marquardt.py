@@ -46,13 +46,14 @@ class Minimum:
 
 
 def by_autodiff(residuals: Residuals) -> Linearisation:
-    """Add the Jacobian to a residual function by forward-mode automatic differentiation.
+    """Add the Jacobian to a residual function by automatic differentiation.
 
     Args:
         residuals: Any function of b x n unknowns that torch.func can trace.
 
     Returns:
-        The function that :func:`levenberg_marquardt` needs. It costs about n evaluations of the residuals.
+        The function that :func:`levenberg_marquardt` needs. It runs m backward passes at once for m residuals. (Forward
+        mode would need n, but the first use of it in PyTorch raises a warning about ``torch.jit``.)
     """
 
     def of_one(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +61,7 @@ def by_autodiff(residuals: Residuals) -> Linearisation:
         return value, value
 
     def linearise(x: Tensor) -> tuple[Tensor, Tensor]:
-        jacobian, value = torch.func.vmap(torch.func.jacfwd(of_one, has_aux=True))(x)
+        jacobian, value = torch.func.vmap(torch.func.jacrev(of_one, has_aux=True))(x)
         return value, jacobian
 
     return linearise
