@@ -76,7 +76,7 @@ def test_rows_are_independent(generator: torch.Generator) -> None:
 
 def test_the_energy_never_rises() -> None:
     start = torch.tensor([[-1.2, 1.0]], dtype=torch.float64)
-    energies = [float(levenberg_marquardt(by_autodiff(rosenbrock), start, steps).energy) for steps in range(0, 46, 3)]
+    energies = [float(levenberg_marquardt(by_autodiff(rosenbrock), start, steps).energy) for steps in (*range(8), 45)]
     assert energies[0] == pytest.approx(24.2)
     assert all(later <= earlier for earlier, later in pairwise(energies))
     assert energies[-1] < 1e-6
