@@ -127,8 +127,9 @@ def joints_and_jacobian(
     points = hand.points + torch.einsum("bf,pcf->bpc", features, hand.directions)
     posed = (turned[:, hand.bone] @ points[..., None])[..., 0] + hand.weight[:, None] * shift[:, hand.bone]
 
-    by_feature = hand.to_joint @ (turned[:, hand.bone] @ hand.directions).flatten(2)
-    by_feature = by_feature.unflatten(2, (3, 145))
+    # Sum over pairs and coordinates at once: one product with the shared directions serves the whole batch.
+    mix = hand.to_joint[:, None, :, None] * turned[:, hand.bone].transpose(1, 2)[:, None]
+    by_feature = mix.flatten(3) @ hand.directions.flatten(0, 1)
     parents = turned[:, hand.parent_bone]
     # x depends on the shape through the vertices and through the joints at rest: s_j is a sum of (G_parent - G_i) J_i.
     by_shape = by_feature[..., :10] + torch.einsum(
