@@ -1,0 +1,1 @@
+"""Images, cameras and datasets."""
