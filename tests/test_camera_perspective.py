@@ -174,17 +174,18 @@ def test_values_of_any_type_are_no_error(value):
     assert focal_in_pixels(parse_exif_focal(tags), 400, 300) is None
 
 
-def test_garbage_in_the_file_is_no_error(tmp_path, generator):
+def test_garbage_in_the_file_is_no_error(tmp_path):
     good = photo(tmp_path, {TAG.FocalLengthIn35mmFilm: 26}).read_bytes()
     start = good.index(b"Exif\0\0") + 6
-    path = tmp_path / "bad.jpg"
+    path, outcomes = tmp_path / "bad.jpg", set()
     for seed in range(100):
         rng = np.random.default_rng(seed)
         data = bytearray(good)
-        for place in rng.integers(start, start + 60, 12):
+        for place in rng.integers(start, start + 60, 3):
             data[place] = rng.integers(256)
         path.write_bytes(data if seed % 4 else data[: rng.integers(start, len(data))])
-        assert Camera.from_photo(path, 400, 300).source in ("assumed", "exif")
+        outcomes.add(Camera.from_photo(path, 400, 300).source)
+    assert outcomes == {"assumed", "exif"}
     path.write_bytes(b"Exif\0\0MM" + struct.pack(">H", 42))
     assert Camera.from_photo(path, 400, 300).source == "assumed"
 
@@ -310,11 +311,11 @@ def test_weak_perspective_estimate_is_placed_in_the_camera_frame(hands, generato
     found = placed.to_camera(metric)
     rays = (found - (joints + truth[:, None])).norm(dim=-1)
     plain = (metric + truth[:, None] - (joints + truth[:, None])).norm(dim=-1)
-    assert (placed.translation - truth).norm(dim=1).max() < 0.035  # 5 % of the distance
-    assert rays.mean() < 0.03
+    assert (placed.translation - truth).norm(dim=1).max() < 0.012  # of 0.7 m
+    assert rays.mean() < 0.01
     # Without the turn to the ray, joints are wrong even if they are put at the true place.
     root_relative = (found - found[:, :1] - joints).norm(dim=-1).mean()
-    assert root_relative < 0.5 * plain.mean()
+    assert root_relative < 0.2 * plain.mean()
     assert (project(found, k) - pixels).norm(dim=-1).mean() < 0.02 * frame.side.max()
 
 
@@ -332,9 +333,9 @@ def test_closed_form_errs_by_little_for_a_distant_hand_at_the_centre(hands):
         camera = weak_perspective(frame, root, sizes / frame.side)
         found = closed_form_translation(camera, cameras(12))
         worst.append(float(((found - truth).norm(dim=1) / depth).max()))
-    assert worst[0] < 0.25
-    assert worst[1] < 0.06
-    assert worst[2] < 0.015
+    assert worst[0] < 0.2
+    assert worst[1] < 0.05
+    assert worst[2] < 0.0125
 
 
 def test_weak_perspective_of_the_image_agrees_with_the_crop(generator):
