@@ -15,15 +15,15 @@ from statistics import median
 import torch
 from reporting import timed, write_result
 
-from dhpe_lib.augmentation import Augmentation
-from dhpe_lib.children import CHILDREN
-from dhpe_lib.crop_jitter import View, plain_view
-from dhpe_lib.datasets.synthetic.engine import SyntheticHands
-from dhpe_lib.mixture import Backgrounds
-from dhpe_lib.records import take_rows
-from dhpe_lib.training import Objective, in_format, set_mode
-from dhpe_lib.training_config import TrainingConfig
-from dhpe_lib.training_setup import build_network, build_optimiser, launch, portion_of, wrap
+from dhpe_lib.common.records import take_rows
+from dhpe_lib.data.views import View, plain_view
+from dhpe_lib.synthetic.engine import SyntheticHands
+from dhpe_lib.training.batches import Backgrounds
+from dhpe_lib.training.config import TrainingConfig
+from dhpe_lib.training.loop import Objective, in_format, set_mode
+from dhpe_lib.training.novel_views import CHILDREN
+from dhpe_lib.training.self_augmentation import Augmentation
+from dhpe_lib.training.setup import build_network, build_optimiser, launch, portion_of, wrap
 
 
 def measure(config: TrainingConfig, device: str, rounds: int) -> dict[str, dict[str, float]]:

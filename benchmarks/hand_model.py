@@ -32,9 +32,9 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 from reporting import ROOT, commit, processor
 
-from dhpe_lib.hand_files import write_hand
-from dhpe_lib.hand_model import HandModel
-from dhpe_lib.rotations import axis_angle_to_matrix
+from dhpe_lib.hand.io import write_hand
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.rotations import axis_angle_to_matrix
 
 RESULT = ROOT / "book" / "results" / "hand_model_speed.json"
 BARS = {"smplx": 1.5, "manopth": 3.0}

@@ -22,9 +22,9 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parent))
 from reporting import write_result
 
-from dhpe_lib.hand_model import HandModel
-from dhpe_lib.poses import JointLimits, joint_limits, pose_from_angles
-from dhpe_lib.renderer import silhouette
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.poses import JointLimits, joint_limits, pose_from_angles
+from dhpe_lib.rendering.renderer import silhouette
 
 SEED, SIZE, STEPS, RATE, HOME_PX = 0, 112, 150, 0.02, 4.0
 

@@ -35,15 +35,15 @@ from torch.utils.data import DataLoader, Dataset
 sys.path.insert(0, str(Path(__file__).parent))
 from reporting import ROOT, commit, processor
 
-from dhpe_lib.datasets.cropping import crop_sample
-from dhpe_lib.datasets.crops import Crops
-from dhpe_lib.datasets.layout import Contents
-from dhpe_lib.datasets.prepared import ON_DISK, Prepared
-from dhpe_lib.datasets.sample import Sample
-from dhpe_lib.datasets.writer import PreparedWriter
-from dhpe_lib.demo_picture import demo_scene
-from dhpe_lib.hand_model import HandModel
-from dhpe_lib.records import join_rows
+from dhpe_lib.common.records import join_rows
+from dhpe_lib.data.cache.layout import Contents
+from dhpe_lib.data.cache.reader import ON_DISK, Prepared
+from dhpe_lib.data.cache.writer import PreparedWriter
+from dhpe_lib.data.cropping import crop_sample
+from dhpe_lib.data.crops import Crops
+from dhpe_lib.data.sample import Sample
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.prediction.demo import demo_scene
 
 RESULT = ROOT / "book" / "results" / "loading_speed.json"
 BAR = 3000

@@ -20,11 +20,10 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 from reporting import write_result
 
-from dhpe_lib.camera import CropFrame
-from dhpe_lib.datasets.crops import SIZE
-from dhpe_lib.datasets.synthetic.engine import SyntheticHands
-from dhpe_lib.photos import read_photo
-from dhpe_lib.skeleton import MIDDLE_MCP
+from dhpe_lib.data.crop_frame import SIZE, CropFrame
+from dhpe_lib.data.photos import read_photo
+from dhpe_lib.hand.skeleton import MIDDLE_MCP
+from dhpe_lib.synthetic.engine import SyntheticHands
 
 SEED = 0
 KNUCKLES = (5, 9, 13, 17)

@@ -21,24 +21,26 @@ import torch
 from reporting import write_result
 from rich.console import Console
 
-from dhpe_lib.alignment import from_crop_frame
-from dhpe_lib.crop_jitter import plain_view
-from dhpe_lib.datasets.crops import MARGIN, SIZE, Crops
-from dhpe_lib.datasets.layout import Contents
-from dhpe_lib.datasets.prepared import Prepared
-from dhpe_lib.datasets.synthetic.dice import Dice
-from dhpe_lib.datasets.synthetic.engine import Style, SyntheticHands, draw_look
-from dhpe_lib.datasets.synthetic.hands import draw_poses, draw_shots, place_hands
-from dhpe_lib.datasets.synthetic.scenery import behind
-from dhpe_lib.datasets.writer import PreparedWriter
-from dhpe_lib.descent import descend
-from dhpe_lib.evaluation import evaluate, full_scores
-from dhpe_lib.hand_model import HandModel
-from dhpe_lib.losses import articulation_loss, shape_loss
-from dhpe_lib.renderer import silhouette
-from dhpe_lib.training import train
-from dhpe_lib.training_config import TrainingConfig
-from dhpe_lib.training_setup import CONFIG, LAST, launch, load_trained
+from dhpe_lib.data.cache.layout import Contents
+from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.cache.writer import PreparedWriter
+from dhpe_lib.data.crop_frame import SIZE
+from dhpe_lib.data.crops import MARGIN, Crops
+from dhpe_lib.data.views import plain_view
+from dhpe_lib.evaluation.alignment import from_crop_frame
+from dhpe_lib.evaluation.evaluate import evaluate, full_scores
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.network.trained import load_trained
+from dhpe_lib.refinement.descent import descend
+from dhpe_lib.rendering.renderer import silhouette
+from dhpe_lib.synthetic.engine import Style, SyntheticHands, draw_look
+from dhpe_lib.synthetic.hands import draw_poses, draw_shots, place_hands
+from dhpe_lib.synthetic.sampling import Dice
+from dhpe_lib.synthetic.scenery import behind
+from dhpe_lib.training.config import TrainingConfig
+from dhpe_lib.training.loop import train
+from dhpe_lib.training.losses import articulation_loss, shape_loss
+from dhpe_lib.training.setup import CONFIG, LAST, launch
 
 PICTURES, SEED = 32, 0
 FAR = 30.0

@@ -19,10 +19,10 @@ import torch
 from reporting import write_result
 from torch import Tensor
 
-from dhpe_lib.camera import CropFrame
-from dhpe_lib.estimator import Estimate, Estimator
-from dhpe_lib.photos import read_photo
-from dhpe_lib.training_setup import load_trained
+from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.data.photos import read_photo
+from dhpe_lib.network.estimator import Estimate, Estimator
+from dhpe_lib.network.trained import load_trained
 
 
 def labelled(folder: Path) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:

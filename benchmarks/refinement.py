@@ -20,10 +20,10 @@ from statistics import median
 import torch
 from reporting import write_result
 
-from dhpe_lib.descent import make_optimizer, move
-from dhpe_lib.energy import EQ_13
-from dhpe_lib.estimator import PRESETS, SIZE, Estimator
-from dhpe_lib.refinement import Objective, RefineOptions
+from dhpe_lib.network.estimator import PRESETS, SIZE, Estimator
+from dhpe_lib.refinement.descent import make_optimizer, move
+from dhpe_lib.refinement.energy import EQ_13
+from dhpe_lib.refinement.test_time import Objective, RefineOptions
 
 OPTIONS = RefineOptions(replace(EQ_13, tau=float("inf")))
 SEED = 0

@@ -20,13 +20,13 @@ import torch
 from reporting import write_result
 from torch import Tensor
 
-from dhpe_lib.crop_jitter import plain_view
-from dhpe_lib.datasets.prepared import Prepared
-from dhpe_lib.estimator import SIZE, Estimator
-from dhpe_lib.losses import refiner_loss
-from dhpe_lib.regressor import JOINTS_2D, Regressor
-from dhpe_lib.shipped import load_shipped
-from dhpe_lib.targets import Targets
+from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.targets import Targets
+from dhpe_lib.data.views import plain_view
+from dhpe_lib.network.estimator import SIZE, Estimator
+from dhpe_lib.network.regressor import JOINTS_2D, Regressor
+from dhpe_lib.network.trained import load_shipped
+from dhpe_lib.training.losses import refiner_loss
 
 SEED, BATCH = 0, 64
 EXTRA = (0, 5, 10, 50)

@@ -23,10 +23,10 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 from reporting import ROOT, write_result
 
-from dhpe_lib import projection, pytorch3d_backend, renderer
-from dhpe_lib.hand_model import HandModel
-from dhpe_lib.rasterizer import reference
-from dhpe_lib.texture_layout import hand_texture
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.rendering import projection, pytorch3d_backend, renderer
+from dhpe_lib.rendering.rasterizer import reference
+from dhpe_lib.rendering.uv_layout import hand_texture
 
 SIZE, SEED = 224, 0
 METHODS = ("coverage", "soft", "kato")
@@ -45,7 +45,7 @@ print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_m
 
 def open_hand(batch: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
     """The open hand seen from its back, 2/3 of the crop wide as in the paper's crops, turned a little in each image."""
-    with np.load(ROOT / "dhpe_lib" / "assets" / "open_hand.npz") as arrays:
+    with np.load(ROOT / "dhpe_lib" / "hand" / "assets" / "open_hand.npz") as arrays:
         rest, faces = torch.tensor(arrays["v_template"]).float(), torch.tensor(arrays["f"].astype(np.int64))
     rest = rest[:, [0, 2, 1]] * rest.new_tensor([1, 1, -1])  # fingers to the left
     rest = rest - (rest.amax(0) + rest.amin(0)) / 2

@@ -24,9 +24,9 @@ sys.path.insert(0, str(ROOT / "data_scripts"))
 from open_hand import anthropometry as body  # noqa: E402
 from open_hand.source import Surface  # noqa: E402
 
-from dhpe_lib.hand_model import HandModel  # noqa: E402
-from dhpe_lib.light import vertex_normals  # noqa: E402
-from dhpe_lib.rotations import axis_angle_to_matrix  # noqa: E402
+from dhpe_lib.hand.model import HandModel  # noqa: E402
+from dhpe_lib.hand.rotations import axis_angle_to_matrix  # noqa: E402
+from dhpe_lib.rendering.lighting import vertex_normals  # noqa: E402
 
 HANDS, STEPS, SEED = 32, 400, 0
 # Relative standard deviation of each bone's length in MANO's order (metacarpal for the wrist: the middle finger's).

@@ -17,8 +17,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from reporting import write_result
 
-from dhpe_lib.datasets.synthetic.engine import SyntheticHands
-from dhpe_lib.datasets.synthetic.orh import POOL, SHARED, one_thread
+from dhpe_lib.synthetic.engine import SyntheticHands
+from dhpe_lib.synthetic.orh import POOL, SHARED, one_thread
 
 SEED = 0
 _engine: SyntheticHands

@@ -16,11 +16,11 @@ from statistics import median
 import torch
 from reporting import timed, write_result
 
-from dhpe_lib.crop_jitter import plain_view
-from dhpe_lib.datasets.synthetic.engine import SyntheticHands
-from dhpe_lib.training import Objective, agree, in_format, interrupts, set_mode
-from dhpe_lib.training_config import TrainingConfig
-from dhpe_lib.training_setup import build_network, build_optimiser, launch, wrap
+from dhpe_lib.data.views import plain_view
+from dhpe_lib.synthetic.engine import SyntheticHands
+from dhpe_lib.training.config import TrainingConfig
+from dhpe_lib.training.loop import Objective, agree, in_format, interrupts, set_mode
+from dhpe_lib.training.setup import build_network, build_optimiser, launch, wrap
 
 
 def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dict[str, dict[str, float]]:

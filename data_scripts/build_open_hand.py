@@ -2,7 +2,7 @@
 
     python data_scripts/build_open_hand.py right.glb
 
-writes dhpe_lib/assets/open_hand.npz. data_scripts/README.md says where `right.glb` comes from and under which licence.
+writes dhpe_lib/hand/assets/open_hand.npz. data_scripts/README.md says where `right.glb` comes from and under which licence.
 Everything drawn at random is drawn from a fixed seed.
 """
 
@@ -15,7 +15,7 @@ import torch
 from open_hand import anthropometry as body
 from open_hand import correctives, joint_limits, joint_regressor, numbering, remesh, source, texture
 
-ASSET = Path(__file__).parent.parent / "dhpe_lib" / "assets" / "open_hand.npz"
+ASSET = Path(__file__).parent.parent / "dhpe_lib" / "hand" / "assets" / "open_hand.npz"
 SEED, POSES_FOR_PCA, POSES_KEPT = 0, 8192, 512
 
 
@@ -117,7 +117,7 @@ def main() -> None:
     unposed = {"hands_mean": np.zeros(45), "hands_components": np.eye(45), "hands_coeffs": np.zeros((1, 45))}
     save(arrays | unposed)
 
-    from dhpe_lib.poses import sample_poses  # the sampler poses the hand that was just saved
+    from dhpe_lib.hand.poses import sample_poses  # the sampler poses the hand that was just saved
 
     poses = sample_poses(POSES_FOR_PCA, torch.Generator().manual_seed(SEED)).double().numpy()
     save(arrays | pose_space(poses))

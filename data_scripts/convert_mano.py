@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dhpe_lib.hand_files import HandFileError, read_hand, side_of, write_hand
+from dhpe_lib.hand.io import HandFileError, read_hand, side_of, write_hand
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The light network on CPU: 24,576 rendered pictures of ORH, 5,400 steps of 16 in bfloat16 (3.5 epochs), then its scores on
-# the tests of ORH, ORH-S and ORH-O, before and after refinement. Makes dhpe_lib/weights/light.safetensors and
+# the tests of ORH, ORH-S and ORH-O, before and after refinement. Makes dhpe_lib/network/weights/light.safetensors and
 # book/results/light_cpu_*.json.
 # Hardware: one core of an AMD EPYC with AVX-512 BF16, the other core busy. Time: 95 minutes of training (three stops and
 # one stretch on two threads among them), 20 for the pictures, 15 for the scores.
@@ -14,7 +14,7 @@ for name in orh orh-s orh-o; do dhpe data make $name --out "$OUT/$name" --split 
 dhpe train --out "$OUT/light_cpu" --preset light --data "$OUT/orh/train" --test "$OUT/orh/test" --device cpu \
   --ablation without-augmentation --set steps=5400 --set batch=16 --set decay=cosine --set precision=bf16-mixed \
   --set test_every=500 --set test_count=256 --set save_every=250 "$@"
-dhpe export "$OUT/light_cpu" dhpe_lib/weights/light.safetensors
+dhpe export "$OUT/light_cpu" dhpe_lib/network/weights/light.safetensors
 cp "$OUT/light_cpu/curves.jsonl" book/results/light_cpu_curves.jsonl
 for name in orh orh-s orh-o; do
   dhpe evaluate "$OUT/light_cpu" "$OUT/$name/test" --device cpu

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import install_import_hook
 
 PACKAGE = Path(__file__).parent.parent / "dhpe_lib"
-KERNELS = "dhpe_lib.rasterizer.kernels"  # Warp compiles the source of its functions: they may not be wrapped
+KERNELS = "dhpe_lib.rendering.rasterizer.kernels"  # Warp compiles the source of its functions: they may not be wrapped
 
 
 def library_modules() -> list[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from project import ROOT
 
-ROOT = Path(__file__).parent.parent
 CHAPTERS = [ROOT / f"{name}.md" for name in re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text())]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -149,7 +149,7 @@ def test_plotly_renderer_gives_data_to_the_page():
     nodes = pytest.importorskip(
         "docutils.nodes", reason="the book's packages are not installed: pip install -e '.[book]'"
     )
-    renderer = importlib.import_module("dhpe_lib.book_figures").PlotlyMime
+    renderer = importlib.import_module("dhpe_lib.figures.book_figures").PlotlyMime
     figure = {"data": [{"name": "</script>"}], "layout": {"height": 333}}
 
     class Output:
@@ -170,7 +170,7 @@ def test_figures_become_classic_scripts():
     """Pages opened as files can import no module, so the book makes plain scripts of the figures' modules."""
     pytest.importorskip("jupytext", reason="the book's packages are not installed: pip install -e '.[book]'")
     extension = load(ROOT / "book" / "_ext" / "dhpe_book.py")
-    assets = ROOT / "dhpe_lib" / "assets"
+    assets = ROOT / "dhpe_lib" / "figures"
     assert sorted(extension.SCRIPTS) == sorted(path.name for path in assets.glob("*.js"))
     for file, name in extension.SCRIPTS.items():
         module = (assets / file).read_text(encoding="utf-8")

@@ -65,7 +65,7 @@ def stage_local_files(app):
         shutil.copy(font, folder / "mathjax" / fonts)
     shutil.copy(package_folder("plotly") / "package_data" / "plotly.min.js", folder)
     for script, name in SCRIPTS.items():
-        module = (ROOT / "dhpe_lib" / "assets" / script).read_text(encoding="utf-8")
+        module = (ROOT / "dhpe_lib" / "figures" / script).read_text(encoding="utf-8")
         (folder / script).write_text(classic_script(module, name), encoding="utf-8")
 
 

@@ -1,1 +1,1 @@
-"""Images, cameras and datasets."""
+"""Pictures of hands with labels: the crop frame (Eq. 8), samples, crops, targets, photos, backgrounds."""

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.camera import CropFrame
+from dhpe_lib.data.crop_frame import CropFrame
 
 MIN_SPREAD = 1e-6
 

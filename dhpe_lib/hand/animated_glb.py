@@ -16,8 +16,8 @@ from torch import Tensor
 
 from dhpe_lib.hand.glb import INDEX_DATA, VERTEX_DATA, GlbBuffer
 from dhpe_lib.hand.rig import TOLERANCE, WEIGHTS_OF_A_VERTEX, HandTrack, Rig, make_rig
-from dhpe_lib.rotations import axis_angle_to_matrix, matrix_to_quaternion
-from dhpe_lib.skeleton import MANO_JOINT_NAMES
+from dhpe_lib.hand.rotations import axis_angle_to_matrix, matrix_to_quaternion
+from dhpe_lib.hand.skeleton import MANO_JOINT_NAMES
 
 SKIN_COLOR = (0.87, 0.65, 0.53)  # sRGB
 HALF_TURN_ABOUT_X = [1.0, 0.0, 0.0, 0.0]  # from x right, y down, z away to glTF's y up, z towards the viewer

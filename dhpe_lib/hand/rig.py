@@ -13,9 +13,9 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.hand_model import HandModel
-from dhpe_lib.rotations import axis_angle_to_matrix
-from dhpe_lib.skinning import blend_shape, joint_transforms
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.rotations import axis_angle_to_matrix
+from dhpe_lib.hand.skinning import blend_shape, joint_transforms
 
 TOLERANCE = 1e-4
 FRAMES_FOR_DIRECTIONS = 256

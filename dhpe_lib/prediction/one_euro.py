@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.camera import CropFrame
-from dhpe_lib.hand_model import LINEAR_SCALE_FROM, positive_scale, split_h
+from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.hand.parameters import LINEAR_SCALE_FROM, positive_scale, split_h
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def change_crop(h: Float[Tensor, "b 63"], frame: CropFrame, target: CropFrame) -
 
 
 def scale_offset(scale: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """Turn a scale into c_s: the inverse of :func:`dhpe_lib.hand_model.positive_scale`.
+    """Turn a scale into c_s: the inverse of :func:`dhpe_lib.hand.parameters.positive_scale`.
 
     Args:
         scale: Positive scales.

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from dhpe_lib.photos import read_photo
+from dhpe_lib.data.photos import read_photo
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif")
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

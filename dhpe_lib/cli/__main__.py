@@ -1,0 +1,42 @@
+"""The command `dhpe`: a hand mesh from a photo, a demonstration, the hand with sliders, training.
+
+What takes time to import is imported by the command that needs it, so that `dhpe --help` is quick.
+"""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dhpe_lib import __version__
+from dhpe_lib.cli.data import data_app
+from dhpe_lib.cli.hand import hand_app
+from dhpe_lib.cli.predict import demo, predict
+from dhpe_lib.cli.train import ablate, evaluate, export, train
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+app.add_typer(hand_app, name="hand")
+app.command()(predict)
+app.command()(demo)
+app.add_typer(data_app, name="data")
+app.command()(train)
+app.command()(evaluate)
+app.command("export")(export)
+app.command()(ablate)
+
+
+@app.callback(invoke_without_command=True)
+def dhpe(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+    """Dense 3D hand meshes from photos. Start with **dhpe demo**."""
+    if version:
+        Console().print(f"dhpe {__version__}", highlight=False)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run `dhpe`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()  # python -m dhpe_lib.cli.__main__, as torchrun starts it

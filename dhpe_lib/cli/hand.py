@@ -1,0 +1,128 @@
+"""The commands `dhpe hand show` and `dhpe hand export`."""
+
+import json
+import os
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dhpe_lib.cli.options import OUT, ModelOption, SideName, SideOption, prepare_folder, usage_error
+from dhpe_lib.common.console import say
+
+if TYPE_CHECKING:
+    from dhpe_lib.hand.model import HandModel
+
+COUNTS = {"pose": 45, "shape": 10}
+
+hand_app = typer.Typer(no_args_is_help=True, help="The hand model by itself: look at it, export it.")
+
+
+@hand_app.command()
+def show(
+    model: ModelOption = None,
+    side: SideOption = None,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page to write.")] = OUT / "hand.html",
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+) -> None:
+    """Write a page with sliders for the ten shapes and every joint, and open it."""
+    from dhpe_lib.common.files import atomic_write
+    from dhpe_lib.figures.viewer import hand_page
+
+    hand = load_hand(model, side)
+    with usage_error("--out"):
+        prepare_folder(out.parent)
+    with atomic_write(out) as draft:
+        draft.write_text(hand_page(hand, title=f"The {hand.side} hand"), encoding="utf-8")
+    say("The hand with sliders: ", out)
+    if browser:
+        webbrowser.open(out.absolute().as_uri())
+
+
+@hand_app.command("export")
+def export_hand_file(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="FILE.pkl, .npz (the model), .obj, .ply or .glb (a mesh).")
+    ],
+    side: SideOption = None,
+    pose: Annotated[
+        str | None,
+        typer.Option("--pose", metavar="NUMBERS|FILE", help="45 angles, or a JSON with them (predict's will do)."),
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option("--shape", metavar="NUMBERS|FILE", help="Up to 10 shape coefficients, or a JSON.")
+    ] = None,
+    model: ModelOption = None,
+) -> None:
+    """Write the hand for other programs; the suffix chooses the format.
+
+    .pkl and .npz hold the model in MANO's layout; .obj, .ply and .glb a mesh in metres, posed and shaped. A pose is the
+    rotation vectors of MANO's 15 joints relative to the flat hand, in radians; a shape is in standard deviations.
+    """
+    from dhpe_lib.hand.export import export_hand
+
+    hand = load_hand(model, side)
+    with usage_error(None):
+        export_hand(out, hand, read_numbers(pose, "pose", hand.side), read_numbers(shape, "shape", hand.side))
+    say("Written: ", out)
+
+
+def load_hand(path: Path | None, side: SideName | None) -> "HandModel":
+    """The hand of a file, or the open hand."""
+    from dhpe_lib.hand.model import OPEN_HAND, HandModel
+
+    with usage_error("--model"):
+        return HandModel.load(path or OPEN_HAND, None if side is None else side.value)
+
+
+def read_numbers(text: str | None, field: str, side: str) -> list[float] | None:
+    """Read a pose or a shape.
+
+    Args:
+        text: Numbers with commas between them, JSON, or a file that holds either; in JSON a list, or what
+            `dhpe predict` writes. A shape may be shorter than 10: the rest is 0.
+        field: "pose" or "shape".
+        side: The hand that it is for.
+
+    Returns:
+        The numbers; None for None.
+
+    Raises:
+        ValueError: These are not as many finite numbers, or they are the other hand's.
+    """
+    if text is None:
+        return None
+    is_file = os.path.isfile(text)  # pathlib's is_file stumbles over a long list
+    source = text if is_file else field
+    content = Path(text).read_text(encoding="utf-8-sig") if is_file else text
+    try:
+        found = json.loads(content if content.lstrip()[:1] in ("[", "{") else f"[{content}]")
+    except ValueError as error:
+        raise ValueError(f"{source}: neither a file nor numbers with commas between them ({error})") from error
+    part = _part_of(found, field, side, source)
+    import numpy as np
+
+    try:
+        row = np.array(part, np.float32).ravel()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{source}: the {field} does not hold numbers only, in rows of one length") from error
+    count = COUNTS[field]
+    if field == "shape" and len(row) < count:
+        row = np.pad(row, (0, count - len(row)))
+    if len(row) != count:
+        raise ValueError(f"{source}: a {field} has {count} numbers, here are {len(row)}")
+    if not np.isfinite(row).all():
+        raise ValueError(f"{source}: number {np.isfinite(row).argmin() + 1} of the {field} is not finite")
+    return row.tolist()
+
+
+def _part_of(found: Any, field: str, side: str, source: str) -> Any:
+    """The field of a prediction, or the list itself."""
+    if not isinstance(found, dict):
+        return found
+    if field == "pose" and found.get("hand", side) != side:
+        raise ValueError(f"{source}: the pose of a {found['hand']} hand; add --side {found['hand']}")
+    if not isinstance(found.get("h"), dict) or field not in found["h"]:
+        raise ValueError(f"{source}: holds no {field}; give a list of numbers, or a file that dhpe predict wrote")
+    return found["h"][field]

@@ -1,0 +1,69 @@
+"""What the commands share: how they say things, name paths and refuse what they cannot use."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+OUT = Path("dhpe_out")
+"""Where files go if nobody says."""
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", metavar="cpu|cuda", help="Where to compute; by default a GPU if there is one.")
+]
+
+
+@contextmanager
+def usage_error(option: str | None) -> Iterator[None]:
+    """Turn a ValueError or OSError into a usage error that names the option. The exit code is 2."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+@contextmanager
+def clean_exit(*errors: type[Exception]) -> Iterator[None]:
+    """Print a ValueError, an OSError or one of `errors` as one red line, and exit with code 1."""
+    expected: tuple[type[Exception], ...] = (ValueError, OSError, *errors)
+    try:
+        yield
+    except expected as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"✗ {error}", "red"))
+        raise typer.Exit(1) from error
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder, and make sure before any work that files can be written there."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: is a file; name a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        reason = f"no files can be written there ({error.strerror})"
+        raise OSError(f"{folder}: {reason}; name another folder, or correct its permissions") from error
+
+
+class SideName(StrEnum):
+    """Which hand."""
+
+    left = "left"
+    right = "right"
+
+
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="PATH", help="A hand in MANO's layout (.pkl, .npz), instead of the open hand."),
+]
+
+
+SideOption = Annotated[SideName | None, typer.Option("--side", help="Which hand; by default the model's own.")]
+
+
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files; made if need be.")]

@@ -1,0 +1,296 @@
+"""The commands `dhpe train`, `dhpe evaluate`, `dhpe export` and `dhpe ablate`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dhpe_lib.cli.options import DeviceOption, clean_exit, prepare_folder, usage_error
+from dhpe_lib.common.console import say
+
+if TYPE_CHECKING:
+    from dhpe_lib.refinement.test_time import RefineOptions
+    from dhpe_lib.training.config import TrainingConfig
+
+Folders = list[Path] | None
+
+
+def train(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run.", show_default=False)],
+    preset: Annotated[
+        str | None, typer.Option("--preset", metavar="light|paper", help="The network.", show_default="light")
+    ] = None,
+    data: Annotated[
+        Folders,
+        typer.Option("--data", metavar="DIR", help="A prepared split; repeat for a mixture. None: rendered hands."),
+    ] = None,
+    test: Annotated[
+        Folders, typer.Option("--test", metavar="DIR", help="A prepared split to test on; may be repeated.")
+    ] = None,
+    ablation: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ablation",
+            metavar="NAME",
+            help="without-refiner, without-2d-losses, without-shape-loss, constant-lambda or without-augmentation; "
+            "may be repeated.",
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any field of TrainingConfig; may be repeated."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    device: DeviceOption = None,
+) -> None:
+    """Train the estimator: Eq. 7 on prepared splits, on hands rendered on the spot, or on both.
+
+    Ctrl-C ends after the step and saves. However a run was stopped, the same command with --resume goes on from the
+    last checkpoint. On several GPUs: torchrun --nproc-per-node 8 -m dhpe_lib.cli.__main__ train ...
+    """
+    from dhpe_lib.network.checkpoints import weights_in
+    from dhpe_lib.training import loop as training
+    from dhpe_lib.training.config import read_config
+    from dhpe_lib.training.setup import CONFIG, launch
+
+    with usage_error("--out"):
+        base = read_config(out / CONFIG) if resume else None
+    options = {"preset": preset, "data": texts(data), "test": texts(test), "ablation": texts(ablation)}
+    with usage_error("--set"):
+        config = configured(base, options, changes or [])
+    with clean_exit():
+        fabric = launch(config, device)
+    with clean_exit():
+        check_splits(config)
+    with usage_error("--out"):
+        prepare_folder(out)
+    with clean_exit(training.TrainingError):
+        outcome = training.train(config, out, fabric, Console(highlight=False), resume)
+    if not fabric.is_global_zero:
+        return
+    if not outcome.finished:
+        say(f"\nStopped and saved after step {outcome.step}. The same command with --resume goes on from there.")
+        raise typer.Exit(130)
+    say("The run: ", out, "; its weights: ", weights_in(out))
+    say("How good they are: dhpe evaluate ", out, " DATASET_DIR")
+
+
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="A .safetensors, or a run's folder.", show_default=False)
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DATASET_DIR", help="A prepared split.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where JSON and figure go.", show_default="beside the checkpoint"),
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images at a time.")] = 64,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", min=2, help="Images, evenly spread over the split.", show_default="all of them"),
+    ] = None,
+    refine: Annotated[bool, typer.Option("--refine", help="Refine each estimate (Eq. 13), measure again.")] = False,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variant", metavar="NAME", help="Of the refinement; may be repeated.", show_default="refinement"
+        ),
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", min=0, help="Of the refinement.", show_default="50")
+    ] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Measure a trained network on a prepared split: errors and areas in protocols A, B and C, mask scores.
+
+    Intervals hold 95 % of 200 draws of the images. Writes a JSON and a page with the PCK curves. With --refine both
+    have the scores after refinement as well, and the JSON the errors over its iterations. Variants: refinement,
+    evidence-anchored, evidence-fixed, joints-only, feature-only, gradient-steps.
+    """
+    from dhpe_lib.common.console import progress_bar
+    from dhpe_lib.common.devices import find_device
+    from dhpe_lib.data.cache.reader import Prepared
+    from dhpe_lib.evaluation.evaluate import full_scores
+    from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
+    from dhpe_lib.evaluation.reports import write_report
+    from dhpe_lib.network.trained import load_trained
+
+    for option, given in (("--variant", variant), ("--iterations", iterations)):
+        if given not in (None, []) and not refine:
+            raise typer.BadParameter("concerns the refinement alone; add --refine, or leave it out", param_hint=option)
+    with usage_error("--variant"):
+        variants = chosen_variants(variant, iterations) if refine else {}
+    with usage_error("--device"):
+        place = find_device(device)
+    with clean_exit():
+        network = load_trained(checkpoint).to(place)
+    with clean_exit():
+        cache = Prepared(folder)
+    target = out or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
+    with usage_error("--out"):
+        prepare_folder(target)
+    title = f"{cache.meta['dataset']} {cache.meta['split']}"
+    with progress_bar(Console()) as progress:
+        task = progress.add_task(title, total=len(cache.spread(count)))
+
+        def advance(n: int) -> None:
+            progress.advance(task, n)
+
+        found, refined = evaluate_refined(network, cache, place, variants, batch, advance, count)
+    scores = full_scores(found)
+    after = {name: one.scores() for name, one in refined.items()}
+    show_scores(scores, title)
+    for name, one in after.items():
+        show_scores(one, f"{title}, after {variants[name].iterations} iterations of {name}")
+    rows = {"": found} | {f", {name}": one.found for name, one in refined.items()}
+    with clean_exit():
+        written = write_report(rows, scores | ({"refined": after} if after else {}), cache, checkpoint, target)
+    for path in written:
+        say("Written: ", path)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a .safetensors.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors to write.", show_default=False)],
+) -> None:
+    """Write a run's best weights with 16 bits a number, for `dhpe predict --weights OUT` and for sharing."""
+    from dhpe_lib.training.export import export_weights
+
+    with usage_error("OUT"):
+        prepare_folder(out.parent)
+    with clean_exit():
+        export_weights(run, out)
+    say("Written: ", out, f" ({out.stat().st_size / 1e6:.1f} MB)")
+
+
+def ablate(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the ablation.", show_default=False)],
+    test: Annotated[
+        list[Path],
+        typer.Option("--test", metavar="DIR", help="A prepared split to test on; may be repeated.", show_default=False),
+    ],
+    data: Annotated[
+        Folders, typer.Option("--data", metavar="DIR", help="A prepared split; repeat for a mixture.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", metavar="light|paper", help="The network.", show_default="light")
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option("--variant", metavar="NAME", help="A variant; may be repeated.", show_default="all"),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each variant.")] = 1,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", min=2, help="Images of each test to measure, evenly spread.", show_default="all"),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any field of TrainingConfig, for all; may be repeated."),
+    ] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train and measure the paper's variants at one budget: Figs. 5d, 5e and 5f.
+
+    Variants: full, without-refinement, without-refiner, without-2d-losses, without-augmentation, without-shape-loss,
+    constant-lambda, evidence-fixed, filtered-seeds. However it was stopped, the same command goes on; what is finished
+    is not done again. Writes ablation.json and a page for each figure.
+    """
+    from dhpe_lib.common.devices import find_device
+    from dhpe_lib.experiments import ablation
+    from dhpe_lib.experiments.ablation_figures import COLUMNS, IN_TERMINAL, table_rows, write_figures
+    from dhpe_lib.training.loop import TrainingError
+
+    console = Console(highlight=False)
+    options = {"preset": preset, "data": texts(data), "test": texts(test)}
+    with usage_error("--set"):
+        config = configured(None, options, changes or [])
+    with usage_error("--variant"):
+        runs = ablation.plan(config, variant or list(ablation.VARIANTS), seeds, out)
+    with clean_exit():
+        check_splits(config)
+    with usage_error("--out"):
+        prepare_folder(out)
+    with usage_error("--device"):
+        place = find_device(device)
+    with clean_exit(TrainingError):
+        finished = ablation.train_all(runs, device, console)
+    if not finished:
+        say("\nStopped and saved. The same command goes on from there.")
+        raise typer.Exit(130)
+    with clean_exit():
+        result = ablation.measure(runs, out, place, count)
+    with clean_exit():
+        write_figures(result, out)
+    for split, facts in result["tests"].items():
+        table = Table(title=f"{split}, {facts['images']:,} images, {seeds} of each variant")
+        for name in IN_TERMINAL:
+            table.add_column(name, justify="left" if name == "variant" else "right", no_wrap=name == "variant")
+        for row in table_rows(result, split):
+            table.add_row(*(cell for name, cell in zip(COLUMNS, row, strict=True) if name in IN_TERMINAL))
+        console.print(table)
+    say("Written: ", out / "ablation.json", " and the figures beside it")
+
+
+# ------------------------------------------------------------------------------------------------------------- helpers
+def texts(values: Any) -> tuple[str, ...] | None:
+    """Options as the configuration has them; None where not given."""
+    return None if not values else tuple(map(str, values))
+
+
+def configured(base: "TrainingConfig | None", options: dict[str, Any], changes: list[str]) -> "TrainingConfig":
+    """The configuration of a new run, or of one that is resumed, with the command line's changes."""
+    from dhpe_lib.training.config import TrainingConfig, changed
+
+    given = {name: value for name, value in options.items() if value is not None}
+    return changed(replace(base or TrainingConfig(), **given), changes)
+
+
+def check_splits(config: "TrainingConfig") -> None:
+    """Open all that is trained and tested on, before a folder is made: wrong paths leave none behind."""
+    from dhpe_lib.data.cache.reader import Prepared
+    from dhpe_lib.training.setup import open_tests
+
+    for path in config.data:
+        Prepared(path)
+    open_tests(config.test)
+
+
+def chosen_variants(names: list[str] | None, iterations: int | None) -> "dict[str, RefineOptions]":
+    """The refinements of these names, with their own number of iterations or another."""
+    from dhpe_lib.refinement.test_time import VARIANTS
+
+    wanted = names or ["refinement"]
+    if unknown := set(wanted) - set(VARIANTS):
+        raise ValueError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(VARIANTS)}")
+    options = {name: VARIANTS[name] for name in wanted}
+    if iterations is None:
+        return options
+    return {name: replace(one, iterations=iterations) for name, one in options.items()}
+
+
+def show_scores(scores: dict[str, Any], title: str) -> None:
+    """The table, and a line on the masks where there are any."""
+    Console(highlight=False).print(score_table(scores, title))
+    if "mask" in scores:
+        mask = scores["mask"]
+        low, high = mask["iou_interval"]
+        say(
+            f"Mask: IoU {mask['iou']:.3f} [{low:.3f}, {high:.3f}], precision {mask['precision']:.3f}, "
+            f"recall {mask['recall']:.3f}, F1 {mask['f1']:.3f}"
+        )
+
+
+def score_table(scores: dict[str, Any], title: str) -> Table:
+    """Errors and areas, one row for each protocol."""
+    from dhpe_lib.evaluation.evaluate import GRIDS, score_rows
+
+    table = Table(title=f"{title}, {scores['images']:,} images")
+    for name in ("protocol", "EPE, mm", "median, mm", *(f"AUC {grid}" for grid in GRIDS)):
+        table.add_column(name, justify="left" if name == "protocol" else "right")
+    for row in score_rows(scores):
+        table.add_row(*row)
+    return table

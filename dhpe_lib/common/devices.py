@@ -1,0 +1,45 @@
+"""Devices, their memory, and the number of threads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a device; None where nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    info = Path("/proc/meminfo")
+    if device.type != "cpu" or not info.is_file():
+        return None
+    lines = dict(line.split(":", 1) for line in info.read_text().splitlines())
+    return 1024 * int(lines["MemAvailable"].split()[0])
+
+
+def find_device(name: str | None) -> torch.device:
+    """The device of a name as torch has them; by default CUDA where there is a GPU.
+
+    Raises:
+        ValueError: There is no such device.
+    """
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # an AssertionError where torch was built without CUDA
+        raise ValueError(f"{name}: no such device here; use cpu, or cuda where there is a GPU") from error
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread inside the block.
+
+    The last bits of a result depend on the number of threads, and small fits are no faster with two.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""The prepared cache: crops of a dataset on disk, with random access."""

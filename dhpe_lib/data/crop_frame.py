@@ -1,0 +1,195 @@
+"""The crop frame of the paper (Eq. 8): from image pixels and millimetres to units of g about the crop centre, and back.
+
+A pixel i covers [i, i + 1), so an image of width w spans [0, w) and the crop of 224 pixels has ``pixel = 112 + 224 x``.
+In the crop frame x and y are in units of g, the side of the crop, and z is relative to the middle MCP in the same
+unit; the camera there is scaled orthographic. The chapter is *Conventions*.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from dhpe_lib.hand.skeleton import MIDDLE_MCP
+
+SIZE = 224
+"""Pixels along a side of the crop."""
+MAX_OVERSAMPLING = 8
+
+
+@dataclass(frozen=True)
+class CropFrame:
+    """A square of the image, possibly turned, that becomes the network's view of a hand.
+
+    Attributes:
+        center: Centre of the square, image pixels.
+        side: Side g of the square, image pixels.
+        angle: Direction of the crop's x axis in the image, radians from image x towards image y (clockwise to the eye).
+    """
+
+    center: Float[Tensor, "b 2"]
+    side: Float[Tensor, " b"]
+    angle: Float[Tensor, " b"]
+
+    @classmethod
+    def from_box(cls, box: Float[Tensor, "b 4"], margin: float = 1.5) -> "CropFrame":
+        """Centre an upright crop on a box: g = margin * max(width, height).
+
+        Args:
+            box: Left, top, right, bottom in pixels.
+            margin: Side of the crop over the larger side of the box.
+
+        Returns:
+            The frame, with angle 0.
+
+        Raises:
+            ValueError: A box has no area in either direction.
+
+        Source: PAPER.md Sec. 4, after Eq. 8.
+        """
+        low, high = box[:, :2], box[:, 2:]
+        return cls._around((low + high) / 2, low, high, margin)
+
+    @classmethod
+    def from_joints(
+        cls, joints_2d: Float[Tensor, "b 21 2"], valid: Bool[Tensor, "b 21"], margin: float = 1.5
+    ) -> "CropFrame":
+        """Centre an upright crop on the middle MCP: g = margin * max(width, height) of the joints' tight box.
+
+        Args:
+            joints_2d: Joints in canonical order, pixels.
+            valid: Which joints count. Where the middle MCP does not, the centre of the box stands in.
+            margin: Side of the crop over the larger side of the box.
+
+        Returns:
+            The frame, with angle 0.
+
+        Raises:
+            ValueError: A hand has fewer than two distinct valid joints.
+
+        Source: PAPER.md Secs. 4 and 9.2.
+        """
+        off = ~valid[..., None]
+        low = joints_2d.masked_fill(off, torch.inf).amin(1)
+        high = joints_2d.masked_fill(off, -torch.inf).amax(1)
+        center = torch.where(valid[:, MIDDLE_MCP, None], joints_2d[:, MIDDLE_MCP], (low + high) / 2)
+        return cls._around(center, low, high, margin)
+
+    @classmethod
+    def _around(
+        cls, center: Float[Tensor, "b 2"], low: Float[Tensor, "b 2"], high: Float[Tensor, "b 2"], margin: float
+    ) -> "CropFrame":
+        side = margin * (high - low).amax(1)
+        bad = ~((side > 0) & side.isfinite())
+        if bad.any():
+            raise ValueError(
+                f"no crop around hand {bad.nonzero()[0].item()}: its box is empty; "
+                "give at least two distinct valid joints, or a box with left < right and top < bottom"
+            )
+        return cls(center, side, torch.zeros_like(side))
+
+    def to_crop(self, points_px: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
+        """Bring image points into the crop frame: x = R(-angle) (p - center) / g.
+
+        Args:
+            points_px: Points of the image, pixels.
+
+        Returns:
+            Points in units of g from the crop centre; inside the crop they are in [-0.5, 0.5].
+
+        Source: Eq. 8 and PAPER.md Sec. 9.2.
+        """
+        x, y = (points_px - self.center[:, None]).unbind(-1)
+        cos, sin = self.angle.cos()[:, None], self.angle.sin()[:, None]
+        return torch.stack((cos * x + sin * y, cos * y - sin * x), -1) / self.side[:, None, None]
+
+    def to_image(self, points_crop: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
+        """Bring points of the crop frame into the image: p = center + g R(angle) x.
+
+        Args:
+            points_crop: Points in units of g.
+
+        Returns:
+            Points of the image, pixels.
+
+        Source: the inverse of Eq. 8.
+        """
+        x, y = points_crop.unbind(-1)
+        cos, sin = self.angle.cos()[:, None], self.angle.sin()[:, None]
+        turned = torch.stack((cos * x - sin * y, cos * y + sin * x), -1)
+        return self.center[:, None] + self.side[:, None, None] * turned
+
+    def crop_image(self, image: Float[Tensor, "b c h w"], size: int = SIZE) -> Float[Tensor, "b c size size"]:
+        """Cut the crop out of the image; what lies outside the image is 0.
+
+        Bilinear samples on a grid fine enough for the largest side (at most 8 x 8 to a pixel) are averaged to a pixel,
+        so a large photo does not alias.
+
+        Args:
+            image: Images of any size; one for each frame.
+            size: Pixels along a side of the crop.
+
+        Returns:
+            The crops: pixel centre (i + 0.5) / size - 0.5 in units of g.
+
+        Source: PAPER.md Sec. 9.2.
+        """
+        fine = min(MAX_OVERSAMPLING, max(1, ceil(self.side.max().item() / size)))
+        n = size * fine
+        ticks = (torch.arange(n, device=image.device, dtype=image.dtype) + 0.5) / n - 0.5
+        y, x = torch.meshgrid(ticks, ticks, indexing="ij")
+        points = torch.stack((x, y), -1).reshape(1, n * n, 2).expand(len(image), -1, -1)
+        extent = torch.tensor(image.shape[:-3:-1], device=image.device, dtype=image.dtype)
+        grid = (2 * self.to_image(points) / extent - 1).reshape(-1, n, n, 2)
+        samples = functional.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return functional.avg_pool2d(samples, fine)
+
+    def normalise(
+        self, joints_mm: Float[Tensor, "b 21 3"], k: Float[Tensor, "b 3 3"], z_root: Float[Tensor, " b"] | None = None
+    ) -> Float[Tensor, "b 21 3"]:
+        r"""Bring camera-frame joints into the crop frame (the ground truth of Eq. 8).
+
+        x and y are the projection in the crop frame; :math:`z = (Z - Z_{Root}) / (Z_{Root}\, g / c_f)`.
+
+        Args:
+            joints_mm: Joints in canonical order, camera frame, any unit of length.
+            k: Pinhole cameras; c_f is the mean of their two focal lengths.
+            z_root: Depth of the root, in the unit of the joints; by default that of the middle MCP.
+
+        Returns:
+            Joints in units of g, the root's z at 0. The gradient flows to the joints, the cameras and the frame.
+
+        Source: Eq. 8.
+        """
+        homogeneous = joints_mm @ k.mT
+        pixels = homogeneous[..., :2] / homogeneous[..., 2:]
+        root = joints_mm[:, MIDDLE_MCP, 2] if z_root is None else z_root
+        z = (joints_mm[..., 2] - root[:, None]) / self._depth_unit(k, root)[:, None]
+        return torch.cat((self.to_crop(pixels), z[..., None]), -1)
+
+    def denormalise(
+        self, joints_crop: Float[Tensor, "b n 3"], k: Float[Tensor, "b 3 3"], z_root: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b n 3"]:
+        """Bring points of the crop frame back into the camera frame: the inverse of :meth:`normalise`.
+
+        Args:
+            joints_crop: Points in units of g, z relative to the root.
+            k: Pinhole cameras.
+            z_root: Depth of the middle MCP; its unit is the unit of the result.
+
+        Returns:
+            Points in the camera frame.
+
+        Source: Eq. 8, inverted ("normalised back with the same quantities", PAPER.md Sec. 4).
+        """
+        z = z_root[:, None] + joints_crop[..., 2] * self._depth_unit(k, z_root)[:, None]
+        pixels = self.to_image(joints_crop[..., :2])
+        rays = torch.cat((pixels, torch.ones_like(pixels[..., :1])), -1) @ torch.linalg.inv(k).mT
+        return rays * z[..., None]
+
+    def _depth_unit(self, k: Float[Tensor, "b 3 3"], z_root: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Length at the root's depth that projects to g pixels: Z_Root g / c_f."""
+        return z_root * self.side / ((k[:, 0, 0] + k[:, 1, 1]) / 2)

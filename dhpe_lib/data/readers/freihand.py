@@ -1,0 +1,133 @@
+"""FreiHAND: 32,560 photographs of right hands, each with four backgrounds, and 3,960 to test.
+
+::
+
+    training/rgb/%08d.jpg        130,240 pictures, 224 x 224: number i + 32560 k is photograph i with background k
+    training/mask/%08d.jpg       32,560, one for each photograph
+    training_{K,xyz}.json        one entry for each photograph: K, and 21 joints in metres in the camera frame
+    evaluation/rgb/%08d.jpg      3,960
+    evaluation_{K,xyz}.json      xyz is public now; without it the joints are unknown
+
+The order of the joints is the canonical one. The fitted meshes (`mano`, `verts`) and the length of the bone between
+joints 9 and 10 (`scale`) are not read. Nowhere is said whether a whole number is the centre or the corner of a pixel;
+taken as the centre, as in the authors' own drawings. It is half a pixel of 224.
+
+Source: Zimmermann et al., FreiHAND, ICCV 2019, and the dataset's page.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from dhpe_lib.data.checks import (
+    DatasetError,
+    Finding,
+    check_images,
+    failure,
+    read_image,
+    read_json,
+    require_split,
+    table,
+)
+from dhpe_lib.data.sample import Sample, from_pixel_centers, project
+
+SPLITS = ("training", "evaluation")
+PHOTOGRAPHS = {"training": 32_560, "evaluation": 3_960}
+BACKGROUNDS = {"training": 4, "evaluation": 1}
+SIZE = (224, 224)
+HOMEPAGE = "https://lmb.informatik.uni-freiburg.de/resources/datasets/FreihandDataset.en.html"
+REMEDY = f"get FreiHAND_pub_v2.zip (truth of the evaluation: FreiHAND_pub_v2_eval.zip) from {HOMEPAGE} again"
+
+
+class FreiHand:
+    """Every picture of a split: right hands.
+
+    Attributes:
+        ids: `training/00000000` and so on; all photographs with the first background, then all with the second.
+    """
+
+    ids: Sequence[str]
+
+    def __init__(self, directory: Path, split: str) -> None:
+        """Read the labels of a split.
+
+        Args:
+            directory: The folder that holds `training` and `evaluation`.
+            split: One of `SPLITS`.
+
+        Raises:
+            FileNotFoundError: There are no labels.
+            ValueError: The split does not exist, or the labels are damaged.
+        """
+        require_split(split, SPLITS, "FreiHAND")
+        self._folder = Path(directory) / split
+        self._k, self._joints = _read_labels(Path(directory), split)
+        self._has_masks = split == "training"
+        self.ids = tuple(f"{split}/{number:08d}" for number in range(BACKGROUNDS[split] * len(self._k)))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        number = range(len(self))[index]
+        photograph = number % len(self._k)
+        k = from_pixel_centers(self._k[photograph])
+        joints_3d = 1000 * self._joints[photograph]
+        mask = self._folder / "mask" / f"{photograph:08d}.jpg"
+        return Sample(
+            id=self.ids[number],
+            image=read_image(self._folder / "rgb" / f"{number:08d}.jpg", SIZE, REMEDY),
+            k=k,
+            joints_2d=project(joints_3d, k),
+            joints_3d=joints_3d,
+            visible=np.isfinite(joints_3d).all(1),
+            mask=read_image(mask, SIZE, REMEDY).max(2) > 127 if self._has_masks else None,
+            side="right",
+            joint_0="wrist",
+        )
+
+
+def check(directory: Path) -> list[Finding]:
+    """Compare a copy of the dataset with what was published.
+
+    Args:
+        directory: The folder that holds `training` and `evaluation`.
+
+    Returns:
+        Labels, pictures and masks of each split.
+    """
+    return [finding for split in SPLITS for finding in _check_split(Path(directory), split)]
+
+
+def _check_split(directory: Path, split: str) -> list[Finding]:
+    path = directory / f"{split}_K.json"
+    try:
+        k, joints = _read_labels(directory, split)
+    except (OSError, DatasetError) as error:
+        return [failure(path, error, REMEDY)]
+    right = len(k) == PHOTOGRAPHS[split]
+    problem = None if right else f"labels of {len(k)} photographs, {PHOTOGRAPHS[split]} were published"
+    names = [f"{number:08d}.jpg" for number in range(BACKGROUNDS[split] * len(k))]
+    findings = [Finding(path, problem, len(k), REMEDY if problem else "")]
+    if np.isnan(joints).any():
+        findings.append(Finding(directory / f"{split}_xyz.json", "no such file: joints are unknown", None, REMEDY))
+    findings.append(check_images(directory / split / "rgb", names, SIZE, REMEDY))
+    if split == "training":
+        masks = [f"{number:08d}.jpg" for number in range(len(k))]
+        findings.append(check_images(directory / split / "mask", masks, SIZE, REMEDY))
+    return findings
+
+
+def _read_labels(directory: Path, split: str) -> tuple[Float[ndarray, "n 3 3"], Float[ndarray, "n 21 3"]]:
+    """Cameras and joints in metres; NaN where the truth of the evaluation is not there."""
+    k_file, xyz_file = (directory / f"{split}_{name}.json" for name in ("K", "xyz"))
+    k = table(read_json(k_file, REMEDY), (3, 3), f"{k_file}: K", REMEDY)
+    if split == "evaluation" and not xyz_file.exists():
+        return k, np.full((len(k), 21, 3), np.nan)
+    joints = table(read_json(xyz_file, REMEDY), (21, 3), f"{xyz_file}: xyz", REMEDY)
+    if len(joints) != len(k):
+        raise DatasetError(f"{xyz_file}: joints of {len(joints)} photographs, cameras of {len(k)}; {REMEDY}")
+    return k, joints

@@ -1,0 +1,178 @@
+"""FreiHAND's benchmark: its prediction file, and the twelve scores that its `eval.py` computes from one.
+
+The file `pred.json` is `[joints, vertices]`, n x 21 x 3 and n x 778 x 3 numbers, in metres in the camera frame, joints
+in canonical order, images in the order of the dataset (3,960 of them). Here they are arrays in millimetres.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from dhpe_lib.common.files import atomic_write
+from dhpe_lib.evaluation.alignment import align_similarity
+from dhpe_lib.evaluation.metrics import THRESHOLDS, auc, f_scores, joint_errors, mean_epe
+
+PLACES = 7  # of a metre: a tenth of a micrometre, and a file of half the size
+GRID = THRESHOLDS["freihand"]
+FIELDS = {"joints": (21, 3), "vertices": (778, 3)}
+
+
+class FreihandFileError(ValueError):
+    """A prediction file that cannot be scored; the message names file, field and remedy."""
+
+
+@dataclass(frozen=True)
+class SurfaceScores:
+    """Errors of joints and mesh in one alignment: millimetres, AUC from 0 to 50 mm, F-scores of the mesh.
+
+    Attributes:
+        mpjpe: Mean error of the joints.
+        joint_auc: Area under their PCK curve.
+        mpvpe: Mean error of the vertices.
+        vertex_auc: Area under their curve.
+        f_5: F-score at 5 mm.
+        f_15: F-score at 15 mm.
+    """
+
+    mpjpe: float
+    joint_auc: float
+    mpvpe: float
+    vertex_auc: float
+    f_5: float
+    f_15: float
+
+
+@dataclass(frozen=True)
+class FreihandScores:
+    """What the benchmark reports.
+
+    Attributes:
+        plain: In the camera frame, as predicted.
+        aligned: After a similarity for the joints and one for the vertices ("PA"), reflections allowed as there.
+    """
+
+    plain: SurfaceScores
+    aligned: SurfaceScores
+
+
+def write_freihand(path: str | Path, joints: Float[ndarray, "n 21 3"], vertices: Float[ndarray, "n 778 3"]) -> None:
+    """Write a prediction file, complete or not at all.
+
+    Args:
+        path: Of the file, by custom `pred.json`; its folder is made if need be.
+        joints: Camera frame, canonical order, mm.
+        vertices: Camera frame, MANO's order, mm.
+
+    Raises:
+        FreihandFileError: There is no image, a number is not finite, or the shapes are not the file's.
+        OSError: The file cannot be written.
+
+    Source: FreiHAND's `pred.py`.
+    """
+    path = Path(path)
+    if not len(joints):
+        raise FreihandFileError(f"{path}: not written, since there is no image; predict something for each image")
+    metres = []
+    for field, values in (("joints", joints), ("vertices", vertices)):
+        if values.shape != (len(joints), *FIELDS[field]):
+            expected = (len(joints), *FIELDS[field])
+            raise FreihandFileError(
+                f"{path}: not written, since {field} have shape {values.shape}; {expected} is wanted"
+            )
+        _check_finite(path, field, values)
+        metres.append(np.round(values.astype(float) / 1000, PLACES).tolist())
+    with atomic_write(path) as draft:
+        draft.write_text(json.dumps(metres, separators=(",", ":")), encoding="utf-8")
+
+
+def read_freihand(path: str | Path) -> tuple[Float[ndarray, "n 21 3"], Float[ndarray, "n 778 3"]]:
+    """Read a prediction file, anybody's.
+
+    Args:
+        path: Of the file.
+
+    Returns:
+        Joints and vertices in mm.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        FreihandFileError: It is no prediction file; the message says what is wrong in it.
+
+    Source: FreiHAND's `eval.py`.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise FreihandFileError(f"{path}: not JSON, or cut short ({error}); write it again") from error
+    if not isinstance(content, list) or len(content) != 2:
+        raise FreihandFileError(f"{path}: not a list of two, [joints, vertices]; write it with write_freihand")
+    joints, vertices = (_field(path, field, values) for field, values in zip(FIELDS, content, strict=True))
+    if len(joints) != len(vertices):
+        raise FreihandFileError(
+            f"{path}: joints of {len(joints)} images, vertices of {len(vertices)}; give both for each"
+        )
+    return joints, vertices
+
+
+def score_freihand(
+    joints: Float[ndarray, "n 21 3"],
+    vertices: Float[ndarray, "n v 3"],
+    true_joints: Float[ndarray, "n 21 3"],
+    true_vertices: Float[ndarray, "n v 3"],
+) -> FreihandScores:
+    """Score predictions as the benchmark does.
+
+    Args:
+        joints: Camera frame, canonical order, mm.
+        vertices: Camera frame, mm.
+        true_joints: `evaluation_xyz.json`, mm.
+        true_vertices: `evaluation_verts.json`, mm.
+
+    Returns:
+        Scores before and after alignment.
+
+    Raises:
+        ValueError: There is no image.
+
+    Source: FreiHAND's `eval.py`, with which they agree to 1e-6.
+    """
+    nearer = align_similarity(joints, true_joints, True), align_similarity(vertices, true_vertices, True)
+    return FreihandScores(
+        plain=_surface_scores(joints, vertices, true_joints, true_vertices),
+        aligned=_surface_scores(nearer[0], nearer[1], true_joints, true_vertices),
+    )
+
+
+def _surface_scores(joints: ndarray, vertices: ndarray, true_joints: ndarray, true_vertices: ndarray) -> SurfaceScores:
+    of_joints, of_vertices = joint_errors(joints, true_joints), joint_errors(vertices, true_vertices)
+    measures = [measure for errors in (of_joints, of_vertices) for measure in (mean_epe(errors), auc(errors, GRID))]
+    return SurfaceScores(*measures, *f_scores(vertices, true_vertices).mean(0).tolist())
+
+
+def _field(path: Path, field: str, values: Any) -> Float[ndarray, "n rows 3"]:
+    """One half of the file in mm, checked."""
+    rows = FIELDS[field]
+    try:
+        metres = np.array(values, float)
+    except (TypeError, ValueError) as error:
+        raise FreihandFileError(
+            f"{path}: {field} are not rows of numbers, equally many for each image ({error})"
+        ) from error
+    if metres.ndim != 3 or metres.shape[1:] != rows:
+        raise FreihandFileError(f"{path}: {field} have shape {metres.shape}, not (images, {rows[0]}, {rows[1]})")
+    _check_finite(path, field, metres)
+    return 1000 * metres
+
+
+def _check_finite(path: Path, field: str, values: ndarray) -> None:
+    bad = ~np.isfinite(values).all((1, 2))
+    if bad.any():
+        raise FreihandFileError(
+            f"{path}: {field} of image {np.flatnonzero(bad)[0]} are not finite; predict something for each image"
+        )

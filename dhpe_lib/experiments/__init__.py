@@ -1,0 +1,1 @@
+"""The paper's ablations (Figs. 5d to 5f)."""

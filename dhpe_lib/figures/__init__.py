@@ -1,0 +1,1 @@
+"""Pictures of hands and curves: plotly, contact sheets, the viewer with sliders."""

@@ -1,0 +1,134 @@
+"""Blend shapes and linear blend skinning, the pure functions below :class:`dhpe_lib.hand.model.HandModel`.
+
+Metres; column vectors; joints in MANO's order. The chapter is *MANO*.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+HANDS_IN_CACHE = 128
+
+
+def blend_shape(shape: Float[Tensor, "b s"], shapedirs: Float[Tensor, "v 3 s"]) -> Float[Tensor, "b v 3"]:
+    """Offset the template by a linear mix of shape directions: B_S = sum_k shape_k S_k.
+
+    Args:
+        shape: Coefficients in standard deviations.
+        shapedirs: One displacement field for each coefficient, metres.
+
+    Returns:
+        Offsets, metres.
+
+    Source: SMPL (Loper et al. 2015), Eq. 8.
+    """
+    return torch.einsum("bs,vcs->bvc", shape, shapedirs)
+
+
+def pose_features(rotations: Float[Tensor, "b j 3 3"]) -> Float[Tensor, "b p"]:
+    """Give the coefficients of the pose directions: the entries of R_n - I, row by row, joint by joint.
+
+    The pose correctives are B_P = sum_k f_k P_k, with f these coefficients and P the ``posedirs``.
+
+    Args:
+        rotations: Joint rotations without the wrist.
+
+    Returns:
+        9 numbers for each joint; zero for the flat hand.
+
+    Source: SMPL (Loper et al. 2015), Eq. 9; MANO's ``bs_type`` "lrotmin".
+    """
+    return (rotations - torch.eye(3, dtype=rotations.dtype, device=rotations.device)).flatten(1)
+
+
+def joint_transforms(
+    rotations: Float[Tensor, "b 15 3 3"], joints: Float[Tensor, "b 16 3"]
+) -> Float[Tensor, "b 16 3 4"]:
+    """Follow the five chains from the wrist: the rigid motion of each joint's skin from rest to pose.
+
+    With G_k = G_parent R_k and t_k = t_parent + G_parent (J_k - J_parent), the motion is [G_k | t_k - G_k J_k]. The
+    tree has three levels below the wrist, so three steps serve all fingers at once. The wrist stays at rest.
+
+    Args:
+        rotations: Joint rotations relative to their parents, in MANO's order without the wrist.
+        joints: Rest joints in MANO's order, metres.
+
+    Returns:
+        3 x 4 matrices; the wrist's is the identity.
+
+    Source: SMPL (Loper et al. 2015), Eqs. 3 and 4.
+    """
+    local = rotations.unflatten(1, (5, 3))
+    rest = joints[:, 1:].unflatten(1, (5, 3))
+    first = local[:, :, 0]
+    second = first @ local[:, :, 1]
+    turned = torch.stack((first, second, second @ local[:, :, 2]), dim=2)
+    # t_k - G_k J_k summed along a chain: each joint k adds (G_parent - G_k) J_k.
+    identity = torch.eye(3, dtype=first.dtype, device=first.device)
+    parents = torch.cat((identity.expand_as(turned[:, :, :1]), turned[:, :, :2]), dim=2)
+    shift = ((parents - turned) @ rest[..., None]).cumsum(2)
+    fingers = torch.cat((turned, shift), dim=-1).flatten(1, 2)
+    wrist = torch.eye(3, 4, dtype=first.dtype, device=first.device).expand(len(rotations), 1, 3, 4)
+    return torch.cat((wrist, fingers), dim=1)
+
+
+class _Skin(torch.autograd.Function):
+    """Skinning that recomputes its blended matrices in the backward pass instead of keeping them.
+
+    They are twelve numbers for each vertex of each hand, 38 MB for a batch of 1024: reading and writing them is what
+    makes skinning slow on a CPU. Taken a few hands at a time they never leave its cache. Arrays have vertices last.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, vertices: Tensor, transforms: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(vertices, transforms, weights)
+        columns = transforms.permute(0, 3, 2, 1).contiguous()
+        posed = torch.empty_like(vertices)
+        for s in _hand_slices(vertices):
+            x, y, z, one = (columns[s] @ weights.mT).unbind(1)
+            v = vertices[s, :, None]
+            torch.addcmul(one, x, v[:, 0], out=posed[s]).addcmul_(y, v[:, 1]).addcmul_(z, v[:, 2])
+        return posed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        vertices, transforms, weights = ctx.saved_tensors
+        rows = transforms[..., :3].permute(0, 2, 3, 1).contiguous()
+        to_vertices, to_columns = torch.empty_like(vertices), torch.empty_like(transforms.permute(0, 3, 2, 1))
+        for s in _hand_slices(vertices):
+            x, y, z = (rows[s] @ weights.mT).unbind(1)
+            g, v = gradient[s, :, None], vertices[s, :, None]
+            torch.mul(x, g[:, 0], out=to_vertices[s]).addcmul_(y, g[:, 1]).addcmul_(z, g[:, 2])
+            to_columns[s, :3] = (v * gradient[s, None]) @ weights
+            to_columns[s, 3] = gradient[s] @ weights
+        return to_vertices, to_columns.permute(0, 3, 2, 1), None
+
+
+def _hand_slices(vertices: Tensor) -> Iterator[slice]:
+    """Cut the batch so that one slice fits a CPU's cache; a GPU takes all at once."""
+    step = HANDS_IN_CACHE if vertices.device.type == "cpu" else max(1, len(vertices))
+    return (slice(start, start + step) for start in range(0, len(vertices), step))
+
+
+def skin(
+    vertices: Float[Tensor, "b v 3"], transforms: Float[Tensor, "b j 3 4"], weights: Float[Tensor, "v j"]
+) -> Float[Tensor, "b v 3"]:
+    """Move each vertex by the weighted mean of the joints' rigid motions: v' = (sum_j w_j A_j) [v, 1].
+
+    Args:
+        vertices: Rest vertices after blending, metres.
+        transforms: Motion of each joint's skin.
+        weights: Skinning weights, rows summing to 1.
+
+    Returns:
+        Posed vertices (in memory, vertices run fastest). First derivatives to vertices and transforms; none to the
+        weights, and no second ones.
+
+    Source: linear blend skinning; SMPL (Loper et al. 2015), Eq. 2.
+    """
+    return _Skin.apply(vertices.transpose(1, 2), transforms, weights).transpose(1, 2)

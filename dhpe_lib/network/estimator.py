@@ -1,0 +1,242 @@
+"""f_DHPE, the whole estimator of Eq. 1: x -> (F, f_J2D) -> z -> (f_J3D, f_Ref) -> v -> (f_Reg, f_Ren) -> (j, m).
+
+Crops are `[batch, 3, 224, 224]` in [0, 1]; meshes, joints and masks are in the crop frame. Under autocast F and f_J2D
+run in the lower precision, f_E3D, the hand and the renderer in float32. The chapter is *Joint training*.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dhpe_lib.data.crop_frame import SIZE
+from dhpe_lib.hand.model import HandMesh, HandModel
+from dhpe_lib.network.evidence import Backbone, Evidence2D, FeatureNet, PoseMachine, PoseMachineConfig, find_joints
+from dhpe_lib.network.regressor import Regressor, Step
+from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
+
+
+@dataclass(frozen=True)
+class EstimatorConfig:
+    """Sizes and ablations; the defaults are the paper's.
+
+    Attributes:
+        backbone: The network of F.
+        feature_input: Pixels to which F resizes the crop.
+        pose_machine: Sizes of f_J2D.
+        iterations: Of the regressor.
+        sub_pixel: Whether j2D(0) lies between the cells of the maps.
+        silhouette: Which of the renderer's silhouettes is f_Ren.
+        without_refiner: No f_Ref: j2D(t) stays j2D(0).
+        without_2d_losses: No f_J2D and no f_Ref, which nothing would train: j2D is 0 and the regressor sees F(x) and
+            h(t) only, like HMR's (Kanazawa et al. 2018).
+    """
+
+    backbone: Backbone = "resnet50"
+    feature_input: int = 224
+    pose_machine: PoseMachineConfig = field(default_factory=PoseMachineConfig)
+    iterations: int = 3
+    sub_pixel: bool = True
+    silhouette: Method = DEFAULT_METHOD
+    without_refiner: bool = False
+    without_2d_losses: bool = False
+
+
+LIGHT_POSE_MACHINE = PoseMachineConfig(
+    input_size=112,
+    trunk=((16, 16), (32, 32), (64, 64, 64, 64, 32)),
+    head=128,
+    stage_width=32,
+    batch_norm=True,
+)
+PRESETS = {
+    "paper": EstimatorConfig(),
+    "light": EstimatorConfig("resnet18", feature_input=112, pose_machine=LIGHT_POSE_MACHINE),
+}
+"""The paper's network, and one for CPUs and workshops that sees crops of 112 pixels: same equations, smaller sizes."""
+
+
+def config_of(preset: str, ablation: Sequence[str] = ()) -> EstimatorConfig:
+    """The sizes of a preset, without the parts that an ablation leaves out.
+
+    Args:
+        preset: A key of ``PRESETS``.
+        ablation: Names of the paper's ablations; only those that change the network count.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ValueError: There is no such preset.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}; it may be {' or '.join(PRESETS)}")
+    return replace(
+        PRESETS[preset],
+        without_refiner="without-refiner" in ablation,
+        without_2d_losses="without-2d-losses" in ablation,
+    )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Everything that f_DHPE finds on its way.
+
+    Attributes:
+        evidence: z.
+        steps: The regressor's iterations, from h(0) and j2D(0) to the last.
+        mask: f_Ren of the mesh, 1 inside; None if it was not asked for.
+    """
+
+    evidence: Evidence2D
+    steps: tuple[Step, ...]
+    mask: Float[Tensor, "b s s"] | None
+
+    @property
+    def h(self) -> Float[Tensor, "b 63"]:
+        """The last parameters."""
+        return self.steps[-1].h
+
+    @property
+    def mesh(self) -> HandMesh:
+        """The mesh v and its skeleton, crop frame."""
+        return self.steps[-1].mesh
+
+    @property
+    def joints(self) -> Float[Tensor, "b 21 3"]:
+        """[f_DHPE(x)]_J, crop frame; `CropFrame.denormalise` brings them to the camera's."""
+        return self.steps[-1].mesh.joints
+
+    @property
+    def joints_2d(self) -> Float[Tensor, "b 21 2"]:
+        """j2D after the last refinement (not the projection of `joints`)."""
+        return self.steps[-1].joints_2d
+
+
+class Estimator(nn.Module):
+    """f_DHPE = f_Proj o f_E3D o f_E2D.
+
+    Args:
+        config: Sizes and ablations; `PRESETS` has two.
+        hand: The hand model; the open hand if None. It is no part of the saved weights.
+    """
+
+    def __init__(self, config: EstimatorConfig = PRESETS["paper"], hand: HandModel | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.hand = HandModel.open_hand() if hand is None else hand
+        self.features = FeatureNet(config.backbone, config.feature_input)
+        self.pose_machine = None if config.without_2d_losses else PoseMachine(config.pose_machine)
+        without_refiner = config.without_refiner or config.without_2d_losses
+        self.regressor = Regressor(self.features.size, config.iterations, without_refiner)
+
+    def forward(
+        self,
+        images: Float[Tensor, "b 3 s s"],
+        masked_images: Float[Tensor, "b 3 s s"] | None = None,
+        render: bool = False,
+    ) -> Estimate:
+        """f_DHPE(x).
+
+        Args:
+            images: Crops x.
+            masked_images: x (.) m, when L_Feat will be wanted; see :func:`dhpe_lib.data.targets.masked_images`.
+            render: Whether to draw the mask.
+
+        Returns:
+            All results on the way; no gradient reaches f_J2D but through its heat maps.
+
+        Source: Eq. 1.
+        """
+        evidence = self.find_evidence(images, masked_images)
+        steps = self.estimate_mesh(evidence)
+        mask = self.render_mask(steps[-1].mesh, images.shape[-1]) if render else None
+        return Estimate(evidence, steps, mask)
+
+    def find_evidence(
+        self, images: Float[Tensor, "b 3 s s"], masked_images: Float[Tensor, "b 3 s s"] | None = None
+    ) -> Evidence2D:
+        """f_E2D(x) = (F(x), f_J2D(x)).
+
+        x and x (.) m go through F as one batch, so that both meet the same batch statistics.
+
+        Args:
+            images: Crops x.
+            masked_images: x (.) m or None.
+
+        Returns:
+            z.
+
+        Source: Eqs. 2 and 3.
+        """
+        both = images if masked_images is None else torch.cat((images, masked_images))
+        feature = self.features(both)
+        feature, masked = (feature, None) if masked_images is None else feature.chunk(2)
+        if self.pose_machine is None:
+            zeros = images.new_zeros(len(images), 21, 3, dtype=self._dtype)
+            return Evidence2D(feature, masked, None, zeros[..., :2], zeros[..., 2])
+        heatmaps = self.pose_machine(images)
+        found = find_joints(heatmaps, self.config.sub_pixel)
+        return Evidence2D(feature, masked, heatmaps, found.joints_2d, found.score)
+
+    def estimate_mesh(self, evidence: Evidence2D) -> tuple[Step, ...]:
+        """f_E3D(z), in full precision.
+
+        Args:
+            evidence: z.
+
+        Returns:
+            The iterations, start included.
+
+        Source: Eqs. 4 to 6.
+        """
+        with torch.autocast(evidence.feature.device.type, enabled=False):
+            feature, joints_2d = evidence.feature.to(self._dtype), evidence.joints_2d.to(self._dtype)
+            return self.regressor(feature, joints_2d, self.hand)
+
+    def render_mask(self, mesh: HandMesh, size: int = SIZE) -> Float[Tensor, "b size size"]:
+        """f_Ren(v), in full precision.
+
+        Args:
+            mesh: v, crop frame.
+            size: Pixels along a side.
+
+        Returns:
+            How much of each pixel is covered.
+
+        Source: PAPER.md Sec. 1, f_Ren.
+        """
+        with torch.autocast(mesh.vertices.device.type, enabled=False):
+            return silhouette(mesh.vertices, self.hand.faces, size, self.config.silhouette)
+
+    @torch.no_grad()
+    def predict(self, images: Float[Tensor, "b 3 s s"], render: bool = True) -> Estimate:
+        """f_DHPE(x) in evaluation mode, without gradients; the mode is put back afterwards.
+
+        Args:
+            images: Crops x.
+            render: Whether to draw the mask.
+
+        Returns:
+            The estimate.
+        """
+        with evaluating(self):
+            return self(images, render=render)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.regressor.f_j3d.weight.dtype
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block and the former mode afterwards: batch statistics would mix the images."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)

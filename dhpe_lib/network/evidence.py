@@ -1,0 +1,220 @@
+"""f_E2D, the 2D evidence of a crop: the feature F(x) and the joints of f_J2D (Sec. 3.1, Eqs. 2 and 3).
+
+F is a ResNet without its classifier, pooled over the crop. f_J2D is a convolutional pose machine (Wei et al. 2016) in
+the form of Zimmermann and Brox's PoseNet (2017): a trunk like VGG's, then three stages of heat maps, each of which sees
+the maps before it and all of which are supervised. The chapter is *2D evidence*.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import resnet18, resnet50
+
+from dhpe_lib.network.heatmaps import FoundJoints, heatmap_joints
+
+Backbone = Literal["resnet50", "resnet18"]
+BACKBONES = {"resnet50": resnet50, "resnet18": resnet18}
+FEATURE_SIZES = {"resnet50": 2048, "resnet18": 512}
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+JOINTS = 21
+FIRST_MAPS = 1e-3
+"""Spread of each stage's last weights before training: the first maps are nearly 0, as most of a target is."""
+SLOPE = 0.01
+"""Of the leaky rectifiers of f_J2D, as in Zimmermann and Brox's."""
+
+
+@dataclass(frozen=True)
+class PoseMachineConfig:
+    """Sizes of f_J2D; the defaults are the paper's, 256 x 256 pixels to 21 x 32 x 32.
+
+    Attributes:
+        input_size: Pixels to which the crop is resized.
+        trunk: Widths of the 3 x 3 convolutions, block by block; each block but the last ends in a 2 x 2 pooling.
+        head: Width of the first stage's hidden 1 x 1 convolution.
+        stage_width: Width of the convolutions of the later stages.
+        stages: Stages in all.
+        batch_norm: Whether each convolution but a stage's last is normalised: for a start without trained weights.
+            Zimmermann and Brox's has none.
+    """
+
+    input_size: int = 256
+    trunk: tuple[tuple[int, ...], ...] = ((64, 64), (128, 128), (256,) * 4, (512, 512, 256, 256, 256, 256, 128))
+    head: int = 512
+    stage_width: int = 128
+    stages: int = 3
+    batch_norm: bool = False
+
+    @property
+    def map_size(self) -> int:
+        """Cells along a heat map's side."""
+        return self.input_size // 2 ** (len(self.trunk) - 1)
+
+
+@dataclass(frozen=True)
+class Evidence2D:
+    """z, the 2D evidence of a batch of crops.
+
+    Attributes:
+        feature: F(x).
+        masked_feature: F(x (.) m) where masked images were given (Eq. 2).
+        heatmaps: Of each stage of f_J2D; None without f_J2D.
+        joints_2d: j2D(0), crop frame, units of g; without gradient.
+        score: Height of the last stage's maps at these.
+    """
+
+    feature: Float[Tensor, "b f"]
+    masked_feature: Float[Tensor, "b f"] | None
+    heatmaps: Float[Tensor, "b stages 21 n n"] | None
+    joints_2d: Float[Tensor, "b 21 2"]
+    score: Float[Tensor, "b 21"]
+
+
+class FeatureNet(nn.Module):
+    """F: a crop to one vector, 2048 numbers with ResNet-50.
+
+    Args:
+        backbone: Which ResNet.
+        input_size: Pixels to which the crop is resized.
+    """
+
+    mean: Float[Tensor, "3 1 1"]
+    std: Float[Tensor, "3 1 1"]
+
+    def __init__(self, backbone: Backbone = "resnet50", input_size: int = 224) -> None:
+        super().__init__()
+        self.backbone, self.size, self.input_size = backbone, FEATURE_SIZES[backbone], input_size
+        self.network = BACKBONES[backbone]()
+        self.network.fc = nn.Identity()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b f"]:
+        """F(x).
+
+        Args:
+            images: Crops in [0, 1].
+
+        Returns:
+            The last feature map's mean over the crop.
+
+        Source: PAPER.md Sec. 2.
+        """
+        return self.network((resize(images, self.input_size) - self.mean) / self.std)
+
+
+class PoseMachine(nn.Module):
+    """f_J2D: a crop to heat maps, stage by stage.
+
+    Layers bear the names of Zimmermann and Brox's: conv1_1 to conv4_7 (trunk), conv5_1 to conv7_7 (stages).
+    """
+
+    def __init__(self, config: PoseMachineConfig = PoseMachineConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.trunk, encoding = _trunk(config)
+        first = [*_conv("5_1", encoding, config.head, 1, config), _last("5_2", config.head)]
+        later = [_stage(6 + k, encoding, config) for k in range(config.stages - 1)]
+        self.stages = nn.ModuleList(nn.Sequential(OrderedDict(layers)) for layers in (first, *later))
+
+    def forward(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b stages 21 n n"]:
+        """f_J2D(x).
+
+        Args:
+            images: Crops in [0, 1].
+
+        Returns:
+            Heat maps of all stages, the best last.
+
+        Source: PAPER.md Sec. 2; Zimmermann and Brox 2017.
+        """
+        return self.maps(resize(images, self.config.input_size))
+
+    def maps(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b stages 21 n n"]:
+        """f_J2D without resizing: it is convolutional, so a larger picture gives larger maps of hands of the same size.
+
+        Args:
+            images: In [0, 1]; a side is a multiple of what the trunk's poolings divide by.
+
+        Returns:
+            Heat maps of all stages.
+        """
+        encoding = self.trunk(images - 0.5)
+        maps = [self.stages[0](encoding)]
+        for stage in self.stages[1:]:
+            maps.append(stage(torch.cat((maps[-1], encoding), 1)))
+        return torch.stack(maps, 1)
+
+
+def find_joints(heatmaps: Float[Tensor, "b stages 21 n n"], sub_pixel: bool = True) -> FoundJoints:
+    """j2D(0): the maxima of the last stage's maps; no gradient, so f_J2D learns from L_J2D only.
+
+    Args:
+        heatmaps: From :class:`PoseMachine`.
+        sub_pixel: As :func:`dhpe_lib.network.heatmaps.heatmap_joints`.
+
+    Returns:
+        Joints and scores.
+    """
+    return heatmap_joints(heatmaps[:, -1].detach(), sub_pixel)
+
+
+def resize(images: Float[Tensor, "b 3 s s"], size: int) -> Float[Tensor, "b 3 size size"]:
+    """Resample square images; half the size is the mean of 2 x 2 pixels.
+
+    Args:
+        images: Any size.
+        size: Pixels along a side.
+
+    Returns:
+        The images themselves if they have that size.
+    """
+    if images.shape[-1] == size:
+        return images
+    return functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
+
+
+Layers = list[tuple[str, nn.Module]]
+
+
+def _conv(name: str, inputs: int, outputs: int, kernel: int, config: PoseMachineConfig) -> Layers:
+    convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    nn.init.kaiming_normal_(convolution.weight, a=SLOPE)
+    layers: Layers = [(f"conv{name}", convolution)]
+    if config.batch_norm:
+        layers.append((f"norm{name}", nn.BatchNorm2d(outputs)))
+    return [*layers, (f"relu{name}", nn.LeakyReLU(SLOPE, inplace=True))]
+
+
+def _last(name: str, inputs: int) -> tuple[str, nn.Module]:
+    convolution = nn.Conv2d(inputs, JOINTS, 1)
+    for value in convolution.parameters():
+        nn.init.normal_(value, std=FIRST_MAPS)
+    return f"conv{name}", convolution
+
+
+def _trunk(config: PoseMachineConfig) -> tuple[nn.Sequential, int]:
+    """All of the trunk, and the width of what it gives."""
+    layers: Layers = []
+    width = 3
+    for b, widths in enumerate(config.trunk, 1):
+        for k, outputs in enumerate(widths, 1):
+            layers += _conv(f"{b}_{k}", width, outputs, 3, config)
+            width = outputs
+        if b < len(config.trunk):
+            layers.append((f"pool{b}", nn.MaxPool2d(2)))
+    return nn.Sequential(OrderedDict(layers)), width
+
+
+def _stage(number: int, encoding: int, config: PoseMachineConfig) -> Layers:
+    """Maps and encoding to better maps: five 7 x 7 convolutions see far, two of 1 x 1 decide."""
+    layers: Layers = []
+    width, outputs = JOINTS + encoding, config.stage_width
+    for k in range(1, 6):
+        layers += _conv(f"{number}_{k}", width, outputs, 7, config)
+        width = outputs
+    return [*layers, *_conv(f"{number}_6", width, width, 1, config), _last(f"{number}_7", width)]

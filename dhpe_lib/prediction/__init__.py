@@ -1,0 +1,1 @@
+"""From a photo to the files of a hand mesh."""

@@ -1,0 +1,100 @@
+"""One fitted hand in a photo, and the crop that it was fitted in."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from torch import Tensor
+
+from dhpe_lib.common.records import to_numpy
+from dhpe_lib.data.crop_frame import SIZE, CropFrame
+from dhpe_lib.hand.model import HandMesh, HandModel
+from dhpe_lib.hand.parameters import positive_scale, split_h
+from dhpe_lib.prediction.keypoints import HandKeypoints
+
+SIZE_ASSUMPTION = (
+    "One photo does not tell how large a hand is: millimetres are those of the hand model with the fitted shape, "
+    "which is near the average adult hand."
+)
+
+
+class PredictionError(ValueError):
+    """A hand that cannot be fitted; the message says why and what would help."""
+
+
+@dataclass(frozen=True)
+class HandEstimate:
+    """One fitted hand.
+
+    Attributes:
+        model: The hand model of the estimate's side.
+        side_known: Whether evidence or the caller said which hand it is; else it is taken for a right one.
+        keypoints: What it was fitted to.
+        frame: The crop.
+        h: Parameters for ``model.forward_h``, in the crop frame.
+        mesh: What that gives, units of g.
+        energy: E of the fit (:mod:`dhpe_lib.refinement.energy`).
+        with_mask: Whether a mask was used besides the keypoints.
+    """
+
+    model: HandModel
+    side_known: bool
+    keypoints: HandKeypoints
+    frame: CropFrame
+    h: Float[Tensor, "1 63"]
+    mesh: HandMesh
+    energy: float
+    with_mask: bool
+
+    @property
+    def joints_px(self) -> Float[ndarray, "21 2"]:
+        """Joints in the upright photo, pixels."""
+        return to_numpy(self.frame.to_image(self.mesh.joints[..., :2])[0]).astype(float)
+
+    @property
+    def error_px(self) -> float:
+        """Mean distance of the known joints to the keypoints, pixels."""
+        known = self.keypoints.known
+        return float(np.linalg.norm(self.joints_px - self.keypoints.joints, axis=1)[known].mean())
+
+    @property
+    def relative_error(self) -> float:
+        """The mean distance over the larger side of the known joints' box."""
+        return self.error_px / self.keypoints.hand_size
+
+    @property
+    def scale(self) -> float:
+        """Crop units in a metre of the hand model."""
+        return float(positive_scale(split_h(self.h).scale))
+
+    def metres(self, points: Float[Tensor, "1 n 3"]) -> Float[ndarray, "n 3"]:
+        """Points of the crop frame in metres from the wrist, axes as in the photo; see ``SIZE_ASSUMPTION``."""
+        return to_numpy((points - self.mesh.joints[:, :1]) / self.scale)[0].astype(float)
+
+
+def crop_around(keypoints: HandKeypoints, like: Tensor) -> CropFrame:
+    """The crop of the paper: g = 1.5 times the known joints' larger side, about the middle MCP.
+
+    Args:
+        keypoints: Joints in the photo.
+        like: A tensor on the device and of the precision to compute with.
+
+    Returns:
+        The frame.
+
+    Raises:
+        PredictionError: The known joints all lie in one place, or none is known.
+    """
+    joints, known = torch.from_numpy(keypoints.joints)[None].to(like), torch.from_numpy(keypoints.known)[None]
+    try:
+        return CropFrame.from_joints(joints, known.to(like.device))
+    except ValueError as error:
+        raise PredictionError(f"the known joints all lie in one place ({error})") from error
+
+
+def mask_in_crop(mask: Bool[ndarray, "height width"], frame: CropFrame, mirrored: bool) -> Float[Tensor, "1 size size"]:
+    """The share of each pixel of the crop that the mask covers; the crop of a left hand is mirrored."""
+    crop = frame.crop_image(torch.from_numpy(mask)[None, None].to(frame.center), SIZE)[:, 0]
+    return crop.flip(-1) if mirrored else crop

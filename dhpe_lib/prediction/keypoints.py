@@ -1,0 +1,201 @@
+"""Where the 21 joints of the hands in a photo are: read from JSON, or found by MediaPipe where it is installed.
+
+The JSON is a list with one entry for each photo, in either of two layouts, joints in canonical order and in pixels of
+the upright photo (EXIF rotation applied):
+
+    {"file": "folder/photo.jpg", "joints_2d": 21 x [u, v] or [u, v, visible], "hand": "left" or "right" (may lack)}
+    {"file": "folder/photo.jpg", "hands": [{"joints_2d": ..., "hand": ...}, ...]}
+
+A joint with visible 0 is not used. Nothing here has a gradient.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from numpy import ndarray
+
+from dhpe_lib.hand.io import Side
+
+Entry = Mapping[str, Any]
+
+LAYOUT = '[{"file": "photo.jpg", "joints_2d": [[u, v, visible], ... 21 rows], "hand": "right"}, ...]'
+GET_KEYPOINTS = (
+    f"give a JSON with the 21 joints (--keypoints FILE, or --box FILE) that reads {LAYOUT}, or install MediaPipe with "
+    "pip install -e '.[mediapipe]' (Python 3.11 or 3.12)"
+)
+MOST_HANDS = 8
+
+
+class KeypointsError(ValueError):
+    """Keypoints that are missing or wrong; the message names file, entry and remedy."""
+
+
+@dataclass(frozen=True)
+class HandKeypoints:
+    """The joints of one hand in a photo.
+
+    Attributes:
+        joints: Canonical order, pixels; the centre of the first pixel is (0.5, 0.5).
+        confidence: 0 to 1; 0 where a joint is not known.
+        side: Which hand it is, or None where the source does not say.
+        source: Where the joints come from, in words.
+    """
+
+    joints: Float[ndarray, "21 2"]
+    confidence: Float[ndarray, " 21"]
+    side: Side | None
+    source: str
+
+    @property
+    def known(self) -> Bool[ndarray, " 21"]:
+        """Which joints count."""
+        return self.confidence > 0
+
+    @property
+    def hand_size(self) -> float:
+        """Larger side of the known joints' box, pixels."""
+        return float(np.ptp(self.joints[self.known], axis=0).max())
+
+
+def read_keypoints(path: str | Path) -> list[dict[str, Any]]:
+    """Read the entries of a keypoints file; what stands in them is looked at when a photo asks for it.
+
+    Args:
+        path: A JSON of one of the two layouts at the head of this module.
+
+    Returns:
+        The entries, each with a "file".
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        KeypointsError: It is no such JSON.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; {GET_KEYPOINTS}")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise KeypointsError(f"{path}: not valid JSON ({error}); it should read {LAYOUT}") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise KeypointsError(f"{path}: not a list of objects; it should read {LAYOUT}")
+    if not all(isinstance(entry.get("file"), str) for entry in entries):
+        raise KeypointsError(f'{path}: an entry has no "file" that names its photo; it should read {LAYOUT}')
+    return entries
+
+
+def keypoints_of(photo: str | Path, entries: Sequence[Entry], source: str | Path) -> list[HandKeypoints]:
+    """The hands that a keypoints file knows in a photo.
+
+    An entry belongs to a photo when the photo's path ends with the entry's "file"; failing that, when their last names
+    are the same.
+
+    Args:
+        photo: Path of the photo.
+        entries: From :func:`read_keypoints`.
+        source: Path of the keypoints file, for messages.
+
+    Returns:
+        One or more hands.
+
+    Raises:
+        KeypointsError: No entry or several fit the photo, it has no joints, or they are wrong.
+    """
+    entry = _entry_of(Path(photo), entries, Path(source))
+    where = f"{source}: entry {entry['file']}"
+    hands = entry.get("hands", [entry] if "joints_2d" in entry else [])
+    if not isinstance(hands, list) or not all(isinstance(hand, dict) for hand in hands):
+        raise KeypointsError(f'{where}: "hands" is not a list of objects; write one with joints_2d for each hand')
+    if not hands:
+        raise KeypointsError(f'{where}: holds no hand; add "joints_2d", or take other evidence for this photo')
+    names = [where] if len(hands) == 1 else [f"{where}, hand {k + 1}" for k in range(len(hands))]
+    return [_hand_of(hand, name, Path(source).name) for hand, name in zip(hands, names, strict=True)]
+
+
+def _entry_of(photo: Path, entries: Sequence[Entry], source: Path) -> Entry:
+    """The one entry that names a photo."""
+    parts = photo.absolute().parts
+    endings = [PurePosixPath(entry["file"].replace("\\", "/")).parts for entry in entries]
+    named = [k for k, ending in enumerate(endings) if ending[-1:] == parts[-1:]]
+    found = [k for k in named if parts[-len(endings[k]) :] == endings[k]] or named
+    if len(found) == 1:
+        return entries[found[0]]
+    if found:
+        fit = ", ".join(entries[k]["file"] for k in found)
+        raise KeypointsError(f"{photo}: several entries of {source} fit ({fit}); write more of its folders into each")
+    some = ", ".join(entry["file"] for entry in entries[:3]) or "no photo"
+    raise KeypointsError(f"{photo}: no entry of {source} names this photo; its {len(entries)} entries name {some} ...")
+
+
+def _hand_of(hand: Entry, where: str, source: str) -> HandKeypoints:
+    """Check one hand's joints and side."""
+    try:
+        joints = np.asarray(hand["joints_2d"], np.float64)
+    except KeyError as error:
+        raise KeypointsError(f"{where}: lacks joints_2d; it should read {LAYOUT}") from error
+    except (TypeError, ValueError) as error:
+        raise KeypointsError(f"{where}: joints_2d is not 21 rows of numbers u, v, visible; write it so") from error
+    if joints.shape not in ((21, 2), (21, 3)):
+        raise KeypointsError(
+            f"{where}: joints_2d has shape {joints.shape}, not (21, 2) or (21, 3); write one row for each joint: "
+            "wrist, then thumb to little finger, base to tip"
+        )
+    confidence = joints[:, 2].clip(0, 1) if joints.shape[1] == 3 else np.ones(21)
+    known = ~(confidence <= 0)
+    broken = np.flatnonzero(known & ~np.isfinite(joints).all(1))
+    if broken.size:
+        raise KeypointsError(f"{where}: row {broken[0]} of joints_2d is not finite; give an unknown joint visible 0")
+    side = hand.get("hand")
+    if side not in ("left", "right", None):
+        raise KeypointsError(f'{where}: "hand" is {side!r}; write "left" or "right", or leave it out')
+    return HandKeypoints(np.where(known[:, None], joints[:, :2], 0.0), confidence, cast(Side | None, side), source)
+
+
+def import_mediapipe() -> Any:
+    """Import MediaPipe, which is optional and takes a second.
+
+    Returns:
+        The package.
+
+    Raises:
+        KeypointsError: It is not installed, or is a version without the built-in hand model.
+    """
+    try:
+        import mediapipe
+    except ImportError as error:
+        raise KeypointsError(f"no keypoints, and MediaPipe cannot be imported ({error}): {GET_KEYPOINTS}") from error
+    if not hasattr(mediapipe, "solutions"):
+        version = getattr(mediapipe, "__version__", "of unknown version")
+        raise KeypointsError(f"MediaPipe {version} comes without its hand model, 0.10.21 has it: {GET_KEYPOINTS}")
+    return mediapipe
+
+
+def detect_hands(image: UInt8[ndarray, "height width 3"]) -> list[HandKeypoints]:
+    """Find hands with MediaPipe Hands.
+
+    Args:
+        image: An upright photo.
+
+    Returns:
+        The hands, most certain first; empty where it finds none.
+
+    Raises:
+        KeypointsError: MediaPipe is not there.
+
+    Source: Zhang et al., MediaPipe Hands, 2020. It takes its input for a mirror image, so its sides are exchanged here.
+    """
+    mediapipe = import_mediapipe()
+    height, width = image.shape[:2]
+    with mediapipe.solutions.hands.Hands(static_image_mode=True, max_num_hands=MOST_HANDS) as detector:
+        result = detector.process(np.ascontiguousarray(image))
+    hands = []
+    for landmarks, sides in zip(result.multi_hand_landmarks or (), result.multi_handedness or (), strict=True):
+        joints = np.array([(point.x * width, point.y * height) for point in landmarks.landmark])
+        side: Side = "right" if sides.classification[0].label == "Left" else "left"
+        hands.append(HandKeypoints(joints, np.ones(21), side, f"MediaPipe {mediapipe.__version__}"))
+    return hands

@@ -1,4 +1,0 @@
-"""The rasterizer: Warp kernels, the torch functions above them, and `reference`, the same in plain torch.
-
-Everything here works in pixels, `places [batch, vertices, 3]`: see `dhpe_lib.rasterizer.kernels.common`.
-"""

@@ -1,0 +1,1 @@
+"""f_Ren and f_TRen: silhouettes and pictures of a mesh, with gradients."""

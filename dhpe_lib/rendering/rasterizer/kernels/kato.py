@@ -1,0 +1,170 @@
+"""The gradient of a hard mask after Kato et al. (Neural 3D Mesh Renderer, CVPR 2018, Sec. 3.2), the paper's.
+
+A pixel's colour jumps when an edge passes over its centre. Along a row or a column, the jump delta I of pixel d is
+spread over the way delta v that a vertex must go until its edge gets there: dI / dv = delta I / delta v, and only
+where that lowers the loss. An edge reaches outwards to every background pixel of its row or column, and inwards to
+the pixels that its own face shows.
+"""
+
+from typing import Any
+
+import warp as wp
+
+from dhpe_lib.rendering.rasterizer.kernels.common import OPTIONS, SCALARS, corner, larger, load_face, smaller
+
+wp.set_module_options(OPTIONS)
+
+CLOSEST = 0.1
+"""Pixels added to every distance, so that an edge at a pixel's centre has a finite gradient."""
+
+
+@wp.func
+def shown(face_index: wp.array3d(dtype=wp.int64), image: int, along: int, across: int, axis: int):
+    """The face that a pixel shows. Axis 0: the edge moves along x, the scan runs within row `along`; 1: transposed."""
+    if axis == 0:
+        return face_index[image, along, across]
+    return face_index[image, across, along]
+
+
+@wp.func
+def pull(cotangent: wp.array3d(dtype=Any), image: int, along: int, across: int, axis: int):
+    """The loss's derivative to a pixel."""
+    if axis == 0:
+        return cotangent[image, along, across]
+    return cotangent[image, across, along]
+
+
+@wp.func
+def per_way(way: Any):
+    """1 / way, kept finite near zero."""
+    one = type(way)(1.0)
+    closest = type(way)(CLOSEST)
+    return one / (way + wp.where(way < type(way)(0.0), -closest, closest))
+
+
+@wp.func
+def crossing_pull(
+    crossing: Any,
+    outwards: int,
+    line: int,
+    image: int,
+    face: int,
+    axis: int,
+    size: int,
+    face_index: wp.array3d(dtype=wp.int64),
+    cotangent: wp.array3d(dtype=Any),
+):
+    """The loss's derivative to where an edge crosses a line of pixels; 0 unless a face that is seen ends there."""
+    zero = type(crossing)(0.0)
+    total = zero
+    inner = int(wp.where(outwards > 0, wp.floor(crossing), wp.ceil(crossing)))
+    outer = inner + outwards
+    if inner < 0 or inner >= size or outer < 0 or outer >= size:
+        return zero
+    if (
+        int(shown(face_index, image, line, inner, axis)) != face
+        or int(shown(face_index, image, line, outer, axis)) >= 0
+    ):
+        return zero
+    d = outer
+    while d >= 0 and d < size:  # background that should be covered
+        value = pull(cotangent, image, line, d, axis)
+        if value < zero and int(shown(face_index, image, line, d, axis)) < 0:
+            total += value * per_way(type(zero)(d) - crossing)
+        d += outwards
+    d = inner
+    while d >= 0 and d < size and int(shown(face_index, image, line, d, axis)) == face:  # covered, and should not be
+        value = pull(cotangent, image, line, d, axis)
+        if value > zero:
+            total -= value * per_way(type(zero)(d) - crossing)
+        d -= outwards
+    return total
+
+
+@wp.func
+def edge_pull(
+    a: Any,
+    b: Any,
+    third: Any,
+    image: int,
+    face: int,
+    axis: int,
+    face_index: wp.array3d(dtype=wp.int64),
+    cotangent: wp.array3d(dtype=Any),
+):
+    """The gradients of both ends of an edge along an axis; `third` is the face's other corner."""
+    zero = type(a[0])(0.0)
+    one = type(a[0])(1.0)
+    half = type(a[0])(0.5)
+    of_start = zero
+    of_end = zero
+    lines = wp.where(axis == 0, face_index.shape[1], face_index.shape[2])
+    size = wp.where(axis == 0, face_index.shape[2], face_index.shape[1])
+    along_a = a[1 - axis] - half  # pixel centres at whole numbers
+    along_b = b[1 - axis] - half
+    if along_a == along_b:
+        return zero, zero
+    slope = (b[axis] - a[axis]) / (along_b - along_a)
+    inside = third[axis] - a[axis] - (third[1 - axis] - a[1 - axis]) * slope
+    outwards = wp.where(inside < zero, 1, -1)
+    first = int(wp.ceil(wp.clamp(smaller(along_a, along_b), zero, type(zero)(lines))))
+    last = int(wp.floor(wp.clamp(larger(along_a, along_b), -one, type(zero)(lines - 1))))
+    for line in range(first, last + 1):
+        share = (type(zero)(line) - along_a) / (along_b - along_a)
+        crossing = a[axis] - half + share * (b[axis] - a[axis])
+        if crossing > -one and crossing < type(zero)(size):
+            total = crossing_pull(crossing, outwards, line, image, face, axis, size, face_index, cotangent)
+            of_start += (one - share) * total
+            of_end += share * total
+    return of_start, of_end
+
+
+@wp.func
+def add_edge(
+    gradient: wp.array4d(dtype=Any),
+    band: int,
+    image: int,
+    face: int,
+    start: int,
+    end: int,
+    other: int,
+    places: wp.array3d(dtype=Any),
+    face_index: wp.array3d(dtype=wp.int64),
+    cotangent: wp.array3d(dtype=Any),
+):
+    """Add an edge's gradients, along both axes, to its two vertices."""
+    a = corner(places, image, start)
+    b = corner(places, image, end)
+    c = corner(places, image, other)
+    for axis in range(2):
+        of_start, of_end = edge_pull(a, b, c, image, face, axis, face_index, cotangent)
+        wp.atomic_add(gradient, band, image, start, axis, of_start)
+        wp.atomic_add(gradient, band, image, end, axis, of_end)
+
+
+@wp.kernel
+def kato_backward(
+    band: int,
+    bands: int,
+    places: wp.array3d(dtype=Any),
+    faces: wp.array3d(dtype=int),
+    face_index: wp.array3d(dtype=wp.int64),
+    cotangent: wp.array3d(dtype=Any),
+    gradient: wp.array4d(dtype=Any),
+):
+    """gradient[band, image, vertex] += the pull of every line of pixels that an edge of a seen face crosses."""
+    image, face = wp.tid()
+    if face % bands != band:
+        return
+    i, j, k, drawn = load_face(places, faces, image, face)
+    if not drawn:
+        return
+    add_edge(gradient, band, image, face, i, j, k, places, face_index, cotangent)
+    add_edge(gradient, band, image, face, j, k, i, places, face_index, cotangent)
+    add_edge(gradient, band, image, face, k, i, j, places, face_index, cotangent)
+
+
+for _scalar in SCALARS:
+    _3d, _4d, _faces = wp.array3d(dtype=_scalar), wp.array4d(dtype=_scalar), wp.array3d(dtype=int)
+    _index = wp.array3d(dtype=wp.int64)
+    wp.overload(kato_backward, [int, int, _3d, _faces, _index, _3d, _4d])

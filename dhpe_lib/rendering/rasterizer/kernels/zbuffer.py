@@ -1,0 +1,259 @@
+"""The z-buffer: the nearest face at each pixel's centre, where in it, and attributes carried over the pixels.
+
+Barycentric coordinates are b_c = w_c A_c / sum w A, with A_c the doubled area of the triangle between the pixel and the
+edge opposite to corner c. w = 1 for an orthographic camera, and 1 / z of the corner for a pinhole, where equal steps in
+the image are not equal steps on the face.
+"""
+
+from typing import Any
+
+import warp as wp
+
+from dhpe_lib.rendering.rasterizer.kernels.common import (
+    OPTIONS,
+    SCALARS,
+    add_to_vertex,
+    corner,
+    first_row,
+    load_face,
+    pixel_centre,
+    side_of,
+    smaller,
+    window,
+)
+
+wp.set_module_options(OPTIONS)
+
+NO_FACE = 0x7FFFFFFFFFFFFFFF
+"""The z-buffer's key where no face is: larger than any (depth, face)."""
+
+
+@wp.func
+def depth_key(z: Any, face: int):
+    """A number that orders first by depth in float32, then by face: the float's bits, made to sort as an integer."""
+    bits = wp.cast(wp.float32(z), wp.int32)
+    if bits < 0:
+        bits = bits ^ 0x7FFFFFFF
+    return wp.int64(bits) * wp.int64(4294967296) + wp.int64(face)
+
+
+@wp.func
+def corner_weights(z_a: Any, z_b: Any, z_c: Any, pinhole: bool):
+    """The w of the three corners."""
+    one = type(z_a)(1.0)
+    if pinhole:
+        return wp.vector(one / z_a, one / z_b, one / z_c)
+    return wp.vector(one, one, one)
+
+
+@wp.func
+def barycentric_of(p: Any, a: Any, b: Any, c: Any, weights: Any):
+    """The b of a pixel, and sum w A."""
+    areas = wp.vector(side_of(p, b, c), side_of(p, c, a), side_of(p, a, b))
+    parts = wp.cw_mul(weights, areas)
+    total = parts[0] + parts[1] + parts[2]
+    return parts / total, total
+
+
+@wp.kernel
+def nearest_face(
+    band: int,
+    bands: int,
+    places: wp.array3d(dtype=Any),
+    faces: wp.array3d(dtype=int),
+    pinhole: bool,
+    keys: wp.array3d(dtype=wp.int64),
+):
+    """keys[image, y, x] = min of `depth_key` over the faces that cover the pixel's centre; filled with NO_FACE."""
+    image, face = wp.tid()
+    i, j, k, drawn = load_face(places, faces, image, face)
+    if not drawn:
+        return
+    z_a = places[image, i, 2]
+    z_b = places[image, j, 2]
+    z_c = places[image, k, 2]
+    a = corner(places, image, i)
+    b = corner(places, image, j)
+    c = corner(places, image, k)
+    zero = type(z_a)(0.0)
+    weights = corner_weights(z_a, z_b, z_c, pinhole)
+    x0, x1, y0, y1 = window(a, b, c, zero, keys.shape[2], keys.shape[1])
+    for y in range(first_row(y0, band, bands), y1, bands):
+        for x in range(x0, x1):
+            p = pixel_centre(x, y, zero)
+            side_ab = side_of(p, a, b)
+            side_bc = side_of(p, b, c)
+            side_ca = side_of(p, c, a)
+            if smaller(smaller(side_ab, side_bc), side_ca) >= zero and side_ab + side_bc + side_ca > zero:
+                part_a = weights[0] * side_bc
+                part_b = weights[1] * side_ca
+                part_c = weights[2] * side_ab
+                z = (part_a * z_a + part_b * z_b + part_c * z_c) / (part_a + part_b + part_c)
+                wp.atomic_min(keys, image, y, x, depth_key(z, face))
+
+
+@wp.kernel
+def resolve(
+    band: int,
+    bands: int,
+    places: wp.array3d(dtype=Any),
+    faces: wp.array3d(dtype=int),
+    pinhole: bool,
+    keys: wp.array3d(dtype=wp.int64),
+    barycentric: wp.array4d(dtype=Any),
+    depth: wp.array3d(dtype=Any),
+):
+    """The z-buffer's keys become faces (-1: none), barycentric coordinates in the order of their corners, and depth."""
+    image, row, x = wp.tid()
+    y = row * bands + band
+    if y >= keys.shape[1]:
+        return
+    if keys[image, y, x] == wp.int64(NO_FACE):
+        keys[image, y, x] = wp.int64(-1)
+        return
+    face = int(keys[image, y, x] & wp.int64(0xFFFFFFFF))
+    keys[image, y, x] = wp.int64(face)
+    mesh = image % faces.shape[0]
+    i = faces[mesh, face, 0]
+    j = faces[mesh, face, 1]
+    k = faces[mesh, face, 2]
+    z_i = places[image, i, 2]
+    z_j = places[image, j, 2]
+    z_k = places[image, k, 2]
+    p = pixel_centre(x, y, z_i)
+    weights = corner_weights(z_i, z_j, z_k, pinhole)
+    b, _ = barycentric_of(p, corner(places, image, i), corner(places, image, j), corner(places, image, k), weights)
+    for c in range(3):
+        barycentric[image, y, x, c] = b[c]
+    depth[image, y, x] = b[0] * z_i + b[1] * z_j + b[2] * z_k
+
+
+@wp.kernel
+def resolve_backward(
+    band: int,
+    bands: int,
+    places: wp.array3d(dtype=Any),
+    faces: wp.array3d(dtype=int),
+    pinhole: bool,
+    face_index: wp.array3d(dtype=wp.int64),
+    of_barycentric: wp.array4d(dtype=Any),
+    of_depth: wp.array3d(dtype=Any),
+    gradient: wp.array4d(dtype=Any),
+):
+    """gradient[band, image, vertex] += what comes back through barycentric coordinates and depth.
+
+    With g the cotangent of b: dL / d(w_c A_c) = (g_c - sum_k g_k b_k) / sum w A.
+    """
+    image, row, x = wp.tid()
+    y = row * bands + band
+    if y >= face_index.shape[1]:
+        return
+    face = int(face_index[image, y, x])
+    if face < 0:
+        return
+    mesh = image % faces.shape[0]
+    i = faces[mesh, face, 0]
+    j = faces[mesh, face, 1]
+    k = faces[mesh, face, 2]
+    z = wp.vector(places[image, i, 2], places[image, j, 2], places[image, k, 2])
+    weights = corner_weights(z[0], z[1], z[2], pinhole)
+    a = corner(places, image, i)
+    b = corner(places, image, j)
+    c = corner(places, image, k)
+    p = pixel_centre(x, y, z[0])
+    share, total = barycentric_of(p, a, b, c, weights)
+    of_z = of_depth[image, y, x] * share
+    g = of_depth[image, y, x] * z
+    for m in range(3):
+        g[m] = g[m] + of_barycentric[image, y, x, m]
+    mean = wp.dot(g, share)
+    of_part = (g - wp.vector(mean, mean, mean)) / total
+    of_area = wp.cw_mul(of_part, weights)
+    if pinhole:  # dw = -w^2 dz
+        areas = wp.vector(side_of(p, b, c), side_of(p, c, a), side_of(p, a, b))
+        of_z -= wp.cw_mul(wp.cw_mul(of_part, areas), wp.cw_mul(weights, weights))
+    # A_a = cross(b - p, c - p) and so on, round the corners
+    add_to_vertex(gradient, band, image, i, of_area[1] * turned(p - c) + of_area[2] * turned(b - p))
+    add_to_vertex(gradient, band, image, j, of_area[2] * turned(p - a) + of_area[0] * turned(c - p))
+    add_to_vertex(gradient, band, image, k, of_area[0] * turned(p - b) + of_area[1] * turned(a - p))
+    wp.atomic_add(gradient, band, image, i, 2, of_z[0])
+    wp.atomic_add(gradient, band, image, j, 2, of_z[1])
+    wp.atomic_add(gradient, band, image, k, 2, of_z[2])
+
+
+@wp.func
+def turned(v: Any):
+    """(v_y, -v_x): d cross(u, v) / du."""
+    return wp.vector(v[1], -v[0])
+
+
+@wp.kernel
+def interpolate_forward(
+    band: int,
+    bands: int,
+    attributes: wp.array3d(dtype=Any),
+    corners: wp.array3d(dtype=int),
+    face_index: wp.array3d(dtype=wp.int64),
+    barycentric: wp.array4d(dtype=Any),
+    values: wp.array4d(dtype=Any),
+):
+    """values[image, y, x] = sum_c b_c attributes[corner c of the face]; one set for all images, or one for each."""
+    image, row, x = wp.tid()
+    y = row * bands + band
+    if y >= face_index.shape[1]:
+        return
+    face = int(face_index[image, y, x])
+    if face < 0 or face >= corners.shape[1]:
+        return
+    source = image % attributes.shape[0]
+    mesh = image % corners.shape[0]
+    for channel in range(values.shape[3]):
+        value = type(attributes[0, 0, 0])(0.0)
+        for c in range(3):
+            place = corners[mesh, face, c]
+            if place >= 0 and place < attributes.shape[1]:
+                value += barycentric[image, y, x, c] * attributes[source, place, channel]
+        values[image, y, x, channel] = value
+
+
+@wp.kernel
+def interpolate_backward(
+    band: int,
+    bands: int,
+    attributes: wp.array3d(dtype=Any),
+    corners: wp.array3d(dtype=int),
+    face_index: wp.array3d(dtype=wp.int64),
+    barycentric: wp.array4d(dtype=Any),
+    cotangent: wp.array4d(dtype=Any),
+    of_attributes: wp.array4d(dtype=Any),
+    of_barycentric: wp.array4d(dtype=Any),
+):
+    """of_attributes[band, source, place] += b_c cotangent, and of_barycentric = attributes . cotangent."""
+    image, row, x = wp.tid()
+    y = row * bands + band
+    if y >= face_index.shape[1]:
+        return
+    face = int(face_index[image, y, x])
+    if face < 0 or face >= corners.shape[1]:
+        return
+    source = image % attributes.shape[0]
+    mesh = image % corners.shape[0]
+    for c in range(3):
+        place = corners[mesh, face, c]
+        if place >= 0 and place < attributes.shape[1]:
+            total = type(attributes[0, 0, 0])(0.0)
+            for channel in range(cotangent.shape[3]):
+                value = cotangent[image, y, x, channel]
+                total += value * attributes[source, place, channel]
+                wp.atomic_add(of_attributes, band, source, place, channel, barycentric[image, y, x, c] * value)
+            of_barycentric[image, y, x, c] = total
+
+
+for _scalar in SCALARS:
+    _3d, _4d, _faces = wp.array3d(dtype=_scalar), wp.array4d(dtype=_scalar), wp.array3d(dtype=int)
+    _index = wp.array3d(dtype=wp.int64)
+    wp.overload(nearest_face, [int, int, _3d, _faces, bool, _index])
+    wp.overload(resolve, [int, int, _3d, _faces, bool, _index, _4d, _3d])
+    wp.overload(resolve_backward, [int, int, _3d, _faces, bool, _index, _4d, _3d, _4d])
+    wp.overload(interpolate_forward, [int, int, _3d, _faces, _index, _4d, _4d])
+    wp.overload(interpolate_backward, [int, int, _3d, _faces, _index, _4d, _4d, _4d, _4d])

@@ -1,0 +1,235 @@
+"""What a training leaves behind for people: a text log, curves as JSON lines, TensorBoard, pictures of predictions.
+
+``curves.jsonl`` has one object a line; those of a test hold the two curves of Fig. 5f, the test error and the share of
+instances under tau. When a run is resumed, whatever it wrote past its checkpoint is taken back, so that files say what
+happened once.
+"""
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from PIL import Image
+from rich.console import Console
+from rich.text import Text
+from torch import Tensor
+
+from dhpe_lib.common.files import atomic_write
+from dhpe_lib.common.records import take_rows, to_numpy
+from dhpe_lib.data.crop_frame import SIZE
+from dhpe_lib.data.targets import joint_error_px
+from dhpe_lib.data.views import View
+from dhpe_lib.evaluation.evaluate import pixels
+from dhpe_lib.figures.contact_sheet import Tile, contact_sheet
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.network.estimator import Estimator
+from dhpe_lib.rendering.renderer import render
+from dhpe_lib.training.novel_views import CHILDREN, Studio
+from dhpe_lib.training.self_augmentation import Augmentation
+
+CURVES, LOG, BOARD, PICTURES = "curves.jsonl", "log.txt", "tensorboard", "pictures"
+SHOWN, FAMILIES = 8, 6
+"""Pictures of a test set that are shown, and seeds with their children."""
+MESH = (0.30, 0.55, 0.95)
+"""Colour of a mesh over a picture."""
+OPACITY = 0.55
+UNKNOWN = np.full((21, 2), np.nan)
+
+
+class RunLog:
+    """The records of a run, open for writing.
+
+    Args:
+        run: Its folder.
+        step: The first step that is still to come; records of later steps are taken back.
+        console: Where lines go besides the file.
+    """
+
+    def __init__(self, run: Path, step: int, console: Console) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.run, self.console = run, console
+        (run / PICTURES).mkdir(exist_ok=True)
+        take_back(run, step)
+        if (run / LOG).is_file():
+            self.line(f"resumed after step {step}")
+        self.board = SummaryWriter(str(run / BOARD), purge_step=step + 1)
+
+    def line(self, text: str) -> None:
+        """A line with the time for the text log, without it for the terminal."""
+        with (self.run / LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+        self.console.print(Text(text), soft_wrap=True)
+
+    def training(self, step: int, records: Sequence[Mapping[str, Tensor]]) -> None:
+        """The means of the steps since the last line; of this process' images."""
+        values = {name: float(sum(record[name] for record in records)) / len(records) for name in records[0]}
+        self.record(step, "train", values)
+        self.line(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+
+    def test(self, step: int, name: str, scores: Mapping[str, float]) -> None:
+        """The scores on a test set."""
+        self.record(step, f"test_{name}", scores)
+        self.line(f"step {step}, {name}: " + ", ".join(f"{score} {value:.4g}" for score, value in scores.items()))
+
+    def record(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """Numbers of a step, for the curves and TensorBoard.
+
+        Args:
+            step: Steps that are done.
+            kind: `train`, or `test_` and the name of a test set.
+            values: By name.
+        """
+        with (self.run / CURVES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "kind": kind} | dict(values)) + "\n")
+        for name, value in values.items():
+            self.board.add_scalar(f"{kind}/{name}", value, step)
+
+    def picture(self, step: int, name: str, image: UInt8[ndarray, "height width 3"]) -> None:
+        """A picture of a step."""
+        Image.fromarray(image).save(self.run / PICTURES / f"{name}_{step:07}.png")
+        self.board.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self.board.close()
+
+
+def take_back(run: Path, step: int) -> None:
+    """Drop the lines and pictures of later steps, and a line that a kill cut short."""
+    for path in (run / CURVES, run / LOG):
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            with atomic_write(path) as draft:
+                draft.write_text("".join(line for line in lines if step_of(line) <= step), encoding="utf-8")
+    for picture in (run / PICTURES).iterdir():
+        found = re.search(r"_(\d+)\.png$", picture.name)
+        if found and int(found[1]) > step:
+            picture.unlink()
+
+
+def step_of(line: str) -> float:
+    """The step of a line; of half a line infinity."""
+    found = re.search(r"\bstep\W+(\d+).*\n", line)
+    return float(found[1] if found else "inf")
+
+
+def read_curves(path: Path, kind: str) -> dict[str, ndarray]:
+    """The records of one kind as columns.
+
+    Args:
+        path: Of ``curves.jsonl``.
+        kind: As :meth:`RunLog.record` had it.
+
+    Returns:
+        "step" and each number by name; NaN where a record lacks it.
+    """
+    records: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [record for record in records if record["kind"] == kind]
+    names = dict.fromkeys(name for row in rows for name in row if name != "kind")
+    return {name: np.array([row.get(name, np.nan) for row in rows], float) for name in names}
+
+
+def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarray, "height width 3"]:
+    """Pictures with the truth about them and what the network finds in them, two in a row.
+
+    Args:
+        network: On the device of the view.
+        view: Some pictures.
+        title: Of the sheet.
+
+    Returns:
+        The sheet: of each picture the true joints and mask, the last j2D, the mesh and its mask.
+    """
+    estimate, targets = network.predict(view.images), view.targets
+    assert estimate.mask is not None
+    truth = np.where(to_numpy(targets.known_2d)[..., None], in_pixels(targets.joints_2d), np.nan)
+    found, errors = in_pixels(estimate.joints_2d), pixels(estimate.joints_2d, view)
+    mesh_errors = to_numpy(joint_error_px(estimate.joints, targets))
+    true_masks, masks = to_numpy(targets.mask > 0.5), to_numpy(estimate.mask > 0.5)
+    meshes = with_meshes(network.hand, estimate.mesh.vertices, view.images)
+    seen, drawn = map(as_bytes, (view.images, view.images.lerp(meshes, OPACITY)))
+    tiles = []
+    for row, image in enumerate(seen):
+        true_mask, name = true_masks[row] if targets.has_mask[row] else None, f"hand {row + 1}"
+        tiles.append(Tile(image, truth[row], true_mask, (f"{name}: truth", "")))
+        if network.pose_machine is None:
+            tiles.append(Tile(image, UNKNOWN, None, (f"{name}: no j2D", "")))
+        else:
+            tiles.append(Tile(image, found[row], None, (f"{name}: last j2D", f"{errors[row]:.1f} px off")))
+        tiles.append(Tile(drawn[row], UNKNOWN, masks[row], (f"{name}: mesh, mask", f"{mesh_errors[row]:.1f} px off")))
+    return np.asarray(contact_sheet(tiles, title, columns=6))
+
+
+def families(
+    augmentation: Augmentation, seen: View, h: Float[Tensor, "b 63"], step: int
+) -> UInt8[ndarray, "height width 3"]:
+    """A picture of some seeds of a step with children."""
+    some = torch.arange(min(FAMILIES, len(h)), device=h.device)
+    pool, law = augmentation.backgrounds.at(step), augmentation.config.augment_rotation
+    return family_sheet(augmentation.studio, take_rows(seen, some), h[some], pool, f"seeds of step {step}", law)
+
+
+def family_sheet(
+    studio: Studio,
+    view: View,
+    h: Float[Tensor, "b 63"],
+    pool: UInt8[Tensor, "n 3 288 288"],
+    title: str,
+    law: str = "axes",
+    labels: bool = False,
+) -> UInt8[ndarray, "height width 3"]:
+    """Seeds with their children, a row for each as in the paper's supplement: picture, mesh, three children.
+
+    Args:
+        studio: Of the hand.
+        view: Some pictures.
+        h: What the network finds in them.
+        pool: Backgrounds.
+        title: Of the sheet.
+        law: Of the rotations.
+        labels: Whether children are shown with their skeleton and mask.
+
+    Returns:
+        The sheet.
+    """
+    with torch.no_grad():
+        mesh = studio.model.forward_h(h)
+        fitted = with_meshes(studio.model, mesh.vertices, view.images)
+    children = studio.photograph(studio.spawn(h, view, 0, law), pool, 0)
+    errors = joint_error_px(mesh.joints, view.targets)
+    joints, masks = in_pixels(children.targets.joints_2d), to_numpy(children.targets.mask > 0.5)
+    seeds, meshes, born = map(as_bytes, (view.images, fitted, children.images))
+    tiles = []
+    for row, (seed, drawn) in enumerate(zip(seeds, meshes, strict=True)):
+        tiles.append(Tile(seed, UNKNOWN, None, ("seed", "")))
+        tiles.append(Tile(drawn, UNKNOWN, None, ("its mesh", f"{float(errors[row]):.1f} px off")))
+        for number in range(CHILDREN * row, CHILDREN * (row + 1)):
+            place, mask = (joints[number], masks[number]) if labels else (UNKNOWN, None)
+            tiles.append(Tile(born[number], place, mask, (f"child {number - CHILDREN * row + 1}", "")))
+    return np.asarray(contact_sheet(tiles, title, columns=2 + CHILDREN))
+
+
+def with_meshes(
+    hand: HandModel, vertices: Float[Tensor, "b v 3"], images: Float[Tensor, "b 3 s s"]
+) -> Float[Tensor, "b 3 s s"]:
+    """Pictures with their meshes before them."""
+    blue = vertices.new_tensor(MESH).expand(vertices.shape[1], 3)
+    return render(vertices, hand.faces, blue, images.permute(0, 2, 3, 1)).image.permute(0, 3, 1, 2)
+
+
+def in_pixels(joints_2d: Float[Tensor, "b 21 2"]) -> Float[ndarray, "b 21 2"]:
+    """Joints of the crop frame as places in the picture."""
+    return to_numpy(SIZE * (joints_2d + 0.5))
+
+
+def as_bytes(images: Float[Tensor, "b 3 s s"]) -> UInt8[ndarray, "b s s 3"]:
+    """Pictures in [0, 1] as bytes, channels last."""
+    return to_numpy((255 * images).round().byte().permute(0, 2, 3, 1))

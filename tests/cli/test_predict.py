@@ -1,0 +1,355 @@
+"""`dhpe` from end to end, and what it says of each kind of bad input."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import webbrowser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_network
+import torch
+from dot_machine import DotMachine, picture, spread_hand
+from PIL import Image
+from project import ROOT
+from rich.console import Console
+from typer.testing import CliRunner
+
+from dhpe_lib import __version__
+from dhpe_lib.cli.__main__ import app
+from dhpe_lib.common.console import link
+from dhpe_lib.common.devices import find_device
+from dhpe_lib.hand.export import export_hand
+from dhpe_lib.hand.io import HandFileError, write_hand
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.network import trained as shipped
+from dhpe_lib.network.estimator import Estimator
+from dhpe_lib.prediction import batch
+from dhpe_lib.prediction.batch import free_stem, load_right_hand
+from dhpe_lib.prediction.keypoints import HandKeypoints
+from dhpe_lib.prediction.outputs import SUFFIXES
+from dhpe_lib.refinement.fitting import FitOptions
+
+QUICK = FitOptions(starts=4, iterations=30, finalists=1, final_iterations=30)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty folder to work in, wide lines, and short fits."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "1000")
+    fit = batch.estimate_hand
+    monkeypatch.setattr(batch, "estimate_hand", lambda model, hand, side, mask: fit(model, hand, side, mask, QUICK))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def joints() -> list[list[float]]:
+    """A flat hand in a photo of 120 x 160 pixels."""
+    places = HandModel.open_hand()().joints[0, :, [2, 0]].numpy()
+    return (places * 500 + (60, 90)).round(2).tolist()
+
+
+def photo(path: Path) -> str:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.full((160, 120, 3), 200, np.uint8)).save(path)
+    return str(path)
+
+
+def keypoints(*entries: Any) -> str:
+    Path("k.json").write_text(json.dumps(entries))
+    return "k.json"
+
+
+def dhpe(*arguments: str) -> Any:
+    return CliRunner().invoke(app, arguments)
+
+
+def words(text: str) -> str:
+    """Output without the frame and the line breaks of an error's box."""
+    return " ".join(text.replace("│", " ").split())
+
+
+def fails(*arguments: str) -> str:
+    """What a command that cannot start says."""
+    result = dhpe(*arguments)
+    assert result.exit_code == 2, result.output
+    return words(result.stderr)
+
+
+def test_each_photo_and_hand_gets_its_files_and_a_failure_stops_nothing(here, joints):
+    hands = [{"joints_2d": joints, "hand": "left"}, {"joints_2d": joints}]
+    source = keypoints({"file": "a/1.png", "hands": hands}, {"file": "b/1.png", "joints_2d": joints, "hand": "right"})
+    (here / "broken.png").write_text("no image")
+    photos = [
+        photo(here / "a" / "1.png"),
+        "missing.png",
+        "broken.png",
+        photo(here / "c.png"),
+        photo(here / "b" / "1.png"),
+    ]
+    result = dhpe("predict", *photos, "--keypoints", source)
+    assert result.exit_code == 1
+    stems = ("1_hand", "1_hand2", "1_hand3")
+    assert {path.name for path in Path("dhpe_out").iterdir()} == {
+        stem + suffix for stem in stems for suffix in SUFFIXES
+    }
+    sides = [json.loads(Path("dhpe_out", f"{stem}.json").read_text()) for stem in stems]
+    assert [(found["hand"], found["hand_known"]) for found in sides] == [
+        ("left", True),
+        ("right", False),
+        ("right", True),
+    ]
+    assert "3 hands in dhpe_out" in result.output
+    assert "3 of 5 photos failed" in result.output
+    assert "missing.png: no such file" in result.output
+    assert "broken.png: not an image" in result.output
+    assert "c.png: no entry of k.json names this photo" in result.output
+    assert "right hand (assumed)" in result.output
+    assert "--hand left" in result.output
+
+
+def test_side_mask_model_and_folder_as_the_caller_says(here, joints):
+    model = HandModel.open_hand("left")
+    write_hand("left.npz", model.hand)
+    mask = np.zeros((160, 120), np.uint8)
+    mask[20:140, 30:90] = 255
+    Image.fromarray(mask).save("m.png")
+    source = keypoints({"file": "p.png", "joints_2d": joints, "hand": "right"})
+    options = ("--mask", "m.png", "--hand", "left", "--model", "left.npz", "--out", "x/y", "--device", "cpu")
+    result = dhpe("predict", photo(here / "p.png"), "--keypoints", source, "--evidence", "keypoints", *options)
+    assert result.exit_code == 0, result.output
+    found = json.loads(Path("x/y/p_hand.json").read_text())
+    assert (found["hand"], found["evidence"]["mask"]) == ("left", True)
+    assert "assumed" not in result.output
+
+
+def test_an_input_is_never_overwritten(here, joints):
+    source = keypoints({"file": "p_hand.png", "joints_2d": joints}, {"file": "p.png", "joints_2d": joints})
+    first, second = photo(here / "p.png"), photo(here / "p_hand.png")
+    before = Path(second).read_bytes()
+    assert dhpe("predict", first, second, "--keypoints", source, "--out", ".").exit_code == 0
+    assert Path(second).read_bytes() == before
+    assert Path("p_hand2.png").is_file()
+    assert Path("p_hand_hand.png").is_file()
+
+
+def test_names_are_free_within_a_run(tmp_path):
+    taken: set[str] = set()
+    inputs = {(tmp_path / "a_hand2.json").absolute()}
+    assert [free_stem("a", tmp_path, inputs, taken) for _ in range(3)] == ["a_hand", "a_hand3", "a_hand4"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"joints_2d": [[1, 2, 1]] * 20}, "shape (20, 3)"),
+        ({"joints_2d": [[float("nan"), 2, 1]] * 21}, "row 0 of joints_2d is not finite"),
+        ({"joints_2d": [[k, k, int(k < 3)] for k in range(21)]}, "only 3 of the 21 joints are known"),
+        ({"joints_2d": [[7, 7, 1]] * 21}, "all lie in one place"),
+        ({}, "holds no hand"),
+    ],
+)
+def test_joints_that_cannot_be_used(here, fields, message):
+    source = keypoints({"file": "p.png", **fields})
+    result = dhpe("predict", photo(here / "p.png"), "--keypoints", source)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert list(Path("dhpe_out").iterdir()) == []
+
+
+def test_a_mask_that_cannot_be_used(here, joints):
+    Image.new("L", (50, 40), 255).save("m.png")
+    name = photo(here / "p.png")
+    result = dhpe("predict", name, "--mask", "m.png", "--keypoints", keypoints({"file": "p.png", "joints_2d": joints}))
+    assert "m.png: the mask has 50 x 40 pixels, the upright photo 120 x 160" in result.output
+    two = keypoints({"file": "p.png", "hands": [{"joints_2d": joints}] * 2})
+    result = dhpe("predict", name, "--mask", "m.png", "--keypoints", two)
+    assert "which of 2 hands" in result.output
+    assert "a mask belongs to one photo" in fails("predict", name, name, "--mask", "m.png", "--keypoints", two)
+
+
+def test_a_defect_of_ours_is_named_and_stops_nothing(here, joints, monkeypatch):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(batch, "estimate_hand", fail)
+    result = dhpe("predict", photo(here / "p.png"), "--keypoints", keypoints({"file": "p.png", "joints_2d": joints}))
+    assert result.exit_code == 1
+    assert "p.png: ZeroDivisionError: ours" in result.output
+
+
+def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    name, source = photo(here / "p.png"), keypoints({"file": "p.png", "joints_2d": joints})
+    with_keypoints = ("predict", name, "--keypoints", source)
+    monkeypatch.setattr(shipped, "SHIPPED", here / "light.safetensors")
+    assert "light.safetensors: no such file" in fails("predict", name)
+    assert "--keypoints FILE" in fails("predict", name)
+    assert "none: no such checkpoint" in fails("predict", name, "--weights", "none")
+    assert "pip install -e '.[mediapipe]'" in fails("predict", name, "--evidence", "mediapipe")
+    assert "5,5: is no box" in fails("predict", name, "--box", "5,5")
+    assert "must be positive" in fails("predict", name, "--box", "5,5,0,3")
+    assert "none.json: no such file" in fails("predict", name, "--box", "none.json")
+    assert "MediaPipe cannot be imported" in fails("predict", name, "--box", "mediapipe")
+    assert "a box belongs to one photo" in fails("predict", name, name, "--box", "5,5,9,9")
+    assert "keypoints would leave --box unused" in fails(*with_keypoints, "--box", "5,5,9,9")
+    assert "network would leave --model unused" in fails("predict", name, "--model", name)
+    assert "name it with --keypoints" in fails("predict", name, "--evidence", "keypoints")
+    assert "drop one" in fails(*with_keypoints, "--evidence", "mediapipe")
+    assert "none.json: no such file" in fails("predict", name, "--keypoints", "none.json")
+    Path("bad.json").write_text("{")
+    assert "bad.json: not valid JSON" in fails("predict", name, "--keypoints", "bad.json")
+    assert "none.npz: no such hand file" in fails(*with_keypoints, "--model", "none.npz")
+    assert "p.png: hand models are .pkl or .npz" in fails(*with_keypoints, "--model", name)
+    assert "warp9: no such device" in fails(*with_keypoints, "--device", "warp9")
+    assert "k.json: is a file; name a folder" in fails(*with_keypoints, "--out", source)
+    assert "Missing argument 'PHOTO...'" in fails("predict")
+    assert not Path("dhpe_out").exists()
+
+
+@pytest.fixture
+def dots(here, monkeypatch) -> np.ndarray:
+    """A tiny network that finds dots, a photo p.png of them, and where they are; the mesh does not matter here."""
+    tiny_network.install(monkeypatch.setitem)
+    network = Estimator(tiny_network.TINY).eval()
+    network.pose_machine = DotMachine()
+    monkeypatch.setattr(shipped, "load_shipped", lambda path: network)
+    places = spread_hand(60, (80, 70))
+    shades = picture(places, 6, 150, 160)
+    Image.fromarray((255 * shades[0].permute(1, 2, 0)).byte().numpy()).save("p.png")
+    return places.numpy()
+
+
+def test_the_network_is_the_default_evidence(here, dots):
+    result = dhpe("predict", "p.png", photo(here / "grey.png"), "--device", "cpu")
+    assert result.exit_code == 1
+    assert "1 of 2 photos failed" in result.output
+    assert "no hand is found; say where it is with --box" in result.output
+    assert "(assumed)" in result.output
+    found = json.loads(Path("dhpe_out/p_hand.json").read_text())
+    assert found["evidence"]["source"] == "the network (resnet18)"
+    np.testing.assert_allclose(found["evidence"]["joints_px"], dots, atol=6)
+    boxed = dhpe("predict", "p.png", "--box", "50,40,60,60", "--hand", "left", "--out", "b", "--device", "cpu")
+    assert boxed.exit_code == 0, boxed.output
+    found = json.loads(Path("b/p_hand.json").read_text())
+    assert (found["hand"], found["hand_known"], found["crop"]["side_px"]) == ("left", True, 90)
+
+
+def test_mediapipe_says_where_hands_are_and_the_network_the_rest(here, dots, monkeypatch):
+    """Here MediaPipe finds the hand twice, with all joints but two in the middle."""
+    rough = np.broadcast_to(dots[9], dots.shape).copy()
+    rough[[0, 12]] = dots[9] - 30, dots[9] + 30
+    sides = [HandKeypoints(rough, np.ones(21), side, "MediaPipe 9") for side in ("left", "right")]
+    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(solutions=None))
+    monkeypatch.setattr(batch, "detect_hands", lambda image: sides if image[0, 0, 0] == 127 else [])
+    result = dhpe("predict", "p.png", photo(here / "none.png"), "--box", "mediapipe", "--device", "cpu")
+    assert "none.png: MediaPipe finds no hand in it" in result.output
+    first, second = (json.loads(Path("dhpe_out", f"p_hand{n}.json").read_text()) for n in ("", "2"))
+    assert [(one["hand"], one["hand_known"]) for one in (first, second)] == [("left", True), ("right", True)]
+    assert second["evidence"]["source"] == "the network (resnet18) in the crop by MediaPipe 9"
+    np.testing.assert_allclose(second["crop"]["side_px"], 90, rtol=1e-5)
+    np.testing.assert_allclose(second["evidence"]["joints_px"], dots, atol=6)
+
+
+def test_a_json_says_where_hands_are_and_the_network_the_rest(here, dots):
+    rough = [[*dots[9], 0]] * 19 + [[*(dots[9] - 30), 1], [*(dots[9] + 30), 1]]
+    source = keypoints({"file": "p.png", "joints_2d": np.array(rough).tolist(), "hand": "right"})
+    result = dhpe("predict", "p.png", "--box", source, "--out", "b", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    found = json.loads(Path("b/p_hand.json").read_text())
+    np.testing.assert_allclose(found["evidence"]["joints_px"], dots, atol=6)
+    assert (found["hand"], found["hand_known"]) == ("right", True)
+    source = keypoints({"file": "p.png", "joints_2d": [[7, 7, 1]] * 21})
+    assert "all lie in one place" in dhpe("predict", "p.png", "--box", source, "--device", "cpu").output
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(here, joints):
+    Path("closed").mkdir(mode=0o500)
+    source = keypoints({"file": "p.png", "joints_2d": joints})
+    assert "closed" in fails("predict", photo(here / "p.png"), "--keypoints", source, "--out", "closed")
+
+
+def test_photos_without_a_hand_for_mediapipe(here, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mediapipe", type(sys)("mediapipe"))
+    sys.modules["mediapipe"].solutions = None
+    monkeypatch.setattr(batch, "detect_hands", lambda _: [])
+    result = dhpe("predict", photo(here / "p.png"), "--evidence", "mediapipe")
+    assert result.exit_code == 1
+    assert "p.png: MediaPipe finds no hand in it" in result.output
+
+
+def test_a_model_without_poses_cannot_be_fitted(tmp_path):
+    hand = {name: value for name, value in HandModel.open_hand().hand.items() if name != "hands_coeffs"}
+    write_hand(tmp_path / "m.npz", hand)
+    with pytest.raises(HandFileError, match=r"m\.npz: lacks hands_coeffs"):
+        load_right_hand(tmp_path / "m.npz")
+
+
+def test_the_default_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device(None).type == "cpu"
+
+
+def test_the_demonstration(here):
+    result = dhpe("demo")
+    assert result.exit_code == 0, result.output
+    names = {f"demo_hand{suffix}" for suffix in SUFFIXES} | {"demo.png", "demo.json"}
+    assert {path.name for path in Path("dhpe_out").iterdir()} == names
+    assert "dhpe_out/demo_hand.html" in result.output
+    millimetres = float(result.output.split(" mm")[0].split()[-1])
+    assert 0 < millimetres < 25
+    again = dhpe("predict", "dhpe_out/demo.png", "--keypoints", "dhpe_out/demo.json", "--out", "again")
+    assert again.exit_code == 0
+    first, second = (json.loads(Path(folder, "demo_hand.json").read_text()) for folder in ("dhpe_out", "again"))
+    np.testing.assert_allclose(first["joints"]["px"], second["joints"]["px"], atol=0.1)
+
+
+def test_the_page_with_sliders(here, monkeypatch):
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    result = dhpe("hand", "show")
+    assert result.exit_code == 0, result.output
+    assert opened == [(here / "dhpe_out" / "hand.html").as_uri()]
+    assert "The right hand" in Path("dhpe_out/hand.html").read_text()
+    assert dhpe("hand", "show", "--side", "left", "--no-browser", "--out", "l.html").exit_code == 0
+    assert "The left hand" in Path("l.html").read_text()
+    assert len(opened) == 1
+    assert "none.pkl: no such hand file" in fails("hand", "show", "--model", "none.pkl", "--no-browser")
+
+
+def test_export(here):
+    result = dhpe("hand", "export", "h.obj", "--side", "left", "--shape", "-1,0.5")
+    assert result.exit_code == 0, result.output
+    export_hand(Path("same.obj"), HandModel.open_hand("left"), shape="-1,0.5")
+    assert Path("h.obj").read_bytes() == Path("same.obj").read_bytes()
+    assert ".pkl, .npz, .obj, .ply, .glb, not as .stl" in fails("hand", "export", "h.stl")
+    assert "45 numbers, here are 1" in fails("hand", "export", "h.ply", "--pose", "1")
+
+
+def test_help_is_quick_and_names_the_commands():
+    start = time.perf_counter()
+    command = [sys.executable, "-c", "from dhpe_lib.cli.__main__ import main; main()", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert time.perf_counter() - start < 5  # 0.4 s on a machine that is not busy
+    assert all(word in done.stdout for word in ("predict", "demo", "hand"))
+    loaded = "import sys, dhpe_lib.cli.__main__; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["False", "False"]
+    assert __version__ in dhpe("--version").output
+
+
+def test_paths_are_shown_as_seen_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(link(tmp_path / "a" / "b.html")) == os.path.join("a", "b.html")
+    assert str(link(Path("/elsewhere/b.html"))) == "/elsewhere/b.html"
+    terminal = Console(force_terminal=True, width=80, legacy_windows=False, color_system="truecolor")
+    with terminal.capture() as captured:
+        terminal.print(link(Path("a b.html")))
+    assert (tmp_path / "a b.html").as_uri() in captured.get()

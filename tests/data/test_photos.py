@@ -1,0 +1,104 @@
+"""Images of every mode arrive as the colours that they show, upright; broken files are named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dhpe_lib.data.photos import PhotoError, read_mask, read_photo
+
+RED = (200, 40, 20)
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    """Wider than high, one corner red, the rest blue."""
+    image = Image.new("RGB", (6, 4), (10, 20, 220))
+    image.putpixel((0, 0), RED)
+    return image
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr"])
+def test_colours_survive_every_mode(tmp_path, picture, mode):
+    path = tmp_path / ("a.png" if mode in ("RGB", "RGBA", "P") else "a.tif")
+    picture.convert(mode, palette=Image.Palette.ADAPTIVE).save(path)
+    photo = read_photo(path)
+    assert (photo.shape, photo.dtype) == ((4, 6, 3), np.uint8)
+    assert photo.flags.writeable
+    np.testing.assert_allclose(photo[0, 0].astype(int), RED, atol=4)
+    np.testing.assert_allclose(photo[2, 3].astype(int), (10, 20, 220), atol=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "grey"),
+    [
+        ("a.png", np.full((3, 5), 130, np.uint8), 130),
+        ("a.png", np.full((3, 5), 130 * 257, np.uint16), 130),
+        ("a.tif", np.full((3, 5), 130 * 257, np.int32), 130),
+        ("a.tif", np.full((3, 5), 130 / 255, np.float32), 130),
+        ("a.tif", np.full((3, 5), 130, np.float32), 130),
+        ("a.png", np.ones((3, 5), bool), 255),
+    ],
+)
+def test_grey_of_any_depth(tmp_path, name, values, grey):
+    Image.fromarray(values).save(tmp_path / name)
+    np.testing.assert_array_equal(read_photo(tmp_path / name), np.full((3, 5, 3), grey))
+
+
+def test_transparent_pixels_are_white(tmp_path, picture):
+    picture.putalpha(0)
+    picture.save(tmp_path / "a.png")
+    assert (read_photo(tmp_path / "a.png") == 255).all()
+    palette = Image.new("P", (3, 2))
+    palette.putpalette([0, 0, 0, 255, 0, 0])
+    palette.save(tmp_path / "p.png", transparency=0)
+    assert (read_photo(tmp_path / "p.png") == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"), [(1, (0, 0)), (2, (0, -1)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0))]
+)
+def test_exif_rotation_is_applied(tmp_path, picture, orientation, corner):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture.save(tmp_path / "a.png", exif=exif)
+    photo = read_photo(tmp_path / "a.png")
+    assert photo.shape[:2] == ((6, 4) if orientation >= 5 else (4, 6))
+    np.testing.assert_array_equal(photo[corner], RED)
+
+
+def test_the_first_of_several_frames_counts(tmp_path, picture):
+    picture.save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("RGB", (6, 4), "white")])
+    np.testing.assert_allclose(read_photo(tmp_path / "a.gif")[0, 0].astype(int), RED, atol=4)
+
+
+def test_broken_files_are_named(tmp_path, picture):
+    with pytest.raises(FileNotFoundError, match=r"none\.png: no such file"):
+        read_photo(tmp_path / "none.png")
+    with pytest.raises(PhotoError, match="is a folder"):
+        read_photo(tmp_path)
+    (tmp_path / "text.jpg").write_text("not an image")
+    with pytest.raises(PhotoError, match=r"text\.jpg: not an image"):
+        read_photo(tmp_path / "text.jpg")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for name in ("cut.jpg", "cut.png"):
+        Image.fromarray(noise).save(tmp_path / name)
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(PhotoError, match=rf"{name}: cannot be read"):
+            read_photo(tmp_path / name)
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_mask_is_what_is_brighter_than_half(tmp_path, white):
+    truth = np.arange(12).reshape(3, 4) % 3 == 0
+    Image.fromarray(np.where(truth, white, 0).astype(np.uint8)).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", (4, 3)), truth)
+
+
+def test_a_mask_of_another_size_or_without_a_hand_is_refused(tmp_path):
+    Image.new("L", (4, 3), 255).save(tmp_path / "m.png")
+    with pytest.raises(PhotoError, match="4 x 3 pixels, the upright photo 3 x 4"):
+        read_mask(tmp_path / "m.png", (3, 4))
+    Image.new("L", (4, 3)).save(tmp_path / "m.png")
+    with pytest.raises(PhotoError, match="black everywhere"):
+        read_mask(tmp_path / "m.png", (4, 3))

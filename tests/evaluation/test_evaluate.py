@@ -1,0 +1,185 @@
+"""Evaluation: a network that is right scores 0, errors that a protocol forgives do not count, a report holds them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_network
+import torch
+from dot_dataset import Dots, write_dots
+from rich.console import Console
+
+from dhpe_lib.data.cache.preparation import Job, prepare
+from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.targets import targets_of
+from dhpe_lib.evaluation.evaluate import (
+    Found,
+    evaluate,
+    find,
+    full_scores,
+    millimetres,
+    protocol_errors,
+    quick_scores,
+    score_rows,
+)
+from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
+from dhpe_lib.evaluation.reports import write_report
+from dhpe_lib.hand.model import HandMesh
+from dhpe_lib.network.estimator import Estimate, Estimator
+from dhpe_lib.network.regressor import Step
+from dhpe_lib.refinement.test_time import RefineOptions
+from dhpe_lib.synthetic.engine import SyntheticHands
+from dhpe_lib.synthetic.hands import TIPS
+from dhpe_lib.synthetic.orh import tips_only
+from dhpe_lib.training.setup import build_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Prepared:
+    folder = tmp_path_factory.mktemp("dots")
+    return prepare(Job("dots", "all", Dots, write_dots(folder / "files", 10), folder / "cache"), 1, Console(quiet=True))
+
+
+@pytest.fixture
+def network(monkeypatch, cache) -> Estimator:
+    tiny_network.install(monkeypatch.setitem)
+    return build_network(tiny_network.config(cache.directory))
+
+
+@pytest.fixture
+def oracle(monkeypatch, network, cache):
+    """A network that gives the truth of the whole cache, moved by some units of g."""
+
+    def install(shift: float = 0.0) -> Estimator:
+        targets, first = targets_of(cache[:]), network.predict(torch.zeros(len(cache), 3, 224, 224))
+        joints = targets.joints + torch.tensor([shift, 0.0, 0.0])
+        last = Step(first.h, targets.joints_2d, HandMesh(first.mesh.vertices, joints))
+        estimate = Estimate(first.evidence, (first.steps[0], last), targets.mask)
+        monkeypatch.setattr(Estimator, "predict", lambda self, images, render=True: estimate)
+        return network
+
+    return install
+
+
+def test_the_truth_scores_zero(oracle, cache):
+    found = find(oracle(), cache[:], CPU)
+    for rows in protocol_errors(found).values():
+        assert rows.shape == (10, 21)
+        assert np.nanmax(rows) < 0.01
+    scores = full_scores(found)
+    assert scores["protocols"]["A"]["auc_20-50"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert (scores["mask"]["iou"], scores["mask"]["images"]) == (1.0, 7)
+    assert scores["share_under_tau"] == 1.0
+    assert scores["error_px"]["j2d_last"] < 0.01 < scores["error_px"]["j2d_first"]
+
+
+def test_a_shift_counts_in_protocol_a_alone(oracle, cache):
+    crops = cache[:]
+    found = find(oracle(0.1), crops, CPU)
+    errors = protocol_errors(found)
+    focal = float(crops.k[0, 0, 0])
+    moved = 0.1 * crops.side[:, None] * crops.joints_3d[..., 2] / focal
+    np.testing.assert_allclose(errors["A"], moved, rtol=0.05)
+    assert errors["C"].max() < 0.2 * errors["A"].mean()  # perspective is no similarity: a little remains
+    assert found.error_px == pytest.approx(22.4, abs=0.01)
+    assert quick_scores(found)["share_under_tau"] == 0
+    assert quick_scores(found, tau=23.0)["share_under_tau"] == 1
+
+
+def test_joint_0_is_the_datasets(oracle, cache):
+    crops = cache[:]
+    network = oracle()
+    palms = replace(crops, palm=torch.ones(10, dtype=torch.bool))
+    errors = protocol_errors(find(network, palms, CPU))["A"]
+    middle = (crops.joints_3d[:, 0] - crops.joints_3d[:, 9]).norm(dim=1) / 2
+    np.testing.assert_allclose(errors[:, 0], middle, rtol=0.25)  # halfway in the crop frame, not in space
+    assert errors[:, 1:].max() < 0.01
+
+
+def made_up(known: int, n: int = 3) -> Found:
+    """Errors of 1 mm in x; only the first joints have a truth."""
+    truth = np.random.default_rng(0).normal(size=(n, 21, 3)) * 50 + [0, 0, 600]
+    joints = truth + np.array([1.0, 0, 0])
+    truth[:, known:] = np.nan
+    zeros = np.zeros(n)
+    return Found(joints, truth, np.zeros(n, bool), np.zeros((n, 3), int), zeros, zeros, zeros)
+
+
+def test_protocols_that_lack_what_they_need_are_left_out():
+    assert set(protocol_errors(made_up(21))) == {"A", "B", "C"}
+    assert set(protocol_errors(made_up(5))) == {"A", "C"}
+    assert set(protocol_errors(made_up(2))) == {"A"}
+    assert quick_scores(made_up(5))["epe_a_mm"] == pytest.approx(1.0)
+    assert "mask_iou" not in quick_scores(made_up(5))
+    assert "mask" not in full_scores(made_up(5))
+
+
+def test_batches_change_nothing(network, cache):
+    whole, parts = evaluate(network, cache, CPU), []
+    halves = evaluate(network, cache, CPU, 4, parts.append)
+    assert parts == [4, 4, 2]
+    for name, values in vars(whole).items():
+        np.testing.assert_allclose(getattr(halves, name), values, rtol=1e-3, atol=1e-2)
+    assert not network.predict(torch.zeros(1, 3, 224, 224)).h.requires_grad
+
+
+def test_where_fingertips_alone_are_known_depth_counts_from_their_mean():
+    engine = SyntheticHands()
+    batch = engine.batch(3, 0, engine.backgrounds(1, 0))
+    # with another root's depth g is another length, by a few per cent
+    for crops, away in ((batch.crops(), 1e-2), (tips_only(batch.crops()), 5.0)):
+        found = millimetres(batch.joints_crop, crops)[:, TIPS]
+        np.testing.assert_allclose(found[..., 2], batch.joints_mm[:, TIPS, 2], atol=away)
+
+
+def test_some_images_are_spread_over_the_split(network, cache):
+    assert cache.spread(4).tolist() == [0, 3, 6, 9]
+    assert cache.spread(99).tolist() == cache.spread().tolist() == list(range(10))
+    some, _ = evaluate_refined(network, cache, CPU, {}, count=4)
+    whole = evaluate(network, cache, CPU)
+    np.testing.assert_allclose(some.truth_mm, whole.truth_mm[[0, 3, 6, 9]])
+
+
+def test_the_report(network, cache, tmp_path):
+    found = evaluate(network, cache, CPU)
+    scores = full_scores(found)
+    numbers, page = write_report({"": found}, scores, cache, Path("c.safetensors"), tmp_path)
+    written = json.loads(numbers.read_text())
+    assert written["results"] == json.loads(json.dumps(scores))
+    assert written["dataset"] == {"name": "dots", "split": "all", "sha256": cache.meta["sha256"]}
+    assert {"command", "commit", "date", "hardware", "checkpoint"} <= set(written)
+    assert "protocol A" in page.read_text()
+    rows = score_rows(scores)
+    assert [row[0] for row in rows] == ["A", "B", "C"]
+    assert f"{scores['protocols']['A']['epe_mm']['value']:.1f} [" in rows[0][1]
+
+
+def test_refined_scores_stand_beside_those_before(network, cache, tmp_path):
+    options = {"refinement": RefineOptions(iterations=2), "nothing": RefineOptions(iterations=0)}
+    counted: list[int] = []
+    before, after = evaluate_refined(network, cache, CPU, options, 6, counted.append)
+    assert counted == [6, 4]
+    plain = evaluate(network, cache, CPU, 6)
+    for name, values in vars(plain).items():
+        np.testing.assert_allclose(getattr(before, name), values, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(getattr(after["nothing"].found, name), values, rtol=1e-3, atol=1e-2)
+    course = after["refinement"].course
+    assert course.epe_mm.shape == course.skeleton_px.shape == course.j2d_px.shape == course.near.shape == (10, 3)
+    errors = protocol_errors(before)["A"]
+    np.testing.assert_allclose(course.epe_mm[:, 0], np.nanmean(errors, 1), rtol=1e-4)
+    np.testing.assert_allclose(course.skeleton_px[:, 0], before.error_px, rtol=1e-4)
+    np.testing.assert_allclose(course.j2d_px[:, 0], before.last_px, rtol=1e-4)
+    assert not np.allclose(course.epe_mm[:, -1], course.epe_mm[:, 0])
+    scores = after["refinement"].scores()
+    assert [len(values) for values in scores["over_iterations"].values()] == [3] * 4
+    both = {"": before, ", refinement": after["refinement"].found}
+    numbers, page = write_report(both, full_scores(before) | {"refined": scores}, cache, Path("c"), tmp_path)
+    assert (
+        json.loads(numbers.read_text())["results"]["refined"]["over_iterations"]["near"]
+        == scores["over_iterations"]["near"]
+    )
+    assert "protocol C, refinement" in page.read_text()

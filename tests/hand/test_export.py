@@ -1,0 +1,88 @@
+"""Every suffix gives the right file, and numbers are read from lists, JSON and predictions."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from estimates import placed_hand
+
+from dhpe_lib.cli.hand import read_numbers
+from dhpe_lib.hand.export import export_hand
+from dhpe_lib.hand.io import read_hand
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.prediction.outputs import record
+
+POSE = (0.1 * torch.sin(torch.arange(45.0))).tolist()
+
+
+@pytest.fixture(scope="module")
+def model() -> HandModel:
+    return HandModel.open_hand()
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".npz"])
+def test_models_in_manos_layout(tmp_path, model, suffix):
+    export_hand(tmp_path / f"hand{suffix}", model.mirrored())
+    found = read_hand(tmp_path / f"hand{suffix}")
+    np.testing.assert_allclose(found["v_template"], model.hand["v_template"] * (-1, 1, 1))
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".ply", ".glb"])
+def test_posed_meshes(tmp_path, model, suffix):
+    export_hand(tmp_path / "deep" / f"hand{suffix}", model, POSE, [2.0, -1, *[0] * 8])
+    mesh = trimesh.load(tmp_path / "deep" / f"hand{suffix}", force="mesh", process=False)
+    expected = model(torch.tensor([POSE]), torch.tensor([[2.0, -1, 0, 0, 0, 0, 0, 0, 0, 0]])).vertices[0]
+    np.testing.assert_allclose(mesh.vertices, expected, atol=1e-6)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == [f"hand{suffix}"]
+
+
+@pytest.mark.parametrize("name", ["hand.stl", "hand", "hand.OBJ"])
+def test_other_suffixes_list_the_right_ones(tmp_path, model, name):
+    with pytest.raises(ValueError, match=r"\.pkl, \.npz, \.obj, \.ply, \.glb, not as"):
+        export_hand(tmp_path / name, model)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_takes_no_pose(tmp_path, model):
+    with pytest.raises(ValueError, match="holds all poses"):
+        export_hand(tmp_path / "hand.npz", model, shape=[1.0] * 10)
+
+
+def test_numbers_from_text_json_and_files(tmp_path):
+    rows = np.reshape(POSE, (15, 3)).tolist()
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    (tmp_path / "plain.txt").write_text(", ".join(map(str, POSE)) + "\n")
+    for text in (json.dumps(rows), ",".join(map(str, POSE)), str(tmp_path / "list.json"), str(tmp_path / "plain.txt")):
+        assert read_numbers(text, "pose", "right") == pytest.approx(POSE)
+    assert read_numbers("-1, 2.5", "shape", "left") == [-1, 2.5, *[0] * 8]
+    assert read_numbers(None, "pose", "right") is None
+
+
+def test_a_prediction_serves_as_pose_and_shape(tmp_path):
+    estimate = placed_hand("left")
+    path = tmp_path / "photo_hand.json"
+    path.write_text(json.dumps(record(estimate, np.zeros((9, 9, 3), np.uint8), "photo.jpg")))
+    np.testing.assert_allclose(read_numbers(str(path), "pose", "left"), estimate.h[0, :45], atol=1e-6)
+    assert len(read_numbers(str(path), "shape", "right")) == 10
+    with pytest.raises(ValueError, match="pose of a left hand; add --side left"):
+        read_numbers(str(path), "pose", "right")
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "message"),
+    [
+        ("1,2", "pose", "45 numbers, here are 2"),
+        (",".join("1" * 11), "shape", "10 numbers, here are 11"),
+        ("a,b", "shape", "neither a file nor numbers"),
+        ("missing.json", "shape", "neither a file nor numbers"),
+        ("[[1, 2], 3]", "shape", "does not hold numbers only"),
+        ('{"a": 1}', "shape", "holds no shape"),
+        ('["x"]', "shape", "does not hold numbers only"),
+        ("1,NaN", "shape", "number 2 of the shape is not finite"),
+    ],
+)
+def test_what_is_wrong_with_numbers_is_said(text, field, message):
+    with pytest.raises(ValueError, match=message):
+        read_numbers(text, field, "right")

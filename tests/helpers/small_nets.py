@@ -1,0 +1,25 @@
+"""Networks of the paper's structure that are small enough for tests, and truths for them."""
+
+import torch
+from torch import Tensor
+
+from dhpe_lib.data.targets import Targets
+from dhpe_lib.network.estimator import EstimatorConfig
+from dhpe_lib.network.evidence import PoseMachineConfig
+
+SIZE = 64
+MACHINE = PoseMachineConfig(input_size=32, trunk=((4,), (6, 6), (8, 5)), head=7, stage_width=6)
+CONFIG = EstimatorConfig("resnet18", feature_input=SIZE, pose_machine=MACHINE)
+
+
+def random_images(n: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(n, 3, SIZE, SIZE, generator=generator)
+
+
+def random_targets(n: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Targets:
+    """Everything known, joints spread over the crop, a square as mask."""
+    joints = (torch.rand(n, 21, 3, generator=generator) - 0.5).to(dtype)
+    yes = torch.ones(n, 21, dtype=torch.bool)
+    mask = torch.zeros(n, SIZE, SIZE, dtype=dtype)
+    mask[:, 16:48, 20:40] = 1
+    return Targets(joints, yes, joints[..., :2].clone(), yes.clone(), mask, torch.ones(n, dtype=torch.bool))

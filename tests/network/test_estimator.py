@@ -1,0 +1,162 @@
+"""f_DHPE: the paper's shapes, Eq. 1 as a composition, and which result reaches which weights."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from small_nets import CONFIG, SIZE, random_images
+
+from dhpe_lib.network.estimator import PRESETS, Estimate, Estimator
+from dhpe_lib.network.heatmaps import heatmap_joints
+from dhpe_lib.rendering.renderer import silhouette
+
+
+@pytest.fixture(scope="module")
+def estimator() -> Estimator:
+    torch.manual_seed(0)
+    return Estimator(CONFIG).eval()
+
+
+@pytest.fixture
+def images(generator) -> torch.Tensor:
+    return random_images(3, generator)
+
+
+def reached(network: Estimator) -> set[str]:
+    """The parts whose weights have a gradient that is not 0."""
+    return {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}
+
+
+@pytest.mark.parametrize(("preset", "feature", "cells"), [("paper", 2048, 32), ("light", 512, 28)])
+def test_the_shapes_of_the_paper(preset, feature, cells, generator):
+    estimate = Estimator(PRESETS[preset]).predict(torch.rand(1, 3, 224, 224, generator=generator))
+    shapes = {
+        "feature": (estimate.evidence.feature, (1, feature)),
+        "heatmaps": (estimate.evidence.heatmaps, (1, 3, 21, cells, cells)),
+        "joints_2d": (estimate.joints_2d, (1, 21, 2)),
+        "h": (estimate.h, (1, 63)),
+        "v": (estimate.mesh.vertices, (1, 778, 3)),
+        "j": (estimate.joints, (1, 21, 3)),
+        "m": (estimate.mask, (1, 224, 224)),
+    }
+    for name, (value, shape) in shapes.items():
+        assert value.shape == shape, name
+        assert value.isfinite().all(), name
+        assert not value.requires_grad, name
+    assert len(estimate.steps) == 4
+
+
+def test_it_is_the_composition_of_eq_1(estimator, images, tol):
+    estimate = estimator(images, render=True)
+    feature, maps = estimator.features(images), estimator.pose_machine(images)
+    steps = estimator.regressor(feature, heatmap_joints(maps[:, 2].detach()).joints_2d, estimator.hand)
+    mask = silhouette(steps[3].mesh.vertices, estimator.hand.faces, SIZE)
+    pairs = [(estimate.h, steps[3].h), (estimate.joints_2d, steps[3].joints_2d), (estimate.mask, mask)]
+    pairs += [(estimate.evidence.feature, feature), (estimate.evidence.heatmaps, maps)]
+    for found, expected in pairs:
+        torch.testing.assert_close(found, expected, **tol[torch.float32])
+    assert estimate.mask.sum() > 10
+    assert estimator(images).mask is None
+    assert estimate.evidence.masked_feature is None
+
+
+def test_masked_images_go_through_f_too(estimator, images, generator, tol):
+    masked = images * (torch.rand(3, 1, SIZE, SIZE, generator=generator) > 0.5)
+    evidence = estimator(images, masked).evidence
+    torch.testing.assert_close(evidence.masked_feature, estimator.features(masked), **tol[torch.float32])
+    torch.testing.assert_close(evidence.feature, estimator.features(images), **tol[torch.float32])
+
+
+def test_mesh_and_mask_train_f_and_f_e3d_but_not_f_j2d(estimator, images):
+    estimator.zero_grad()
+    estimate = estimator(images, render=True)
+    (estimate.mask.sum() + estimate.joints.sum() + estimate.joints_2d.sum()).backward()
+    assert reached(estimator) == {"features", "regressor"}
+
+
+def test_heat_maps_train_f_j2d_only(estimator, images):
+    estimator.zero_grad()
+    estimator(images).evidence.heatmaps.square().sum().backward()
+    assert reached(estimator) == {"pose_machine"}
+
+
+def test_f_proj_has_no_weights_but_passes_gradients(estimator, images):
+    assert not list(estimator.hand.parameters())
+    assert not [name for name in estimator.state_dict() if name.startswith("hand")]
+    estimate = estimator(images, render=True)
+    (to_h,) = torch.autograd.grad(estimate.mask.sum(), estimate.h, retain_graph=True)
+    assert to_h.isfinite().all()
+    assert (to_h[:, 59] != 0).all()  # the scale
+    (to_h,) = torch.autograd.grad(estimate.joints[..., 2].sum(), estimate.h)
+    torch.testing.assert_close(to_h[:, 62], torch.full((3,), 21.0))  # depth: each joint by as much
+
+
+def same(one: Estimate, other: Estimate, **tolerance: float) -> None:
+    for found, expected in ((one.h, other.h), (one.joints_2d, other.joints_2d), (one.mask, other.mask)):
+        torch.testing.assert_close(found, expected, **tolerance)
+
+
+def test_crops_do_not_see_each_other(estimator, images, tol):
+    alone = estimator.predict(images[1:2])
+    among = estimator.predict(images)
+    torch.testing.assert_close(among.h[1:2], alone.h, **tol[torch.float32])
+    torch.testing.assert_close(among.mask[1:2], alone.mask, rtol=0, atol=1e-3)
+
+
+def test_prediction_is_deterministic_and_leaves_no_trace(estimator, images):
+    before = {name: value.clone() for name, value in estimator.state_dict().items()}
+    estimator.train()
+    one, other = estimator.predict(images), estimator.predict(images)
+    assert estimator.training
+    assert estimator.features.training
+    estimator.eval()
+    same(one, other, rtol=0, atol=0)
+    assert not one.h.requires_grad
+    for name, value in estimator.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_weights_are_all_of_the_state(estimator, images):
+    other = Estimator(CONFIG)
+    other.load_state_dict(estimator.state_dict())
+    same(other.predict(images), estimator.predict(images), rtol=0, atol=0)
+
+
+def test_channels_last_changes_nothing(estimator, images, tol):
+    last = images.to(memory_format=torch.channels_last)
+    same(estimator.predict(last), estimator.predict(images), rtol=1e-3, atol=1e-3)
+
+
+def test_autocast_leaves_the_hand_in_full_precision(estimator, images):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        estimate = estimator(images, render=True)
+    assert estimate.evidence.feature.dtype == estimate.evidence.heatmaps.dtype == torch.bfloat16
+    full = (estimate.h, estimate.mesh.vertices, estimate.joints_2d, estimate.mask)
+    assert all(value.dtype == torch.float32 for value in full)
+    assert (estimate.h - estimator(images).h).abs().max() < 0.05
+
+
+def test_a_batch_of_one_can_train(estimator, generator):
+    estimate = Estimator(CONFIG).train()(random_images(1, generator), render=True)
+    assert estimate.h.isfinite().all()
+
+
+def test_without_refiner(images):
+    estimator = Estimator(replace(CONFIG, without_refiner=True))
+    estimate = estimator.predict(images)
+    assert estimator.regressor.f_ref is None
+    assert torch.equal(estimate.joints_2d, estimate.evidence.joints_2d)
+
+
+def test_without_2d_losses_it_sees_the_feature_only(images):
+    estimator = Estimator(replace(CONFIG, without_2d_losses=True))
+    estimate = estimator.predict(images)
+    assert estimator.pose_machine is None
+    assert estimator.regressor.f_ref is None
+    assert estimate.evidence.heatmaps is None
+    assert not estimate.joints_2d.any()
+
+
+def test_on_any_device(device, generator):
+    estimate = Estimator(CONFIG).to(device).predict(random_images(2, generator).to(device))
+    assert estimate.mask.device.type == estimate.joints.device.type == device.type

@@ -1,0 +1,164 @@
+"""Joints reach the photo that they belong to, and whatever is wrong with a keypoints file is named."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dhpe_lib.prediction.keypoints import (
+    HandKeypoints,
+    KeypointsError,
+    detect_hands,
+    import_mediapipe,
+    keypoints_of,
+    read_keypoints,
+)
+
+JOINTS = [[10.0 + k, 3.0 * k, 1] for k in range(21)]
+
+
+def entry(file: str = "a/photo.jpg", **fields: Any) -> dict[str, Any]:
+    return {"file": file, "joints_2d": JOINTS, **fields}
+
+
+def write(path: Path, content: Any) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_a_labelled_hand():
+    joints = [[*row[:2], 0] if k == 4 else row for k, row in enumerate(JOINTS)]
+    joints[4][0] = float("nan")  # an unknown joint may hold anything
+    (hand,) = keypoints_of("a/photo.jpg", [entry(joints_2d=joints, hand="left", bbox=[1, 2, 3, 4])], "k/labels.json")
+    assert (hand.side, hand.source) == ("left", "labels.json")
+    np.testing.assert_array_equal(np.flatnonzero(~hand.known), [4])
+    np.testing.assert_array_equal(hand.joints[5], [15, 15])
+    assert np.isfinite(hand.joints).all()
+    assert hand.hand_size == 60
+
+
+def test_several_hands_and_rows_without_visibility():
+    two = [{"joints_2d": [row[:2] for row in JOINTS], "hand": "right", "score": 0.9}, {"joints_2d": JOINTS}]
+    first, second = keypoints_of("photo.jpg", [{"file": "photo.jpg", "hands": two}], "m.json")
+    assert (first.side, second.side) == ("right", None)
+    np.testing.assert_array_equal(first.joints, second.joints)
+    assert first.known.all()
+
+
+def test_visibility_is_a_weight():
+    (hand,) = keypoints_of("p.jpg", [entry("p.jpg", joints_2d=[[u, v, 0.25] for u, v, _ in JOINTS])], "k.json")
+    np.testing.assert_array_equal(hand.confidence, np.full(21, 0.25))
+
+
+@pytest.mark.parametrize("file", ["b/photo.jpg", "photo.jpg", "b\\photo.jpg", "x/b/photo.jpg"])
+def test_an_entry_is_found_by_the_end_of_the_path_or_the_name(file):
+    entries = [entry("b/other.jpg"), entry(file, hand="left")]
+    assert keypoints_of("/data/x/b/photo.jpg", entries, "k.json")[0].side == "left"
+
+
+def test_a_photo_moved_elsewhere_is_found_by_its_name():
+    assert keypoints_of("/somewhere/photo.jpg", [entry("b/photo.jpg"), entry("b/other.jpg")], "k.json")
+
+
+def test_folders_tell_photos_of_one_name_apart():
+    entries = [entry("a/photo.jpg", hand="left"), entry("b/photo.jpg", hand="right")]
+    assert keypoints_of("/data/b/photo.jpg", entries, "k.json")[0].side == "right"
+    with pytest.raises(KeypointsError, match=r"several entries .* fit \(a/photo\.jpg, b/photo\.jpg\)"):
+        keypoints_of("/data/c/photo.jpg", entries, "k.json")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"joints_2d": JOINTS[:20]}, r"shape \(20, 3\), not \(21, 2\)"),
+        ({"joints_2d": [[*row, 0] for row in JOINTS]}, r"shape \(21, 4\)"),
+        ({"joints_2d": [*JOINTS[:20], [1]]}, "not 21 rows of numbers"),
+        ({"joints_2d": [["a", 1, 1]] * 21}, "not 21 rows of numbers"),
+        ({"joints_2d": None}, "not 21 rows|shape"),
+        ({"joints_2d": [*JOINTS[:20], [float("nan"), 1, 1]]}, "row 20 of joints_2d is not finite"),
+        ({"joints_2d": [*JOINTS[:20], [1, float("inf"), 1]]}, "row 20 of joints_2d is not finite"),
+        ({"joints_2d": [*JOINTS[:20], [1, 1, float("nan")]]}, "row 20 of joints_2d is not finite"),
+        ({"hand": "upper"}, "\"hand\" is 'upper'"),
+        ({"hands": []}, "holds no hand"),
+        ({"hands": {"joints_2d": JOINTS}}, '"hands" is not a list'),
+        ({"hands": [{"joints_2d": JOINTS}, {}]}, "hand 2: lacks joints_2d"),
+    ],
+)
+def test_what_is_wrong_with_an_entry_is_said(fields, message):
+    with pytest.raises(KeypointsError, match=message) as caught:
+        keypoints_of("photo.jpg", [entry("photo.jpg", **fields)], "k.json")
+    assert str(caught.value).startswith("k.json: entry photo.jpg")
+
+
+def test_an_entry_without_joints_and_a_photo_without_entry():
+    with pytest.raises(KeypointsError, match="holds no hand"):
+        keypoints_of("photo.jpg", [{"file": "photo.jpg", "K": 1}], "k.json")
+    with pytest.raises(KeypointsError, match=r"no entry of k\.json names this photo; its 1 entries name a/photo\.jpg"):
+        keypoints_of("other.jpg", [entry()], "k.json")
+    with pytest.raises(KeypointsError, match="name no photo"):
+        keypoints_of("other.jpg", [], "k.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "not valid JSON"), ({"file": "a"}, "not a list of objects"), ([1], "not a list"), ([{"f": 1}], 'no "file"')],
+)
+def test_a_file_of_another_layout_is_refused(tmp_path, content, message):
+    with pytest.raises(KeypointsError, match=message):
+        read_keypoints(write(tmp_path / "k.json", content))
+
+
+def test_reading_a_file(tmp_path):
+    assert read_keypoints(write(tmp_path / "k.json", [entry()]))[0]["file"] == "a/photo.jpg"
+    (tmp_path / "bom.json").write_text(json.dumps([entry()]), encoding="utf-8-sig")
+    assert len(read_keypoints(tmp_path / "bom.json")) == 1
+    with pytest.raises(FileNotFoundError, match=r"none\.json: no such file"):
+        read_keypoints(tmp_path / "none.json")
+
+
+def test_without_mediapipe_the_error_says_how_to_get_keypoints(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    with pytest.raises(KeypointsError, match=r"--keypoints FILE.*pip install .*\[mediapipe\]"):
+        import_mediapipe()
+    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(__version__="1.0.0"))
+    with pytest.raises(KeypointsError, match=r"MediaPipe 1\.0\.0 comes without its hand model"):
+        import_mediapipe()
+
+
+class FakeHands:
+    """Answers as MediaPipe's solution does: one hand, landmarks as shares of width and height."""
+
+    def __init__(self, **options: Any) -> None:
+        assert options["static_image_mode"]
+
+    def __enter__(self) -> "FakeHands":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def process(self, image: np.ndarray) -> SimpleNamespace:
+        if not image.any():
+            return SimpleNamespace(multi_hand_landmarks=None, multi_handedness=None)
+        landmark = [SimpleNamespace(x=k / 40, y=k / 80, z=0.0) for k in range(21)]
+        side = SimpleNamespace(classification=[SimpleNamespace(label="Left", score=0.9)])
+        return SimpleNamespace(multi_hand_landmarks=[SimpleNamespace(landmark=landmark)], multi_handedness=[side])
+
+
+def test_mediapipes_answer_in_pixels_with_sides_exchanged(monkeypatch):
+    solutions = SimpleNamespace(hands=SimpleNamespace(Hands=FakeHands))
+    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(__version__="0.10.21", solutions=solutions))
+    (hand,) = detect_hands(np.full((160, 400, 3), 9, np.uint8))
+    np.testing.assert_allclose(hand.joints[20], [200, 40])
+    assert (hand.side, hand.source, hand.known.all()) == ("right", "MediaPipe 0.10.21", True)
+    assert detect_hands(np.zeros((160, 400, 3), np.uint8)) == []
+
+
+def test_mediapipe_itself_runs():
+    pytest.importorskip("mediapipe", reason="MediaPipe is not installed")
+    hands = detect_hands(np.full((120, 160, 3), 128, np.uint8))
+    assert all(isinstance(hand, HandKeypoints) for hand in hands)

@@ -1,0 +1,82 @@
+"""The picture shows the photo where the hand is not and the hand where it is, for photos of any shape."""
+
+import numpy as np
+import pytest
+import torch
+from estimates import placed_hand
+
+from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.prediction.overlay import (
+    CAPTION,
+    GAP,
+    NARROWEST,
+    OUTSIDE,
+    PANEL,
+    WIDEST,
+    crop_photo,
+    figure,
+    side_view,
+    to_pixels,
+)
+
+PHOTO = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+
+
+def frame(center: tuple[float, float], side: float, angle: float = 0.0) -> CropFrame:
+    return CropFrame(torch.tensor([center]), torch.tensor([side]), torch.tensor([angle]))
+
+
+def test_a_crop_of_the_photos_own_pixels_is_exact():
+    crop = crop_photo(PHOTO, frame((80.0, 60.0), 40.0), 40)
+    np.testing.assert_array_equal(to_pixels(crop), PHOTO[40:80, 60:100])
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.7])
+@pytest.mark.parametrize("center", [(80.0, 60.0), (3.0, 118.0), (150.0, -10.0)])
+def test_cutting_first_changes_nothing(center, angle):
+    place = frame(center, 50.0, angle)
+    whole = torch.from_numpy(PHOTO).float().movedim(2, 0)[None] / 255
+    cover = place.crop_image(torch.ones_like(whole[:, :1]), 64)[0].movedim(0, 2)
+    expected = place.crop_image(whole, 64)[0].movedim(0, 2) + (1 - cover) * OUTSIDE
+    torch.testing.assert_close(crop_photo(PHOTO, place, 64), expected, atol=1e-4, rtol=0)
+
+
+def test_a_large_photo_is_reduced_without_a_shift():
+    y, x = np.mgrid[:900, :1301]
+    photo = np.stack((x * 255 // 1301, y * 255 // 900, x * 0), 2).astype(np.uint8)
+    crop = 255 * crop_photo(photo, frame((700.5, 451.0), 799.0), 40)
+    np.testing.assert_allclose(crop[20, :, 0], (700.5 + 799 * ((np.arange(40) + 0.5) / 40 - 0.5)) * 255 / 1301, atol=1)
+    np.testing.assert_allclose(crop[:, 20, 1], (451.0 + 799 * ((np.arange(40) + 0.5) / 40 - 0.5)) * 255 / 900, atol=1)
+
+
+def test_a_crop_beside_the_photo_is_grey():
+    assert (crop_photo(PHOTO, frame((900.0, 60.0), 40.0), 8) == OUTSIDE).all()
+    assert (crop_photo(PHOTO, frame((-900.0, -60.0), 40.0), 8) == OUTSIDE).all()
+
+
+def test_the_side_view_is_turned_centred_and_inside():
+    vertices = placed_hand().mesh.vertices
+    turned = side_view(vertices)
+    assert turned[..., :2].abs().max() <= 0.5
+    ratio = np.ptp(turned[0, :, 0].numpy()) / np.ptp(turned[0, :, 1].numpy())
+    assert ratio == pytest.approx(np.ptp(vertices[0, :, 2].numpy()) / np.ptp(vertices[0, :, 1].numpy()), rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [(120, 160), (400, 90), (100, 900), (1, 1), (1500, 2000)])
+def test_the_figure_fits_photos_of_any_shape(size):
+    photo = np.full((*size, 3), 90, np.uint8)
+    picture = figure(placed_hand(), photo)
+    wide = min(max(NARROWEST, round(PANEL * size[1] / size[0])), round(WIDEST * PANEL))
+    assert picture.shape == (GAP + PANEL + CAPTION, 4 * GAP + 2 * PANEL + wide, 3)
+
+
+def test_the_mesh_covers_the_hand_in_its_crop_and_nothing_else():
+    estimate = placed_hand()
+    photo = np.full((120, 160, 3), 90, np.uint8)
+    panel = figure(estimate, photo)[GAP : GAP + PANEL, -2 * (PANEL + GAP) : -(PANEL + 2 * GAP)]
+    changed = (panel != 90).any(2)
+    pixels = ((estimate.mesh.vertices[0, :, :2].numpy() + 0.5) * PANEL).astype(int)
+    assert changed[pixels[:, 1], pixels[:, 0]].mean() > 0.8
+    low, high = pixels.min(0), pixels.max(0)
+    changed[low[1] - 1 : high[1] + 2, low[0] - 1 : high[0] + 2] = False
+    assert not changed.any()

@@ -1,0 +1,106 @@
+"""The mixture: each sample once an epoch, the same for any number of processes, and a function of the step."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from dot_dataset import Dots, write_dots
+from rich.console import Console
+
+from dhpe_lib.common.records import join_rows
+from dhpe_lib.data.cache.layout import Contents, PreparedError
+from dhpe_lib.data.cache.preparation import Job, prepare
+from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.cache.writer import PreparedWriter
+from dhpe_lib.data.views import JitterRange
+from dhpe_lib.training import batches as mixture
+from dhpe_lib.training.batches import Mixture, Portion, rows_of
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory) -> list[Prepared]:
+    folder = tmp_path_factory.mktemp("dots")
+    jobs = [
+        Job("dots", "all", Dots, write_dots(folder / f"files{seed}", 4 + seed, seed), folder / f"cache{seed}")
+        for seed in range(2)
+    ]
+    return [prepare(job, 1, Console(quiet=True)) for job in jobs]
+
+
+def test_an_epoch_has_each_row_once_whatever_the_batch():
+    portion = Portion(batch=4, rendered=0, seed=5)
+    rows = np.concatenate([portion.rows(step, 14) for step in range(7)])  # two epochs
+    assert sorted(rows[:14]) == list(range(14))
+    assert sorted(rows[14:]) == list(range(14))
+    assert rows[:14].tolist() != rows[14:].tolist()
+    assert rows[:14].tolist() != sorted(rows[:14])
+    assert Portion(4, 0, 6).rows(0, 14).tolist() != rows[:4].tolist()
+
+
+def test_processes_share_what_one_would_see(caches):
+    alone = Mixture(caches, Portion(4, 0, 0), JitterRange(), CPU)
+    pair = [Mixture(caches, Portion(2, 0, 0, rank, 2), JitterRange(), CPU) for rank in range(2)]
+    for step in (0, 3):
+        whole, halves = alone.view(step), [one.view(step) for one in pair]
+        assert torch.equal(whole.images, torch.cat([half.images for half in halves]))
+        assert torch.equal(whole.targets.joints, torch.cat([half.targets.joints for half in halves]))
+
+
+def test_a_step_is_what_it_is_in_any_order(caches, monkeypatch):
+    monkeypatch.setattr(mixture, "POOL", 4)
+    monkeypatch.setattr(mixture, "REPAINTED", 2)
+    forward = Mixture(caches, Portion(3, 1, 0), JitterRange(), CPU)
+    seen = [forward.view(step) for step in range(3)]
+    late = Mixture(caches, Portion(3, 1, 0), JitterRange(), CPU).view(2)
+    assert torch.equal(seen[2].images, late.images)
+    assert torch.equal(seen[2].targets.mask, late.targets.mask)
+    assert not torch.equal(seen[1].images, late.images)
+    assert late.images.shape == (3, 3, 224, 224)
+    other = Mixture(caches, Portion(3, 3, 0, 1, 2), JitterRange(), CPU).view(2)
+    assert not torch.equal(other.images[2], late.images[2])  # processes render hands of their own
+
+
+def test_rows_are_counted_on_over_the_caches(caches):
+    whole = join_rows([cache[:] for cache in caches])
+    rows = np.array([8, 0, 4, 3, 8])
+    assert torch.equal(rows_of(caches, rows).images, whole[rows].images)
+    assert torch.equal(rows_of(caches, rows).k, whole[rows].k)
+
+
+def test_what_cannot_be_mixed(caches, tmp_path):
+    with pytest.raises(PreparedError, match="no prepared split was named"):
+        Mixture([], Portion(2, 1, 0), JitterRange(), CPU)
+    plain = caches[0][:1].without_margin()
+    writer = PreparedWriter(tmp_path / "narrow", Contents("narrow", "all", ["0"], {}, margin=0))
+    writer.write(writer.missing()[0], plain)
+    with pytest.raises(
+        PreparedError, match=r"differ in their margins, in pixels: .*cache0 16, .*narrow 0; prepare them"
+    ):
+        Mixture([caches[0], writer.finish()], Portion(2, 0, 0), JitterRange(), CPU)
+
+
+def test_on_a_device(caches, device: torch.device):
+    """On a GPU the caches live there; what is seen is the same."""
+    there = Mixture(caches, Portion(4, 0, 0), JitterRange(), device).view(1)
+    here = Mixture(caches, Portion(4, 0, 0), JitterRange(), CPU).view(1)
+    assert there.images.device.type == device.type
+    torch.testing.assert_close(there.images.cpu(), here.images, atol=1e-4, rtol=0)
+
+
+def test_children_leave_room_for_the_rest():
+    portion = Portion(batch=8, rendered=4, seed=0, children=4, children_from=2)
+    counts = [(portion.taken_at(step), portion.rendered_at(step), portion.children_at(step)) for step in (1, 2)]
+    assert counts == [(4, 4, 0), (2, 2, 4)]
+    plain = replace(portion, rendered=0)
+    assert [len(plain.rows(step, 10)) for step in (1, 2)] == [8, 4]
+    epoch = np.concatenate([plain.rows(step, 20) for step in range(5, 10)])  # places 20 to 39
+    assert sorted(epoch) == list(range(20))
+
+
+def test_a_mixture_makes_room_for_children(caches, monkeypatch):
+    monkeypatch.setattr(mixture, "POOL", 2)
+    mixed = Mixture(caches, Portion(4, 2, 0, children=2, children_from=1), JitterRange(), CPU)
+    assert len(mixed.view(1).images) == 2

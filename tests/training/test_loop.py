@@ -1,0 +1,483 @@
+"""The training loop: it learns, and however it is stopped and resumed, it ends where it would have ended."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_network
+import torch
+from dot_dataset import Dots, write_dots
+from project import ROOT
+from rich.console import Console
+
+from dhpe_lib.data.cache.layout import PreparedError
+from dhpe_lib.data.cache.preparation import Job, prepare
+from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.experiments.ablation import Run, measure
+from dhpe_lib.network.checkpoints import CheckpointError, read_checkpoint
+from dhpe_lib.network.trained import load_trained
+from dhpe_lib.training import loop as training
+from dhpe_lib.training.batches import Mixture
+from dhpe_lib.training.config import ConfigError, TrainingConfig
+from dhpe_lib.training.log import read_curves
+from dhpe_lib.training.loop import BEST, LAST, TrainingError
+from dhpe_lib.training.losses import losses_of
+from dhpe_lib.training.self_augmentation import Augmentation
+from dhpe_lib.training.setup import build_network, build_optimiser, launch, portion_of, wrap
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("dots")
+    job = Job("dots", "all", Dots, write_dots(folder / "files", 10), folder / "cache")
+    return prepare(job, 1, Console(quiet=True)).directory
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """A small network, and one thread: the last bits of a sum depend on how many share it."""
+    tiny_network.install(monkeypatch.setitem)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def weights(run: Path, name: str = LAST) -> dict[str, torch.Tensor]:
+    checkpoint = read_checkpoint(run / name)
+    return checkpoint.network | checkpoint.optimiser
+
+
+def is_weight(name: str) -> bool:
+    """Not a statistic of a normalisation, which a forward pass changes."""
+    return "running" not in name and "num_batches" not in name
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
+
+
+def test_it_learns_and_leaves_everything_behind(data, tmp_path):
+    outcome = tiny_network.run(
+        tiny_network.config(data, steps=30, log_every=5, test_every=15, save_every=15), tmp_path / "run"
+    )
+    assert (outcome.step, outcome.finished) == (30, True)
+    train = read_curves(tmp_path / "run" / "curves.jsonl", "train")
+    assert train["step"].tolist() == list(range(5, 31, 5))
+    assert train["art"][-1] < 0.7 * train["art"][0]
+    test = read_curves(tmp_path / "run" / "curves.jsonl", "test_dots_all")
+    assert test["step"].tolist() == [15, 30]
+    assert np.isfinite([test[name] for name in ("epe_a_mm", "epe_c_mm", "error_px", "share_under_tau")]).all()
+    assert outcome.best == test["epe_a_mm"].min()
+    assert {path.name for path in (tmp_path / "run" / "pictures").iterdir()} == {
+        "dots_all_0000015.png",
+        "dots_all_0000030.png",
+    }
+    assert "finished after step 30" in (tmp_path / "run" / "log.txt").read_text()
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    trained = load_trained(tmp_path / "run").state_dict()
+    assert same(dict(trained), read_checkpoint(tmp_path / "run" / BEST).network)
+
+
+def interrupt_at(monkeypatch, step: int) -> None:
+    """Send Ctrl-C in the middle of a step."""
+    view = Mixture.view
+
+    def interrupted(self, now):
+        if now == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return view(self, now)
+
+    monkeypatch.setattr(Mixture, "view", interrupted)
+
+
+@pytest.mark.parametrize("rendered", [0.0, 0.5])
+def test_ctrl_c_finishes_the_step_and_resuming_changes_no_bit(data, tmp_path, monkeypatch, rendered):
+    config = tiny_network.config(data, rendered=rendered, save_every=100, test_every=3)
+    tiny_network.run(config, tmp_path / "straight")
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        stopped = tiny_network.run(config, tmp_path / "stopped")
+    assert (stopped.step, stopped.finished) == (4, False)
+    assert read_checkpoint(tmp_path / "stopped" / LAST).facts["step"] == 4
+    assert not same(weights(tmp_path / "stopped"), weights(tmp_path / "straight"))
+    assert signal.getsignal(signal.SIGINT) is handler
+    outcome = tiny_network.run(config, tmp_path / "stopped", resume=True)
+    assert outcome.finished
+    for name in (LAST, BEST):
+        assert same(weights(tmp_path / "stopped", name), weights(tmp_path / "straight", name))
+
+
+def test_ctrl_c_while_processes_agree_ends_the_next_step(data, tmp_path, monkeypatch):
+    """The facts of the step are gathered already: it goes on, and the request is not lost."""
+    agree, tolist, calls = training.agree, torch.Tensor.tolist, []
+
+    def interrupted(values):
+        os.kill(os.getpid(), signal.SIGINT)
+        return tolist(values)
+
+    def agreed(*arguments):
+        calls.append(arguments)
+        with monkeypatch.context() as patch:
+            if len(calls) == 3:
+                patch.setattr(torch.Tensor, "tolist", interrupted)
+            return agree(*arguments)
+
+    monkeypatch.setattr(training, "agree", agreed)
+    stopped = tiny_network.run(tiny_network.config(data, save_every=100), tmp_path / "run")
+    assert (stopped.step, stopped.finished) == (4, False)
+    assert read_checkpoint(tmp_path / "run" / LAST).facts["step"] == 4
+
+
+def test_resuming_brings_the_growing_set_back(data, tmp_path, monkeypatch):
+    """Stopped after children came, resumed with an empty memory: the same children, the same weights to the bit."""
+    config = tiny_network.config(data, augment_share=0.5, augment_after=0.5, augment_capacity=20, steps=7, test_every=4)
+    lengths = images_of_steps(monkeypatch)
+    tiny_network.run(config, tmp_path / "straight")
+    assert list(lengths.values()) == [(4, 4), (4, 4)] + 5 * [(2, 4)]  # half an epoch of 10 in batches of 4 is one step
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4)
+        assert tiny_network.run(config, tmp_path / "stopped").step == 5
+    saved = read_checkpoint(tmp_path / "stopped" / LAST).grown
+    assert saved["count"].tolist() == [12 + 3 * 6]
+    assert saved["h"].shape == (1, 20, 63)
+    assert tiny_network.run(config, tmp_path / "stopped", resume=True).finished
+    for name in (LAST, BEST):
+        assert same(weights(tmp_path / "stopped", name), weights(tmp_path / "straight", name))
+    grown = [read_checkpoint(tmp_path / name / LAST).grown for name in ("stopped", "straight")]
+    assert same(*grown)
+    assert (tmp_path / "straight" / "pictures" / "children_0000004.png").is_file()
+    without = replace(config, ablation=("without-augmentation",))
+    tiny_network.run(without, tmp_path / "without")
+    assert not read_checkpoint(tmp_path / "without" / LAST).grown
+    assert not same(weights(tmp_path / "without"), weights(tmp_path / "straight"))
+
+
+def test_augmentation_begins_in_the_middle_of_a_short_run(data):
+    config = tiny_network.config(data, augment_share=0.5, steps=12)
+    fabric = launch(config, "cpu")
+    assert portion_of(config, fabric, 10).children_from == 6 + 1
+    assert portion_of(replace(config, steps=1000), fabric, 10).children_from == 20 * 10 // 4 + 1
+    rendered = replace(config, data=(), steps=10**6, augment_after=1.0)
+    assert portion_of(rendered, fabric, 0).children_from == round(41_258 / 4) + 1
+    half = replace(config, rendered=0.5, augment_after=1.0)
+    assert portion_of(half, fabric, 10).children_from == 5 + 1  # an epoch of the data takes twice as many steps
+    assert portion_of(replace(config, augment_share=0.0), fabric, 10).children == 0
+    assert portion_of(config, fabric, 10).children == 2
+
+
+@pytest.mark.parametrize(("batch", "share"), [(1, 0.9), (4, 0.1)])
+def test_augmentation_without_a_place_for_a_child_is_refused(data, batch, share):
+    config = tiny_network.config(data, batch=batch, augment_share=share)
+    fabric = launch(config, "cpu")
+    with pytest.raises(ConfigError, match=f"batch is {batch}, .*no place for a child.*without-augmentation"):
+        portion_of(config, fabric, 10)
+    assert portion_of(replace(config, ablation=("without-augmentation",)), fabric, 10).batch == batch
+
+
+def images_of_steps(monkeypatch) -> dict[int, tuple[int, int]]:
+    """Will hold, of each step, how many images come without children and with them."""
+    extend, lengths = Augmentation.extend, {}
+
+    def watched(self, view, step):
+        longer = extend(self, view, step)
+        lengths[step] = len(view.images), len(longer.images)
+        return longer
+
+    monkeypatch.setattr(Augmentation, "extend", watched)
+    return lengths
+
+
+def test_children_that_have_begun_go_on_in_a_longer_run(data, tmp_path, monkeypatch):
+    lengths = images_of_steps(monkeypatch)
+    config = tiny_network.config(data, augment_share=0.5, augment_capacity=20, steps=4)
+    for steps in (4, 8, 20):  # alone they would begin in the middle: at 2, 4, 10
+        assert tiny_network.run(replace(config, steps=steps), tmp_path / "run", resume=steps > 4).finished
+    assert lengths == {step: (4, 4) if step < 3 else (2, 4) for step in range(20)}
+
+
+def test_children_that_have_not_begun_follow_the_new_number_of_steps(data, tmp_path, monkeypatch):
+    lengths = images_of_steps(monkeypatch)
+    config = tiny_network.config(data, augment_share=0.5, augment_capacity=20, steps=20)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 0)
+        assert tiny_network.run(config, tmp_path / "run").step == 1
+    tiny_network.run(replace(config, steps=6), tmp_path / "run", resume=True)
+    assert lengths == {step: (4, 4) if step < 4 else (2, 4) for step in range(6)}
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import torch
+import tiny_network
+from dhpe_lib.training.batches import Mixture
+torch.set_num_threads(1)
+tiny_network.install()
+view = Mixture.view
+def slow(self, step):
+    time.sleep(0.2)
+    return view(self, step)
+Mixture.view = slow
+data, run = map(Path, sys.argv[1:])
+tiny_network.run(tiny_network.config(data, steps=1000), run)
+"""
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+
+
+def test_kill_9_and_resume_change_no_bit(data, tmp_path):
+    script, run = tmp_path / "script.py", tmp_path / "killed"
+    script.write_text(KILLED)
+    running = subprocess.Popen([sys.executable, script, data, run], env=environment())
+    until = time.monotonic() + 120
+    while not (run / LAST).is_file() or read_checkpoint(run / LAST).facts["step"] < 3:
+        assert running.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    killed_at = read_checkpoint(run / LAST).facts["step"]
+    (run / f".best.safetensors.{running.pid}").touch()  # as a kill in the middle of writing leaves it
+    config = tiny_network.config(data, steps=killed_at + 3)
+    assert tiny_network.run(config, run, resume=True).finished
+    tiny_network.run(config, tmp_path / "straight")
+    assert same(weights(run), weights(tmp_path / "straight"))
+    steps = read_curves(run / "curves.jsonl", "train")["step"].tolist()
+    assert steps == sorted(set(steps))  # what was written past the checkpoint was taken back
+    assert f"resumed after step {killed_at}\n" in (run / "log.txt").read_text()
+    assert not list(run.glob(".*"))
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(data, tmp_path):
+    config = tiny_network.config(data, steps=2)
+    tiny_network.run(config, tmp_path / "a")
+    (tmp_path / "a" / LAST).unlink()
+    assert tiny_network.run(config, tmp_path / "a", resume=True).step == 2
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(data, tmp_path, monkeypatch):
+    view = Mixture.view
+
+    def poisoned(self, step):
+        good = view(self, step)
+        return replace(good, images=good.images * torch.nan) if step == 2 else good
+
+    monkeypatch.setattr(Mixture, "view", poisoned)
+    config = tiny_network.config(data)
+    with pytest.raises(TrainingError, match=r"loss of step 2 is not finite.*not_finite_0\.safetensors"):
+        tiny_network.run(config, tmp_path / "run")
+    study = read_checkpoint(tmp_path / "run" / "not_finite_0.safetensors")
+    assert study.batch["images"].isnan().all()
+    assert study.batch["joints"].shape == (4, 21, 3)
+    last = read_checkpoint(tmp_path / "run" / LAST)
+    assert last.facts["step"] == 2
+    assert all(torch.equal(study.network[name], value) for name, value in last.network.items() if is_weight(name))
+    assert all(value.isfinite().all() for value in last.network.values())
+
+
+PARALLEL = """
+import sys
+from pathlib import Path
+import torch
+import tiny_network
+torch.set_num_threads(1)
+tiny_network.install()
+data, run = map(Path, sys.argv[1:])
+tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), run)
+"""
+
+
+INTERRUPTED = """
+import os, signal
+from dhpe_lib.training import loop as training
+agree, calls = training.agree, []
+def asked(*arguments):
+    agreed = agree(*arguments)
+    calls.append(agreed)
+    if os.environ["RANK"] == "1" and len(calls) == 2:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+    return agreed
+training.agree = asked
+"""
+
+
+def run_in_two_processes(text: str, data: Path, folder: Path) -> None:
+    script = folder / "script.py"
+    script.write_text(text)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*command, script, data, folder / "two"], env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_of_one_process_ends_both_after_the_same_step(data, tmp_path):
+    """Twice, as torchrun passes on what the terminal has sent; after the step has been agreed on."""
+    run_in_two_processes(INTERRUPTED + PARALLEL, data, tmp_path)
+    assert read_checkpoint(tmp_path / "two" / LAST).facts["step"] == 3
+    assert "interrupted after step 3" in (tmp_path / "two" / "log.txt").read_text()
+
+
+def test_two_processes_are_as_good_as_one_with_their_batch(data, tmp_path):
+    run_in_two_processes(PARALLEL, data, tmp_path)
+    tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), tmp_path / "one")
+    two, one = (read_checkpoint(tmp_path / name / LAST) for name in ("two", "one"))
+    begun = build_network(tiny_network.config(data)).state_dict()
+    moved = [name for name, value in one.network.items() if not torch.equal(value, begun[name])]
+    assert len(moved) > 10
+    for name, value in one.network.items():
+        torch.testing.assert_close(two.network[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_batch_statistics_of_several_cpu_processes_are_refused(data, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="--set batch_norm=frozen"):
+        launch(tiny_network.config(data), "cpu")
+
+
+def test_frozen_statistics_stay(data, tmp_path):
+    config = tiny_network.config(data, batch_norm="frozen", steps=2)
+    tiny_network.run(config, tmp_path / "run")
+    begun, ended = build_network(config).state_dict(), weights(tmp_path / "run")
+    stored = [name for name in begun if "running" in name]
+    assert stored
+    assert all(torch.equal(begun[name], ended[name]) for name in stored)
+
+
+@pytest.mark.parametrize(
+    ("ablation", "lost"),
+    [
+        ("without-refiner", {"regressor.f_ref.weight", "regressor.f_ref.bias"}),
+        ("without-2d-losses", {"regressor.f_ref.weight", "regressor.f_ref.bias"}),
+        ("without-shape-loss", set()),
+        ("constant-lambda", set()),
+    ],
+)
+def test_ablations_switch_off_what_they_name(data, tmp_path, ablation, lost):
+    config = tiny_network.config(data, ablation=(ablation,), steps=2)
+    tiny_network.run(config, tmp_path / "run")
+    train = read_curves(tmp_path / "run" / "curves.jsonl", "train")
+    full = set(build_network(tiny_network.config(data)).state_dict())
+    missing = full - set(build_network(config).state_dict())
+    assert lost <= missing
+    assert any("pose_machine" in name for name in missing) == (ablation == "without-2d-losses")
+    assert (train["j2d"] == 0).all() == (ablation == "without-2d-losses")
+    if ablation == "without-shape-loss":
+        assert (train["sh"] == 0).all()
+    if ablation == "constant-lambda":
+        assert 0 < train["gate"].max() <= 0.01
+
+
+def test_pose_machine_has_its_own_rate(data, tmp_path):
+    config = tiny_network.config(data, learning_rate_j2d=1e-12, steps=2)
+    tiny_network.run(config, tmp_path / "run")
+    begun, ended = build_network(config).state_dict(), weights(tmp_path / "run")
+    change = {name: float((ended[name] - begun[name]).abs().max()) for name in begun if name.endswith("conv1_1.weight")}
+    assert change
+    assert max(change.values()) < 1e-9
+    assert not torch.equal(begun["regressor.f_j3d.weight"], ended["regressor.f_j3d.weight"])
+
+
+def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
+    config = tiny_network.config(data, precision="bf16-mixed")
+    fabric, network = launch(config, "cpu"), build_network(config)
+    seen = []
+
+    def watched(estimate, targets, laplacian, options):
+        seen.append((estimate.evidence.feature.dtype, estimate.mesh.vertices.dtype, torch.is_autocast_enabled("cpu")))
+        return losses_of(estimate, targets, laplacian, options)
+
+    monkeypatch.setattr(training, "losses_of", watched)
+    objective = training.Objective(network, config)
+    objective, _ = wrap(fabric, network, objective, build_optimiser(network, config), config)
+    mixture = Mixture([Prepared(data)], portion_of(config, fabric, 10), config.reach, fabric.device)
+    view = mixture.view(0)
+    found = objective(view.images, vars(view.targets))
+    assert seen == [(torch.bfloat16, torch.float32, False)]
+    assert found["objective"].dtype == torch.float32
+
+
+def test_two_tests_of_one_name_are_refused(data, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(data, again)
+    config = tiny_network.config(data, test=(str(data), str(again)))
+    with pytest.raises(ConfigError, match=rf"{data} and {again}, which are both dots_all.*Name one of them"):
+        tiny_network.run(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match="both dots_all"):
+        measure({"full": [Run(tmp_path / "run", config)]}, tmp_path, torch.device("cpu"))
+
+
+def test_another_training_is_not_taken_up(data, tmp_path):
+    config = tiny_network.config(data, steps=1)
+    tiny_network.run(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match="holds a run; go on with it with --resume"):
+        tiny_network.run(config, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"batch was 4, is 2 now\. Begin a new run"):
+        tiny_network.run(replace(config, batch=2), tmp_path / "run", resume=True)
+    with pytest.raises(FileNotFoundError, match=r"config\.json: no such file; there is no run to resume"):
+        tiny_network.run(config, tmp_path / "other", resume=True)
+    begun = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert begun["batch"] == 4
+    assert tiny_network.run(replace(config, steps=2), tmp_path / "run", resume=True).step == 2
+    done = tiny_network.run(config, tmp_path / "run", resume=True)
+    assert (done.step, done.finished) == (2, True)  # more than is asked for now
+
+
+@pytest.mark.parametrize("name", ["data", "test", "start", "backgrounds"])
+def test_a_wrong_path_leaves_no_run_behind(data, tmp_path, name):
+    wrong = str(tmp_path / "nothing")
+    config = tiny_network.config(data, steps=1)
+    with pytest.raises((FileNotFoundError, PreparedError), match="nothing: no such"):
+        tiny_network.run(replace(config, **{name: (wrong,) if name in ("data", "test") else wrong}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert tiny_network.run(config, tmp_path / "run").finished
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
+def test_jitter_is_a_number_from_0(value):
+    with pytest.raises(ConfigError, match="jitter_scale is"):
+        TrainingConfig(jitter_scale=value)
+
+
+def test_weights_to_start_from(data, tmp_path):
+    config = tiny_network.config(data, steps=2)
+    tiny_network.run(config, tmp_path / "run")
+    network = build_network(replace(config, start=str(tmp_path / "run" / LAST)))
+    assert same(dict(network.state_dict()), read_checkpoint(tmp_path / "run" / LAST).network)
+    with pytest.raises(
+        CheckpointError, match=r"field pose_machine\S+ is \(.*\) in the file and missing in the network"
+    ):
+        build_network(replace(config, start=str(tmp_path / "run" / LAST), ablation=("without-2d-losses",)))
+    with pytest.raises(FileNotFoundError, match="nowhere: no such checkpoint"):
+        build_network(replace(config, start="nowhere"))
+
+
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before(data, tmp_path, monkeypatch):
+    write, calls = os.fsync, []
+
+    def full(number: int) -> None:
+        calls.append(number)
+        if len(calls) > 6:
+            raise OSError(28, "No space left on device")
+        write(number)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written .*No space left.*Make room"):
+        tiny_network.run(tiny_network.config(data), tmp_path / "run")
+    monkeypatch.undo()
+    tiny_network.install()
+    assert read_checkpoint(tmp_path / "run" / LAST).facts["step"] >= 1
+    assert not list((tmp_path / "run").glob(".last*"))
