@@ -159,6 +159,17 @@ class Camera:
             return cls.from_fov(width, height, fov)
         return cls.assumed(width, height) if path is None else cls.from_photo(path, width, height)
 
+    def batch(self, like: Float[Tensor, "b ..."]) -> Float[Tensor, "b 3 3"]:
+        """Give one copy of K for each item of a batch.
+
+        Args:
+            like: The batch, whose device and dtype the result takes.
+
+        Returns:
+            Camera matrices.
+        """
+        return self.k.to(like).expand(len(like), 3, 3)
+
     @property
     def focal(self) -> float:
         """Focal length, pixels."""

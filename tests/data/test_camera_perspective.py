@@ -40,6 +40,12 @@ def test_focal_length_and_field_of_view_are_one_thing():
     assert camera.source == "given"
 
 
+def test_matrix_for_a_batch():
+    k = Camera.from_focal(640, 480, 600.0).batch(torch.zeros(5, 2))
+    assert (k.shape, k.dtype) == ((5, 3, 3), torch.float32)
+    assert (k[:, 0, 0] == 600).all()
+
+
 def test_field_of_view_is_that_of_the_larger_side():
     assert Camera.from_fov(480, 640, 50.0).focal == Camera.from_fov(640, 480, 50.0).focal
     assert Camera.from_fov(480, 640, 90.0).focal == pytest.approx(320)
