@@ -17,8 +17,9 @@ FULL_FRAME_DIAGONAL = hypot(36, 24)  # millimetres of 35 mm film
 # Millimetres in the units of FocalPlaneResolutionUnit; without the tag it is the inch.
 UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
 INCH = 2
-# A camera from fisheye to telescope: focal length over larger side. Other values are errors of the file.
-PLAUSIBLE = (0.2, 60.0)
+# Focal length over larger side, from a fisheye lens (136 degrees) to a telephoto lens (5 degrees). Other values are
+# errors of the file.
+PLAUSIBLE = (0.2, 12.0)
 SAME_SHAPE = 0.01
 SAME_SIDE = 2  # pixels
 
@@ -114,6 +115,9 @@ def focal_in_pixels(exif: ExifFocal, width: int, height: int) -> float | None:
     in pixels of the picture as it was taken. A photo of the same shape was resized, and f with it. A photo with one
     side of the same length was cropped, and f stays. For any other size nobody can tell, and f is not known.
 
+    Where the size as it was taken is missing, the photo counts as uncropped for the first form. The second form needs
+    that size: programs that resize a photo often drop it and keep the resolution of the sensor.
+
     Args:
         exif: The numbers.
         width: Width of the upright photo, pixels.
@@ -130,7 +134,7 @@ def focal_in_pixels(exif: ExifFocal, width: int, height: int) -> float | None:
     resize = _resize(taken, sides)
     if exif.film_mm:
         focal = exif.film_mm / FULL_FRAME_DIAGONAL * hypot(*taken)
-    elif exif.lens_mm and exif.pixels_per_mm:
+    elif exif.lens_mm and exif.pixels_per_mm and exif.width and exif.height:
         focal = exif.lens_mm * exif.pixels_per_mm
     else:
         return None

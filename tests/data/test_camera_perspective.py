@@ -88,6 +88,9 @@ def test_other_bad_input_is_refused():
 # EXIF
 
 
+SIZE = {TAG.ExifImageWidth: 400, TAG.ExifImageHeight: 300}
+
+
 def photo(folder, tags, size=(400, 300), orientation=None):
     """A JPEG with EXIF tags."""
     exif = Image.Exif()
@@ -109,14 +112,14 @@ def test_35_mm_focal_length_is_measured_along_the_diagonal(tmp_path):
 
 @pytest.mark.parametrize(("unit", "density"), [(None, 2540.0), (2, 2540.0), (3, 1000.0), (4, 100.0), (5, 0.1)], ids=str)
 def test_focal_plane_resolution(tmp_path, unit, density):
-    tags = {TAG.FocalLength: IFDRational(42, 10), TAG.FocalPlaneXResolution: IFDRational(density)}
+    tags = {TAG.FocalLength: IFDRational(42, 10), TAG.FocalPlaneXResolution: IFDRational(density), **SIZE}
     if unit:
         tags[TAG.FocalPlaneResolutionUnit] = unit
     assert Camera.from_photo(photo(tmp_path, tags), 400, 300).focal == pytest.approx(420, rel=1e-5)
 
 
 def test_35_mm_focal_length_comes_first(tmp_path):
-    tags = {TAG.FocalLengthIn35mmFilm: 35, TAG.FocalLength: 4.0, TAG.FocalPlaneXResolution: 2540.0}
+    tags = {TAG.FocalLengthIn35mmFilm: 35, TAG.FocalLength: 4.0, TAG.FocalPlaneXResolution: 2540.0, **SIZE}
     assert Camera.from_photo(photo(tmp_path, tags), 400, 300).focal == pytest.approx(35 / 43.2666 * 500, rel=1e-5)
 
 
@@ -162,10 +165,11 @@ def test_resized_and_cropped_photos(size, expected):
         {TAG.FocalLengthIn35mmFilm: 1},  # a field of view of 175 degrees
         {TAG.FocalLengthIn35mmFilm: 60000},
         {TAG.FocalLength: 4.0},
-        {TAG.FocalLength: 4.0, TAG.FocalPlaneXResolution: 0.0},
-        {TAG.FocalLength: 4.0, TAG.FocalPlaneXResolution: 100.0, TAG.FocalPlaneResolutionUnit: 1},
-        {TAG.FocalLength: IFDRational(4, 0), TAG.FocalPlaneXResolution: 100.0},
+        {TAG.FocalLength: 4.0, TAG.FocalPlaneXResolution: 0.0, **SIZE},
+        {TAG.FocalLength: 4.0, TAG.FocalPlaneXResolution: 100.0, TAG.FocalPlaneResolutionUnit: 1, **SIZE},
+        {TAG.FocalLength: IFDRational(4, 0), TAG.FocalPlaneXResolution: 100.0, **SIZE},
         {TAG.FocalPlaneXResolution: 100.0},
+        {TAG.FocalLength: 4.0, TAG.FocalPlaneXResolution: 2540.0},  # of a picture whose size is not known
     ],
     ids=str,
 )
