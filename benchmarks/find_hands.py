@@ -20,8 +20,8 @@ from numpy import ndarray
 from reporting import commit, processor, timed
 from torch import Tensor
 
+from dhpe_lib.data.photos import read_photo
 from dhpe_lib.network.palm_detector import detect_palms
-from dhpe_lib.photos import read_photo
 from dhpe_lib.prediction.find_hands import FoundHand, NoHandError, find_hands, follow_hand, letterboxed
 from dhpe_lib.prediction.hand_search import HandNetworks, load_hand_networks
 

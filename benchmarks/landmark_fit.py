@@ -10,7 +10,7 @@ The folder holds photos, `mediapipe.json` (joints that MediaPipe found, in the p
 
 In millimetres, where the label has joints in space, after alignment by a similarity: `mm`, beside MediaPipe's joints in
 space (`given_mm`). `mean_hand` is the trivial answer: the mean pose, placed like MediaPipe's palm. `pose` is the pose
-prior's energy, in squared deviations. `--slow` also runs the fit by Adam (`dhpe_lib.fitting`), whose columns begin with
+prior's energy, in squared deviations. `--slow` also runs the fit by Adam (`dhpe_lib.refinement.fitting`), whose columns begin with
 `slow_`. `--out` writes the rows as JSON.
 """
 
@@ -27,13 +27,13 @@ import torch
 from reporting import commit, processor, timed
 from torch import Tensor
 
-from dhpe_lib.alignment import align_similarity
-from dhpe_lib.camera import CropFrame
-from dhpe_lib.energy import Evidence
-from dhpe_lib.fitting import fit_hands
-from dhpe_lib.hand_model import HandModel
-from dhpe_lib.poses import pose_penalty, pose_space
+from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.evaluation.alignment import align_similarity
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.poses import pose_penalty, pose_space
 from dhpe_lib.refinement.analytic_start import start_in_picture
+from dhpe_lib.refinement.energy import Observations
+from dhpe_lib.refinement.fitting import fit_hands
 from dhpe_lib.refinement.inverse_kinematics import fit_to_landmarks
 
 REPEATS = 5
@@ -79,10 +79,10 @@ def measure(model: HandModel, hand: dict[str, Any], label: dict[str, Any], slow:
     flat[:, :45] = model.hands_mean
     answers = {"": fit.joints, "mean_": model.forward_h(flat).joints}
     if slow:
-        answers["slow_"] = fit_hands(model, Evidence(joints, confidence)).mesh.joints
+        answers["slow_"] = fit_hands(model, Observations(joints, confidence)).mesh.joints
     row = {"s": float(np.median(seconds)), "pose": float(pose_penalty(fit.h[:, :45], pose_space(model)))}
     if slow:
-        row["slow_s"] = timed(lambda: fit_hands(model, Evidence(joints, confidence)), lambda: None)
+        row["slow_s"] = timed(lambda: fit_hands(model, Observations(joints, confidence)), lambda: None)
     for name, answer in answers.items():
         picture = frame.to_image((answer * mirror)[..., :2])
         row |= {name + key: value for key, value in errors(answer[0] * mirror, picture[0], hand, label).items()}

@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.camera import CropFrame
-from dhpe_lib.hand_files import Side
+from dhpe_lib.common.records import join_rows, take_rows
+from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.hand.io import Side
 from dhpe_lib.network import palm_detector
 from dhpe_lib.network.palm_detector import Palms
 from dhpe_lib.prediction.hand_looks import Looks, look, look_again
@@ -31,7 +32,6 @@ from dhpe_lib.prediction.hand_search import (
     verified,
 )
 from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints, whole_square
-from dhpe_lib.records import join_rows, take_rows
 
 
 class NoHandError(ValueError):

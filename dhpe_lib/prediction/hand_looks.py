@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.camera import CropFrame
+from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.network.hand_landmarks import SIZE, HandLandmarkNetwork
 from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints
 

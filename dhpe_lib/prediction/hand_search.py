@@ -16,13 +16,13 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.camera import CropFrame
+from dhpe_lib.common.records import join_rows, take_rows
+from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.network import palm_detector
 from dhpe_lib.network.hand_landmarks import HandLandmarkNetwork, load_hand_landmarks
 from dhpe_lib.network.palm_detector import PalmDetector, Palms, detect_palms, load_palm_detector
 from dhpe_lib.prediction.hand_looks import Looks, look, look_again
 from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_palms, tile_squares, whole_square
-from dhpe_lib.records import join_rows, take_rows
 
 LEAST_PALM = 0.3
 """Palms with a lower score are no candidates. MediaPipe asks for 0.5; here the landmark network decides."""

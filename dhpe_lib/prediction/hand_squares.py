@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.camera import CropFrame
+from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.hand.skeleton import JOINT_NAMES, MIDDLE_MCP
 from dhpe_lib.network.palm_detector import MIDDLE_POINT, WRIST_POINT, Palms
-from dhpe_lib.skeleton import JOINT_NAMES, MIDDLE_MCP
 
 PALM_SCALE, PALM_SHIFT = 2.6, 0.5
 """Side of the hand's square over that of the palm's box, and its shift towards the fingers over the same."""

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dhpe_lib.fitting import align_in_plane
-from dhpe_lib.hand_model import LINEAR_SCALE_FROM, HandModel
-from dhpe_lib.poses import JOINTS_OF_FINGER, joint_angles, joint_limits, pose_from_angles
-from dhpe_lib.rotations import axis_angle_to_matrix, matrix_to_quaternion
-from dhpe_lib.skeleton import FINGERS, JOINT_PARENTS
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.parameters import LINEAR_SCALE_FROM
+from dhpe_lib.hand.poses import JOINTS_OF_FINGER, joint_angles, joint_limits, pose_from_angles
+from dhpe_lib.hand.rotations import axis_angle_to_matrix, matrix_to_quaternion
+from dhpe_lib.hand.skeleton import FINGERS, JOINT_PARENTS
+from dhpe_lib.refinement.fitting import align_in_plane
 
 PALM = [0, 5, 9, 13, 17]
 BONE_STARTS = list(JOINT_PARENTS[1:])
@@ -156,7 +157,7 @@ def finger_poses(
     Returns:
         A pose inside the joint limits.
 
-    Source: swing of a ball joint, base to tip; angles as in :mod:`dhpe_lib.poses`.
+    Source: swing of a ball joint, base to tip; angles as in :mod:`dhpe_lib.hand.poses`.
     """
     limits = joint_limits().to(directions)
     mean = model.hands_mean.view(15, 3)
@@ -206,7 +207,7 @@ def pack_h(
         translation: Global translation.
 
     Returns:
-        The h for :meth:`dhpe_lib.hand_model.HandModel.forward_h`.
+        The h for :meth:`dhpe_lib.hand.model.HandModel.forward_h`.
     """
     quaternion = matrix_to_quaternion(rotation)
     identity = quaternion.new_tensor((1.0, 0.0, 0.0, 0.0))
@@ -216,7 +217,7 @@ def pack_h(
 
 
 def scale_offset(scale: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """The c_s of a positive scale: the inverse of :func:`dhpe_lib.hand_model.positive_scale`."""
+    """The c_s of a positive scale: the inverse of :func:`dhpe_lib.hand.model.positive_scale`."""
     floor = 1 + LINEAR_SCALE_FROM
     bent = LINEAR_SCALE_FROM + floor * (scale.clamp_max(floor) / floor).log()
     return torch.where(scale > floor, scale - 1, bent)

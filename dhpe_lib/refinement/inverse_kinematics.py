@@ -2,7 +2,7 @@ r"""Inverse kinematics: the hand that explains given joints, by a few steps of L
 
 A landmark network gives 21 joints in the picture with a confidence each, and 21 joints in space. The joints in the
 picture say where each joint is. The joints in space decide which way each finger bends in depth; only the directions of
-their bones are used, so their scale and proportions do not matter. The priors of :mod:`dhpe_lib.poses` keep the hand
+their bones are used, so their scale and proportions do not matter. The priors of :mod:`dhpe_lib.hand.poses` keep the hand
 natural. The fit starts from the closed form of :mod:`dhpe_lib.refinement.analytic_start` and takes ten steps
 down the energy of :mod:`dhpe_lib.refinement.landmark_energy`. The first steps use a wide robust loss, so that a poor
 start does not turn good joints into outliers (graduated non-convexity).
@@ -18,14 +18,23 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dhpe_lib.energy import Evidence
-from dhpe_lib.fitting import starting_points
-from dhpe_lib.hand_model import HandModel, positive_scale
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.parameters import positive_scale
+from dhpe_lib.hand.skeleton import MIDDLE_MCP
 from dhpe_lib.refinement.analytic_start import PALM, bone_directions, start_in_picture, start_in_space
+from dhpe_lib.refinement.energy import Observations
+from dhpe_lib.refinement.fitting import starting_points
 from dhpe_lib.refinement.joint_kinematics import joints_and_jacobian
-from dhpe_lib.refinement.landmark_energy import DEPTH, SCALE, Deviations, HandPrior, Targets, landmark_residuals, pull
+from dhpe_lib.refinement.landmark_energy import (
+    DEPTH,
+    SCALE,
+    Deviations,
+    LandmarkPrior,
+    LandmarkTargets,
+    landmark_residuals,
+    pull,
+)
 from dhpe_lib.refinement.levenberg_marquardt import levenberg_marquardt
-from dhpe_lib.skeleton import MIDDLE_MCP
 
 FEWEST_JOINTS = 4
 WIDE = 6.0
@@ -98,15 +107,15 @@ def fit_to_landmarks(
     check_joints("joints_2d", joints_2d, confidence, 2)
     joints_2d = joints_2d.masked_fill(confidence[..., None] == 0, 0)
     if joints_3d is None:
-        starts = starting_points(model, Evidence(joints_2d, confidence), options.starts)
+        starts = starting_points(model, Observations(joints_2d, confidence), options.starts)
         directions = joints_2d.new_zeros(len(joints_2d), 20, 3)
     else:
         check_joints("joints_3d", joints_3d, torch.ones_like(confidence), 3)
         starts = start_in_picture(model, joints_2d, confidence, joints_3d)[:, None]
         directions = bone_directions(joints_3d)
     unit = positive_scale(starts[:, 0, SCALE])
-    targets = Targets(joints_2d, confidence, unit, directions, all_but(DEPTH, joints_2d))
-    fit = minimise(HandPrior.of(model), targets, starts, options)
+    targets = LandmarkTargets(joints_2d, confidence, unit, directions, all_but(DEPTH, joints_2d))
+    fit = minimise(LandmarkPrior.of(model), targets, starts, options)
     depth = fit.joints[:, MIDDLE_MCP, 2].clone()
     fit.h[:, DEPTH] -= depth
     fit.joints[..., 2] -= depth[:, None]
@@ -145,12 +154,12 @@ def fit_to_joints_3d(
     starts = start_in_space(model, joints_3d, confidence, keep_size=size == "metres")[:, None]
     free = all_but(SCALE, joints_3d) if size == "metres" else torch.ones_like(starts[0, 0])
     unit = positive_scale(starts[:, 0, SCALE])
-    targets = Targets(joints_3d, confidence, unit, joints_3d.new_zeros(len(joints_3d), 20, 3), free)
-    return minimise(HandPrior.of(model), targets, starts, options)
+    targets = LandmarkTargets(joints_3d, confidence, unit, joints_3d.new_zeros(len(joints_3d), 20, 3), free)
+    return minimise(LandmarkPrior.of(model), targets, starts, options)
 
 
 def minimise(
-    prior: HandPrior, targets: Targets, starts: Float[Tensor, "b n 63"], options: LandmarkOptions
+    prior: LandmarkPrior, targets: LandmarkTargets, starts: Float[Tensor, "b n 63"], options: LandmarkOptions
 ) -> LandmarkFit:
     """Minimise the energy of each hand from each of its starts, and keep the lowest.
 

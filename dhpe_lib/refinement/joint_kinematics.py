@@ -10,7 +10,7 @@ pairs of joint k and bone j with a weight remain: 64 for the open hand, instead 
 
 The Jacobian is the geometric one of robotics: turning bone i about an axis a through its joint c moves every point p
 that hangs on it by a x (p - c). The pose correctives add a second, small part. The values equal those of
-:meth:`dhpe_lib.hand_model.HandModel.forward_h` up to rounding.
+:meth:`dhpe_lib.hand.model.HandModel.forward_h` up to rounding.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dhpe_lib.hand_model import LINEAR_SCALE_FROM, HandModel, positive_scale, split_h
-from dhpe_lib.rotations import axis_angle_to_matrix, quaternion_to_matrix
-from dhpe_lib.skeleton import JOINT_PARENTS, MANO_PARENTS
-from dhpe_lib.skinning import joint_transforms, pose_features
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.parameters import LINEAR_SCALE_FROM, positive_scale, split_h
+from dhpe_lib.hand.rotations import axis_angle_to_matrix, quaternion_to_matrix
+from dhpe_lib.hand.skeleton import JOINT_PARENTS, MANO_PARENTS
+from dhpe_lib.hand.skinning import joint_transforms, pose_features
 
 SMALL_SQUARED = 1e-4
 

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from dhpe_lib.hand_model import HandModel
-from dhpe_lib.poses import JointLimits, PoseSpace, joint_angles, joint_limits, pose_space
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.poses import JointLimits, PoseSpace, joint_angles, joint_limits, pose_space
 from dhpe_lib.refinement.joint_kinematics import JointKinematics, joint_kinematics, joints_and_jacobian
 from dhpe_lib.refinement.levenberg_marquardt import Linearisation
 
@@ -54,7 +54,7 @@ class Deviations:
 
 
 @dataclass(frozen=True)
-class Targets:
+class LandmarkTargets:
     """What the joints of each hand are compared with.
 
     Attributes:
@@ -83,7 +83,7 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class HandPrior:
+class LandmarkPrior:
     """The joints of a model, its pose space and its joint limits."""
 
     kinematics: JointKinematics
@@ -96,7 +96,7 @@ class HandPrior:
         return cls(joint_kinematics(model), pose_space(model), joint_limits().to(model.hands_mean))
 
 
-def landmark_residuals(prior: HandPrior, targets: Targets, deviations: Deviations) -> Linearisation:
+def landmark_residuals(prior: LandmarkPrior, targets: LandmarkTargets, deviations: Deviations) -> Linearisation:
     """Write the energy as residuals of h.
 
     Args:
@@ -124,7 +124,10 @@ def landmark_residuals(prior: HandPrior, targets: Targets, deviations: Deviation
 
 
 def joint_block(
-    joints: Float[Tensor, "b 21 3"], slopes: Float[Tensor, "b 21 3 63"], targets: Targets, deviations: Deviations
+    joints: Float[Tensor, "b 21 3"],
+    slopes: Float[Tensor, "b 21 3 63"],
+    targets: LandmarkTargets,
+    deviations: Deviations,
 ) -> Block:
     """Distances to the given joints, in standard deviations."""
     d = targets.joints.shape[2]
@@ -137,7 +140,7 @@ def direction_block(
     joints: Float[Tensor, "b 21 3"],
     slopes: Float[Tensor, "b 21 3 63"],
     parents: Int64[Tensor, " 20"],
-    targets: Targets,
+    targets: LandmarkTargets,
     deviations: Deviations,
 ) -> Block:
     """Differences to the given directions of bones: for v along a bone, d(v / |v|) = (I - v v^T / |v|^2) dv / |v|."""

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dhpe_lib.hand_model import HandModel
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.rotations import axis_angle_to_matrix
 from dhpe_lib.refinement.joint_kinematics import joint_kinematics, joints_and_jacobian, left_jacobian, skew
-from dhpe_lib.rotations import axis_angle_to_matrix
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
-from dhpe_lib.camera import CropFrame
-from dhpe_lib.demo_picture import DemoScene, demo_scene
-from dhpe_lib.hand_model import HandModel
+from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.data.photos import read_photo
+from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.palm_detector import Palms, detect_palms
-from dhpe_lib.photos import read_photo
+from dhpe_lib.prediction.demo import DemoScene, demo_scene
 from dhpe_lib.prediction.find_hands import NoHandError, find_hand_in_box, find_hands, follow_hand, letterboxed
 from dhpe_lib.prediction.hand_looks import Looks
 from dhpe_lib.prediction.hand_search import HandNetworks, keep_distinct, load_hand_networks

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from dhpe_lib.hand_model import HandModel, positive_scale
-from dhpe_lib.poses import joint_angles, joint_limits, sample_poses
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.parameters import positive_scale
+from dhpe_lib.hand.poses import joint_angles, joint_limits, sample_poses
+from dhpe_lib.hand.rotations import axis_angle_to_matrix, random_rotations
 from dhpe_lib.refinement.analytic_start import (
     best_rotation,
     bone_directions,
@@ -13,7 +15,6 @@ from dhpe_lib.refinement.analytic_start import (
     start_in_picture,
     start_in_space,
 )
-from dhpe_lib.rotations import axis_angle_to_matrix, random_rotations
 
 
 @pytest.fixture(scope="module")

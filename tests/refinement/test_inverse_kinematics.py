@@ -4,21 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from dhpe_lib.camera import CropFrame
-from dhpe_lib.energy import Evidence
-from dhpe_lib.fitting import fit_hands
-from dhpe_lib.hand_model import HandModel
-from dhpe_lib.poses import joint_limits, limit_penalty, sample_poses
-from dhpe_lib.prediction import mirror_h
-from dhpe_lib.refinement.inverse_kinematics import (
-    LandmarkOptions,
-    check_joints,
-    fit_to_joints_3d,
-    fit_to_landmarks,
-)
+from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.parameters import mirror_h
+from dhpe_lib.hand.poses import joint_limits, limit_penalty, sample_poses
+from dhpe_lib.hand.rotations import axis_angle_to_matrix, random_rotations
+from dhpe_lib.hand.skeleton import JOINT_PARENTS
+from dhpe_lib.refinement.energy import Observations
+from dhpe_lib.refinement.fitting import fit_hands
+from dhpe_lib.refinement.inverse_kinematics import LandmarkOptions, check_joints, fit_to_joints_3d, fit_to_landmarks
 from dhpe_lib.refinement.landmark_energy import Deviations
-from dhpe_lib.rotations import axis_angle_to_matrix, random_rotations
-from dhpe_lib.skeleton import JOINT_PARENTS
 
 EXACT = LandmarkOptions(Deviations(joint=1e-4, direction=0.02, pose=2.0, outlier=100.0), wide_steps=10, steps=30)
 """For evidence without noise: the priors hardly count."""
@@ -107,7 +102,7 @@ def test_the_joints_in_space_decide_between_two_readings(model: HandModel, truth
 def test_without_joints_in_space_it_is_as_good_as_the_slow_fit(model: HandModel, truth: Truth) -> None:
     few = Truth(truth.h[:2], truth.crop[:2], truth.space[:2], truth.g[:2])
     fast = fit_to_landmarks(model, few.picture, few.ones)
-    slow = fit_hands(model, Evidence(few.picture, few.ones))
+    slow = fit_hands(model, Observations(few.picture, few.ones))
     assert few.error_2d(fast.joints).mean() < 0.01
     depth = slow.mesh.joints - slow.mesh.joints[:, 9:10] * torch.tensor([0, 0, 1])
     assert few.error_mm(fast.joints).mean() < 1.3 * few.error_mm(depth).mean()

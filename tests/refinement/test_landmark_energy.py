@@ -4,10 +4,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from dhpe_lib.hand_model import HandModel
-from dhpe_lib.poses import limit_penalty, pose_penalty, sample_poses
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.poses import limit_penalty, pose_penalty, sample_poses
 from dhpe_lib.refinement.analytic_start import bone_directions
-from dhpe_lib.refinement.landmark_energy import Deviations, HandPrior, Targets, landmark_residuals, pull, robust
+from dhpe_lib.refinement.landmark_energy import (
+    Deviations,
+    LandmarkPrior,
+    LandmarkTargets,
+    landmark_residuals,
+    pull,
+    robust,
+)
 
 DEVIATIONS = Deviations()
 
@@ -17,7 +24,7 @@ def exact() -> HandModel:
     return HandModel(HandModel.open_hand().hand, dtype=torch.float64)
 
 
-def a_problem(model: HandModel, generator: torch.Generator, d: int = 2) -> tuple[Targets, Tensor]:
+def a_problem(model: HandModel, generator: torch.Generator, d: int = 2) -> tuple[LandmarkTargets, Tensor]:
     """Targets at scale 4 of two hands, and an h that does not fit them."""
 
     def noise(*shape: int) -> Tensor:
@@ -26,7 +33,7 @@ def a_problem(model: HandModel, generator: torch.Generator, d: int = 2) -> tuple
     joints = model(pose=sample_poses(2, generator).double(), scale=torch.full((2,), 4.0).double()).joints
     confidence = torch.rand(2, 21, generator=generator, dtype=torch.float64)
     unit = torch.full((2,), 4.0, dtype=torch.float64)
-    targets = Targets(joints[..., :d], confidence, unit, bone_directions(joints), torch.ones(63).double())
+    targets = LandmarkTargets(joints[..., :d], confidence, unit, bone_directions(joints), torch.ones(63).double())
     h = 0.2 * noise(2, 63)
     h[:, :45] = sample_poses(2, generator).double() + 0.2 * noise(2, 45)  # some angles beyond the limits
     h[:, 59] = 3.0
@@ -36,7 +43,7 @@ def a_problem(model: HandModel, generator: torch.Generator, d: int = 2) -> tuple
 @pytest.mark.parametrize("d", [2, 3])
 def test_residuals_sum_to_the_energy_of_the_head(exact: HandModel, generator: torch.Generator, d: int) -> None:
     targets, h = a_problem(exact, generator, d)
-    prior, c = HandPrior.of(exact), DEVIATIONS.outlier
+    prior, c = LandmarkPrior.of(exact), DEVIATIONS.outlier
     deviations = replace(DEVIATIONS, smallest_pose=0.0)
     residuals, _ = landmark_residuals(prior, targets, deviations)(h)
 
@@ -60,7 +67,7 @@ def test_residuals_sum_to_the_energy_of_the_head(exact: HandModel, generator: to
 @pytest.mark.parametrize("d", [2, 3])
 def test_jacobian_against_finite_differences(exact: HandModel, generator: torch.Generator, d: int) -> None:
     targets, h = a_problem(exact, generator, d)
-    linearise, step = landmark_residuals(HandPrior.of(exact), targets, DEVIATIONS), 1e-6
+    linearise, step = landmark_residuals(LandmarkPrior.of(exact), targets, DEVIATIONS), 1e-6
     _, jacobian = linearise(h)
     for _ in range(10):
         direction = torch.randn(63, generator=generator, dtype=torch.float64)
@@ -72,7 +79,7 @@ def test_a_fixed_entry_has_no_column(exact: HandModel, generator: torch.Generato
     targets, h = a_problem(exact, generator)
     free = torch.ones(63).double()
     free[59] = 0
-    _, jacobian = landmark_residuals(HandPrior.of(exact), replace(targets, free=free), DEVIATIONS)(h)
+    _, jacobian = landmark_residuals(LandmarkPrior.of(exact), replace(targets, free=free), DEVIATIONS)(h)
     assert (jacobian[..., 59] == 0).all()
     assert (jacobian[..., 60:62] != 0).any(1).all()
 
@@ -80,7 +87,7 @@ def test_a_fixed_entry_has_no_column(exact: HandModel, generator: torch.Generato
 def test_unknown_joints_and_bones_give_no_residual(exact: HandModel, generator: torch.Generator) -> None:
     targets, h = a_problem(exact, generator)
     blind = replace(targets, confidence=0 * targets.confidence, directions=0 * targets.directions)
-    residuals, jacobian = landmark_residuals(HandPrior.of(exact), blind, DEVIATIONS)(h)
+    residuals, jacobian = landmark_residuals(LandmarkPrior.of(exact), blind, DEVIATIONS)(h)
     assert (residuals[:, : 42 + 60] == 0).all()
     assert (jacobian[:, : 42 + 60] == 0).all()
 
