@@ -71,7 +71,7 @@ class LandmarkTargets:
     directions: Float[Tensor, "b 20 3"]
     free: Float[Tensor, " 63"]
 
-    def repeated(self, count: int) -> "Targets":
+    def repeated(self, count: int) -> "LandmarkTargets":
         """Repeat each row `count` times, hand by hand."""
         per_hand = {
             "joints": self.joints,
@@ -91,7 +91,7 @@ class LandmarkPrior:
     limits: JointLimits
 
     @classmethod
-    def of(cls, model: HandModel) -> "HandPrior":
+    def of(cls, model: HandModel) -> "LandmarkPrior":
         """Prepare a model, in its dtype and on its device."""
         return cls(joint_kinematics(model), pose_space(model), joint_limits().to(model.hands_mean))
 
