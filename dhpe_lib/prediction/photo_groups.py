@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,11 +16,8 @@ from dhpe_lib.data.camera import Camera
 from dhpe_lib.data.photos import PhotoError, read_mask, read_photo
 from dhpe_lib.hand.io import HandFileError
 from dhpe_lib.hand.model import HandModel
-from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.palm_detector import Palms, detect_palms
-from dhpe_lib.network.trained import load_shipped
 from dhpe_lib.prediction.find_hands import FoundHand, NoHandError, find_hand_in_box, find_hands, letterboxed
-from dhpe_lib.prediction.from_estimator import predict_hand
 from dhpe_lib.prediction.from_keypoints import estimate_hand
 from dhpe_lib.prediction.from_photo import Box, fit_found_hands
 from dhpe_lib.prediction.hand_estimate import HandEstimate, PredictionError
@@ -28,6 +25,9 @@ from dhpe_lib.prediction.hand_search import LEAST_PALM, HandNetworks, load_hand_
 from dhpe_lib.prediction.keypoints import HandKeypoints, KeypointsError, detect_hands, keypoints_of
 from dhpe_lib.prediction.outputs import write_estimate
 from dhpe_lib.prediction.request import HandResult, JointsSource, Photo, Request, Result
+
+if TYPE_CHECKING:
+    from dhpe_lib.network.estimator import Estimator
 
 EXPECTED = (PhotoError, KeypointsError, PredictionError, NoHandError, HandFileError, OSError)
 
@@ -44,7 +44,7 @@ class Tools:
 
     model: HandModel
     networks: HandNetworks | None
-    estimator: Estimator | None
+    estimator: "Estimator | None"
 
 
 def load_tools(request: Request) -> Tools:
@@ -59,7 +59,11 @@ def load_tools(request: Request) -> Tools:
     device = find_device(request.device)
     model = load_right_hand(request.model).to(device)
     networks = load_hand_networks(device) if request.evidence == "landmarks" else None
-    estimator = load_shipped(request.weights).to(device) if request.evidence == "estimator" else None
+    estimator = None
+    if request.evidence == "estimator":
+        from dhpe_lib.network.trained import load_shipped  # takes two seconds to import
+
+        estimator = load_shipped(request.weights).to(device)
     return Tools(model, networks, estimator)
 
 
@@ -205,6 +209,8 @@ def estimate_hands(
     mask = None if request.mask is None else one_mask(request.mask, image, len(hands))
     if tools.estimator is None:
         return [estimate_hand(tools.model, hand, request.side, mask) for hand in hands]
+    from dhpe_lib.prediction.from_estimator import predict_hand
+
     places: Sequence[HandKeypoints | Box | None] = hands or [request.box]
     return [predict_hand(tools.estimator, image, place, request.side, mask) for place in places]
 
