@@ -1,7 +1,7 @@
 """The picture of `dhpe demo`: two textured hands in sleeves before a blurred room.
 
-It is rendered here, so the ground truth is known. A pinhole camera sees the hands from 70 cm and from 95 cm. The left hand is rendered as the mirror image of a right
-one. Nothing here has a gradient.
+It is rendered here, so the ground truth is known. A pinhole camera sees the hands from 70 cm and from 95 cm. The left
+hand is rendered as the mirror image of a right one. Nothing here has a gradient.
 """
 
 import json
