@@ -176,8 +176,9 @@ def meshes_over(
 
 def side_panel(estimate: HandEstimate) -> UInt8[ndarray, "rows columns 3"]:
     """The mesh from the side, in a panel that is half as wide as high."""
-    mesh = estimate.mesh.vertices
+    mesh = side_view(estimate.mesh.vertices)
+    mesh = mesh * (0.46 / (mesh[..., 0].max() - mesh[..., 0].min())).clamp_max(1.0)
     colors = mesh.new_tensor(MESH_BLUE).expand(mesh.shape[1], 3)
     paper = mesh.new_tensor(PAPER).expand(PANEL, PANEL, 3) / 255
-    image = to_pixels(render(side_view(mesh), estimate.model.faces, colors, paper, PANEL, SOFT, 2).image[0])
+    image = to_pixels(render(mesh, estimate.model.faces, colors, paper, PANEL, SOFT, 2).image[0])
     return image[:, PANEL // 4 : PANEL - PANEL // 4]
