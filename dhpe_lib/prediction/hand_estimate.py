@@ -24,6 +24,7 @@ DOUBTFUL_PRESENCE = 0.8
 LARGE_RESIDUAL = 0.1
 SURE_SIDE = 0.8
 LOW_CONFIDENCE = 0.3
+MOST_OUTSIDE = 0.3
 
 
 class PredictionError(ValueError):
@@ -45,6 +46,7 @@ class HandEstimate:
         with_mask: Whether a mask was used besides the keypoints.
         presence: Probability that there is a hand, from the hand landmark network; None where it was not asked.
         right_probability: Probability that it is a right hand, from the same network; None where it was not asked.
+        outside: Share of the joints that lie outside the photo.
     """
 
     model: HandModel
@@ -57,6 +59,7 @@ class HandEstimate:
     with_mask: bool
     presence: float | None = None
     right_probability: float | None = None
+    outside: float = 0.0
 
     @property
     def side_assumed(self) -> bool:
@@ -77,6 +80,8 @@ class HandEstimate:
             sure = max(self.right_probability, 1 - self.right_probability)
             if sure < SURE_SIDE:
                 found.append(f"left or right is uncertain (probability {sure:.2f}); say it with --hand")
+        if self.outside > MOST_OUTSIDE:
+            found.append(f"{100 * self.outside:.0f} % of the joints lie outside the photo; they are a guess")
         if self.presence is not None and self.keypoints.confidence.mean() < LOW_CONFIDENCE:
             found.append("the looks at the hand disagree on its joints")
         return found
