@@ -20,11 +20,18 @@ SIZE_ASSUMPTION = (
 )
 
 
+# benchmarks/hostile_photos.py measures what these limits do: nine in ten real hands pass all of them.
 DOUBTFUL_PRESENCE = 0.8
+"""Presence below which a hand is doubtful."""
 LARGE_RESIDUAL = 0.1
+"""Mean distance of the mesh to the joints, over the hand's size, above which a hand is doubtful."""
 SURE_SIDE = 0.8
+"""Probability of the side below which a hand is doubtful, unless the caller said the side."""
 LOW_CONFIDENCE = 0.3
+"""Mean confidence of the joints below which a hand is doubtful."""
 MOST_OUTSIDE = 0.3
+"""Share of joints outside the photo above which a hand is doubtful: of a half that is cut off, even the side is wrong at
+times."""
 
 
 class PredictionError(ValueError):
