@@ -28,7 +28,7 @@ class Light:
     """
 
     ambient: float | Float[Tensor, "batch ambient_channels"] = 0.5
-    directional: float | Float[Tensor, "batch lamp_channels"] = 0.6
+    directional: float | Float[Tensor, "batch directional_channels"] = 0.6
     direction: tuple[float, float, float] | Float[Tensor, "batch 3"] = (0.4, 0.6, 1.0)
     harmonics: Float[Tensor, "batch 9 3"] | None = None
 

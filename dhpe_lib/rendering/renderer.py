@@ -56,7 +56,7 @@ class Texture:
         image: Colours in [0, 1]; one image for all meshes, or one for each.
     """
 
-    uv: Float[Tensor, "places 2"]
+    uv: Float[Tensor, "coordinates 2"]
     uv_faces: Integer[Tensor, "faces 3"]
     image: Float[Tensor, "height width 3"] | Float[Tensor, "batch height width 3"]
 

@@ -18,7 +18,7 @@ from dhpe_lib.rendering.uv_layout import hand_texture
 
 MAGENTA = torch.tensor([1.0, 0.0, 1.0])
 UPRIGHT = axis_angle_to_matrix(torch.full((1, 3), 1.2092))
-LAMP = Light(0.45, 0.6, (0.6, 0.4, 1.0))
+LIGHT = Light(0.45, 0.6, (0.6, 0.4, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def dark_skin(model: HandModel) -> Texture:
     return replace(skin, image=skin.image * torch.tensor([0.6, 0.5, 0.45]))
 
 
-def photo_of(model: HandModel, vertices: Tensor, light: Light = LAMP) -> Tensor:
+def photo_of(model: HandModel, vertices: Tensor, light: Light = LIGHT) -> Tensor:
     wall = MAGENTA.expand(224, 224, 3)
     return render(vertices, model.faces, dark_skin(model), wall, light=light, supersample=2).image
 
@@ -73,10 +73,12 @@ def test_other_side_is_completed_with_the_same_skin(model):
 def test_light_is_taken_out(model):
     """Two photos of one hand under two lights give nearly the same texture where both see it."""
     vertices = hand_from(model, 0.0)
-    lamps = (Light(0.4, 0.6, (0.8, 0.0, 1.0)), Light(0.4, 0.6, (-0.8, 0.0, 1.0)))
-    both = [lift_texture(photo_of(model, vertices, lamp), vertices, model.faces, hand_texture(model)) for lamp in lamps]
+    lights = (Light(0.4, 0.6, (0.8, 0.0, 1.0)), Light(0.4, 0.6, (-0.8, 0.0, 1.0)))
+    both = [
+        lift_texture(photo_of(model, vertices, light), vertices, model.faces, hand_texture(model)) for light in lights
+    ]
     seen = (both[0].seen > 0.9) & (both[1].seen > 0.9)
-    photos = [photo_of(model, vertices, lamp)[0] for lamp in lamps]
+    photos = [photo_of(model, vertices, light)[0] for light in lights]
     hand = (photos[0] - MAGENTA).abs().sum(-1) > 0.5
     before = (photos[0] - photos[1])[hand].abs().mean()
     after = (both[0].texture.image - both[1].texture.image)[seen].abs().mean()
