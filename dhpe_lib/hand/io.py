@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
-from scipy import sparse
 
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
 from dhpe_lib.hand.skeleton import MANO_JOINT_NAMES, MANO_PARENTS
@@ -238,6 +237,8 @@ def write_hand(path: str | Path, hand: Mapping[str, np.ndarray]) -> None:
 
 def _mano_pickle(hand: Hand) -> bytes:
     fields: dict[str, Any] = {**hand, **BLENDING}
+    from scipy import sparse
+
     fields["J_regressor"] = sparse.csc_matrix(hand["J_regressor"])
     fields["f"] = hand["f"].astype(np.uint32)
     fields["kintree_table"] = np.array([(NO_PARENT, *MANO_PARENTS[1:]), range(len(MANO_PARENTS))], np.int64)
