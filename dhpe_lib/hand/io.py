@@ -236,8 +236,9 @@ def write_hand(path: str | Path, hand: Mapping[str, np.ndarray]) -> None:
 
 
 def _mano_pickle(hand: Hand) -> bytes:
-    fields: dict[str, Any] = {**hand, **BLENDING}
     from scipy import sparse
+
+    fields: dict[str, Any] = {**hand, **BLENDING}
 
     fields["J_regressor"] = sparse.csc_matrix(hand["J_regressor"])
     fields["f"] = hand["f"].astype(np.uint32)
