@@ -193,7 +193,7 @@ def test_a_folder_with_one_split_of_two(tmp_path, data, monkeypatch):
     again = "dhpe data make orh --split test --out o --seed 0 --count 2"
     for folder in ("o", "o/test"):
         said = data("check", "orh", folder, code=1)
-        assert f"o/test: its preparation was not finished: 0 of 1 parts are there. To go on, run: {again}" in said
+        assert f"o/test: its preparation was not finished: 0 of 1 parts are there. To continue, run: {again}" in said
     Path("o/test/plan.json").write_text("[]")
     assert "o/test/plan.json: holds [], not an object" in data("check", "orh", "o", code=1)
     (tmp_path / "empty").mkdir()
