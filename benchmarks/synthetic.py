@@ -1,7 +1,7 @@
 """Measure how many pictures of hands the synthetic engine renders per second.
 
 `python benchmarks/synthetic.py` renders 224 x 224 pictures, including their backgrounds, in one process and in one
-process for each core. It writes `book/results/synthetic_speed.json`. `--device cuda` renders on the GPU, in one process.
+process for each core. It writes `book/results/synthetic_speed.json`. `--device cuda` renders on the GPU in one process.
 """
 
 import argparse

@@ -422,7 +422,7 @@ def begin(job: Job, script: Path, interrupt: signal.Signals) -> None:
     """Prepare in a separate process, and stop it after the first part."""
     script.write_text(KILLED)
     root = ROOT
-    env = os.environ | {"PYTHONPATH": f"{root}:{root / 'tests'}", "OMP_NUM_THREADS": "1"}
+    env = os.environ | {"PYTHONPATH": f"{root}:{root / 'tests' / 'helpers'}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, script, job.source, job.out]
     running = subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
