@@ -36,7 +36,7 @@ from dhpe_lib.rendering.renderer import silhouette
 from dhpe_lib.synthetic.engine import Style, SyntheticHands, draw_look
 from dhpe_lib.synthetic.hands import draw_poses, draw_shots, place_hands
 from dhpe_lib.synthetic.sampling import Sampler
-from dhpe_lib.synthetic.scenery import behind
+from dhpe_lib.synthetic.scenery import draw_backgrounds
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.loop import train
 from dhpe_lib.training.losses import articulation_loss, shape_loss
@@ -51,7 +51,7 @@ MOST_MM, LEAST_IOU = 2.0, 0.9
 def draw(distance: float | None) -> Crops:
     """Empty hands of ORH's kind, from its distances or from another."""
     engine, style, sampler = SyntheticHands(), Style(jitter=False, things=0.0), Sampler.from_seed(SEED, PICTURES)
-    walls = behind(engine.backgrounds(PICTURES, SEED, style), sampler, SIZE + 2 * MARGIN)
+    walls = draw_backgrounds(engine.backgrounds(PICTURES, SEED, style), sampler, SIZE + 2 * MARGIN)
     shots = draw_shots(sampler, style.jitter)
     if distance is not None:
         shots = replace(shots, distance=torch.full_like(shots.distance, distance))

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.crop_frame import CropFrame
-from dhpe_lib.figures.plotting import draw_skeleton
+from dhpe_lib.figures.drawing import draw_outline, draw_skeleton
+from dhpe_lib.figures.palette import INK, MESH_OPAQUE, PAPER, SQUARE
 from dhpe_lib.prediction.hand_estimate import HandEstimate
 from dhpe_lib.rendering.lighting import Light
 from dhpe_lib.rendering.renderer import render
@@ -22,22 +23,18 @@ from dhpe_lib.rendering.renderer import render
 PANEL, GAP, CAPTION = 560, 14, 40
 NARROWEST, WIDEST = 260, 1.5
 """Width of the photo's panel: at least, in pixels, and at most, over its height."""
-MESH_BLUE = (0.56, 0.73, 0.92)
-PAPER, INK = (247, 248, 250), (52, 60, 72)
-OUTLINE = (((40, 44, 52), 4), ((255, 255, 255), 2))
-"""Colour and thickness of the crop's outline, dark below light, to show on any photo."""
+OUTLINE_WIDTHS = (4, 2)
 OUTSIDE = 0.16
 """Grey of the crop where there is no photo."""
 SOFT = Light(ambient=0.42, directional=0.66, direction=(0.45, 0.55, 0.9))
 MESH_OPACITY = 0.9
-SQUARE = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5))
 
 
 def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
     """The photo with the fitted skeleton, the mesh over its crop, and the mesh from the side."""
     background = crop_photo(photo, estimate.frame, PANEL)
     mesh, faces = estimate.mesh.vertices, estimate.model.faces
-    colors = mesh.new_tensor(MESH_BLUE).expand(mesh.shape[1], 3)
+    colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
     over = render(mesh, faces, colors, background, PANEL, SOFT).image[0]
     paper = mesh.new_tensor(PAPER).expand(PANEL, PANEL, 3) / 255
     side = render(side_view(mesh), faces, colors, paper, PANEL, SOFT).image[0]
@@ -83,10 +80,7 @@ def photo_panel(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"])
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS)
     corners = estimate.frame.to_image(estimate.frame.center.new_tensor([SQUARE]))[0]
-    line = [tuple(corner) for corner in (to_numpy(corners) * scale).tolist()]
-    pen = ImageDraw.Draw(small)
-    for color, thickness in OUTLINE:
-        pen.line(line, color, thickness, joint="curve")
+    draw_outline(small, (to_numpy(corners) * scale).tolist(), OUTLINE_WIDTHS, joint="curve")
     drawn = Image.fromarray(draw_skeleton(np.asarray(small), estimate.joints_px * scale))
     panel = Image.new("RGB", (max(drawn.width, NARROWEST), PANEL), PAPER)
     panel.paste(drawn, ((panel.width - drawn.width) // 2, (PANEL - drawn.height) // 2))

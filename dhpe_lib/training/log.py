@@ -28,6 +28,7 @@ from dhpe_lib.data.targets import joint_error_px
 from dhpe_lib.data.views import View
 from dhpe_lib.evaluation.evaluate import pixels
 from dhpe_lib.figures.contact_sheet import Tile, contact_sheet
+from dhpe_lib.figures.palette import MESH_SEE_THROUGH
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.rendering.renderer import render
@@ -37,9 +38,8 @@ from dhpe_lib.training.self_augmentation import SelfAugmentation
 CURVES, LOG, BOARD, PICTURES = "curves.jsonl", "log.txt", "tensorboard", "pictures"
 SHOWN, FAMILIES = 8, 6
 """Pictures of a test set that are shown, and seeds with their children."""
-MESH = (0.30, 0.55, 0.95)
-"""Colour of a mesh over a picture."""
 OPACITY = 0.55
+"""Opacity of a mesh over a picture."""
 UNKNOWN = np.full((21, 2), np.nan)
 
 
@@ -223,7 +223,7 @@ def with_meshes(
     hand: HandModel, vertices: Float[Tensor, "b v 3"], images: Float[Tensor, "b 3 s s"]
 ) -> Float[Tensor, "b 3 s s"]:
     """Pictures with their meshes before them."""
-    blue = vertices.new_tensor(MESH).expand(vertices.shape[1], 3)
+    blue = vertices.new_tensor(MESH_SEE_THROUGH).expand(vertices.shape[1], 3)
     return render(vertices, hand.faces, blue, images.permute(0, 2, 3, 1)).image.permute(0, 3, 1, 2)
 
 

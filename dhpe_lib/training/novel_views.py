@@ -26,7 +26,7 @@ from dhpe_lib.rendering.renderer import Texture, render
 from dhpe_lib.rendering.texture_from_photo import lift_colors
 from dhpe_lib.rendering.uv_layout import TintedSkin
 from dhpe_lib.synthetic.sampling import Sampler, seed_of
-from dhpe_lib.synthetic.scenery import behind
+from dhpe_lib.synthetic.scenery import draw_backgrounds
 
 VIEWS_PER_SEED = 3
 """Of each seed (the paper's number)."""
@@ -239,7 +239,7 @@ class NovelViewRenderer:
         n, device = len(novel_views), novel_views.h.device
         jitter = draw_jitter(n, seed_of(seed, "jitter"), jitter_range).to(device)
         mesh = self.model.forward_h(recropped(novel_views.h, jitter.shift, jitter.scale))
-        wall = behind(pool, Sampler.from_seed(seed, n, device), SIZE).permute(0, 2, 3, 1)
+        wall = draw_backgrounds(pool, Sampler.from_seed(seed, n, device), SIZE).permute(0, 2, 3, 1)
         harmonics = functional.pad(novel_views.light, (0, 0, 0, 9 - LIGHT_TERMS))
         light = Light(0.0, 0.0, harmonics=harmonics)
         picture = render(mesh.vertices, self.faces, self.textures_of(novel_views), wall, light=light)

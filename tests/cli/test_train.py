@@ -173,7 +173,7 @@ def test_files_that_cannot_be_used(data):
     Path("empty").mkdir()
     no_cache = dhpe("train", "--data", data, "--test", "empty", "--out", "b", "--device", "cpu")
     assert no_cache.exit_code == 1
-    assert "empty: holds no meta.json, so it is no prepared split; dhpe data prepare or dhpe data" in no_cache.stderr
+    assert "empty: holds no meta.json, so it is not a prepared split; make one with dhpe data" in no_cache.stderr
     assert not Path("a").exists()
     assert not Path("b").exists()
     assert "warp9: no such device" in dhpe("train", "--out", "c", "--device", "warp9").stderr
