@@ -17,5 +17,6 @@ __all__, __getattr__, __dir__ = lazy_exports(
         ],
         "viewer": ["hand_page", "hand_view"],
         "triangle_figure": ["triangle_view"],
+        "chapters": ["RESULTS", "chart", "machine_line", "markdown_table", "read_result", "results_table"],
     },
 )
