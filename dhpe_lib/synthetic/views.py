@@ -7,7 +7,7 @@ NEW_PEOPLE = Style(jitter=False, new_people=True)
 """Exact crops of hands whose skins no training picture shows."""
 
 
-def render_views(engine: SyntheticHands, n: int, seed: int, style: Style = NEW_PEOPLE) -> View:
+def render_hands(engine: SyntheticHands, n: int, seed: int, style: Style = NEW_PEOPLE) -> View:
     """Render hands before backgrounds of their own, and cut them as the paper does.
 
     Args:
