@@ -12,5 +12,6 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "picture_rows": ["picture_row"],
         "viewer": ["hand_page", "hand_view"],
         "triangle_figure": ["triangle_view"],
+        "chapters": ["RESULTS", "chart", "machine_line", "markdown_table", "read_result", "results_table"],
     },
 )
