@@ -475,7 +475,7 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before(data, tmp_path, monke
         write(number)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written .*No space left.*Make room"):
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written .*No space left.*Free disk"):
         tiny_network.run(tiny_network.config(data), tmp_path / "run")
     monkeypatch.undo()
     tiny_network.install()
