@@ -23,7 +23,7 @@ FEATURE_SIZES = {"resnet50": 2048, "resnet18": 512}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 JOINTS = 21
 INITIAL_STD = 1e-3
-"""Standard deviation of each stage's last layer at initialisation: the first maps are nearly 0, like most of a target."""
+"""Standard deviation of each stage's last layer at initialisation: the first maps are nearly 0, as most targets are."""
 SLOPE = 0.01
 """Negative slope of the leaky ReLUs of f_J2D, as in Zimmermann and Brox's network."""
 

@@ -1,4 +1,4 @@
-"""Published weights load from files of the published structure, with joints in the right order; bad files are refused."""
+"""Published weights load from files in the published layout, with joints in the right order; bad files are refused."""
 
 import warnings
 from pathlib import Path
