@@ -18,12 +18,13 @@ from reporting import timed, write_result
 from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.views import View, plain_view
 from dhpe_lib.synthetic.engine import SyntheticHands
-from dhpe_lib.training.batches import Backgrounds
+from dhpe_lib.training.batches import Backgrounds, plan_batches
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.loop import TrainingObjective, in_format, set_mode
 from dhpe_lib.training.novel_views import VIEWS_PER_SEED
+from dhpe_lib.training.optimiser import build_optimiser
 from dhpe_lib.training.self_augmentation import SelfAugmentation
-from dhpe_lib.training.setup import build_network, build_optimiser, launch_fabric, plan_batches, setup_fabric
+from dhpe_lib.training.setup import build_network, launch_fabric, setup_fabric
 
 
 def measure(config: TrainingConfig, device: str, rounds: int) -> dict[str, dict[str, float]]:

@@ -40,7 +40,8 @@ from dhpe_lib.synthetic.scenery import behind
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.loop import train
 from dhpe_lib.training.losses import articulation_loss, shape_loss
-from dhpe_lib.training.setup import CONFIG, LAST, launch_fabric
+from dhpe_lib.training.run_folder import CONFIG, LAST
+from dhpe_lib.training.setup import launch_fabric
 
 PICTURES, SEED = 32, 0
 FAR = 30.0

@@ -20,7 +20,8 @@ from dhpe_lib.data.views import plain_view
 from dhpe_lib.synthetic.engine import SyntheticHands
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.loop import TrainingObjective, all_reduce_flags, in_format, interrupts, set_mode
-from dhpe_lib.training.setup import build_network, build_optimiser, launch_fabric, setup_fabric
+from dhpe_lib.training.optimiser import build_optimiser
+from dhpe_lib.training.setup import build_network, launch_fabric, setup_fabric
 
 
 def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dict[str, dict[str, float]]:

@@ -25,7 +25,7 @@ from dhpe_lib.experiments.ablation_figures import table_rows, write_figures
 from dhpe_lib.network.checkpoints import read_checkpoint
 from dhpe_lib.training import loop as training
 from dhpe_lib.training.config import ConfigError, TrainingConfig, read_config
-from dhpe_lib.training.setup import LAST
+from dhpe_lib.training.run_folder import LAST
 
 CPU = torch.device("cpu")
 QUIET = Console(quiet=True)

@@ -12,7 +12,8 @@ from dhpe_lib.network.trained import default_weights, load_shipped, load_trained
 from dhpe_lib.training.batches import BatchPlan
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.export import export_weights
-from dhpe_lib.training.setup import BEST, build_network, checkpoint_facts
+from dhpe_lib.training.run_folder import BEST, checkpoint_facts
+from dhpe_lib.training.setup import build_network
 
 
 @pytest.fixture
