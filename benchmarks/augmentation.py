@@ -1,10 +1,11 @@
-"""What the self-augmentation costs: a seed's skin lifted, a child drawn, and the training step with and without both.
+"""Measure the time of the self-augmentation: lift a seed's skin, render a novel view, train with and without both.
 
     python benchmarks/augmentation.py --device cpu
 
-The training step is that of `benchmarks/training.py`: pictures are made once, so input costs nothing. With the
-augmentation, half of the batch are seeds whose skin is lifted after the step, half are children that are drawn before
-it, as in `dhpe train`. Medians of some rounds. Writes book/results/augmentation_speed_<device>.json.
+The training step is that of `benchmarks/training.py`: images are rendered once, so the input takes no time. With
+self-augmentation, half of the batch are seeds, whose skin is lifted after the step, and half are novel views, which are
+rendered before it, as in `dhpe train`. Times are medians over rounds. Writes
+book/results/augmentation_speed_<device>.json.
 """
 
 import argparse
