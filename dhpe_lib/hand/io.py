@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import trimesh
 from jaxtyping import Float, Integer, UInt8
 from scipy import sparse
 
@@ -267,4 +266,6 @@ def write_mesh(
     path = Path(path)
     if path.suffix not in MESH_SUFFIXES:
         raise HandFileError(f"{path}: a mesh is written as {', '.join(MESH_SUFFIXES)}, not as {path.suffix!r}")
+    import trimesh  # takes half a second to import
+
     trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False).export(path)

@@ -7,18 +7,27 @@ heat maps. Each stage sees the maps of the stage before it, and all stages are s
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import resnet18, resnet50
 
 from dhpe_lib.network.heatmaps import FoundJoints, heatmap_joints
 
 Backbone = Literal["resnet50", "resnet18"]
-BACKBONES = {"resnet50": resnet50, "resnet18": resnet18}
+
+
+def torchvision_network(name: str) -> nn.Module:
+    """Build a network of torchvision with random weights."""
+    from torchvision import models  # takes two seconds to import, and only F needs it
+
+    return getattr(models, name)()
+
+
+BACKBONES = {name: partial(torchvision_network, name) for name in ("resnet50", "resnet18")}
 FEATURE_SIZES = {"resnet50": 2048, "resnet18": 512}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 JOINTS = 21

@@ -8,19 +8,18 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
 from dhpe_lib.common.unpickling import load_pickle
 from dhpe_lib.hand.skeleton import JOINT_ORDERS
 from dhpe_lib.network.evidence import JOINTS, FeatureNet, PoseMachine
 
-IMAGENET = {"resnet50": ResNet50_Weights.IMAGENET1K_V1, "resnet18": ResNet18_Weights.IMAGENET1K_V1}
 POSENET_SCOPE = "PoseNet2D"
 MAP_OUTPUT_LAYERS, MAP_INPUT_LAYERS = ("conv5_2", "conv6_7", "conv7_7"), ("conv6_1", "conv7_1")
 POSENET_PAGE = "https://github.com/lmb-freiburg/hand3d"
@@ -28,6 +27,13 @@ POSENET_PAGE = "https://github.com/lmb-freiburg/hand3d"
 
 class WeightsFileError(ValueError):
     """A file does not hold the expected weights; the message names file, field and remedy."""
+
+
+def imagenet_weights(backbone: str) -> Any:
+    """Name torchvision's ImageNet weights of a network: their address, and how they are loaded."""
+    from torchvision.models import get_model_weights  # takes two seconds to import
+
+    return get_model_weights(backbone)["IMAGENET1K_V1"]
 
 
 def load_imagenet(features: FeatureNet, path: str | Path | None = None) -> bool:
@@ -50,7 +56,7 @@ def load_imagenet(features: FeatureNet, path: str | Path | None = None) -> bool:
     Source: torchvision, ``IMAGENET1K_V1``.
     """
     if path is None:
-        origin = IMAGENET[features.backbone]
+        origin = imagenet_weights(features.backbone)
         try:
             state = origin.get_state_dict(progress=False, check_hash=True)
         # A missing network, a proxy's refusal and a damaged download have different errors, all derived from these two.

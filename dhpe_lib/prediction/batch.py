@@ -1,145 +1,167 @@
-"""Photos one after the other: evidence, fit, files, with progress and a summary; one that fails stops no other."""
+"""Many photos: groups of them go through the networks and the fit, in this process or in several.
 
-import time
+A run over several photos keeps an index, one line of JSON for each photo that is done. An interrupted run goes on from
+there.
+"""
+
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from jaxtyping import Bool, UInt8
-from numpy import ndarray
+import torch
 
 from dhpe_lib.common.devices import one_thread
-from dhpe_lib.data.photos import PhotoError, read_mask, read_photo
-from dhpe_lib.hand.io import HandFileError, Side
-from dhpe_lib.hand.model import HandModel
-from dhpe_lib.network.estimator import Estimator
-from dhpe_lib.prediction.from_keypoints import estimate_hand
-from dhpe_lib.prediction.from_photo import Box, predict_hand
-from dhpe_lib.prediction.hand_estimate import HandEstimate, PredictionError
-from dhpe_lib.prediction.keypoints import HandKeypoints, KeypointsError, detect_hands, keypoints_of
-from dhpe_lib.prediction.outputs import SUFFIXES, write_estimate
+from dhpe_lib.common.workers import run_in_workers
+from dhpe_lib.prediction.photo_groups import Tools, load_tools, read_group, run_group
+from dhpe_lib.prediction.request import Photo, Request, Result
 
-JointsSource = tuple[Path, list[dict[str, Any]]] | Literal["mediapipe"]
-EXPECTED = (PhotoError, KeypointsError, PredictionError, HandFileError, OSError)
+GROUP = 8
+"""Photos that go through the networks and the fit together."""
+IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+"""Suffixes of photos that are looked for in a folder."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is asked of every photo.
-
-    Attributes:
-        keypoints: Who knows the joints: a JSON with its entries, or MediaPipe; None where a network looks for itself.
-        mask: Foreground of the photo, a file.
-        side: Which hand, where the caller says.
-        folder: Where the files go.
-        network: A trained one; keypoints then say no more than where hands are. Without one the mesh is fitted to them.
-        box: Where the hand is, for a network without keypoints.
-    """
-
-    keypoints: JointsSource | None
-    mask: Path | None
-    side: Side | None
-    folder: Path
-    network: Estimator | None = None
-    box: Box | None = None
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one photo: its hands with their files, or a reason why there are none."""
-
-    photo: Path
-    hands: tuple[tuple[HandEstimate, tuple[Path, ...]], ...] = ()
-    seconds: float = 0.0
-    problem: str = ""
-
-
-def load_right_hand(path: Path | None) -> HandModel:
-    """The model to fit: a file in MANO's layout (a left hand is mirrored), by default the open hand.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        HandFileError: It is no hand, or lacks what the fit needs beyond a hand.
-    """
-    model = HandModel.open_hand() if path is None else HandModel.load(path, "right")
-    if "hands_coeffs" not in model.hand:
-        raise HandFileError(f"{path}: lacks hands_coeffs, which say how poses are spread; give MANO's own file")
-    return model
-
-
-def run_photos(model: HandModel, photos: Sequence[Path], request: Request) -> Iterator[Result]:
-    """Fit every hand in every photo and write the files.
+def photos_in(paths: Sequence[Path]) -> list[Path]:
+    """Replace each folder by the photos below it, in the order of their names.
 
     Args:
-        model: A right hand.
-        photos: Files.
-        request: The rest.
+        paths: Photos and folders.
+
+    Returns:
+        Photos.
+
+    Raises:
+        FileNotFoundError: A folder holds no photo.
+    """
+    photos = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in IMAGES and one.is_file())
+            if not inside:
+                raise FileNotFoundError(f"{path}: holds no photo ({', '.join(IMAGES)})")
+            photos += inside
+        else:
+            photos.append(path)
+    return photos
+
+
+def shard_of(photos: Sequence[Photo], shard: tuple[int, int]) -> list[Photo]:
+    """Take every n-th photo: the i-th of n shards, counted from 1.
+
+    Args:
+        photos: All photos of the run.
+        shard: i and n.
+
+    Returns:
+        The shard's photos. The shards of a run share no photo, and together they are the run.
+    """
+    number, count = shard
+    return list(photos[number - 1 :: count])
+
+
+def index_file(folder: Path, shard: tuple[int, int] = (1, 1)) -> Path:
+    """Path of a run's index; each shard has its own."""
+    number, count = shard
+    return folder / ("index.jsonl" if count == 1 else f"index-{number}-of-{count}.jsonl")
+
+
+def read_index(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the lines of an index by photo; a line that a kill cut short is left out."""
+    if not path.is_file():
+        return {}
+    records = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+            records[str(record["photo"])] = record
+        except (ValueError, KeyError, TypeError):
+            continue
+    return records
+
+
+def index_line(result: Result) -> str:
+    """One line of the index: photo, hands with their files, or the problem."""
+    hands = [
+        {
+            "files": [file.name for file in hand.files],
+            "hand": hand.side,
+            "error_over_hand_size": round(hand.relative_error, 5),
+            "warnings": list(hand.warnings),
+        }
+        for hand in result.hands
+    ]
+    record = {"photo": result.photo.name, "hands": hands, "problem": result.problem}
+    return json.dumps(record, ensure_ascii=True) + "\n"
+
+
+def left_to_do(photos: Sequence[Photo], folder: Path, index: Path) -> list[Photo]:
+    """Photos that an interrupted run has not finished: no line in the index, a problem, or a missing file.
+
+    Args:
+        photos: Photos of the run or the shard.
+        folder: Folder of the files.
+        index: Path of the index.
+
+    Returns:
+        Photos to process, in their order.
+    """
+    done = read_index(index)
+
+    def finished(photo: Photo) -> bool:
+        record = done.get(photo.name)
+        if record is None or record.get("problem"):
+            return False
+        files = [file for hand in record.get("hands", []) for file in hand.get("files", [])]
+        return all((folder / str(file)).is_file() for file in files)
+
+    return [photo for photo in photos if not finished(photo)]
+
+
+def run_photos(
+    photos: Sequence[Photo], request: Request, workers: int = 1, tools: Tools | None = None
+) -> Iterator[Result]:
+    """Find and fit every hand in every photo, and write the files.
+
+    Args:
+        photos: From :func:`name_photos`.
+        request: What to do.
+        workers: Number of processes; 1 computes in this one.
+        tools: The models of the request, if they are loaded already.
 
     Yields:
-        One result for each photo, in their order, as soon as its files are written.
+        One result for each photo, as soon as its files are written; with one worker in the order of the photos.
+
+    Raises:
+        WorkerDiedError: A worker process died.
     """
-    labels = request.keypoints[0] if isinstance(request.keypoints, tuple) else None
-    inputs = {path.absolute() for path in (*photos, request.mask, labels) if path is not None}
-    taken: set[str] = set()
-    for photo in photos:
-        with one_thread():
-            result = run_photo(model, photo, request, inputs, taken)
-        yield result
+    groups = [photos[start : start + GROUP] for start in range(0, len(photos), GROUP)]
+    if workers <= 1 or len(groups) <= 1:
+        tools = load_tools(request) if tools is None else tools
+        with ThreadPoolExecutor(1) as ahead:
+            read = [ahead.submit(read_group, groups[0])]
+            for group, following in zip(groups, [*groups[1:], None], strict=True):
+                images = read.pop().result()
+                if following is not None:
+                    read.append(ahead.submit(read_group, following))
+                with one_thread():
+                    results = run_group(tools, group, images, request)
+                yield from results
+        return
+    for _, results in run_in_workers(_work, groups, workers, _start, (request,)):
+        yield from results
 
 
-def run_photo(model: HandModel, path: Path, request: Request, inputs: set[Path], taken: set[str]) -> Result:
-    """One photo; every hand is fitted before the first file is written."""
-    start = time.perf_counter()
-    try:
-        photo = read_photo(path)
-        estimates = estimate_hands(model, path, photo, request)
-        written = []
-        for estimate in estimates:
-            stem = free_stem(path.stem, request.folder, inputs, taken)
-            written.append((estimate, tuple(write_estimate(estimate, photo, path.name, request.folder, stem))))
-    except EXPECTED as error:
-        return Result(path, problem=str(error))
-    except Exception as error:  # a defect of ours must not take the other photos with it
-        return Result(path, problem=f"{type(error).__name__}: {error}")
-    return Result(path, tuple(written), time.perf_counter() - start)
+_at_work: tuple[Tools, Request]
 
 
-def estimate_hands(
-    model: HandModel, path: Path, photo: UInt8[ndarray, "height width 3"], request: Request
-) -> list[HandEstimate]:
-    """The hands of a photo, by the network or by a fit to every hand's joints."""
-    hands = [] if request.keypoints is None else find_hands(path, photo, request.keypoints)
-    mask = None if request.mask is None else one_mask(request.mask, photo, len(hands))
-    if request.network is None:
-        return [estimate_hand(model, hand, request.side, mask) for hand in hands]
-    places: Sequence[HandKeypoints | Box | None] = hands or [request.box]
-    return [predict_hand(request.network, photo, place, request.side, mask) for place in places]
+def _start(request: Request) -> None:
+    global _at_work
+    torch.set_num_threads(1)
+    _at_work = load_tools(request), request
 
 
-def find_hands(path: Path, photo: UInt8[ndarray, "height width 3"], keypoints: JointsSource) -> list[HandKeypoints]:
-    """The hands of a photo, at least one, from the JSON or from MediaPipe."""
-    if keypoints != "mediapipe":
-        source, entries = keypoints
-        return keypoints_of(path, entries, source)
-    hands = detect_hands(photo)
-    if not hands:
-        raise KeypointsError(f"{path}: MediaPipe finds no hand in it; give its joints in a JSON, or its --box X,Y,W,H")
-    return hands
-
-
-def one_mask(path: Path, photo: UInt8[ndarray, "height width 3"], hands: int) -> Bool[ndarray, "height width"]:
-    """The mask of a photo with one hand."""
-    if hands > 1:
-        raise PhotoError(f"{path}: a mask says nothing of which of {hands} hands a pixel shows; leave it out")
-    return read_mask(path, (photo.shape[1], photo.shape[0]))
-
-
-def free_stem(stem: str, folder: Path, inputs: set[Path], taken: set[str]) -> str:
-    """A name for a hand's files that no other hand of this run has, and that overwrites no input."""
-    number, name = 1, f"{stem}_hand"
-    while name in taken or any((folder / f"{name}{suffix}").absolute() in inputs for suffix in SUFFIXES):
-        number += 1
-        name = f"{stem}_hand{number}"
-    taken.add(name)
-    return name
+def _work(group: Sequence[Photo]) -> list[Result]:
+    tools, request = _at_work
+    return run_group(tools, group, read_group(group), request)

@@ -1,132 +1,144 @@
-"""From a photo to a hand's mesh by the trained network: where it is, what f_DHPE says, and the fit to that.
+"""From a photo to the meshes of all hands in it.
 
-Where it is a box can say, or joints (MediaPipe's, labelled ones); else f_J2D looks for it. They say no more than that
-and which hand it is: the joints that the mesh is fitted to are the network's.
-
-The network's j2D is the evidence, and its h one of the starts, of the fit that also serves MediaPipe's and labelled
-joints (:mod:`dhpe_lib.refinement.fitting`). Eq. 13 itself has no priors, and starts from what may be no hand at all where the
-network meets a photo unlike its training: on photos the fit came nearer (LOG.md). Nothing here has a gradient. Left
-hands are mirrored on the way in and out, since the network knows right ones.
+Public networks say where each hand is, which hand it is, and where its 21 joints are, in the picture and in space
+(:mod:`dhpe_lib.prediction.find_hands`). The fit of :mod:`dhpe_lib.refinement.inverse_kinematics` turns these joints
+into the parameters h of the dense hand. The joints in the picture say where the mesh lies; the joints in space decide
+which way each finger bends in depth. Right hands are fitted; a left hand is mirrored on the way in and out. Nothing
+here has a gradient.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.common.records import to_numpy
-from dhpe_lib.data.crop_frame import SIZE, CropFrame
+from dhpe_lib.common.records import take_rows, to_numpy
+from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.hand.io import Side
+from dhpe_lib.hand.model import HandMesh, HandModel
 from dhpe_lib.hand.parameters import mirror_h
-from dhpe_lib.network.estimator import Estimator
-from dhpe_lib.network.evidence import Evidence2D
-from dhpe_lib.prediction.detection import Detection, detect_hand, detect_in
-from dhpe_lib.prediction.hand_estimate import HandEstimate, PredictionError, crop_around, mask_in_crop
+from dhpe_lib.prediction.find_hands import FoundHand, find_hand_in_box, find_hands
+from dhpe_lib.prediction.hand_estimate import HandEstimate, mask_in_crop
+from dhpe_lib.prediction.hand_search import HandNetworks
 from dhpe_lib.prediction.keypoints import HandKeypoints
 from dhpe_lib.refinement.energy import Observations
-from dhpe_lib.refinement.fitting import PHOTO, FitOptions, fit_hands
+from dhpe_lib.refinement.fitting import FitOptions, fit_hands
+from dhpe_lib.refinement.inverse_kinematics import fit_to_landmarks
 
-Box = tuple[float, float, float, float]  # left, top, width and height, pixels
-
-TRUST = 30.0
-"""Weight of the network's joints against the priors: they are some centimetres off, labelled ones a millimetre."""
-NETWORK_FIT = FitOptions(replace(PHOTO, joints=TRUST), TRUST, starts=6, iterations=80, final_iterations=60)
-
-FAINT = 1e-3
-"""Confidence of a joint whose map is flat: f_Ref has a place for it all the same."""
+Box = tuple[float, float, float, float]
+"""Left, top, width and height, pixels."""
+SOURCE = "hand landmark network"
+MASK_FIT = FitOptions(starts=1, finalists=1, iterations=60, final_iterations=60)
 
 
-def predict_hand(
-    network: Estimator,
+def predict_hands(
+    model: HandModel,
+    networks: HandNetworks,
     photo: UInt8[ndarray, "height width 3"],
-    where: Box | HandKeypoints | None = None,
+    max_hands: int | None = None,
     side: Side | None = None,
+    box: Box | None = None,
     mask: Bool[ndarray, "height width"] | None = None,
-    options: FitOptions = NETWORK_FIT,
-) -> HandEstimate:
-    """The mesh of one hand in a photo.
+) -> list[HandEstimate]:
+    """Find every hand in a photo and fit a mesh to each.
 
     Args:
-        network: Trained, in evaluation mode, on the device to compute on.
-        photo: Upright.
-        where: The hand's box, or joints that say where it is; by default f_J2D looks for it.
-        side: Which hand it is; by default what the joints of `where` say, else the one that f_J2D's maps are higher
-            for.
-        mask: Foreground of the photo.
-        options: Of the fit.
+        model: Model of a right hand.
+        networks: From :func:`dhpe_lib.prediction.hand_search.load_hand_networks`.
+        photo: Upright RGB photo.
+        max_hands: Largest number of hands; by default all of them.
+        side: Which hand all of them are; by default the networks decide.
+        box: Box of the only hand that is wanted, pixels; by default the whole photo is searched.
+        mask: Foreground of the photo; only for a photo with one hand.
 
     Returns:
-        The estimate; its keypoints are the network's last j2D, with the heights of f_J2D's maps for confidence.
+        The hands, the surest first.
 
     Raises:
-        PredictionError: No hand is found, it would lie outside the photo, or the network has no f_J2D.
+        NoHandError: The photo has no hand.
+        ValueError: The box lies outside the photo, or the photo is no RGB image.
     """
-    device = network.hand.v_template.device
-    image = torch.from_numpy(photo).to(device).movedim(2, 0)[None].float() / 255
-    known_side = side or (where.side if isinstance(where, HandKeypoints) else None)
-    found = find_in(network, image, where, known_side)
-    frame, left = found.frame, bool(found.mirrored[0])
-    crop = frame.crop_image(image, SIZE)
-    crop = crop.flip(-1) if left else crop
-    cover = None if mask is None else mask_in_crop(mask, frame, mirrored=left)
-    with torch.no_grad():  # f_J2D has seen this crop already
-        evidence = Evidence2D(network.features(crop), None, None, found.joints_2d, found.score)
-        step = network.estimate_mesh(evidence)[-1]
-    score = found.score.clamp(FAINT, 1)
-    fit = fit_hands(network.hand, Observations(step.joints_2d, score, cover), options, step.h)
-    h = mirror_h(fit.h) if left else fit.h
-    model = network.hand.mirrored() if left else network.hand
-    places = replace(found, joints_2d=step.joints_2d).places[0]
-    source = f"the network ({network.config.backbone})"
-    source += f" in the crop by {where.source}" if isinstance(where, HandKeypoints) else ""
-    confidence = to_numpy(score[0]).astype(float)
-    keypoints = HandKeypoints(to_numpy(places).astype(float), confidence, "left" if left else "right", source)
+    if box is None:
+        hands = find_hands(networks, photo, max_hands, side)
+    else:
+        left, top, width, height = box
+        hands = [find_hand_in_box(networks, photo, (left, top, left + width, top + height), side)]
+    return fit_found_hands(model, hands, side is not None, mask)
+
+
+def fit_found_hands(
+    model: HandModel,
+    hands: Sequence[FoundHand],
+    side_known: bool = False,
+    mask: Bool[ndarray, "height width"] | None = None,
+) -> list[HandEstimate]:
+    """Fit a mesh to each found hand; all hands are fitted as one batch.
+
+    Args:
+        model: Model of a right hand, on the device to compute on.
+        hands: Hands of one photo or of several.
+        side_known: Whether the caller said which hand they are.
+        mask: Foreground of the photo; only for a single hand.
+
+    Returns:
+        One estimate for each hand, in their order.
+
+    Raises:
+        ValueError: A mask was given for more than one hand.
+    """
+    if not hands:
+        return []
+    if mask is not None and len(hands) > 1:
+        raise ValueError(f"a mask does not say which of {len(hands)} hands a pixel shows; leave it out")
+    like = model.v_template
+    joints_px = torch.stack([hand.joints_px for hand in hands]).to(like)
+    confidence = torch.stack([hand.confidence for hand in hands]).to(like).clamp_min(1e-3)
+    frame = CropFrame.from_joints(joints_px, torch.ones_like(confidence, dtype=torch.bool))
+    flip = like.new_tensor([[[-1.0 if hand.side == "left" else 1.0]] for hand in hands])
+    joints_2d = torch.cat((flip, torch.ones_like(flip)), -1) * frame.to_crop(joints_px)
+    world = torch.stack([hand.joints_world for hand in hands]).to(like)
+    joints_3d = torch.cat((flip * world[..., :1], world[..., 1:]), -1)
+    fit = fit_to_landmarks(model, joints_2d, confidence, joints_3d)
+    h, energy = fit.h, fit.energy
+    if mask is not None:
+        cover = mask_in_crop(mask, frame, mirrored=hands[0].side == "left")
+        with_mask = fit_hands(model, Observations(joints_2d, confidence, cover), MASK_FIT, h)
+        h, energy = with_mask.h, with_mask.energy
     with torch.no_grad():
         mesh = model.forward_h(h)
-    return HandEstimate(model, known_side is not None, keypoints, frame, h, mesh, float(fit.energy), mask is not None)
+    models = {"right": model, "left": model.mirrored() if any(hand.side == "left" for hand in hands) else model}
+    return [
+        HandEstimate(
+            model=models[hand.side],
+            side_known=side_known,
+            keypoints=keypoints_of(hand),
+            frame=take_rows(frame, row),
+            h=h[row] if hand.side == "right" else mirror_h(h[row]),
+            mesh=sided(take_rows(mesh, row), hand.side),
+            energy=float(energy[row]),
+            with_mask=mask is not None,
+            presence=hand.presence,
+            right_probability=hand.right_probability,
+        )
+        for hand, row in zip(hands, torch.arange(len(hands), device=like.device).split(1), strict=True)
+    ]
 
 
-def find_in(
-    network: Estimator, image: Float[Tensor, "1 3 h w"], where: Box | HandKeypoints | None, side: Side | None
-) -> Detection:
-    """The hand at a place, or in the whole photo."""
-    if network.pose_machine is None:
-        raise PredictionError("this network has no f_J2D (without-2d-losses); name another with --weights")
-    if where is not None:
-        return detect_in(network.pose_machine, image, frame_of(where, image), side)
-    try:
-        return detect_hand(network.pose_machine, image, side)
-    except ValueError as error:
-        raise PredictionError(str(error)) from error
+def sided(mesh: HandMesh, side: Side) -> HandMesh:
+    """The mesh of a right hand, or its mirror image for a left hand."""
+    if side == "right":
+        return mesh
+    return HandMesh(_mirrored(mesh.vertices), _mirrored(mesh.joints))
 
 
-def frame_of(where: Box | HandKeypoints, image: Float[Tensor, "1 3 h w"]) -> CropFrame:
-    """The crop of a hand at a place.
+def _mirrored(points: Float[Tensor, "1 n 3"]) -> Float[Tensor, "1 n 3"]:
+    return points * points.new_tensor((-1.0, 1.0, 1.0))
 
-    Args:
-        where: The hand's box, or its joints.
-        image: The photo.
 
-    Returns:
-        g = 1.5 times the larger side, about the box's middle or the middle MCP.
-
-    Raises:
-        PredictionError: It lies outside the photo, the box has no area, or the joints all lie in one place.
-    """
-    height, width = image.shape[-2:]
-    if isinstance(where, HandKeypoints):
-        frame, known = crop_around(where, image), where.joints[where.known]
-        (left, top), (right, bottom) = known.min(0), known.max(0)
-        said, remedy = f"the hand by {where.source}", "give joints in pixels of this photo, upright"
-    else:
-        left, top, right, bottom = *where[:2], where[0] + where[2], where[1] + where[3]
-        said, remedy = "--box " + ",".join(f"{value:g}" for value in where), "give X,Y,W,H of a box in it"
-        try:
-            frame = CropFrame.from_box(image.new_tensor([[left, top, right, bottom]]))
-        except ValueError as error:
-            raise PredictionError(f"{said} has no area; {remedy}") from error
-    if not (left < width and right > 0 and top < height and bottom > 0):
-        raise PredictionError(f"{said} lies outside the photo, which has {width} x {height} pixels; {remedy}")
-    return frame
+def keypoints_of(hand: FoundHand) -> HandKeypoints:
+    """The joints of a found hand in the picture, as the fit uses them."""
+    return HandKeypoints(
+        to_numpy(hand.joints_px).astype(float), to_numpy(hand.confidence).astype(float).clip(1e-3), hand.side, SOURCE
+    )

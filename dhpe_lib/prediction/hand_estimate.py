@@ -20,6 +20,12 @@ SIZE_ASSUMPTION = (
 )
 
 
+DOUBTFUL_PRESENCE = 0.8
+LARGE_RESIDUAL = 0.1
+SURE_SIDE = 0.8
+LOW_CONFIDENCE = 0.3
+
+
 class PredictionError(ValueError):
     """A hand that cannot be fitted; the message says why and what would help."""
 
@@ -35,8 +41,10 @@ class HandEstimate:
         frame: The crop.
         h: Parameters for ``model.forward_h``, in the crop frame.
         mesh: What that gives, units of g.
-        energy: E of the fit (:mod:`dhpe_lib.refinement.energy`).
+        energy: Energy of the fit.
         with_mask: Whether a mask was used besides the keypoints.
+        presence: Probability that there is a hand, from the hand landmark network; None where it was not asked.
+        right_probability: Probability that it is a right hand, from the same network; None where it was not asked.
     """
 
     model: HandModel
@@ -47,6 +55,31 @@ class HandEstimate:
     mesh: HandMesh
     energy: float
     with_mask: bool
+    presence: float | None = None
+    right_probability: float | None = None
+
+    @property
+    def side_assumed(self) -> bool:
+        """Whether neither the caller nor the hand landmark network said which hand it is."""
+        return not self.side_known and self.right_probability is None
+
+    @property
+    def warnings(self) -> list[str]:
+        """Reasons to doubt the estimate; empty for a good one."""
+        found = []
+        if self.presence is not None and self.presence < DOUBTFUL_PRESENCE:
+            found.append(f"the network is not sure that this is a hand (probability {self.presence:.2f})")
+        if self.relative_error > LARGE_RESIDUAL:
+            found.append(
+                f"the mesh misses the joints by {100 * self.relative_error:.0f} % of the hand's size on average"
+            )
+        if self.right_probability is not None and not self.side_known:
+            sure = max(self.right_probability, 1 - self.right_probability)
+            if sure < SURE_SIDE:
+                found.append(f"left or right is uncertain (probability {sure:.2f}); say it with --hand")
+        if self.presence is not None and self.keypoints.confidence.mean() < LOW_CONFIDENCE:
+            found.append("the looks at the hand disagree on its joints")
+        return found
 
     @property
     def joints_px(self) -> Float[ndarray, "21 2"]:

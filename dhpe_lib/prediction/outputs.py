@@ -4,6 +4,7 @@ The meshes are in metres from the wrist, y up and z towards the viewer as glTF h
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from PIL import Image
 from dhpe_lib import __version__
 from dhpe_lib.common.files import atomic_writes
 from dhpe_lib.common.records import to_numpy
+from dhpe_lib.data.camera import Camera
+from dhpe_lib.data.perspective import metric_points, place_hand, weak_perspective
 from dhpe_lib.figures.viewer import PhotoView, hand_page
 from dhpe_lib.hand.export import vertex_colors
 from dhpe_lib.hand.io import write_mesh
@@ -35,42 +38,62 @@ H_IS = (
 
 
 def write_estimate(
-    estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"], name: str, folder: Path, stem: str
+    estimate: HandEstimate,
+    photo: UInt8[ndarray, "height width 3"],
+    name: str,
+    folder: Path,
+    stem: str,
+    camera: Camera | None = None,
+    suffixes: Sequence[str] = SUFFIXES,
 ) -> list[Path]:
-    """Write the five files of one hand, together.
+    """Write the files of one hand; all of them appear, or none.
 
     Args:
         estimate: The hand.
         photo: The upright photo.
-        name: What the files call the photo.
-        folder: Where to, made if need be.
+        name: Name of the photo in the files.
+        folder: Folder of the files; it is made if it does not exist.
         stem: Name of the files without suffix.
+        camera: Camera of the photo; by default one with an assumed field of view.
+        suffixes: Which files to write, out of ``SUFFIXES``.
 
     Returns:
-        Their paths, in the order of ``SUFFIXES``.
+        Their paths, in the order of `suffixes`.
 
     Raises:
         OSError: The folder cannot be written to.
     """
-    names = [stem + suffix for suffix in SUFFIXES]
+    camera = camera or Camera.assumed(photo.shape[1], photo.shape[0])
     vertices, faces = estimate.metres(estimate.mesh.vertices) * GLTF_AXES, to_numpy(estimate.model.faces)
-    with atomic_writes(folder, names) as (glb, obj, numbers, picture, page):
-        for mesh in (glb, obj):
-            write_mesh(mesh, vertices, faces, vertex_colors(estimate.model))
-        numbers.write_text(json.dumps(record(estimate, photo, name), indent=1) + "\n", encoding="utf-8")
-        Image.fromarray(figure(estimate, photo)).save(picture)
-        page.write_text(photo_page(estimate, photo, name), encoding="utf-8")
-    return [folder / name for name in names]
+    with atomic_writes(folder, [stem + suffix for suffix in suffixes]) as drafts:
+        for draft, suffix in zip(drafts, suffixes, strict=True):
+            if suffix in (".glb", ".obj"):
+                write_mesh(draft, vertices, faces, vertex_colors(estimate.model))
+            elif suffix == ".json":
+                numbers = json.dumps(record(estimate, photo, name, camera), indent=1)
+                draft.write_text(numbers + "\n", encoding="utf-8")
+            elif suffix == ".png":
+                Image.fromarray(figure(estimate, photo)).save(draft)
+            else:
+                draft.write_text(photo_page(estimate, photo, name), encoding="utf-8")
+    return [folder / draft.name for draft in drafts]
 
 
-def record(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"], name: str) -> dict[str, Any]:
-    """The numbers of a hand as JSON has them; lengths and angles in the units that their names say."""
+def record(
+    estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"], name: str, camera: Camera | None = None
+) -> dict[str, Any]:
+    """Return the numbers of a hand for its JSON; each name says its unit."""
+    camera = camera or Camera.assumed(photo.shape[1], photo.shape[0])
     frame, keypoints, parts = estimate.frame, estimate.keypoints, split_h(estimate.h)
     return {
         "dhpe_version": __version__,
         "photo": {"file": name, "width": photo.shape[1], "height": photo.shape[0]},
         "hand": estimate.model.side,
-        "hand_known": estimate.side_known,
+        "hand_known": not estimate.side_assumed,
+        "right_probability": _rounded_or_none(estimate.right_probability),
+        "presence": _rounded_or_none(estimate.presence),
+        "verdict": "doubtful" if estimate.warnings else "good",
+        "warnings": estimate.warnings,
         "evidence": {
             "source": keypoints.source,
             "joints_px": rounded(keypoints.joints, 2),
@@ -91,9 +114,47 @@ def record(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"], name
             "mm_from_wrist": rounded(1000 * estimate.metres(estimate.mesh.joints), 2),
             "size_assumption": SIZE_ASSUMPTION,
         },
+        "camera": camera_record(estimate, camera),
         "h": {part.name: rounded(getattr(parts, part.name)[0], 6) for part in fields(parts)},
         "h_is": H_IS,
     }  # fmt: skip
+
+
+def camera_record(estimate: HandEstimate, camera: Camera) -> dict[str, Any]:
+    """Return the camera, and the hand in its frame: x right, y down, z away, metres."""
+    frame, joints, scale = estimate.frame, estimate.mesh.joints, estimate.h.new_tensor([estimate.scale])
+    weak = weak_perspective(frame, joints[:, 0], scale)
+    k = camera.batch(joints)
+    facts: dict[str, Any] = {
+        "k": rounded(camera.k, 3),
+        "focal_px": round(camera.focal, 3),
+        "focal_from": camera.source,
+        "field_of_view_deg": round(camera.fov, 2),
+        "weak_perspective": {
+            "px_per_m": round(float(weak.scale), 3),
+            "wrist_px": rounded(weak.translation[0], 3),
+            "is": "pixel = wrist_px + px_per_m (x, y) of a point in metres from the wrist, axes as in the photo",
+        },
+        "is": "pixel = (K P)_xy / (K P)_z for a point P of the camera's frame, in metres",
+    }
+    try:
+        placed = place_hand(frame, joints, scale, k, weights=estimate.h.new_tensor(estimate.keypoints.confidence)[None])
+    except ValueError as error:
+        return facts | {"translation_m": None, "problem": str(error)}
+    points = {"joints_m": joints, "vertices_m": estimate.mesh.vertices}
+    placed_points = {
+        name: rounded(placed.to_camera(metric_points(frame, these, joints[:, 0], scale))[0], 5)
+        for name, these in points.items()
+    }
+    return facts | {
+        "translation_m": rounded(placed.translation[0], 5),
+        "rotation_to_ray": rounded(placed.rotation[0], 6),
+        **placed_points,
+    }
+
+
+def _rounded_or_none(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def rounded(values: Any, places: int) -> Any:

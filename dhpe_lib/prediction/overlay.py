@@ -41,7 +41,7 @@ def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> U
     over = render(mesh, faces, colors, background, PANEL, SOFT).image[0]
     paper = mesh.new_tensor(PAPER).expand(PANEL, PANEL, 3) / 255
     side = render(side_view(mesh), faces, colors, paper, PANEL, SOFT).image[0]
-    hand = f"{estimate.model.side} hand" + ("" if estimate.side_known else " (assumed)")
+    hand = f"{estimate.model.side} hand" + (" (assumed)" if estimate.side_assumed else "")
     return side_by_side(
         (
             (photo_panel(estimate, photo), f"skeleton, 2D residual {100 * estimate.relative_error:.1f} %"),

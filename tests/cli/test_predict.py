@@ -327,7 +327,7 @@ def test_the_page_with_sliders(here, monkeypatch):
 def test_export(here):
     result = dhpe("hand", "export", "h.obj", "--side", "left", "--shape", "-1,0.5")
     assert result.exit_code == 0, result.output
-    export_hand(Path("same.obj"), HandModel.open_hand("left"), shape="-1,0.5")
+    export_hand(Path("same.obj"), HandModel.open_hand("left"), shape=[-1.0, 0.5, *[0.0] * 8])
     assert Path("h.obj").read_bytes() == Path("same.obj").read_bytes()
     assert ".pkl, .npz, .obj, .ply, .glb, not as .stl" in fails("hand", "export", "h.stl")
     assert "45 numbers, here are 1" in fails("hand", "export", "h.ply", "--pose", "1")

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from dot_dataset import Dots, SlowDots, die, write_dots
-from project import ROOT
+from project import child_environment
 from rich.console import Console
 
 from dhpe_lib.common.devices import free_memory
@@ -419,11 +419,9 @@ if __name__ == "__main__":
 def begin(job: Job, script: Path, interrupt: signal.Signals) -> None:
     """Prepare in a process of its own, and stop it after the first part."""
     script.write_text(KILLED)
-    root = ROOT
-    env = os.environ | {"PYTHONPATH": f"{root}:{root / 'tests'}", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, script, job.source, job.out]
     running = subprocess.Popen(
-        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        command, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
     )
     waited = time.monotonic() + 300  # a loaded machine takes a minute to import torch twice
     while not list((job.out / "done").glob("0*.json")):

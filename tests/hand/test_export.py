@@ -31,7 +31,7 @@ def test_models_in_manos_layout(tmp_path, model, suffix):
 
 @pytest.mark.parametrize("suffix", [".obj", ".ply", ".glb"])
 def test_posed_meshes(tmp_path, model, suffix):
-    export_hand(tmp_path / "deep" / f"hand{suffix}", model, POSE, [2.0, -1, *[0] * 8])
+    export_hand(tmp_path / "deep" / f"hand{suffix}", model, POSE, [2.0, -1.0, *[0.0] * 8])
     mesh = trimesh.load(tmp_path / "deep" / f"hand{suffix}", force="mesh", process=False)
     expected = model(torch.tensor([POSE]), torch.tensor([[2.0, -1, 0, 0, 0, 0, 0, 0, 0, 0]])).vertices[0]
     np.testing.assert_allclose(mesh.vertices, expected, atol=1e-6)

@@ -142,7 +142,7 @@ def test_without_network_one_warning_and_random_weights(monkeypatch):
         def get_state_dict(**_):
             raise URLError("no network")
 
-    monkeypatch.setitem(pretrained.IMAGENET, "resnet18", Unreachable)
+    monkeypatch.setattr(pretrained, "imagenet_weights", lambda _: Unreachable)
     features = FeatureNet("resnet18")
     before = features.network.conv1.weight.clone()
     with pytest.warns(
@@ -161,7 +161,7 @@ def test_with_network_or_cache(monkeypatch, imagenet):
         def get_state_dict(**_):
             return imagenet
 
-    monkeypatch.setitem(pretrained.IMAGENET, "resnet18", Cached)
+    monkeypatch.setattr(pretrained, "imagenet_weights", lambda _: Cached)
     features = FeatureNet("resnet18")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -15,7 +15,7 @@ import pytest
 import tiny_network
 import torch
 from dot_dataset import Dots, write_dots
-from project import ROOT
+from project import child_environment
 from rich.console import Console
 
 from dhpe_lib.data.cache.layout import PreparedError
@@ -235,14 +235,10 @@ tiny_network.run(tiny_network.config(data, steps=1000), run)
 """
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests/helpers'}", "OMP_NUM_THREADS": "1"}
-
-
 def test_kill_9_and_resume_change_no_bit(data, tmp_path):
     script, run = tmp_path / "script.py", tmp_path / "killed"
     script.write_text(KILLED)
-    running = subprocess.Popen([sys.executable, script, data, run], env=environment())
+    running = subprocess.Popen([sys.executable, script, data, run], env=child_environment())
     until = time.monotonic() + 120
     while not (run / LAST).is_file() or read_checkpoint(run / LAST).facts["step"] < 3:
         assert running.poll() is None
@@ -321,7 +317,7 @@ def run_in_two_processes(text: str, data: Path, folder: Path) -> None:
     script.write_text(text)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*command, script, data, folder / "two"], env=environment(), capture_output=True, text=True, timeout=300
+        [*command, script, data, folder / "two"], env=child_environment(), capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
 

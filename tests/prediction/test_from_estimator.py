@@ -9,7 +9,7 @@ import torch
 from dot_machine import HEIGHT, WIDTH, DotMachine, picture, spread_hand
 
 from dhpe_lib.network.estimator import Estimator
-from dhpe_lib.prediction.from_photo import NETWORK_FIT, frame_of, predict_hand
+from dhpe_lib.prediction.from_estimator import NETWORK_FIT, frame_of, predict_hand
 from dhpe_lib.prediction.hand_estimate import PredictionError
 from dhpe_lib.prediction.keypoints import HandKeypoints
 

@@ -1,0 +1,99 @@
+"""Report the results of `dhpe predict` on the terminal."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from dhpe_lib.common.console import link
+
+if TYPE_CHECKING:
+    from dhpe_lib.prediction.request import HandResult, Photo, Request, Result
+
+ASSUMED_NOTE = (
+    "The side of a hand was assumed: the joints alone fit a right hand and, mirrored in depth, a left hand. Where the "
+    "mesh shows the palm and the photo shows the back of the hand, run again with --hand left (or right)."
+)
+CAMERA_NOTE = (
+    "The focal length was assumed, so the distance from the camera is rough. Give it with --focal PX or --fov DEG."
+)
+
+
+class RateColumn(ProgressColumn):
+    """Photos a second since the start."""
+
+    def render(self, task: Task) -> Text:
+        """Return the rate, or nothing before the first photo."""
+        if not task.completed or not task.elapsed:
+            return Text("")
+        return Text(f"{task.completed / task.elapsed:.1f} photos/s")
+
+
+def report_all(results: "Iterator[Result]", photos: "Sequence[Photo]", console: Console) -> "Iterator[Result]":
+    """Report each result when it comes, above a progress bar with a rate."""
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=len(photos))
+        for result in results:
+            report(result, console)
+            progress.advance(task)
+            yield result
+
+
+def report(result: "Result", console: Console) -> None:
+    """Print one line for each hand, or one for the problem."""
+    if result.problem:
+        console.print(Text.assemble(("✗ ", "red"), str(result.photo.path)), soft_wrap=True)
+    for hand in result.hands:
+        line = Text.assemble(
+            ("! ", "yellow") if hand.warnings else ("✓ ", "green"),
+            f"{result.photo.path}  ",
+            (f"{hand.side} hand", "bold"),
+            f"{' (assumed)' if hand.side_assumed else ''}, 2D residual {100 * hand.relative_error:.1f} %  ",
+            link(hand.files[-1]),
+        )
+        console.print(line, soft_wrap=True)
+        for warning in hand.warnings:
+            console.print(Text(f"  {warning}", "yellow"), soft_wrap=True)
+
+
+def summarise(results: "Sequence[Result]", request: "Request", console: Console) -> None:
+    """Print how many hands were found, the notes on them, and each failure with its reason."""
+    hands: list[HandResult] = [hand for result in results for hand in result.hands]
+    failures = [result for result in results if result.problem]
+    if hands:
+        seconds = sum(result.seconds for result in results) / sum(not result.problem for result in results)
+        count = f"{len(hands)} hand{'s' * (len(hands) != 1)}"
+        files = f" ({seconds:.2g} s a photo): {', '.join(request.suffixes)} each."
+        console.print(Text.assemble(f"\n{count} in ", link(request.folder), files), soft_wrap=True)
+    doubtful = sum(bool(hand.warnings) for hand in hands)
+    if doubtful:
+        console.print(Text(f"{doubtful} of them {'is' if doubtful == 1 else 'are'} doubtful (!).", "yellow"))
+    if any(hand.side_assumed for hand in hands):
+        console.print(ASSUMED_NOTE, soft_wrap=True)
+    if any(hand.camera == "assumed" for hand in hands):
+        console.print(CAMERA_NOTE, soft_wrap=True)
+    if failures:
+        console.print(Text(f"\n{len(failures)} of {len(results)} photos failed:", "red"))
+    for result in failures:
+        console.print(Text.assemble(("  " + str(result.photo.path), "bold"), f": {result.problem}"), soft_wrap=True)

@@ -1,0 +1,225 @@
+"""From a photo to the hands in it: joints in pixels and in metres, side, presence. Nothing here has a gradient.
+
+Palm detector and hand landmark network work together in :mod:`dhpe_lib.prediction.hand_search`. Several looks at each
+hand give the joints and their confidence (:mod:`dhpe_lib.prediction.hand_looks`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from dhpe_lib.common.records import join_rows, take_rows
+from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.hand.io import Side
+from dhpe_lib.network import palm_detector
+from dhpe_lib.network.palm_detector import Palms
+from dhpe_lib.prediction.hand_looks import Looks, look, look_again
+from dhpe_lib.prediction.hand_search import (
+    LEAST_PRESENCE,
+    MOST_CANDIDATES,
+    SURE,
+    HandNetworks,
+    palm_candidates,
+    refined,
+    search_hands,
+    take_where,
+    turned_squares,
+    verified,
+)
+from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints, whole_square
+
+
+class NoHandError(ValueError):
+    """No hand is found in a photo.
+
+    Attributes:
+        best: Highest presence that was seen, 0 to 1.
+    """
+
+    def __init__(self, best: float):
+        super().__init__(
+            f"no hand is found: the best candidate has presence {best:.2f}, a hand needs {LEAST_PRESENCE}; "
+            "say where the hand is with a box"
+        )
+        self.best = best
+
+
+@dataclass(frozen=True)
+class FoundHand:
+    """One hand in a photo.
+
+    Attributes:
+        joints_px: Joints in canonical order, pixels of the photo.
+        joints_world: Joints in metres from the hand's centre, axes of the photo (x right, y down, z away).
+        presence: Mean probability of the looks that there is a hand.
+        side: Which hand it is: the more probable one, or the one that the caller named.
+        right_probability: Mean probability of the looks that it is a right hand.
+        palm_score: Score of the palm; 0 where the hand was found without one.
+        frame: The turned square around the joints; one row.
+        confidence: For each joint: presence times exp(-spread of the looks / 5 % of the hand's size).
+    """
+
+    joints_px: Float[Tensor, "21 2"]
+    joints_world: Float[Tensor, "21 3"]
+    presence: float
+    side: Side
+    right_probability: float
+    palm_score: float
+    frame: CropFrame
+    confidence: Float[Tensor, " 21"]
+
+
+def find_hands(
+    networks: HandNetworks,
+    photo: UInt8[ndarray, "height width 3"],
+    max_hands: int | None = None,
+    side: Side | None = None,
+    palms: Palms | None = None,
+) -> list[FoundHand]:
+    """Find the hands in a photo, the surest first.
+
+    Args:
+        networks: From :func:`dhpe_lib.prediction.hand_search.load_hand_networks`.
+        photo: Upright RGB photo.
+        max_hands: Give at most this many, and stop searching when that many are sure.
+        side: Which hand all of them are, if it is known; of several hands, those that look like it come first.
+        palms: Palms in :func:`letterboxed` of this photo, where a batch of photos went through
+            :func:`dhpe_lib.network.palm_detector.detect_palms` together; ask it for `LEAST_PALM`.
+
+    Returns:
+        At least one hand.
+
+    Raises:
+        NoHandError: There is none; the error has the best presence.
+        ValueError: The photo is no 8-bit RGB image or has no pixels, or max_hands is less than 1.
+    """
+    _check(photo)
+    if max_hands is not None and max_hands < 1:
+        raise ValueError(f"max_hands is {max_hands}; give 1 or more, or None for all")
+    hands = search_hands(networks, photo, max_hands or MOST_CANDIDATES, palms)
+    seen = hands.presence >= LEAST_PRESENCE
+    if not seen.any():
+        raise NoHandError(float(hands.presence.max()) if len(seen) else 0.0)
+    hands = take_where(hands, seen)
+    rank = hands.certainty if side is None else hands.certainty * _probability(hands, side)
+    hands = take_rows(hands, rank.argsort(descending=True, stable=True)[:max_hands])
+    return [_found_hand(hands, k, side) for k in range(len(hands.presence))]
+
+
+def find_hand_in_box(
+    networks: HandNetworks,
+    photo: UInt8[ndarray, "height width 3"],
+    box: Sequence[float | int],
+    side: Side | None = None,
+) -> FoundHand:
+    """Find the hand in a box that the user gave.
+
+    There is always a result. Its presence says whether the box has a hand: below 0.5 the caller should warn.
+
+    Args:
+        networks: From :func:`dhpe_lib.prediction.hand_search.load_hand_networks`.
+        photo: Upright RGB photo.
+        box: Left, top, right, bottom, pixels.
+        side: Which hand it is, if it is known.
+
+    Returns:
+        The surest hand whose centre lies in the box, or the best guess where there is none.
+
+    Raises:
+        ValueError: The box is empty or outside the photo, or the photo is no 8-bit RGB image.
+    """
+    _check(photo)
+    height, width = photo.shape[:2]
+    left, top, right, bottom = (float(value) for value in box)
+    if not (left < right and top < bottom and left < width and top < height and right > 0 and bottom > 0):
+        raise ValueError(f"the box {left:g}, {top:g}, {right:g}, {bottom:g} has no pixels of the photo")
+    corners = torch.tensor([[left, top, right, bottom]])
+    views = join_rows([CropFrame.from_box(corners, margin) for margin in (1.5, 2.5)])
+    hands = verified(networks, photo, *palm_candidates(networks, photo, views))
+    if not (inside(hands, corners) & (hands.presence >= SURE)).any():
+        turned = turned_squares(CropFrame.from_box(corners, 1.4), 8)
+        first = look(networks.landmarks, photo, turned)
+        best = take_rows(first, first.presence.argsort(descending=True)[:2])
+        hands = join_rows([hands, refined(networks, photo, best)])
+    return _found_hand(hands, int((hands.certainty + inside(hands, corners)).argmax()), side)
+
+
+def inside(hands: Looks, box: Float[Tensor, "1 4"]) -> Bool[Tensor, " n"]:
+    """Whether the centre of each hand's joints lies in a box."""
+    center = (hands.joints_px.amin(1) + hands.joints_px.amax(1)) / 2
+    return ((center >= box[:, :2]) & (center <= box[:, 2:])).all(1)
+
+
+def follow_hand(
+    networks: HandNetworks,
+    photo: UInt8[ndarray, "height width 3"],
+    joints_px: Float[Tensor, "21 2"],
+    side: Side | None = None,
+    looks: int = 1,
+) -> FoundHand:
+    """Find a hand in the next frame of a video, from its joints in the last frame; the palm detector is not needed.
+
+    Args:
+        networks: From :func:`dhpe_lib.prediction.hand_search.load_hand_networks`.
+        photo: The next frame.
+        joints_px: The joints in the last frame, pixels.
+        side: Which hand it is, if it is known.
+        looks: 1 to 3 looks; with a single one the confidence is the presence.
+
+    Returns:
+        The hand; a presence below 0.5 says that it is lost.
+
+    Raises:
+        ValueError: The photo is no 8-bit RGB image, or the joints are not finite.
+    """
+    _check(photo)
+    if not joints_px.isfinite().all():
+        raise ValueError("the joints of the last frame are not finite; find the hand again with find_hands")
+    frame = squares_of_joints(joints_px[None])
+    hands = look(networks.landmarks, photo, frame)
+    return _found_hand(hands if looks == 1 else look_again(networks.landmarks, photo, hands, looks), 0, side)
+
+
+def letterboxed(photo: UInt8[ndarray, "height width 3"]) -> Float[Tensor, "1 3 192 192"]:
+    """The whole photo as the palm detector's square, with black bars.
+
+    Several of them, concatenated, are a batch for :func:`dhpe_lib.network.palm_detector.detect_palms`.
+
+    Args:
+        photo: RGB.
+
+    Returns:
+        RGB in [0, 1].
+    """
+    return cut_squares(photo, whole_square(*photo.shape[:2]), palm_detector.SIZE)
+
+
+def _probability(hands: Looks, side: Side) -> Float[Tensor, " n"]:
+    return hands.right if side == "right" else 1 - hands.right
+
+
+def _found_hand(hands: Looks, row: int, side: Side | None) -> FoundHand:
+    one = take_rows(hands, torch.tensor([row]))
+    right = float(one.right)
+    return FoundHand(
+        one.joints_px[0],
+        one.world[0],
+        float(one.presence),
+        side or ("right" if right >= 0.5 else "left"),
+        right,
+        float(one.palm),
+        one.frame,
+        one.confidence[0],
+    )
+
+
+def _check(photo: ndarray) -> None:
+    if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8 or not photo.size:
+        raise ValueError(
+            f"the photo is {photo.dtype} of shape {photo.shape}; give uint8 of height x width x 3 with pixels in it"
+        )

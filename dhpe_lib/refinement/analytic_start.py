@@ -1,0 +1,223 @@
+"""A hand near its joints in space, in closed form: the start of :mod:`dhpe_lib.refinement.inverse_kinematics`.
+
+The palm is rigid, so its joints give the global rotation (Procrustes). Then each finger is followed from base to tip:
+each joint gets the smallest rotation that brings its bone to the direction in space, with its angles held inside the
+joint limits. Lengths play no part. Scale and translation follow by least squares. Nothing here has a gradient.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.parameters import LINEAR_SCALE_FROM
+from dhpe_lib.hand.poses import JOINTS_OF_FINGER, joint_angles, joint_limits, pose_from_angles
+from dhpe_lib.hand.rotations import axis_angle_to_matrix, matrix_to_quaternion
+from dhpe_lib.hand.skeleton import FINGERS, JOINT_PARENTS
+from dhpe_lib.refinement.fitting import align_in_plane
+
+PALM = [0, 5, 9, 13, 17]
+BONE_STARTS = list(JOINT_PARENTS[1:])
+# Rows of MANO's joints, thumb to little, base to end: finger_joints[f][l] turns bone l of finger f.
+FINGER_JOINTS = [list(range(JOINTS_OF_FINGER[finger].start, JOINTS_OF_FINGER[finger].stop)) for finger in FINGERS]
+
+
+def start_in_picture(
+    model: HandModel,
+    joints_2d: Float[Tensor, "b 21 2"],
+    confidence: Float[Tensor, "b 21"],
+    joints_3d: Float[Tensor, "b 21 3"],
+) -> Float[Tensor, "b 63"]:
+    """Pose the hand by the joints in space and place it by the joints in the picture.
+
+    Args:
+        model: Hand model.
+        joints_2d: Joints in the picture; finite.
+        confidence: Of each joint in the picture.
+        joints_3d: Joints in space, axes as in the picture; finite.
+
+    Returns:
+        h at the mean shape, depth 0.
+    """
+    pose, rotation = pose_in_space(model, joints_3d, torch.ones_like(confidence))
+    posed = model(pose=pose, rotation=rotation).joints
+    angle, *_ = align_in_plane(posed[..., :2], joints_2d, confidence)
+    zero = torch.zeros_like(angle)
+    turn = axis_angle_to_matrix(torch.stack((zero, zero, angle), 1))
+    scale, shift = scale_and_shift((posed @ turn.mT)[..., :2], joints_2d, confidence)
+    return pack_h(pose, turn @ rotation, scale, torch.cat((shift, zero[:, None]), 1))
+
+
+def start_in_space(
+    model: HandModel, joints_3d: Float[Tensor, "b 21 3"], confidence: Float[Tensor, "b 21"], keep_size: bool
+) -> Float[Tensor, "b 63"]:
+    """Pose and place the hand by joints in space.
+
+    Args:
+        model: Hand model.
+        joints_3d: Joints in space; finite.
+        confidence: Of each joint.
+        keep_size: Whether the scale is 1; else it follows by least squares.
+
+    Returns:
+        h at the mean shape.
+    """
+    pose, rotation = pose_in_space(model, joints_3d, confidence)
+    posed = model(pose=pose, rotation=rotation).joints
+    scale, shift = scale_and_shift(posed, joints_3d, confidence, 1.0 if keep_size else None)
+    return pack_h(pose, rotation, scale, shift)
+
+
+def scale_and_shift(
+    points: Float[Tensor, "b n d"],
+    target: Float[Tensor, "b n d"],
+    weight: Float[Tensor, "b n"],
+    scale: float | None = None,
+) -> tuple[Float[Tensor, " b"], Float[Tensor, "b d"]]:
+    """Scale and shift points onto their targets by weighted least squares.
+
+    Points that fit badly would shrink to a point, so the scale is at least a third of the ratio of the two extents.
+
+    Args:
+        points: x.
+        target: y.
+        weight: Of each point.
+        scale: A fixed scale.
+
+    Returns:
+        s and t of ``y = s x + t``.
+    """
+    w = (weight / weight.sum(1, keepdim=True))[..., None]
+    middle, goal = (w * points).sum(1), (w * target).sum(1)
+    x, y = points - middle[:, None], target - goal[:, None]
+    squared = (w * x * x).sum((1, 2)).clamp_min(torch.finfo(x.dtype).tiny)
+    best = torch.maximum((w * x * y).sum((1, 2)) / squared, ((w * y * y).sum((1, 2)) / squared).sqrt() / 3)
+    chosen = best if scale is None else torch.full_like(best, scale)
+    return chosen, goal - chosen[:, None] * middle
+
+
+def pose_in_space(
+    model: HandModel, joints_3d: Float[Tensor, "b 21 3"], confidence: Float[Tensor, "b 21"]
+) -> tuple[Float[Tensor, "b 45"], Float[Tensor, "b 3 3"]]:
+    """Read pose and global rotation from joints in space.
+
+    Args:
+        model: Hand model.
+        joints_3d: Joints in space, any unit and place; finite.
+        confidence: Of each joint. At least three joints of the palm should have some.
+
+    Returns:
+        Pose and rotation.
+    """
+    rest = model(pose=model.hands_mean[None]).joints[:, PALM].expand(len(joints_3d), -1, -1)
+    rotation = best_rotation(rest, joints_3d[:, PALM], confidence[:, PALM])
+    known = (confidence[:, BONE_STARTS] > 0) & (confidence[:, 1:] > 0)
+    return finger_poses(model, bone_directions(joints_3d) @ rotation, known), rotation
+
+
+def bone_directions(joints: Float[Tensor, "b 21 3"]) -> Float[Tensor, "b 20 3"]:
+    """Unit vectors of the 20 bones, from each joint's parent to joints 1..20; 0 for a bone without length."""
+    bones = joints[:, 1:] - joints[:, BONE_STARTS]
+    return bones / bones.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(joints.dtype).tiny)
+
+
+def best_rotation(
+    points: Float[Tensor, "b n 3"], target: Float[Tensor, "b n 3"], weight: Float[Tensor, "b n"]
+) -> Float[Tensor, "b 3 3"]:
+    """The rotation R with the least weighted sum of ``| s R x + t - y |^2`` for the best s and t.
+
+    Args:
+        points: x.
+        target: y.
+        weight: Of each point.
+
+    Returns:
+        Rotation matrices, never reflections.
+
+    Source: Umeyama 1991.
+    """
+    w = (weight / weight.sum(1, keepdim=True))[..., None]
+    x, y = points - (w * points).sum(1, keepdim=True), target - (w * target).sum(1, keepdim=True)
+    u, _, vt = torch.linalg.svd((w * y).mT @ x)
+    sign = torch.linalg.det(u @ vt)
+    flip = torch.stack((torch.ones_like(sign), torch.ones_like(sign), sign), 1)
+    return (u * flip[:, None]) @ vt
+
+
+def finger_poses(
+    model: HandModel, directions: Float[Tensor, "b 20 3"], known: Bool[Tensor, "b 20"]
+) -> Float[Tensor, "b 45"]:
+    """Turn each finger joint so that its bone points as given.
+
+    Args:
+        model: Hand model.
+        directions: Directions of the 20 bones in the model's frame.
+        known: Which of them count; the joint of another bone keeps its rotation of the mean pose.
+
+    Returns:
+        A pose inside the joint limits.
+
+    Source: swing of a ball joint, base to tip; angles as in :mod:`dhpe_lib.hand.poses`.
+    """
+    limits = joint_limits().to(directions)
+    mean = model.hands_mean.view(15, 3)
+    flat = model().joints
+    rest, target = (d.unflatten(1, (5, 4))[:, :, 1:] for d in (bone_directions(flat), directions))
+    seen = known.unflatten(1, (5, 4))[:, :, 1:, None]
+    pose = torch.zeros(len(directions), 15, 3, dtype=directions.dtype, device=directions.device)
+    parent = torch.eye(3, dtype=directions.dtype, device=directions.device).expand(len(directions), 5, 3, 3)
+    for level in range(3):
+        rows = [joints[level] for joints in FINGER_JOINTS]
+        goal = (parent.mT @ target[:, :, level, :, None])[..., 0]
+        swing = smallest_turn(rest[:, :, level].expand_as(goal), goal)
+        pose[:, rows] = torch.where(seen[:, :, level], swing, mean[rows])
+        angles = joint_angles(pose.flatten(1), limits).clamp(limits.bounds[..., 0], limits.bounds[..., 1])
+        pose = pose_from_angles(angles, limits).unflatten(1, (15, 3))
+        parent = parent @ axis_angle_to_matrix(pose[:, rows])
+    return pose.flatten(1)
+
+
+def smallest_turn(start: Float[Tensor, "*b 3"], end: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
+    """The rotation vector that turns one direction into another about their common normal.
+
+    Args:
+        start: Unit vectors.
+        end: Unit vectors.
+
+    Returns:
+        Rotation vectors; 0 where the two are parallel or opposite.
+    """
+    normal = torch.linalg.cross(start, end, dim=-1)
+    sine, cosine = normal.norm(dim=-1, keepdim=True), (start * end).sum(-1, keepdim=True)
+    return normal / sine.clamp_min(1e-6) * torch.atan2(sine, cosine)
+
+
+def pack_h(
+    pose: Float[Tensor, "b 45"],
+    rotation: Float[Tensor, "b 3 3"],
+    scale: Float[Tensor, " b"],
+    translation: Float[Tensor, "b 3"],
+) -> Float[Tensor, "b 63"]:
+    """Write a hand of mean shape as h.
+
+    Args:
+        pose: Axis-angle pose relative to the flat hand.
+        rotation: Global rotation.
+        scale: Global scale, positive.
+        translation: Global translation.
+
+    Returns:
+        The h for :meth:`dhpe_lib.hand.model.HandModel.forward_h`.
+    """
+    quaternion = matrix_to_quaternion(rotation)
+    identity = quaternion.new_tensor((1.0, 0.0, 0.0, 0.0))
+    return torch.cat(
+        (pose, pose.new_zeros(len(pose), 10), quaternion - identity, scale_offset(scale)[:, None], translation), 1
+    )
+
+
+def scale_offset(scale: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """The c_s of a positive scale: the inverse of :func:`dhpe_lib.hand.model.positive_scale`."""
+    floor = 1 + LINEAR_SCALE_FROM
+    bent = LINEAR_SCALE_FROM + floor * (scale.clamp_max(floor) / floor).log()
+    return torch.where(scale > floor, scale - 1, bent)
