@@ -256,6 +256,6 @@ def detect_palms(
     found = []
     for position, score in zip(positions.cpu(), scores.cpu(), strict=True):
         kept = score >= least_score
-        merged, best = merge_palms(place[kept], score[kept])
+        merged, best = merge_palms(position[kept], score[kept])
         found.append(Palms(merged[:, :2].flatten(1), merged[:, 2:], best))
     return found
