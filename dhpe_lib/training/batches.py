@@ -101,18 +101,22 @@ def plan_batches(config: TrainingConfig, fabric: Fabric, total: int) -> BatchPla
             f"batch is {config.batch}, which {fabric.world_size} processes cannot share equally; give a multiple of "
             f"{fabric.world_size}"
         )
-    own = config.batch // fabric.world_size
-    rendered = round(own * config.rendered) if config.data else own
-    plain = BatchPlan(own, rendered, config.seed, fabric.global_rank, fabric.world_size)
+    per_process = config.batch // fabric.world_size
+    rendered = round(per_process * config.rendered) if config.data else per_process
+    plain = BatchPlan(per_process, rendered, config.seed, fabric.global_rank, fabric.world_size)
     if not config.augments:
         return plain
-    epoch = total / (config.batch - fabric.world_size * rendered) if rendered < own else RENDERED_EPOCH / config.batch
+    epoch = (
+        total / (config.batch - fabric.world_size * rendered)
+        if rendered < per_process
+        else RENDERED_EPOCH / config.batch
+    )
     first = round(min(config.augment_after * epoch, config.steps / 2))
-    novel_views = min(own - 1, round(own * config.augment_share))
+    novel_views = min(per_process - 1, round(per_process * config.augment_share))
     if not novel_views:
         raise ConfigError(
-            f"batch is {config.batch}, {own} in each process, and augment_share is {config.augment_share}: no novel "
-            "view fits. Self-augmentation needs 2 or more images in each process, and a share of at least 1 image; "
+            f"batch is {config.batch}, {per_process} in each process, and augment_share is {config.augment_share}: "
+            "no novel view fits. Self-augmentation needs 2 or more images in each process, and a share of at least 1 image; "
             "change batch or augment_share, or train with --ablation without-augmentation"
         )
     return replace(plain, novel_views=novel_views, novel_views_from=first + 1)

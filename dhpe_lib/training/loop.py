@@ -37,8 +37,8 @@ from dhpe_lib.training.run_folder import (
     check_folder,
     checkpoint_facts,
     create_run_folder,
-    plan_as_begun,
     resume_from,
+    resume_plan,
 )
 from dhpe_lib.training.self_augmentation import SelfAugmentation, gather_growing_sets
 from dhpe_lib.training.setup import build_network, setup_fabric
@@ -94,7 +94,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     caches = [Prepared(path) for path in config.data]
     plan = plan_batches(config, fabric, sum(map(len, caches)))
     if resume:
-        plan = plan_as_begun(plan, run / LAST)
+        plan = resume_plan(plan, run / LAST)
     photos = Path(config.backgrounds) if config.backgrounds else None
     batches = TrainingBatches(caches, plan, config.jitter_range, fabric.device, photos)
     hand = network.hand.to(fabric.device)

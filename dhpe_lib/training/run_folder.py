@@ -73,7 +73,7 @@ def resume_from(
     return checkpoint.facts["step"], float(checkpoint.facts["best"])
 
 
-def plan_as_begun(plan: BatchPlan, path: Path) -> BatchPlan:
+def resume_plan(plan: BatchPlan, path: Path) -> BatchPlan:
     """Return the batch plan of a resumed run.
 
     If novel views had started by the last checkpoint, their first step stays the same.
