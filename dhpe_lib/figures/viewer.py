@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from dhpe_lib.common.records import to_numpy
-from dhpe_lib.hand.export import TINT
+from dhpe_lib.hand.export import SKIN_COLOR
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.poses import JOINTS_OF_FINGER, joint_limits
 from dhpe_lib.hand.skeleton import FINGERS
@@ -82,7 +82,7 @@ def hand_payload(
         "limits": np.round(limits, 4).tolist(),
         "pose": [0.0] * 45 if pose is None else to_numpy(pose).astype(float).tolist(),
         "shape": [0.0] * 10 if shape is None else to_numpy(shape).astype(float).tolist(),
-        "tint": TINT,
+        "tint": SKIN_COLOR,
         "texture": data_url(hand["texture"]) if "texture" in hand else None,
         "placement": placement(model.side, photo),
         "photo": None if photo is None else {"image": data_url(photo.image)},
