@@ -116,8 +116,8 @@ def plan_batches(config: TrainingConfig, fabric: Fabric, total: int) -> BatchPla
     if not novel_views:
         raise ConfigError(
             f"batch is {config.batch}, {per_process} in each process, and augment_share is {config.augment_share}: "
-            "no novel view fits. Self-augmentation needs 2 or more images in each process, and a share of at least 1 image; "
-            "change batch or augment_share, or train with --ablation without-augmentation"
+            "no novel view fits. Self-augmentation needs 2 or more images in each process, and a share of at least "
+            "1 image; change batch or augment_share, or train with --ablation without-augmentation"
         )
     return replace(plain, novel_views=novel_views, novel_views_from=first + 1)
 
