@@ -10,8 +10,8 @@ The folder holds photos, `mediapipe.json` (joints that MediaPipe found, in the p
 
 In millimetres, where the label has joints in space, after alignment by a similarity: `mm`, beside MediaPipe's joints in
 space (`given_mm`). `mean_hand` is the trivial answer: the mean pose, placed like MediaPipe's palm. `pose` is the pose
-prior's energy, in squared deviations. `--slow` also runs the fit by Adam (`dhpe_lib.refinement.fitting`), whose columns begin with
-`slow_`. `--out` writes the rows as JSON.
+prior's energy, in squared deviations. `--slow` also runs the fit by Adam (`dhpe_lib.refinement.fitting`), whose columns
+begin with `slow_`. `--out` writes the rows as JSON.
 """
 
 import argparse

@@ -199,7 +199,7 @@ def test_configurations_come_back(tmp_path):
     write_config(tmp_path / "c.json", config)
     assert read_config(tmp_path / "c.json") == config
     (tmp_path / "c.json").write_text('{"speed": 1}')
-    with pytest.raises(ConfigError, match=r"c\.json: is no configuration of this version .*speed"):
+    with pytest.raises(ConfigError, match=r"c\.json: is not a configuration of this version .*speed"):
         read_config(tmp_path / "c.json")
 
 
