@@ -33,7 +33,6 @@ from dhpe_lib.prediction.hand_search import (
 )
 from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints, whole_square
 
-
 KNOWN = 0.25
 """Distance between the centres of two squares over their side, below which a palm belongs to a known hand."""
 

@@ -113,7 +113,9 @@ class ClipHand:
         if 2 * doubtful > len(self.presence):
             found.append(f"the network is not sure that this is a hand in {doubtful} of {len(self.presence)} frames")
         if np.mean(self.errors) > LARGE_RESIDUAL:
-            found.append(f"the mesh misses the joints by {100 * np.mean(self.errors):.0f} % of the hand's size on average")
+            found.append(
+                f"the mesh misses the joints by {100 * np.mean(self.errors):.0f} % of the hand's size on average"
+            )
         sure = max(self.right_probability, 1 - self.right_probability)
         if not self.side_known and sure < SURE_SIDE:
             found.append(f"left or right is uncertain (mean probability {sure:.2f}); say it with --hand")
@@ -174,8 +176,8 @@ def require_size(frame: Frame, first: Frame) -> None:
     (height, width), (rows, columns) = frame.image.shape[:2], first.image.shape[:2]
     if (height, width) != (rows, columns):
         raise VideoError(
-            f"{frame.name}: has {width} x {height} pixels, the first frame, {first.name}, {columns} x {rows}; all frames "
-            "of a clip have one size (photos of several sizes: leave out --video)"
+            f"{frame.name}: has {width} x {height} pixels, the first frame, {first.name}, {columns} x {rows}; "
+            "all frames of a clip have one size (photos of several sizes: leave out --video)"
         )
 
 

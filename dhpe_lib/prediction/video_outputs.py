@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from dhpe_lib import __version__
 from dhpe_lib.common.files import atomic_writes
-from dhpe_lib.common.records import take_rows
+from dhpe_lib.common.records import take_rows, to_numpy
 from dhpe_lib.data.camera import Camera
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.perspective import PlacedHand, metric_points, place_hand
@@ -41,8 +41,8 @@ LARGEST_DRAWING = 400
 """Pixels along the larger side of a drawn hand; a larger hand is drawn at this size and enlarged."""
 H_IS = (
     "one row for each frame: pose 45 (axis-angle, relative to the flat hand), shape 10, quaternion 4 and scale 1 "
-    "(offsets from the identity camera), translation 3; what HandModel.forward_h takes for a model of this hand's side; "
-    "its mesh lies in the crop frame of this hand, the same one for all rows, pixel = center + side (x, y)"
+    "(offsets from the identity camera), translation 3; what HandModel.forward_h takes for a model of this hand's "
+    "side; its mesh lies in the crop frame of this hand, the same one for all rows, pixel = center + side (x, y)"
 )
 
 
@@ -247,6 +247,6 @@ def draw_hand(image: UInt8[ndarray, "height width 3"], hand: ClipHand, row: int)
     layers = torch.cat((drawn.image, drawn.mask[..., None]), -1).movedim(3, 1)
     if shrink < 1:
         layers = functional.interpolate(layers, size=(bottom - top, right - left), mode="bilinear")
-    layers = MESH_OPACITY * layers[0].movedim(0, 2).cpu().numpy()
+    over = MESH_OPACITY * to_numpy(layers[0].movedim(0, 2))
     under = image[top:bottom, left:right]
-    image[top:bottom, left:right] = np.rint(255 * layers[..., :3] + (1 - layers[..., 3:]) * under).clip(0, 255)
+    image[top:bottom, left:right] = np.rint(255 * over[..., :3] + (1 - over[..., 3:]) * under).clip(0, 255)
