@@ -21,6 +21,7 @@ from dhpe_lib.common.records import take_rows, to_numpy
 from dhpe_lib.data.camera import Camera
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.perspective import PlacedHand, metric_points, place_hand
+from dhpe_lib.figures.palette import MESH_OPAQUE
 from dhpe_lib.hand.animated_glb import write_animated_glb
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.hand.rig import HandTrack
@@ -28,7 +29,7 @@ from dhpe_lib.hand.rotations import quaternion_to_matrix
 from dhpe_lib.hand.skeleton import JOINT_NAMES
 from dhpe_lib.prediction.hand_estimate import SIZE_ASSUMPTION
 from dhpe_lib.prediction.outputs import rounded
-from dhpe_lib.prediction.overlay import MESH_BLUE, MESH_OPACITY, SOFT
+from dhpe_lib.prediction.overlay import MESH_OPACITY, SOFT
 from dhpe_lib.prediction.tracking import in_one_crop
 from dhpe_lib.prediction.video import ClipHand, FollowedClip, first_crop, joints_in_crop, joints_px
 from dhpe_lib.prediction.video_io import Frame, clip_writer
@@ -36,7 +37,7 @@ from dhpe_lib.rendering.renderer import render
 
 CLIP_FILES = (".mp4", ".json", ".glb")
 MESH_ORANGE = (0.96, 0.73, 0.52)
-COLORS = {"right": MESH_BLUE, "left": MESH_ORANGE}
+COLORS = {"right": MESH_OPAQUE, "left": MESH_ORANGE}
 LARGEST_DRAWING = 400
 """Pixels along the larger side of a drawn hand; a larger hand is drawn at this size and enlarged."""
 H_IS = (
