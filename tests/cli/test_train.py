@@ -142,8 +142,8 @@ def test_ctrl_c_is_answered(data, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--set", "batsch=3"), "batsch=3: is no change; write name=value with a name of preset, start"),
-        (("--set", "batch"), "batch: is no change"),
+        (("--set", "batsch=3"), "batsch=3: is not a change; write name=value, where name is one of preset, start"),
+        (("--set", "batch"), "batch: is not a change"),
         (("--set", "batch=two"), "batch is two; it may be a number like 1"),
         (("--set", "batch=0"), "batch is 0; it may be 1 or more"),
         (("--set", "warmup=-1"), "warmup is -1; it may be 0 or more"),
@@ -179,10 +179,10 @@ def test_files_that_cannot_be_used(data):
     assert "warp9: no such device" in dhpe("train", "--out", "c", "--device", "warp9").stderr
     assert "none: no such checkpoint" in dhpe("evaluate", "none", data, "--device", "cpu").stderr
     assert dhpe(*few(data, "--out", "run")).exit_code == 0
-    assert "run: holds a run; go on with it with --resume" in dhpe(*few(data, "--out", "run")).stderr
+    assert "run: already holds a run; continue it with --resume" in dhpe(*few(data, "--out", "run")).stderr
     changed = dhpe(*few(data, "--out", "run", "--resume", "--set", "seed=9"))
     assert changed.exit_code == 1
-    assert "seed was 0, is 9 now" in changed.stderr
+    assert "seed was 0, now it is 9" in changed.stderr
     assert "nowhere: no such folder" in dhpe("evaluate", "run", "nowhere", "--device", "cpu").stderr
 
 
