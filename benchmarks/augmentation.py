@@ -1,10 +1,11 @@
-"""What the self-augmentation costs: a seed's skin lifted, a child drawn, and the training step with and without both.
+"""Measure the time of the self-augmentation: lift a seed's skin, render a novel view, train with and without both.
 
     python benchmarks/augmentation.py --device cpu
 
-The training step is that of `benchmarks/training.py`: pictures are made once, so input costs nothing. With the
-augmentation, half of the batch are seeds whose skin is lifted after the step, half are children that are drawn before
-it, as in `dhpe train`. Medians of some rounds. Writes book/results/augmentation_speed_<device>.json.
+The training step is that of `benchmarks/training.py`: images are rendered once, so the input takes no time. With
+self-augmentation, half of the batch are seeds, whose skin is lifted after the step, and half are novel views, which are
+rendered before it, as in `dhpe train`. Times are medians over rounds. Writes
+book/results/augmentation_speed_<device>.json.
 """
 
 import argparse
@@ -18,12 +19,13 @@ from reporting import timed, write_result
 from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.views import View, plain_view
 from dhpe_lib.synthetic.engine import SyntheticHands
-from dhpe_lib.training.batches import Backgrounds
+from dhpe_lib.training.batches import Backgrounds, plan_batches
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.loop import TrainingObjective, in_format, set_mode
 from dhpe_lib.training.novel_views import VIEWS_PER_SEED
+from dhpe_lib.training.optimiser import build_optimiser
 from dhpe_lib.training.self_augmentation import SelfAugmentation
-from dhpe_lib.training.setup import build_network, build_optimiser, launch_fabric, plan_batches, setup_fabric
+from dhpe_lib.training.setup import build_network, launch_fabric, setup_fabric
 
 
 def measure(config: TrainingConfig, device: str, rounds: int) -> dict[str, dict[str, float]]:

@@ -2,11 +2,12 @@
 
     python benchmarks/hand_model.py
 
-Each program poses the same hands (the open hand, exported for it) from the same axis-angle vectors, and the gradient
-of one random contraction of the vertices flows back to pose, shape, global rotation and translation. The programs take
-turns, so a busy machine slows all of them; the table gives medians. Believe it when nothing else runs: with more at
-work than there are cores, threads wait for each other and every figure is noise. A program that is not installed is
-left out: smplx comes by pip, CONTRIBUTING.md says how manopth does. Writes book/results/hand_model_speed.json.
+All programs pose the same hands (the open hand, exported to their format) from the same axis-angle vectors. Then the
+gradient of one random contraction of the vertices is computed to pose, shape, global rotation and translation.
+
+The programs take turns, so a busy machine slows all of them, and the table shows medians. Run it on an idle machine:
+with more threads than cores, the times are only noise. Programs that are not installed are skipped. Install smplx with
+pip; CONTRIBUTING.md describes how to install manopth. The result is written to book/results/hand_model_speed.json.
 """
 
 import argparse
@@ -37,8 +38,8 @@ from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.rotations import axis_angle_to_matrix
 
 RESULT = ROOT / "book" / "results" / "hand_model_speed.json"
-BARS = {"smplx": 1.5, "manopth": 3.0}
-# Takes pose, shape, global rotation (axis-angle) and translation, gives vertices.
+BARS = {"smplx": 1.5, "manopth": 3.0}  # required speed-up over each program
+# From pose, shape, global rotation (axis-angle) and translation to vertices.
 Program = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
@@ -54,7 +55,7 @@ def smplx_program(folder: str) -> Program:
 
 
 def manopth_program(folder: str) -> Program:
-    sys.path.append(str(ROOT / "tests"))  # for the stand-in of chumpy, which current Python cannot import
+    sys.path.append(str(ROOT / "tests" / "helpers"))  # for fake_chumpy: current Python cannot import chumpy
     import fake_chumpy
 
     fake_chumpy.install()
@@ -65,7 +66,7 @@ def manopth_program(folder: str) -> Program:
 
 
 def programs(model: HandModel) -> dict[str, Program]:
-    """Every program that is installed, ours first."""
+    """Return all programs that are installed; this project's comes first."""
     found = {"dhpe": ours(model)}
     with tempfile.TemporaryDirectory() as folder:
         write_hand(Path(folder) / "MANO_RIGHT.pkl", model.hand)
@@ -73,12 +74,12 @@ def programs(model: HandModel) -> dict[str, Program]:
             try:
                 found[name] = make(folder)
             except ImportError as error:
-                print(f"{name} is left out: {error}")
+                print(f"{name} is skipped: {error}")
     return found
 
 
 def draw_inputs(batch: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Pose, shape, global rotation, translation."""
+    """Sample pose (radians), shape, global rotation (axis-angle, radians) and translation (metres)."""
     scales = {45: 0.3, 10: 1.0, 3: 1.0}
     return tuple((scales[n] * torch.randn(batch, n, generator=generator)).requires_grad_() for n in (45, 10, 3, 3))
 
@@ -90,7 +91,7 @@ def seconds(program: Program, inputs: tuple[Tensor, ...], cotangent: Tensor) -> 
 
 
 def measure(found: dict[str, Program], inputs: tuple[Tensor, ...], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each program in each round; the first three rounds warm up and do not count."""
+    """Measure the milliseconds of each program in each round; the first three rounds warm up and are dropped."""
     cotangent = torch.randn(len(inputs[0]), 778, 3, generator=torch.Generator().manual_seed(1))
     taken: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(rounds + 3):
@@ -144,14 +145,14 @@ def show(result: dict) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=RESULT, help="the JSON file to write")
+    parser.add_argument("--batch", type=int, default=1024, help="hands in a batch (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=25, help="measured rounds (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=RESULT, help="output JSON file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    warnings.simplefilter("ignore")  # of the other programs, which are older than what they run on
+    warnings.simplefilter("ignore")  # warnings of the other programs, which are old
     inputs = draw_inputs(arguments.batch, torch.Generator().manual_seed(arguments.seed))
     result = report(measure(programs(HandModel.open_hand()), inputs, arguments.rounds), arguments)
     show(result)

@@ -1,10 +1,12 @@
-"""How far a mask alone brings a hand home: what the renderer's default method rests on.
+"""Measure from how far away each silhouette method brings a hand back to its target, by the mask alone.
 
-`python benchmarks/homing.py` displaces the open hand in four ways, by more and more, and descends the squared
-difference of masks (Eq. 9) with Adam, each method with the same steps. A start is home when the mean distance in the
-image of the vertices that were displaced has fallen below 4 of 224 pixels. Writes
-`book/results/renderer_homing.json`: for each method and way, how many starts came home, and the largest displacement
-up to which all did.
+The result is the reason for the renderer's default method. `python benchmarks/homing.py` displaces the open hand in
+four ways with increasing size, and minimises the squared difference of masks (Eq. 9) with Adam. All methods take the
+same number of steps. A start is "home" if the mean image distance of the displaced vertices is below 4 of 224 pixels
+at the end.
+
+It writes `book/results/renderer_homing.json`: for each method and kind of displacement, the number of starts that come
+home, and the largest displacement up to which all starts come home.
 """
 
 import argparse
@@ -31,7 +33,14 @@ SEED, SIZE, STEPS, RATE, HOME_PX = 0, 112, 150, 0.02, 4.0
 
 @dataclass(frozen=True)
 class Starts:
-    """Displacements of one kind: how large each is, and where it starts (x, y, angle, log scale; pose)."""
+    """Displacements of one kind.
+
+    Attributes:
+        sizes: Size of each displacement.
+        similarity: Start of (x, y, angle in radians, log scale) in the image.
+        pose: Start of the pose, radians.
+        free: "similarity" or "pose", the parameters that are optimised.
+    """
 
     sizes: list[float]
     similarity: Tensor
@@ -40,7 +49,7 @@ class Starts:
 
 
 def all_starts(true_pose: Tensor, limits: JointLimits) -> dict[str, Starts]:
-    """The four ways, each in steps of equal meaning."""
+    """Make the displacements of all four kinds."""
 
     def similar(rows: list[tuple[float, ...]], sizes: list[float]) -> Starts:
         return Starts(sizes, torch.tensor(rows), true_pose.expand(len(rows), -1), "similarity")
@@ -61,7 +70,7 @@ def all_starts(true_pose: Tensor, limits: JointLimits) -> dict[str, Starts]:
 
 
 def bent(degrees: list[float], limits: JointLimits) -> Tensor:
-    """The flat hand with one or two fingers bent at their first two joints, by so much in all."""
+    """Make flat hands with one or two random fingers bent; the angle is shared equally by their first two joints."""
     generator = torch.Generator().manual_seed(SEED)
     angles = torch.zeros(len(degrees), 15, 3)
     for row, degree in zip(angles, degrees, strict=True):
@@ -71,13 +80,13 @@ def bent(degrees: list[float], limits: JointLimits) -> Tensor:
 
 
 def pyramid(difference: Tensor) -> Tensor:
-    """The mean square at full size and after halving it four times."""
+    """Compute the sum of the mean squares at full size and at four halved sizes."""
     levels = [functional.avg_pool2d(difference[:, None], 2**k) for k in range(5)]
     return sum(level.square().mean((1, 2, 3)) for level in levels)
 
 
 def plain(difference: Tensor) -> Tensor:
-    """Eq. 9, as a mean."""
+    """Compute Eq. 9 as a mean over the pixels."""
     return difference.square().mean((1, 2))
 
 
@@ -94,7 +103,7 @@ METHODS: dict[str, tuple[Callable[[Tensor, Tensor, float], Tensor], Callable[[Te
 
 
 def come_home(model: HandModel, true_pose: Tensor, starts: Starts, method: str) -> dict[str, float | None]:
-    """Descend from every start at once."""
+    """Minimise the mask loss from all starts as one batch, and count the starts that come home."""
     draw, loss = METHODS[method]
     similarity, pose = starts.similarity.clone(), starts.pose.clone()
     leaf = (similarity if starts.free == "similarity" else pose).requires_grad_()
@@ -119,7 +128,7 @@ def come_home(model: HandModel, true_pose: Tensor, starts: Starts, method: str) 
     with torch.no_grad():
         first = 224 * (placed(starts.similarity, starts.pose) - truth)[..., :2].norm(dim=-1)
         last = 224 * (placed(similarity, pose) - truth)[..., :2].norm(dim=-1)
-    displaced = first > 1  # of a bent finger the rest of the hand says nothing
+    displaced = first > 1  # pixels; for a bent finger, the rest of the hand is not counted
     pixels = (last * displaced).sum(1) / displaced.sum(1)
     home = pixels < HOME_PX
     whole = [
@@ -137,15 +146,15 @@ def come_home(model: HandModel, true_pose: Tensor, starts: Starts, method: str) 
 
 
 VIEW = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
-"""From the hand's back: fingers to the left."""
+"""Rotation to a view of the hand's back with fingers to the left."""
 REACH = 0.27
-"""Metres that fill the image."""
+"""Width of the image in metres."""
 CENTRE = torch.tensor([0.0, 0.0, 0.0])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=METHODS, help="one method, without writing")
+    parser.add_argument("--only", choices=METHODS, help="run one method and write no file")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     model = HandModel.open_hand()

@@ -1,6 +1,6 @@
 """Photos that mislead: how often a hand is claimed with a green mark, claimed as doubtful, or refused.
 
-    python benchmarks/hostile_photos.py --photos DIR --backgrounds DIR --hands DIR [--sample N] [--sheet FILE.png]
+    python benchmarks/hostile_photos.py --photos DIR --backgrounds DIR --hands DIR [--controls N] [--sample N] [--sheet FILE.png]
 
 - `--photos`: photos with hands, `labels.json` and `mediapipe.json`, as for `benchmarks/real_photos.py`.
 - `--backgrounds`: photos without hands, looked at one by one.
@@ -205,7 +205,7 @@ def plain_cases(rng: np.random.Generator) -> dict[str, list[Case]]:
     }
 
 
-def cases_by_kind(photos: Path, backgrounds: Path, hands: Path, sample: int) -> dict[str, list[Case]]:
+def cases_by_kind(photos: Path, backgrounds: Path, hands: Path, controls: int, sample: int) -> dict[str, list[Case]]:
     """All pictures by kind."""
     rng = np.random.default_rng(SEED)
     real, empty = real_cases(photos), {}
@@ -213,7 +213,7 @@ def cases_by_kind(photos: Path, backgrounds: Path, hands: Path, sample: int) -> 
         empty[folder.name] = list(background_cases(folder, sample, rng))
     painted = [Case(one.permute(1, 2, 0).numpy().copy()) for one in paint_backgrounds(sample, SEED)]
     pages = [case.photo for cases in empty.values() for case in cases]
-    kinds = {"real hands": list(control_cases(hands, sample, rng)), "labelled photos": real}
+    kinds = {"real hands": list(control_cases(hands, controls, rng)), "labelled photos": real}
     kinds |= {f"no hand, {name}": cases for name, cases in empty.items()}
     kinds |= {"no hand, painted": painted} | plain_cases(rng)
     kinds["box without a hand"] = [boxed(case) for cases in empty.values() for case in cases[: sample // 4]]
@@ -274,7 +274,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("photos", "backgrounds", "hands"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--sample", type=int, default=100, help="pictures of each kind that has many")
+    parser.add_argument("--controls", type=int, default=100, help="photos of the control group")
+    parser.add_argument("--sample", type=int, default=100, help="pictures of each kind without a hand")
     parser.add_argument("--sheet", type=Path, help="picture of the claims that are green and wrong")
     arguments = parser.parse_args()
     load, model, networks = os.getloadavg()[0], HandModel.open_hand(), load_hand_networks()
@@ -285,7 +286,9 @@ def main() -> None:
             return find(model, networks, case.photo)
         return predict_hands(model, networks, case.photo, box=case.box)
 
-    kinds = cases_by_kind(arguments.photos, arguments.backgrounds, arguments.hands, arguments.sample)
+    kinds = cases_by_kind(
+        arguments.photos, arguments.backgrounds, arguments.hands, arguments.controls, arguments.sample
+    )
     rows = {kind: counted(kind, cases, predict, wrong if arguments.sheet else None) for kind, cases in kinds.items()}
     write_result("hostile_photos", rows, SEED, load)
     if wrong:

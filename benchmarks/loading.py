@@ -1,13 +1,13 @@
-"""Time the prepared cache against image files: pictures a second into batches of tensors, in one run on two cores.
+"""Compare the speed of the prepared cache with image files, in pictures per second, on two cores.
 
     python benchmarks/loading.py
 
-The peers are what one would write first: 224 x 224 PNG or JPEG files, Pillow, and torch's DataLoader with two workers,
-for the picture alone; the cache gives everything it holds. The pictures are windows of the demonstration's picture,
-whose size as files is that of photos. All take turns, so a busy machine slows each of them; medians are given, each
-peer's workers start before the first round. The files fit in memory and stay there after the first round, so a disk's
-speed is left out, except in the row `from disk`, for which the system is asked to forget the cache before each
-round. Writes book/results/loading_speed.json.
+The alternatives are the usual first solution: 224 x 224 PNG or JPEG files, Pillow, and torch's DataLoader with two
+workers. They load only the picture; the cache loads all its fields. The pictures are windows of the demonstration's
+picture, whose files are as large as those of photos. All sources take turns, so a busy machine slows all of them, and
+the medians are reported. The workers start before the first round. After the first round the files are in memory, so
+the speed of the disk does not matter, except in the row `from disk`: there the system is asked to drop the cache's
+files from memory before each round. Writes book/results/loading_speed.json.
 """
 
 import argparse
@@ -47,15 +47,15 @@ from dhpe_lib.prediction.demo import demo_scene
 
 RESULT = ROOT / "book" / "results" / "loading_speed.json"
 BAR = 3000
-"""Pictures a second of the cache's own row."""
+"""Required speed of the row `prepared cache`, pictures per second."""
 OURS, FLOATS, COLD = "prepared cache", "prepared cache, as floats", "prepared cache, from disk"
 PEERS = {"JPEG files, DataLoader": "jpg", "PNG files, DataLoader": "png"}
-# Takes the numbers of all pictures in a random order, reads them in batches.
+# Reads all pictures in batches, in the given order of their indices.
 Epoch = Callable[[np.ndarray], None]
 
 
 class Files(Dataset):
-    """Pictures as files."""
+    """Dataset of pictures that are image files."""
 
     def __init__(self, folder: Path, suffix: str, n: int) -> None:
         self.paths = [folder / f"{index}.{suffix}" for index in range(n)]
@@ -69,7 +69,7 @@ class Files(Dataset):
 
 
 class Order:
-    """A sampler whose order is given before each round, so that all programs read the same one."""
+    """A sampler whose order is set before each round, so that all sources read the pictures in one order."""
 
     def __init__(self, n: int) -> None:
         self.order = np.arange(n)
@@ -82,7 +82,7 @@ class Order:
 
 
 def windows(n: int, rng: np.random.Generator) -> Crops:
-    """Parts of the demonstration's picture, somewhat lighter or darker, as crops."""
+    """Return random parts of the demonstration's picture, with random brightness, as crops."""
     scene = demo_scene(HandModel.open_hand())
     row = np.stack((np.linspace(0, 1, 21), np.zeros(21)), 1)
     base = Sample("", scene.image, np.eye(3), row, np.full((21, 3), 1.0), np.ones(21, bool), None, "right", "wrist")
@@ -94,7 +94,7 @@ def windows(n: int, rng: np.random.Generator) -> Crops:
 
 
 def write_all(folder: Path, n: int, rng: np.random.Generator) -> None:
-    """The same pictures as a cache and, without the margin, as files."""
+    """Write the pictures as a cache and, without the margin, as files."""
     writer = PreparedWriter(folder / "cache", Contents("windows", "all", [str(index) for index in range(n)], {}))
     for part in writer.missing():
         crops = windows(len(part), rng)
@@ -107,7 +107,7 @@ def write_all(folder: Path, n: int, rng: np.random.Generator) -> None:
 
 def from_cache(directory: Path, batch: int) -> Epoch:
     def read(order: np.ndarray) -> None:
-        cache = Prepared(directory)  # opened anew: as long as files are mapped, the system cannot forget them
+        cache = Prepared(directory)  # opened each time: the system cannot drop files that are mapped
         for start in range(0, len(order), batch):
             cache[order[start : start + batch]].without_margin()
 
@@ -149,7 +149,7 @@ def forget(directory: Path) -> None:
 
 
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """Pictures a second of each program in each round; the first round warms up and does not count."""
+    """Measure the pictures per second of each source in each round; the first round is a warm-up and is left out."""
     n, batch, rng = arguments.pictures, arguments.batch, np.random.default_rng(arguments.seed)
     write_all(folder, n, rng)
     cache = folder / "cache"
@@ -222,7 +222,7 @@ def main() -> int:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     reached = result["median_images_per_s"][OURS] >= BAR
-    print(f"the bar of {BAR:,} pictures a second is {'met' if reached else 'missed'}")
+    print(f"the bar of {BAR:,} pictures per second is {'met' if reached else 'missed'}")
     return 0 if reached else 1
 
 

@@ -1,8 +1,8 @@
-"""Do rendered hands look like photographed ones? Numbers beside numbers, as far as 2D and 3D joints go.
+"""Compare statistics of rendered hands with those of photographed hands.
 
-`python benchmarks/orh_vs_photos.py --photos DIR` measures size, colour, sharpness, viewpoint and pose of the hands in
-some photos (`labels.json` and `mediapipe.json` in the folder say where they are) and of rendered ones, and writes
-`book/results/orh_statistics.json`. The photos themselves go nowhere.
+`python benchmarks/orh_vs_photos.py --photos DIR` measures size, colour, sharpness, viewpoint and pose of rendered hands
+and of the hands in some photos, whose joints are in the folder's `labels.json` and `mediapipe.json`. It writes
+`book/results/orh_statistics.json`, which holds only the statistics, not the photos.
 """
 
 import argparse
@@ -31,7 +31,7 @@ GREY = (0.299, 0.587, 0.114)
 
 
 def photographed(folder: Path) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Crop, 2D joints in the crop frame and 3D joints of each hand; left hands mirrored."""
+    """Yield crop, 2D joints (crop frame) and 3D joints (mm) of each photographed hand; left hands are mirrored."""
     labels = {entry["file"]: entry for entry in json.loads((folder / "labels.json").read_text())}
     for entry in json.loads((folder / "mediapipe.json").read_text()):
         image = torch.from_numpy(read_photo(folder / entry["file"]).copy()).permute(2, 0, 1)[None].float() / 255
@@ -50,7 +50,7 @@ def photographed(folder: Path) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 def rendered(count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The same of rendered hands."""
+    """Yield crop, 2D joints (crop frame) and 3D joints (mm) of rendered hands."""
     engine = SyntheticHands()
     for seed in range(math.ceil(count / 64)):
         batch = engine.batch(min(64, count - 64 * seed), SEED + seed, engine.backgrounds(48, SEED + seed))
@@ -59,7 +59,7 @@ def rendered(count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 def lab(srgb: Tensor) -> Tensor:
-    """CIELAB of sRGB colours."""
+    """Convert sRGB in [0, 1] to CIELAB."""
     linear = torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     to_xyz = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
     xyz = linear @ to_xyz.mT / torch.tensor([0.95047, 1.0, 1.08883])
@@ -68,7 +68,7 @@ def lab(srgb: Tensor) -> Tensor:
 
 
 def measure(image: Tensor, joints: Tensor, in_space: Tensor) -> dict[str, float]:
-    """What can be said of one hand."""
+    """Compute the statistics of a hand."""
     share = torch.linspace(0.35, 0.9, 8)[:, None, None]
     palm = (joints[0] + share * (joints[list(KNUCKLES)] - joints[0])).reshape(-1, 2)
     x, y = (SIZE * (palm + 0.5)).long().clamp(0, SIZE - 1).unbind(-1)
@@ -101,17 +101,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=512, help="rendered hands (default: %(default)s)")
     arguments = parser.parse_args()
     if not (arguments.photos / "mediapipe.json").is_file():
-        parser.exit(0, f"{arguments.photos}: no photos there, nothing to compare with\n")
+        parser.exit(0, f"{arguments.photos}: no mediapipe.json in it, so there are no photos to compare with\n")
     photos = [measure(*hand) for hand in photographed(arguments.photos)]
     hands = [measure(*hand) for hand in rendered(arguments.count)]
     rows = {}
     for name in photos[0]:
-        ours, theirs = (np.array([one[name] for one in many]) for many in (hands, photos))
-        low, high = np.quantile(ours, (0.025, 0.975))
+        of_hands, of_photos = (np.array([hand[name] for hand in group]) for group in (hands, photos))
+        low, high = np.quantile(of_hands, (0.025, 0.975))
         rows[name] = {
-            "photos 10 50 90 %": np.quantile(theirs, (0.1, 0.5, 0.9)).round(3).tolist(),
-            "rendered 10 50 90 %": np.quantile(ours, (0.1, 0.5, 0.9)).round(3).tolist(),
-            "photos within 95 % of rendered": round(float(((theirs >= low) & (theirs <= high)).mean()), 2),
+            "photos 10 50 90 %": np.quantile(of_photos, (0.1, 0.5, 0.9)).round(3).tolist(),
+            "rendered 10 50 90 %": np.quantile(of_hands, (0.1, 0.5, 0.9)).round(3).tolist(),
+            "photos within 95 % of rendered": round(float(((of_photos >= low) & (of_photos <= high)).mean()), 2),
         }
     rows["hands"] = {"photographed": len(photos), "rendered": len(hands)}
     write_result("orh_statistics", rows, SEED, os.getloadavg()[0])

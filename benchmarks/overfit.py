@@ -1,13 +1,13 @@
-"""Can the light network learn 32 pictures by heart? Nothing that fails at this can learn.
+"""Can the light network overfit 32 images? A network that cannot do this cannot learn.
 
     python benchmarks/overfit.py
 
-32 hands are rendered as ORH's are, but from 30 metres through a long lens, and with nothing in the hand. The
-estimator's camera is scaled orthographic, so on pictures in perspective no h at all brings L_Art + L_Sh below a few
-millimetres (row "least error of any h", by descent in h itself from the true one); and a mask that a thing cuts in two
-is no hand's outline, so L_Art and L_Sh want different meshes. The hands are trained on without jitter and tested on.
-Wanted: a mean joint error under 2 mm (protocol A) and a mask IoU above 0.9. Writes book/results/overfit.json. A run
-that was stopped goes on where it was when the same command is given again with --resume.
+32 hands are rendered like ORH's, but from 30 metres through a long lens, and without objects. The estimator's camera is
+scaled orthographic, so for perspective images no h has a joint error below a few millimetres at the minimum of
+L_Art + L_Sh (row "least error of any h", by gradient descent in h from the ground truth). A mask that an object cuts in
+two is not the outline of a hand, so L_Art and L_Sh would need different meshes. The network is trained and tested on
+these hands without jitter. Goal: a mean joint error below 2 mm (protocol A) and a mask IoU above 0.9. Writes
+book/results/overfit.json. The same command with --resume continues an interrupted run.
 """
 
 import argparse
@@ -36,32 +36,33 @@ from dhpe_lib.rendering.renderer import silhouette
 from dhpe_lib.synthetic.engine import Style, SyntheticHands, draw_look
 from dhpe_lib.synthetic.hands import draw_poses, draw_shots, place_hands
 from dhpe_lib.synthetic.sampling import Sampler
-from dhpe_lib.synthetic.scenery import behind
+from dhpe_lib.synthetic.scenery import draw_backgrounds
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.loop import train
 from dhpe_lib.training.losses import articulation_loss, shape_loss
-from dhpe_lib.training.setup import CONFIG, LAST, launch_fabric
+from dhpe_lib.training.run_folder import CONFIG, LAST
+from dhpe_lib.training.setup import launch_fabric
 
 PICTURES, SEED = 32, 0
 FAR = 30.0
-"""Metres."""
+"""Distance of the hands from the camera, metres."""
 MOST_MM, LEAST_IOU = 2.0, 0.9
 
 
 def draw(distance: float | None) -> Crops:
-    """Empty hands of ORH's kind, from its distances or from another."""
+    """Render hands like ORH's without objects, at ORH's distances or at one distance in metres."""
     engine, style, sampler = SyntheticHands(), Style(jitter=False, things=0.0), Sampler.from_seed(SEED, PICTURES)
-    walls = behind(engine.backgrounds(PICTURES, SEED, style), sampler, SIZE + 2 * MARGIN)
+    backgrounds = draw_backgrounds(engine.backgrounds(PICTURES, SEED, style), sampler, SIZE + 2 * MARGIN)
     shots = draw_shots(sampler, style.jitter)
     if distance is not None:
         shots = replace(shots, distance=torch.full_like(shots.distance, distance))
     hands = place_hands(engine.model, draw_poses(sampler), sampler.normal(1.0, 10), shots, style.fingertips)
-    look = draw_look(sampler, style, walls.mean((2, 3)))
-    return engine.render(hands, look, walls, sampler.pixel_generator()).crops()
+    look = draw_look(sampler, style, backgrounds.mean((2, 3)))
+    return engine.render(hands, look, backgrounds, sampler.pixel_generator()).crops()
 
 
 def prepare(folder: Path) -> Prepared:
-    """The 32 pictures as a split."""
+    """Write the 32 images as a prepared split."""
     names = [f"far/{row:02}" for row in range(PICTURES)]
     writer = PreparedWriter(folder, Contents("orh-far", "train", names, {"seed": SEED}))
     if not writer.finished:
@@ -70,7 +71,7 @@ def prepare(folder: Path) -> Prepared:
 
 
 def least_error(crops: Crops) -> float:
-    """Mean joint error in mm where L_Art + L_Sh is least over all h."""
+    """Mean joint error in mm of the h that minimises L_Art + L_Sh."""
     hand, targets = HandModel.open_hand(), plain_view(crops).targets
 
     def loss(h: torch.Tensor) -> torch.Tensor:
@@ -84,11 +85,11 @@ def least_error(crops: Crops) -> float:
 
 
 def configuration(data: Path, steps: int) -> TrainingConfig:
-    """The first stage. Without jitter, on all pictures in every step; the rate falls along a cosine.
+    """Configuration of the first stage: no jitter, all images in each step, a learning rate with cosine decay.
 
-    The statistics of smaller batches are noise, two fifths of what tells hands apart. Small steps and L_Lap at 10 keep
-    poses near those of hands, and a small tau lets joints come before masks: else meshes end where the two contradict
-    each other (LOG.md).
+    With smaller batches the noise of the batch statistics is two fifths of the differences between hands. A small
+    learning rate and a weight of L_Lap of 10 keep poses natural. A small tau makes joints converge before masks;
+    otherwise meshes end where joints and masks contradict each other (LOG.md).
     """
     return TrainingConfig(
         data=(str(data),),
@@ -113,10 +114,11 @@ def configuration(data: Path, steps: int) -> TrainingConfig:
 
 
 def ending(first: TrainingConfig, weights: Path, steps: int) -> TrainingConfig:
-    """The second stage: joints before all else, for the last millimetre.
+    """Configuration of the second stage, which reduces the joint error by the last millimetre.
 
-    L_Lap weighs 1 as in every training: at 10 it asks for more smoothness than hands have. L_Sh weighs 0.01 throughout,
-    as in Fig. 5f: masks lack what an arm or sleeve covers, and at 1 they hold joints some millimetres off.
+    The weight of L_Lap is 1 as in all trainings, since with 10 meshes are smoother than hands. Lambda of L_Sh is always
+    0.01, as in Fig. 5f: masks lack the parts that an arm or a sleeve covers, and with 1 they move joints by some
+    millimetres.
     """
     return replace(
         first, start=str(weights), ablation=(*first.ablation, "constant-lambda"), steps=steps, weight_lap=1.0,
@@ -126,9 +128,9 @@ def ending(first: TrainingConfig, weights: Path, steps: int) -> TrainingConfig:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, nargs=2, default=(1000, 300), help="of the two stages")
+    parser.add_argument("--steps", type=int, nargs=2, default=(1000, 300), help="steps of the two stages")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--run", type=Path, default=Path("dhpe_out/overfit"), help="where pictures and network go")
+    parser.add_argument("--run", type=Path, default=Path("dhpe_out/overfit"), help="folder of images and network")
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

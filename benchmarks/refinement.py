@@ -1,13 +1,13 @@
-"""Milliseconds of an iteration of the refinement, at batch 1 and 64, and of the regression at batch 1.
+"""Measure the time of a refinement iteration at batch 1 and 64, and of the regression at batch 1.
 
     python benchmarks/refinement.py --device cuda --preset paper --bf16
 
-An iteration is the whole of Eq. 13: hand, renderer, F, backward, one step of Adam, f_Ref. The paper has 5 ms for it and
-100 ms for the regression; wanted on a GPU: 2 ms at batch 1, 0.2 ms an image at batch 64, regression within 4 ms. On a
-GPU a row `captured` replays one iteration as a CUDA graph, and --bf16 runs F in bfloat16. The weights are random,
-which takes as long; tau is so large that no image is left out. Medians of the rounds, with the slowest. On a CPU the
-time is the processor's own, of all threads, so that other programs beside it do not count. Writes
-book/results/refinement_speed_<device>.json.
+An iteration is the whole of Eq. 13: hand model, renderer, F, backward pass, one step of Adam, f_Ref. The paper reports
+5 ms for an iteration and 100 ms for the regression. Goals on a GPU: 2 ms at batch 1, 0.2 ms for each image at batch 64,
+and 4 ms for the regression. On a GPU the row `captured` replays one iteration as a CUDA graph, and --bf16 runs F in
+bfloat16. The weights are random, which does not change the time. tau is infinite, so every image has its feature term.
+Times are medians over rounds, with the slowest round. On a CPU the time is the CPU time of all threads, so that other
+programs do not count. Writes book/results/refinement_speed_<device>.json.
 """
 
 import argparse
@@ -31,7 +31,7 @@ WARM_UP = 3
 
 
 def timed(work: Callable[[], object], rounds: int, repeats: int, device: str) -> dict[str, float]:
-    """Milliseconds of one `work`: median and slowest of the rounds."""
+    """Measure the milliseconds of one call of `work`: median and slowest of the rounds."""
     clock = time.perf_counter if device == "cuda" else time.process_time
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     values = []
@@ -46,7 +46,7 @@ def timed(work: Callable[[], object], rounds: int, repeats: int, device: str) ->
 
 
 def iteration_of(network: Estimator, images: torch.Tensor, bf16: bool) -> Callable[[], object]:
-    """One iteration of the refinement, which changes h and j2D in place."""
+    """Return one iteration of the refinement, which changes h and j2D in place."""
     kind = images.device.type
     objective = RefinementEnergy(network, images, network.predict(images, render=False), OPTIONS)
     h = objective.start.clone().requires_grad_()
@@ -61,7 +61,7 @@ def iteration_of(network: Estimator, images: torch.Tensor, bf16: bool) -> Callab
 
 
 def captured(work: Callable[[], object]) -> Callable[[], object]:
-    """The work as one CUDA graph."""
+    """Capture the work as one CUDA graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -80,9 +80,9 @@ def main() -> None:
     parser.add_argument("--preset", choices=tuple(PRESETS), default="light")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=5, help="in each round")
-    parser.add_argument("--bf16", action="store_true", help="F in bfloat16")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    parser.add_argument("--repeats", type=int, default=5, help="calls in each round")
+    parser.add_argument("--bf16", action="store_true", help="run F in bfloat16")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the CPU")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     torch.set_num_threads(arguments.threads)

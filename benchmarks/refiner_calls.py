@@ -1,12 +1,12 @@
-"""Can f_Ref be called fifty times? Its layer fitted anew for more and more calls in a row, all else as it is.
+"""Can f_Ref be called fifty times? Train only its layer for more and more calls in a row.
 
     python benchmarks/refiner_calls.py TRAIN TEST...
 
-TRAIN and TEST are prepared splits, as `dhpe data make` writes them. Everything that f_Ref sees is found once by the
-shipped network. Then f_Ref alone goes on learning L_Ref: from its shipped weights, over the regressor's three calls and
-some more at h(3), each call from what the last one gave. Rows: the largest eigenvalue of the part that multiplies j2D,
-and the error of j2D(t) in pixels of the crop over 3 + 50 calls, beside the skeleton's. Writes
-book/results/refiner_calls.json.
+TRAIN and TEST are prepared splits, as `dhpe data make` writes them. The shipped network computes all inputs of f_Ref
+once. Then only f_Ref continues to learn L_Ref from its shipped weights, over the three calls of the regressor and some
+more calls at h(3); the output of each call is the input of the next. Rows: the largest eigenvalue of the part that
+multiplies j2D, and the error of j2D(t) in pixels of the crop over 3 + 50 calls, beside the error of the skeleton.
+Writes book/results/refiner_calls.json.
 """
 
 import argparse
@@ -30,13 +30,13 @@ from dhpe_lib.training.losses import refiner_loss
 
 SEED, BATCH = 0, 64
 EXTRA = (0, 5, 10, 50)
-"""Calls beyond the regressor's three that f_Ref learns."""
+"""Numbers of calls, in addition to the regressor's three, for which f_Ref is trained."""
 CALLS = 50
 SHOWN = (0, 1, 2, 3, 5, 8, 13, 23, 53)
 
 
 def seen_by_refiner(network: Estimator, path: Path, count: int) -> dict[str, Tensor]:
-    """What f_Ref gets in each call, of pictures spread over a split, and the truth: tensors with a row for each."""
+    """Return the inputs of f_Ref in each call and the ground truth, for images evenly spaced in a split."""
     cache, parts = Prepared(path), []
     rows = cache.evenly_spaced(count)
     for start in range(0, len(rows), BATCH):
@@ -55,7 +55,7 @@ def seen_by_refiner(network: Estimator, path: Path, count: int) -> dict[str, Ten
 
 
 def without_mask(targets: Targets) -> Targets:
-    """One pixel of it: L_Ref needs none, and thousands of masks need much memory."""
+    """Reduce the mask to one pixel: L_Ref does not need it, and thousands of masks take much memory."""
     return replace(targets, mask=targets.mask[:, :1, :1])
 
 
@@ -64,26 +64,29 @@ def targets_of(seen: dict[str, Tensor]) -> Targets:
 
 
 def calls(regressor: Regressor, seen: dict[str, Tensor], count: int) -> Tensor:
-    """j2D(1), j2D(2), ...: the regressor's h(t), then h(3) for ever. Each call learns from its own error alone."""
-    j2d, found = seen["start"], []
+    """Compute j2D(1), j2D(2), ... with the regressor's h(t), and with h(3) for later calls.
+
+    The input of each call is detached, so a call learns only from its own error.
+    """
+    j2d, outputs = seen["start"], []
     for t in range(count):
         t = min(t, regressor.iterations)
         j2d = regressor.refine_joints(j2d.detach(), seen["feature"], seen["h"][:, t], seen["joints"][:, t])
-        found.append(j2d)
-    return torch.stack(found, 1)
+        outputs.append(j2d)
+    return torch.stack(outputs, 1)
 
 
 def fit(regressor: Regressor, seen: dict[str, Tensor], extra: int, steps: int) -> Regressor:
-    """f_Ref after some steps of Adam on L_Ref, over three and some extra calls."""
+    """Train only f_Ref with Adam on L_Ref, over three calls and some extra calls."""
     fitted, generator = copy.deepcopy(regressor), torch.Generator().manual_seed(SEED)
     optimiser = torch.optim.Adam(fitted.f_ref.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, steps)
     for _ in range(steps):
         rows = torch.randint(len(seen["h"]), (BATCH,), generator=generator)
-        some = {name: values[rows] for name, values in seen.items()}
-        found = calls(fitted, some, fitted.iterations + extra)
+        batch = {name: values[rows] for name, values in seen.items()}
+        refined = calls(fitted, batch, fitted.iterations + extra)
         optimiser.zero_grad()
-        refiner_loss(found, targets_of(some)).mean().backward()
+        refiner_loss(refined, targets_of(batch)).mean().backward()
         optimiser.step()
         schedule.step()
     return fitted
@@ -91,17 +94,17 @@ def fit(regressor: Regressor, seen: dict[str, Tensor], extra: int, steps: int) -
 
 @torch.no_grad()
 def describe(regressor: Regressor, tests: dict[str, dict[str, Tensor]]) -> dict[str, Any]:
-    """Eigenvalue and errors."""
+    """Return the largest eigenvalue and the errors after each number of calls."""
     part = regressor.f_ref.weight[:, :JOINTS_2D]
     row: dict[str, Any] = {"largest_eigenvalue": round(float(torch.linalg.eigvals(part).abs().max()), 3)}
     for name, seen in tests.items():
-        found = torch.cat((seen["start"][:, None], calls(regressor, seen, regressor.iterations + CALLS)), 1)
-        row[name] = {f"after {t} calls": error_px(found[:, t], seen) for t in SHOWN}
+        j2d = torch.cat((seen["start"][:, None], calls(regressor, seen, regressor.iterations + CALLS)), 1)
+        row[name] = {f"after {t} calls": error_px(j2d[:, t], seen) for t in SHOWN}
     return row
 
 
 def error_px(j2d: Tensor, seen: dict[str, Tensor]) -> float:
-    """Mean distance of the known joints, pixels of the crop."""
+    """Mean error of the known joints, pixels of the crop."""
     known = seen["target_known_2d"]
     return round(float(SIZE * (j2d - seen["target_joints_2d"])[known].norm(dim=-1).mean()), 2)
 
@@ -110,8 +113,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", type=Path)
     parser.add_argument("test", type=Path, nargs="+")
-    parser.add_argument("--pictures", type=int, default=3072, help="to learn from")
-    parser.add_argument("--tests", type=int, default=256, help="of each test split")
+    parser.add_argument("--pictures", type=int, default=3072, help="images to train on")
+    parser.add_argument("--tests", type=int, default=256, help="images of each test split")
     parser.add_argument("--steps", type=int, default=1500)
     arguments = parser.parse_args()
     load = os.getloadavg()[0]

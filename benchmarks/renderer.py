@@ -1,8 +1,8 @@
-"""How fast the renderer is, how much memory it takes, and how soon it is ready.
+"""Measure the speed, the memory and the start-up time of the renderer.
 
-`python benchmarks/renderer.py` times silhouettes and pictures of the open hand (778 vertices, 1,538 faces), beside
-them the plain-torch reference, and PyTorch3D where it is installed, and writes `book/results/renderer_speed.json`; on a
-GPU, `--device cuda` writes `renderer_speed_cuda.json`.
+`python benchmarks/renderer.py` times silhouettes and textured images of the open hand (778 vertices, 1,538 faces). It
+also times the plain-torch reference, and PyTorch3D if it is installed. It writes `book/results/renderer_speed.json`;
+with `--device cuda` it runs on a GPU and writes `renderer_speed_cuda.json`.
 """
 
 import argparse
@@ -44,7 +44,7 @@ print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_m
 
 
 def open_hand(batch: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """The open hand seen from its back, 2/3 of the crop wide as in the paper's crops, turned a little in each image."""
+    """Make a batch of open hands seen from the back, 2/3 of the crop wide as in the paper, with small rotations."""
     with np.load(ROOT / "dhpe_lib" / "hand" / "assets" / "open_hand.npz") as arrays:
         rest, faces = torch.tensor(arrays["v_template"]).float(), torch.tensor(arrays["f"].astype(np.int64))
     rest = rest[:, [0, 2, 1]] * rest.new_tensor([1, 1, -1])  # fingers to the left
@@ -58,7 +58,7 @@ def open_hand(batch: int, device: str = "cpu") -> tuple[Tensor, Tensor]:
 
 
 def calls(faces: Tensor, size: int = SIZE) -> dict[str, Callable[[Tensor], Tensor]]:
-    """What is measured: from vertices to an image."""
+    """Return the measured functions, each from vertices to an image."""
     texture = hand_texture(HandModel.open_hand().to(faces.device))
     colors = torch.full((778, 3), 0.7, device=faces.device)
     silhouettes = {
@@ -71,7 +71,7 @@ def calls(faces: Tensor, size: int = SIZE) -> dict[str, Callable[[Tensor], Tenso
 
 
 def milliseconds(call: Callable[[], object], repeats: int) -> float:
-    """The median time of a call."""
+    """Measure the median time of a call in milliseconds."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -83,7 +83,7 @@ def milliseconds(call: Callable[[], object], repeats: int) -> float:
 
 
 def timed(function: Callable[[Tensor], Tensor], vertices: Tensor, repeats: int) -> dict[str, float]:
-    """Milliseconds an image, forward alone and forward with backward."""
+    """Measure milliseconds per image of the forward pass, and of forward and backward together."""
     leaf = vertices.clone().requires_grad_()
     with torch.no_grad():
         shape = function(vertices).shape
@@ -102,7 +102,7 @@ def timed(function: Callable[[Tensor], Tensor], vertices: Tensor, repeats: int) 
 
 
 def in_a_new_process(name: str, batch: int, device: str, cache: str) -> tuple[float, float]:
-    """Seconds to the first call's end, and the process's largest size in MiB."""
+    """Measure a first call in a new process: seconds of the call, and the peak memory of the process in MiB."""
     code = IN_A_NEW_PROCESS.format(benchmarks=str(ROOT / "benchmarks"), batch=batch, device=device, name=name)
     environment = {**os.environ, "WARP_CACHE_PATH": cache, "PYTHONPATH": str(ROOT)}
     out = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
@@ -111,7 +111,10 @@ def in_a_new_process(name: str, batch: int, device: str, cache: str) -> tuple[fl
 
 
 def first_calls(device: str) -> dict[str, dict[str, float]]:
-    """Time to compile and with a filled cache, and memory an image: what a process grows by from 8 to 72 images."""
+    """Measure first calls with an empty and a filled cache, and memory per image.
+
+    The memory per image is the growth of the process from 8 to 72 images, divided by 64.
+    """
     rows = {}
     for name in calls(torch.zeros(0, 3, dtype=torch.int64)):
         with tempfile.TemporaryDirectory() as cache:
@@ -125,9 +128,12 @@ def first_calls(device: str) -> dict[str, dict[str, float]]:
 
 
 def peers(device: str, ours: dict[str, float]) -> dict[str, dict[str, float]]:
-    """The soft silhouette by the plain-torch reference and by PyTorch3D, one image, and how many of ours take as long.
+    """Time the soft silhouette of one image with the plain-torch reference and PyTorch3D, and compare with ours.
 
-    `ours` are milliseconds an image in a batch: PyTorch3D's time grows with the batch as ours would without threads.
+    Args:
+        device: Device of the tensors.
+        ours: Milliseconds per image of each of our methods, measured in a batch. The comparison is with one image,
+            since the time of PyTorch3D is proportional to the batch size.
     """
     vertices, faces = open_hand(1, device)
     sigma = renderer.DEFAULT_SIGMA * (SIZE / 2) ** 2
@@ -153,7 +159,7 @@ def peers(device: str, ours: dict[str, float]) -> dict[str, dict[str, float]]:
 
 
 def speed(device: str, batches: list[int], sizes: list[int]) -> dict[str, dict[str, float]]:
-    """All rows of the table."""
+    """Measure all rows of the table."""
     rows = first_calls(device)
     vertices, faces = open_hand(batches[len(batches) // 2], device)
     typical = len(vertices)

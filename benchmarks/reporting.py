@@ -1,4 +1,4 @@
-"""What every benchmark writes beside its numbers: command, date, seed, hardware, versions."""
+"""Write the results of a benchmark with command, commit, date, seed, hardware and versions."""
 
 import json
 import os
@@ -17,13 +17,13 @@ ROOT = Path(__file__).parent.parent
 
 
 def processor() -> str:
-    """The processor's own name where the system tells it."""
+    """Return the model name of the processor, if the system reports it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def commit() -> str:
-    """What was measured."""
+    """Return the commit that is measured, marked if the library has uncommitted changes."""
 
     def git(*command: str) -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, check=False)
@@ -42,7 +42,7 @@ def public(argument: str) -> str:
 
 
 def timed(work: Callable[[], object], wait: Callable[[], object]) -> float:
-    """Seconds of one `work`, the device waited for."""
+    """Measure the seconds of one call of `work`; `wait` waits for the device before and after it."""
     wait()
     start = time.perf_counter()
     work()
@@ -54,10 +54,10 @@ def write_result(name: str, results: dict, seed: int, load_before: float) -> Non
     """Write `book/results/<name>.json` and print its rows.
 
     Args:
-        name: Of the file, without suffix.
+        name: Name of the file, without suffix.
         results: One dict for each row.
-        seed: Of everything random.
-        load_before: The machine's load average when the run began: other programs' share of it shows in the times.
+        seed: Random seed of the run.
+        load_before: Load average of the machine at the start of the run. A high load makes the times longer.
     """
     result = {
         "command": " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *map(public, sys.argv[1:])]),

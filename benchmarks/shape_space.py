@@ -2,11 +2,12 @@
 
     python benchmarks/shape_space.py
 
-Real scans are not ours to use, so the hands here are made: every bone of the open hand gets its own length, with the
-published deviation of that very bone (Buryanov and Kotiuk 2010), and its own girth, breadth and thickness (10 % each,
-assumed). That is more variety than ten numbers can hold. Pose, shape and rigid motion are then fitted to each, and what
-is left is the mean distance of the fitted vertices to the target surface (to the plane of the nearest vertex). It is a
-statement about the ten directions, not about how real the template is: that would need scans, and is not measured.
+This project has no licence for real scans, so the target hands are synthetic. Every bone of the open hand gets a random
+length, with the published deviation of that bone (Buryanov and Kotiuk 2010), and a random breadth and thickness (10 %
+each, an assumption). Ten numbers cannot describe all of this variety. Pose, shape and rigid motion are then fitted to
+each target. The result is the mean distance of the fitted vertices to the target surface (to the tangent plane at the
+nearest vertex). It measures the ten shape directions. It does not measure how realistic the template is, which would
+need scans.
 """
 
 import json
@@ -29,7 +30,7 @@ from dhpe_lib.hand.rotations import axis_angle_to_matrix  # noqa: E402
 from dhpe_lib.rendering.lighting import vertex_normals  # noqa: E402
 
 HANDS, STEPS, SEED = 32, 400, 0
-# Relative standard deviation of each bone's length in MANO's order (metacarpal for the wrist: the middle finger's).
+# Relative standard deviation of the length of each bone in MANO's order. The wrist has that of the middle metacarpal.
 LENGTHS = (
     *(5.4 / 64.6,),
     *(4.9 / 39.8, 2.5 / 22.4, 2.3 / 15.8),
@@ -38,11 +39,11 @@ LENGTHS = (
     *(3.9 / 41.4, 3.3 / 25.7, 2.2 / 17.3),
     *(3.9 / 46.2, 3.1 / 31.6, 1.6 / 21.7),
 )
-ACROSS = 0.10
+ACROSS = 0.10  # relative standard deviation of breadth and thickness
 
 
 def varied_hand(hand: Surface, random: np.random.Generator) -> np.ndarray:
-    """Vertices of a hand whose 16 bones vary each by itself, metres."""
+    """Make the vertices, in metres, of a hand whose 16 bones vary independently."""
     along = body.bone_directions(hand)
     maps = {}
     for j in range(16):
@@ -56,7 +57,7 @@ def varied_hand(hand: Surface, random: np.random.Generator) -> np.ndarray:
 
 
 def distances(model: HandModel, targets: torch.Tensor, with_shape: bool) -> torch.Tensor:
-    """Mean vertex-to-surface distance of the best fit to each target, metres."""
+    """Compute the mean distance, in metres, of the fitted vertices to each target surface."""
     n = len(targets)
     pose, shape, turn, move = (torch.zeros(n, k, requires_grad=True) for k in (45, 10, 3, 3))
     free = [pose, turn, move, *([shape] if with_shape else [])]

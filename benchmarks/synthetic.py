@@ -1,7 +1,7 @@
-"""How many pictures of hands a second the synthetic engine draws.
+"""Measure how many pictures of hands the synthetic engine renders per second.
 
-`python benchmarks/synthetic.py` draws 224 x 224 pictures in one process and in as many as there are cores, backgrounds
-counted in, and writes `book/results/synthetic_speed.json`. `--device cuda` draws on the GPU, in this process alone.
+`python benchmarks/synthetic.py` renders 224 x 224 pictures, including their backgrounds, in one process and in one
+process for each core. It writes `book/results/synthetic_speed.json`. `--device cuda` renders on the GPU in one process.
 """
 
 import argparse
@@ -25,14 +25,18 @@ _engine: SyntheticHands
 
 
 def start(device: str) -> None:
-    """Make this process's engine, and let it warm up."""
+    """Create the engine of this process, and render one batch as a warm-up."""
     global _engine
     _engine = SyntheticHands(device)
     _engine.batch(8, SEED, _engine.backgrounds(2, SEED))
 
 
 def draw(work: tuple[int, int, int]) -> tuple[float, float]:
-    """Draw batches of one size and the backgrounds that so many share: seconds, and those of the processor."""
+    """Render batches and their share of backgrounds; return the elapsed seconds and the processor's seconds.
+
+    Args:
+        work: Random seed, number of batches, pictures in a batch.
+    """
     seed, batches, size = work
     before, busy = time.perf_counter(), time.process_time()
     with one_thread():
@@ -45,7 +49,7 @@ def draw(work: tuple[int, int, int]) -> tuple[float, float]:
 
 
 def in_processes(workers: int, batches: int, size: int) -> dict[str, float]:
-    """Pictures a second, and milliseconds of a processor for each."""
+    """Return the pictures per second of several processes, and the processor time of a picture in milliseconds."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, start, ("cpu",)) as pool:
         list(pool.map(draw, [(k, 1, 8) for k in range(2 * workers)]))
@@ -64,7 +68,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="a torch device (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes on the CPU (default: cores)")
     arguments = parser.parse_args()
-    load = os.getloadavg()[0]  # other programs' share of the machine shows in the times
+    load = os.getloadavg()[0]  # other programs slow the measurement
     rows = {}
     if arguments.device == "cpu":
         for workers in sorted({1, arguments.workers}):

@@ -1,12 +1,12 @@
-"""Images a second of the whole training step, and where its time goes.
+"""Measure the images per second of the whole training step, and the time of its parts.
 
     python benchmarks/training.py --device cuda --preset paper --precision bf16-mixed --batch 128 --compile
 
-The step is that of `dhpe train`: two passes of F, f_J2D, three iterations, the hand, the renderer, all of Eq. 7,
-backward, Adam; on rendered pictures that are made once, so the input costs nothing. The rows `forward`, `backward` and
-`Adam` are parts of it, each waited for; `whole step` is timed without waiting in between. The best of some rounds
-counts less than their median, which is given with the slowest. Wanted on a GPU: 2,000 images/s for the paper's network
-in bf16. Writes book/results/training_speed_<device>.json.
+The step is that of `dhpe train`: two passes of F, f_J2D, three iterations, the hand model, the renderer, all of Eq. 7,
+backward pass, Adam. The images are rendered once, so the input takes no time. The rows `forward`, `backward` and `Adam`
+are parts of the step, and the device is synchronised after each; `whole step` is timed without synchronisation in
+between. Times are medians over rounds; the whole step also has the slowest round. Goal on a GPU: 2,000 images/s for the
+paper's network in bf16. Writes book/results/training_speed_<device>.json.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from dhpe_lib.data.views import plain_view
 from dhpe_lib.synthetic.engine import SyntheticHands
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.loop import TrainingObjective, all_reduce_flags, in_format, interrupts, set_mode
-from dhpe_lib.training.setup import build_network, build_optimiser, launch_fabric, setup_fabric
+from dhpe_lib.training.optimiser import build_optimiser
+from dhpe_lib.training.setup import build_network, launch_fabric, setup_fabric
 
 
 def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dict[str, dict[str, float]]:
@@ -32,10 +33,10 @@ def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dic
     view = plain_view(engine.batch(config.batch, 0, engine.backgrounds(min(config.batch, 64), 0)).crops())
     images, labels = in_format(view.images, config), vars(view.targets)
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    found: dict[str, torch.Tensor] = {}
+    losses: dict[str, torch.Tensor] = {}
 
     def forward() -> None:
-        found.update(objective(images, labels))
+        losses.update(objective(images, labels))
 
     def adam() -> None:
         optimiser.step()
@@ -44,11 +45,11 @@ def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dic
     def step() -> None:
         set_mode(network, config)
         forward()
-        all_reduce_flags(fabric, stop, found["objective"])
-        fabric.backward(found["objective"])
+        all_reduce_flags(fabric, stop, losses["objective"])
+        fabric.backward(losses["objective"])
         adam()
 
-    parts = {"forward": forward, "backward": lambda: fabric.backward(found["objective"]), "Adam": adam}
+    parts = {"forward": forward, "backward": lambda: fabric.backward(losses["objective"]), "Adam": adam}
     seconds: dict[str, list[float]] = {name: [] for name in (*parts, "whole step")}
     with interrupts(fabric.world_size) as stop:
         for _ in range(3):
@@ -74,9 +75,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=1, help="in each round")
+    parser.add_argument("--steps", type=int, default=1, help="steps in each round")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--contiguous", action="store_true", help="not channels_last")
+    parser.add_argument("--contiguous", action="store_true", help="do not use channels_last")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     config = TrainingConfig(

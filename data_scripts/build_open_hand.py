@@ -2,8 +2,8 @@
 
     python data_scripts/build_open_hand.py right.glb
 
-writes dhpe_lib/hand/assets/open_hand.npz. data_scripts/README.md says where `right.glb` comes from and under which licence.
-Everything drawn at random is drawn from a fixed seed.
+writes dhpe_lib/hand/assets/open_hand.npz. data_scripts/README.md gives the source and the licence of `right.glb`. All
+random numbers come from a fixed seed.
 """
 
 import argparse
@@ -20,31 +20,31 @@ SEED, POSES_FOR_PCA, POSES_KEPT = 0, 8192, 512
 
 
 def numbered_surface(path: Path) -> source.Surface:
-    """The starting surface with MANO's counts and vertex numbers."""
+    """Load the starting surface, and give it MANO's counts of vertices and faces and MANO's vertex numbers."""
     surface = source.load(path)
     mesh = remesh.simplify(surface)
     kept, faces = np.unique(np.array(list(mesh.faces.values())), return_inverse=True)
     faces = faces.reshape(-1, 3)
     vertices, weights = surface.vertices[kept], surface.weights[kept]
 
-    placed: dict[int, int] = {}
-    for digit, places in numbering.TIPS.items():
+    fixed: dict[int, int] = {}
+    for digit, numbers in numbering.TIPS.items():
         bone = body.DIGITS[digit][2]
         tip = numbering.fingertip(vertices, weights, bone, surface.axes[bone, 2])
-        placed.update(zip(numbering.near_tip(faces, tip, vertices, len(places)), places, strict=True))
+        fixed.update(zip(numbering.near_tip(faces, tip, vertices, len(numbers)), numbers, strict=True))
     ring = remesh.wrist_ring(faces)
     start = int(np.argmax(vertices[ring, 2]))
-    placed.update(zip(ring[start:] + ring[:start], numbering.WRIST_RING, strict=True))
-    place = numbering.placement(len(kept), placed, weights @ np.arange(16) - vertices[:, 0])
+    fixed.update(zip(ring[start:] + ring[:start], numbering.WRIST_RING, strict=True))
+    number = numbering.number_vertices(len(kept), fixed, weights @ np.arange(16) - vertices[:, 0])
 
-    order = np.argsort(place)
-    uv = {(int(place[np.searchsorted(kept, v)]), c): t for (v, c), t in surface.uv.items() if v in kept}
+    order = np.argsort(number)
+    uv = {(int(number[np.searchsorted(kept, v)]), c): t for (v, c), t in surface.uv.items() if v in kept}
     charts = surface.charts[list(mesh.faces)]
-    return source.Surface(vertices[order], place[faces], charts, uv, weights[order], surface.joints, surface.axes)
+    return source.Surface(vertices[order], number[faces], charts, uv, weights[order], surface.joints, surface.axes)
 
 
 def mean_hand(surface: source.Surface) -> source.Surface:
-    """The surface with the published mean bone lengths, its middle MCP at the origin."""
+    """Stretch the surface to the published mean bone lengths, and move its middle MCP to the origin."""
     base = surface.joints.copy()
     base[body.THUMB_BASE] -= body.THUMB_BASE_SHIFT * surface.axes[body.THUMB_BASE, 2]
     surface = replace(surface, joints=base)
@@ -54,7 +54,7 @@ def mean_hand(surface: source.Surface) -> source.Surface:
 
 
 def texture_coordinates(hand: source.Surface) -> tuple[np.ndarray, np.ndarray]:
-    """`vt` `[N, 2]` (origin at the top left) and `ft` `[F, 3]`: a vertex on a seam has two places in the texture."""
+    """Return `vt` `[N, 2]` (origin at the top left) and `ft` `[F, 3]`; a vertex on a seam has two rows of `vt`."""
     keys = sorted({(int(v), int(c)) for face, c in zip(hand.faces, hand.charts, strict=True) for v in face})
     index = {key: k for k, key in enumerate(keys)}
     corners = [[index[int(v), int(c)] for v in face] for face, c in zip(hand.faces, hand.charts, strict=True)]
@@ -62,7 +62,7 @@ def texture_coordinates(hand: source.Surface) -> tuple[np.ndarray, np.ndarray]:
 
 
 def geometry(hand: source.Surface) -> dict[str, np.ndarray]:
-    """All arrays that do not depend on a set of poses, under MANO's names."""
+    """Compute all arrays that do not depend on sampled poses, under MANO's names."""
     directions = body.shape_directions(hand)
     limits = joint_limits.limits()
     vt, ft = texture_coordinates(hand)
@@ -91,7 +91,7 @@ def geometry(hand: source.Surface) -> dict[str, np.ndarray]:
 
 
 def pose_space(poses: np.ndarray) -> dict[str, np.ndarray]:
-    """MANO's mean pose, its principal components (rows) and the coefficients of some poses in them."""
+    """Compute the mean of the poses, their principal components (rows), and the coefficients of the first poses."""
     mean = poses.mean(axis=0)
     _, _, components = np.linalg.svd(poses - mean, full_matrices=False)
     components *= np.sign(components[np.arange(45), np.abs(components).argmax(axis=1)])[:, None]
@@ -100,11 +100,11 @@ def pose_space(poses: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def save(arrays: dict[str, np.ndarray]) -> None:
-    """Write the asset: float32, small integers, in one step."""
-    small = {"f": np.uint32, "kintree_table": np.uint32, "ft": np.uint16}
+    """Write the asset in one step, with floats as float32 and indices as small integers."""
+    integers = {"f": np.uint32, "kintree_table": np.uint32, "ft": np.uint16}
     stored = {}
     for name, array in arrays.items():
-        stored[name] = array.astype(small.get(name, np.float32 if array.dtype == float else array.dtype))
+        stored[name] = array.astype(integers.get(name, np.float32 if array.dtype == float else array.dtype))
     part = ASSET.with_suffix(".part.npz")
     np.savez_compressed(part, **stored)
     part.replace(ASSET)
@@ -117,7 +117,7 @@ def main() -> None:
     unposed = {"hands_mean": np.zeros(45), "hands_components": np.eye(45), "hands_coeffs": np.zeros((1, 45))}
     save(arrays | unposed)
 
-    from dhpe_lib.hand.poses import sample_poses  # the sampler poses the hand that was just saved
+    from dhpe_lib.hand.poses import sample_poses  # it uses the asset that was just saved
 
     poses = sample_poses(POSES_FOR_PCA, torch.Generator().manual_seed(SEED)).double().numpy()
     save(arrays | pose_space(poses))

@@ -1,9 +1,10 @@
-"""Convert a MANO model file between .pkl and .npz, checking it on the way; chumpy is not needed.
+"""Check a MANO model file and convert it between .pkl and .npz; chumpy is not needed.
 
     python data_scripts/convert_mano.py MANO_RIGHT.pkl mano_right.npz
 
-MANO is licensed by its authors for non-commercial research and may not be passed on: get MANO_RIGHT.pkl and
-MANO_LEFT.pkl from them, and keep what this writes to yourself. A `.pkl` is written as smplx and manopth read it.
+MANO's authors license it for non-commercial research, and it may not be passed on. Get MANO_RIGHT.pkl and
+MANO_LEFT.pkl from the authors, and do not share the converted file. smplx and manopth can read the `.pkl` that this
+script writes.
 """
 
 import argparse
@@ -15,8 +16,8 @@ from dhpe_lib.hand.io import HandFileError, read_hand, side_of, write_hand
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="MANO_RIGHT.pkl, MANO_LEFT.pkl or an .npz of the same fields")
-    parser.add_argument("target", type=Path, help="file to write; its suffix, .npz or .pkl, chooses the format")
+    parser.add_argument("source", type=Path, help="MANO_RIGHT.pkl, MANO_LEFT.pkl or an .npz with MANO's fields")
+    parser.add_argument("target", type=Path, help="output file; its suffix, .npz or .pkl, chooses the format")
     arguments = parser.parse_args()
     try:
         hand = read_hand(arguments.source)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A first table of the ablation, and the gain of the augmentation from a trained network; light network, CPU, one seed.
-# 1. Seven trainings from random weights: 400 steps of 16 pictures of ORH. Measured on 40 pictures of ORH's and ORH-O's tests.
-# 2. Full, without augmentation and with children of seeds within tau alone, from the shipped weights: 300 steps, children
-#    from the first. Measured on 64 pictures of each.
+# A first table of the ablation, and the effect of the augmentation on a trained network; light network, CPU, one seed.
+# 1. Seven trainings from random weights: 400 steps with 16 images of ORH. Tested on 40 images of ORH and 40 of ORH-O.
+# 2. Three trainings from the shipped weights: full, without augmentation, and with novel views of only the seeds within
+#    tau. 300 steps, with novel views from the start. Tested on 64 images of ORH and 64 of ORH-O.
 # Writes book/results/ablation_cpu.json and ablation_augmentation_cpu.json.
-# Hardware: one core of an AMD EPYC with AVX-512 BF16, the other core busy. Time: two hours and a half on that busy machine.
-# However it was stopped, the same command goes on. More seeds: --seeds 3.
+# Hardware: one core of an AMD EPYC with AVX-512 BF16, the other core busy. Time: 2.5 hours.
+# The same command continues an interrupted run. More seeds: --seeds 3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 OUT=${OUT:-dhpe_out}

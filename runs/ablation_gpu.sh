@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The ablation of Figs. 5d, 5e and 5f: the paper's network, the whole of ORH, three seeds, 21 trainings of 60,000 steps
-# of 128 (about 186 epochs), tested on ORH and ORH-O.
-# Hardware: one GPU with 40 GB or more. Time, images/s and memory: not run yet (no GPU was at hand).
+# The ablation of Figs. 5d, 5e and 5f: the paper's network, the whole of ORH, three seeds, 21 trainings. Each training has
+# 60,000 steps with 128 images (about 186 epochs) and is tested on ORH and ORH-O.
+# Hardware: one GPU with 40 GB or more. Time, images/s and memory: not run yet (no GPU was available).
 # Expected: augmentation and 2D losses help on both splits, the shape loss on ORH (the paper's directions): not run yet.
-# However it was stopped, the same command goes on. Two machines: give each some of the variants (--variant NAME) and one
-# folder on a shared disk, then run it once more for all.
+# The same command continues an interrupted run. Two machines: run some of the variants on each (--variant NAME) with one
+# folder on a shared disk, then run the command once more for all variants.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 OUT=${1:-dhpe_out}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The light network on CPU: 24,576 rendered pictures of ORH, 5,400 steps of 16 in bfloat16 (3.5 epochs), then its scores on
-# the tests of ORH, ORH-S and ORH-O, before and after refinement. Makes dhpe_lib/network/weights/light.safetensors and
-# book/results/light_cpu_*.json.
-# Hardware: one core of an AMD EPYC with AVX-512 BF16, the other core busy. Time: 95 minutes of training (three stops and
-# one stretch on two threads among them), 20 for the pictures, 15 for the scores.
+# Train the light network on the CPU: 24,576 rendered images of ORH, 5,400 steps with 16 images in bfloat16 (3.5 epochs).
+# Then evaluate it on the test splits of ORH, ORH-S and ORH-O, before and after refinement. Writes
+# dhpe_lib/network/weights/light.safetensors and book/results/light_cpu_*.json.
+# Hardware: one core of an AMD EPYC with AVX-512 BF16, the other core busy. Time: 95 minutes for the training (with three
+# interruptions, and partly on two threads), 20 for the images, 15 for the evaluation.
 # Measured: EPE (protocol A) 28.4 mm on ORH, 24.6 on ORH-S, 47.0 on ORH-O's fingertips.
-# A run that was stopped goes on with the same command and --resume.
+# The same command with --resume continues an interrupted run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 OUT=${OUT:-dhpe_out}

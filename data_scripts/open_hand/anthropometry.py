@@ -1,7 +1,7 @@
-"""How hands differ: bone lengths of the mean hand and ten shape directions, from published measurements.
+"""Bone lengths of the mean hand and ten shape directions, from published measurements of hands.
 
-Every change of shape is written as one 3x3 stretch per bone, carried down the kinematic tree and blended by the skin
-weights, so that the surface stays as smooth as the weights are.
+Every change of shape is one 3x3 stretch per bone. It is passed down the kinematic tree and blended by the skin weights,
+so the surface stays as smooth as the weights.
 
 Sources:
     Buryanov and Kotiuk, Proportions of hand segments, Int. J. Morphol. 28(3), 2010: bone lengths and tip tissue, 66
@@ -18,7 +18,8 @@ PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 DIGITS = {"index": (1, 2, 3), "middle": (4, 5, 6), "little": (7, 8, 9), "ring": (10, 11, 12), "thumb": (13, 14, 15)}
 WRIST, THUMB_BASE = 0, 13
 
-# Millimetres, proximal phalanx (for the thumb too), middle phalanx, distal phalanx with the soft tissue of the tip.
+# Millimetres: proximal, middle and distal phalanx; the distal length includes the soft tissue of the tip. The thumb has
+# no middle phalanx; its second entry is the proximal phalanx.
 BONE_LENGTHS = {
     "index": (39.8, 22.4, 15.8 + 3.8),
     "middle": (44.6, 26.3, 17.4 + 4.0),
@@ -26,21 +27,22 @@ BONE_LENGTHS = {
     "little": (32.7, 18.1, 16.0 + 3.7),
     "thumb": (None, 31.6, 21.7 + 5.7),
 }
-# The thumb's metacarpal measures 46 mm; the source surface puts its base 32 mm from the next joint.
+# Metres. The metacarpal of the thumb is 46 mm long, but its base in the source surface is 32 mm from the next joint.
 THUMB_BASE_SHIFT = 0.009
 
 
-def pooled(men: tuple[float, float], women: tuple[float, float]) -> float:
-    """Relative standard deviation of men and women together, from (mean, standard deviation) of each."""
+def relative_deviation(men: tuple[float, float], women: tuple[float, float]) -> float:
+    """Compute the relative standard deviation of men and women together, from (mean, standard deviation) of each."""
     mean = (men[0] + women[0]) / 2
     return float(np.sqrt((men[1] ** 2 + women[1] ** 2) / 2 + ((men[0] - women[0]) / 2) ** 2) / mean)
 
 
-# Share of a measure's deviation that hand size does not explain: sqrt(1 - r^2) at a correlation with size of r = 0.8,
-# which is assumed, not published.
+# Share of the deviation of a measure that hand size does not explain: sqrt(1 - r^2) = 0.6 for a correlation with hand
+# size of r = 0.8. This r is an assumption, not a published value.
 BEYOND_SIZE = 0.6
-SIZE = pooled((183, 10), (166, 8))
-BREADTH = BEYOND_SIZE * pooled((84, 4), (75, 4))
+SIZE = relative_deviation((183, 10), (166, 8))  # hand length in mm
+BREADTH = BEYOND_SIZE * relative_deviation((84, 4), (75, 4))  # hand breadth in mm
+# Deviation / mean of the length of each digit, in mm.
 DIGIT = {
     "thumb": BEYOND_SIZE * 5.5 / 49.5,
     "index": BEYOND_SIZE * 4.1 / 63.9,
@@ -48,9 +50,9 @@ DIGIT = {
     "ring": BEYOND_SIZE * 4.8 / 65.5,
     "little": BEYOND_SIZE * 4.3 / 53.3,
 }
-# No measured deviation was found for these: thickness and girth are taken to vary as the breadth does.
+# No measured deviations of thickness and girth were found; they are assumed to be equal to that of the breadth.
 THICKNESS = GIRTH = BREADTH
-THUMB_BASE_DEVIATION = 0.003
+THUMB_BASE_DEVIATION = 0.003  # metres
 
 
 class Rig(Protocol):
@@ -65,7 +67,7 @@ class Rig(Protocol):
 
 
 def bone_directions(hand: Rig) -> np.ndarray:
-    """Unit vector along each of the 16 bones; the wrist's points to the middle finger's base."""
+    """Return the unit vector along each of the 16 bones; that of the wrist points to the middle MCP."""
     joints = hand.joints
     ends = np.empty_like(joints)
     ends[WRIST] = joints[DIGITS["middle"][0]]
@@ -78,15 +80,15 @@ def bone_directions(hand: Rig) -> np.ndarray:
 def stretch(
     hand: Rig, maps: dict[int, np.ndarray], offsets: dict[int, np.ndarray] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Displacement of vertices and joints when bone j is stretched by I + maps[j] and its base moved by offsets[j].
+    """Compute the displacements when bone j is stretched by I + maps[j] and its base is moved by offsets[j].
 
     Args:
         hand: Rest pose.
-        maps: 3x3 per stretched bone; the others keep their form.
-        offsets: Metres per moved base.
+        maps: 3x3 matrix of each stretched bone; all other bones keep their shape.
+        offsets: Offset of each moved base, metres.
 
     Returns:
-        `[V, 3]` and `[16, 3]`; linear in maps and offsets.
+        Displacements of vertices `[V, 3]` and joints `[16, 3]`, metres; linear in maps and offsets.
     """
     none, moved = np.zeros((3, 3)), offsets or {}
     joint_shift = np.zeros((16, 3))
@@ -99,7 +101,7 @@ def stretch(
 
 
 def mean_hand_maps(hand: Rig) -> dict[int, np.ndarray]:
-    """Stretch of each finger bone from the source surface's length to the published mean."""
+    """Compute the stretch of each finger bone from its length in the source surface to the published mean."""
     along, joints = bone_directions(hand), hand.joints
     maps = {}
     for (digit, bones), tip in zip(DIGITS.items(), hand.tips, strict=True):
@@ -112,9 +114,9 @@ def mean_hand_maps(hand: Rig) -> dict[int, np.ndarray]:
 
 
 def shape_directions(hand: Rig) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The ten named directions: what one standard deviation of each does to vertices and joints.
+    """Compute the ten named shape directions: the displacements of vertices and joints by one standard deviation.
 
-    Palm length has none of its own: it is what hand size adds and the other directions leave.
+    Palm length has no direction of its own; it changes with hand size.
     """
     d = bone_directions(hand)
     lengthwise = {j: np.outer(d[j], d[j]) for j in range(16)}

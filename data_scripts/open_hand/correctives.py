@@ -1,8 +1,9 @@
-"""Pose correctives: teach linear blend skinning to keep the volume of a bent knuckle.
+"""Pose correctives: offsets that let linear blend skinning keep the volume of a bent knuckle.
 
-Blending matrices shortens whatever turns by half: at a knuckle bent by t the surface shrinks to cos(t/2) of its radius.
-Blending rigid motions as dual quaternions (Kavan et al., 2007) does not. The correctives are the offsets in the rest
-pose, linear in R - I of each joint as in SMPL, that bring the one closest to the other.
+Linear blending of matrices shrinks the surface at a joint: at a bend by t, to cos(t/2) of its radius. Blending rigid
+motions as dual quaternions (Kavan et al., 2007) does not shrink it. The correctives are offsets in the rest pose,
+linear in R - I of each joint as in SMPL. They are fitted to bring linear blending as close as possible to dual
+quaternion blending.
 """
 
 import numpy as np
@@ -10,11 +11,12 @@ from scipy.spatial.transform import Rotation
 
 from .anthropometry import PARENTS
 
-SAMPLES, RIDGE = 400, 1e-2
+SAMPLES = 400  # random rotations of each joint
+RIDGE = 1e-2  # weight of the ridge regression
 
 
 def bone_motions(rotations: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rigid motion `x -> R x + t` of each of the 16 bones for local rotations `[16, 3, 3]`."""
+    """Compute the rigid motion `x -> R x + t` of each of the 16 bones for local rotations `[16, 3, 3]`."""
     turn, move = np.empty((16, 3, 3)), np.empty((16, 3))
     for j, p in enumerate(PARENTS):
         before, shift = (np.eye(3), np.zeros(3)) if p < 0 else (turn[p], move[p])
@@ -24,12 +26,12 @@ def bone_motions(rotations: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray,
 
 
 def linear_blend(turn: np.ndarray, move: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matrix and shift of each vertex under linear blend skinning."""
+    """Compute the matrix and the shift of each vertex for linear blend skinning."""
     return np.einsum("vj,jab->vab", weights, turn), weights @ move
 
 
 def dual_quaternion_blend(turn: np.ndarray, move: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation and shift of each vertex under dual quaternion skinning."""
+    """Compute the rotation and the shift of each vertex for dual quaternion skinning."""
     real = Rotation.from_matrix(turn).as_quat()  # x, y, z, w
     real *= np.where(real @ real[0] < 0, -1, 1)[:, None]
     vector, scalar = real[:, :3], real[:, 3:]
@@ -44,7 +46,7 @@ def dual_quaternion_blend(turn: np.ndarray, move: np.ndarray, weights: np.ndarra
 
 
 def rest_offsets(vertices: np.ndarray, weights: np.ndarray, joints: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """What to add to the rest pose so that linear blending lands where dual quaternions do, `[V, 3]`."""
+    """Compute the offsets `[V, 3]` in the rest pose with which linear blending equals dual quaternion blending."""
     motions = bone_motions(rotations, joints)
     matrix, shift = linear_blend(*motions, weights)
     turn, move = dual_quaternion_blend(*motions, weights)
@@ -55,15 +57,15 @@ def rest_offsets(vertices: np.ndarray, weights: np.ndarray, joints: np.ndarray, 
 def pose_directions(
     vertices: np.ndarray, weights: np.ndarray, joints: np.ndarray, axes: np.ndarray, limits: np.ndarray, seed: int
 ) -> np.ndarray:
-    """`posedirs` `[V, 3, 135]`, each joint fitted by itself over rotations drawn evenly within its limits.
+    """Fit `posedirs` `[V, 3, 135]`, each joint separately, to rotations with angles uniform within its limits.
 
     Args:
-        vertices: `[V, 3]` rest pose.
-        weights: `[V, 16]`.
-        joints: `[16, 3]`.
-        axes: `[15, 3, 3]` rows: flexion, abduction, twist axis.
-        limits: `[15, 3, 2]` radians about each.
-        seed: of the draws.
+        vertices: `[V, 3]` rest pose, metres.
+        weights: `[V, 16]` skinning weights.
+        joints: `[16, 3]` rest joints, metres.
+        axes: `[15, 3, 3]` flexion, abduction and twist axis (rows) of each joint.
+        limits: `[15, 3, 2]` smallest and largest angle about each axis, radians.
+        seed: Random seed of the rotations.
     """
     random = np.random.default_rng(seed)
     out = np.zeros((*vertices.shape, 135))

@@ -1,7 +1,8 @@
-"""Range of each joint about its own axes, degrees from the rest pose: flexion, abduction (towards the thumb), twist.
+"""Limits of each joint about its own axes, degrees from the rest pose: flexion, abduction (towards the thumb), twist.
 
-Finger flexion after measured active ranges (MCP 87 +- 10, PIP 97 +- 17, DIP 82-85 degrees: Indian J. Plast. Surg.,
-2024, doi 10.1055/s-0044-1788593), about one deviation beyond the mean; the rest are working bounds of this project.
+The limits of finger flexion follow measured active ranges: MCP 87 +- 10, PIP 97 +- 17, DIP 82-85 degrees (Indian J.
+Plast. Surg., 2024, doi 10.1055/s-0044-1788593). They are about one standard deviation above the mean. All other limits
+are choices of this project.
 """
 
 import numpy as np
@@ -19,5 +20,5 @@ DEGREES = [
 
 
 def limits() -> np.ndarray:
-    """`[15, 3, 2]` radians."""
+    """Return the smallest and largest angle about each axis of each joint, `[15, 3, 2]`, radians."""
     return np.radians(np.array(DEGREES, dtype=float))

@@ -1,7 +1,7 @@
-"""The joint regressor: each joint as a weighted mean of the vertices around it, in every shape and pose.
+"""Fit the joint regressor: each joint is a weighted mean of the vertices around it, in every shape and pose.
 
-MANO regresses joints from the rest surface, f_Reg of the paper from the posed one. One set of weights serves both when
-it is fitted to both.
+MANO regresses joints from the mesh at rest, and f_Reg of the paper from the posed mesh. The weights are fitted to both,
+so one regressor serves both.
 """
 
 import numpy as np
@@ -10,11 +10,13 @@ from scipy.spatial.transform import Rotation
 
 from .correctives import bone_motions, linear_blend
 
-NEAREST, POSES, SUM_WEIGHT = 120, 48, 10.0
+NEAREST = 120  # vertices that may have a weight for a joint
+POSES = 48  # random poses in the fit
+SUM_WEIGHT = 10.0  # weight of the equation that the weights of a joint sum to 1
 
 
 def posed(hand: dict[str, np.ndarray], rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and joints of the mean shape under local rotations `[16, 3, 3]`."""
+    """Compute vertices and joints of the mean shape for local rotations `[16, 3, 3]`, metres."""
     turn, move = bone_motions(rotations, hand["J"])
     vertices = hand["v_template"] + hand["posedirs"] @ (rotations[1:] - np.eye(3)).ravel()
     matrix, shift = linear_blend(turn, move, hand["weights"])
@@ -23,19 +25,22 @@ def posed(hand: dict[str, np.ndarray], rotations: np.ndarray) -> tuple[np.ndarra
 
 
 def random_rotations(hand: dict[str, np.ndarray], random: np.random.Generator) -> np.ndarray:
-    """Local rotations `[16, 3, 3]` with every angle drawn evenly within its limits."""
+    """Sample local rotations `[16, 3, 3]` with every angle uniform within its limits."""
     bounds = hand["joint_limits"]
     vectors = np.einsum("jac,ja->jc", hand["joint_axes"], random.uniform(bounds[..., 0], bounds[..., 1]))
     return np.concatenate([np.eye(3)[None], Rotation.from_rotvec(vectors).as_matrix()])
 
 
 def fit(hand: dict[str, np.ndarray], joint_dirs: np.ndarray, seed: int) -> np.ndarray:
-    """`[16, 778]` non-negative weights, rows summing to 1.
+    """Fit the regressor `[16, 778]` by non-negative least squares.
 
     Args:
         hand: Arrays of the model without its regressor.
-        joint_dirs: `[16, 3, 10]` how each shape direction moves the joints.
-        seed: of the poses.
+        joint_dirs: `[16, 3, 10]` displacement of the joints by each shape direction, metres.
+        seed: Random seed of the poses.
+
+    Returns:
+        Non-negative weights; each row sums to 1.
     """
     random = np.random.default_rng(seed)
     pairs = [posed(hand, random_rotations(hand, random)) for _ in range(POSES)]

@@ -1,7 +1,7 @@
-"""Edge collapse down to MANO's counts: 778 vertices, 1,538 faces, one wrist boundary of 16 edges.
+"""Collapse edges until the mesh has MANO's counts: 778 vertices, 1,538 faces, one wrist boundary of 16 edges.
 
-Vertices are only removed, never moved, so skin weights and texture coordinates carry over as they are. Texture seams
-and the wrist are feature lines: a vertex on one may only slide along it.
+Vertices are removed but never moved, so skin weights and texture coordinates stay valid. Texture seams and the wrist
+are feature lines: a vertex on a feature line may be merged only into a neighbour on that line.
 """
 
 import heapq
@@ -12,11 +12,11 @@ import numpy as np
 from .source import Surface
 
 VERTICES, WRIST_EDGES = 778, 16
-LENGTH_WEIGHT = 2e-5  # share of cubed edge length in the cost: keeps triangles of even size where the surface is flat
+LENGTH_WEIGHT = 2e-5  # weight of the cubed edge length in the cost: it keeps triangles even on flat surfaces
 
 
 class Mesh:
-    """Faces by vertex, with their charts: what edge collapse needs to ask."""
+    """A triangle mesh for edge collapse: faces, their charts, and the faces of each vertex."""
 
     def __init__(self, surface: Surface):
         self.vertices = surface.vertices
@@ -34,14 +34,14 @@ class Mesh:
         return self.of_vertex[a] & self.of_vertex[b]
 
     def kind(self, a: int, b: int) -> str:
-        """`wrist` on the boundary, `seam` between two charts, else `inner`."""
+        """Return the kind of an edge: `wrist` on the boundary, `seam` between two charts, else `inner`."""
         faces = self.edge_faces(a, b)
         if len(faces) == 1:
             return "wrist"
         return "seam" if len({self.chart[k] for k in faces}) > 1 else "inner"
 
     def may_collapse(self, a: int, b: int) -> bool:
-        """Whether a may be merged into b without changing the topology or a feature line."""
+        """Return whether a may be merged into b without a change of the topology or of a feature line."""
         lines = {u: kind for u in self.neighbours(a) if (kind := self.kind(a, u)) != "inner"}
         if lines and (len(lines) != 2 or len(set(lines.values())) != 1 or b not in lines):
             return False
@@ -50,7 +50,7 @@ class Mesh:
         return all(self.keeps_shape(k, a, b) for k in self.of_vertex[a] - self.edge_faces(a, b))
 
     def keeps_shape(self, k: int, a: int, b: int) -> bool:
-        """Whether a face keeps its side and does not become a sliver when a moves to b."""
+        """Return whether a face keeps its orientation and does not become a sliver when a moves to b."""
         old = self.vertices[list(self.faces[k])]
         new = self.vertices[[b if v == a else v for v in self.faces[k]]]
         n0, n1 = (np.cross(p[1] - p[0], p[2] - p[0]) for p in (old, new))
@@ -59,6 +59,7 @@ class Mesh:
         return n0 @ n1 > 0.5 * np.linalg.norm(n0) * np.linalg.norm(n1) and flatness > 0.25
 
     def collapse(self, a: int, b: int) -> None:
+        """Merge vertex a into vertex b."""
         for k in self.edge_faces(a, b):
             for v in self.faces.pop(k):
                 self.of_vertex[v].discard(k)
@@ -68,7 +69,7 @@ class Mesh:
 
 
 def quadrics(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Garland and Heckbert's error quadrics, `[V, 4, 4]`: area-weighted squared distance to the planes of a vertex."""
+    """Compute Garland and Heckbert's error quadrics `[V, 4, 4]`: area-weighted squared distances to face planes."""
     p = vertices[faces]
     n = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
     area = np.linalg.norm(n, axis=1, keepdims=True)
@@ -95,7 +96,7 @@ def simplify(surface: Surface) -> Mesh:
         while collapses:
             price, a, b = heapq.heappop(heap)
             if a not in mesh.of_vertex or b not in mesh.neighbours(a) or price < 0.9999 * cost(a, b):
-                continue  # a stale entry: every collapse pushes fresh prices for the edges around it
+                continue  # an outdated entry: each collapse pushes new costs of the edges around it
             if mesh.kind(a, b) in lines and mesh.may_collapse(a, b):
                 mesh.collapse(a, b)
                 collapses -= 1
@@ -110,7 +111,7 @@ def simplify(surface: Surface) -> Mesh:
 
 
 def wrist_ring(faces: np.ndarray) -> list[int]:
-    """The vertices of the open boundary in order, against the faces' sense."""
+    """Return the vertices of the open boundary in order, opposite to the direction of the faces' edges."""
     edges = {(int(f[i]), int(f[(i + 1) % 3])) for f in faces for i in range(3)}
     after = {b: a for a, b in edges if (b, a) not in edges}
     ring = [min(after)]

@@ -1,4 +1,4 @@
-"""Read the rigged starting surface (WebXR generic hand, MIT licence) and bring it to MANO's frame and joints."""
+"""Read the rigged starting surface (WebXR generic hand, MIT licence) and convert it to MANO's frame and joints."""
 
 import json
 import struct
@@ -16,7 +16,7 @@ MANO_FROM_WEBXR = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 DTYPES = {5121: "u1", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
-# MANO's 16 joints; each takes the skin weights of the WebXR joints named here, and the position of the first.
+# WebXR joints of each MANO joint, which has the sum of their skin weights and the position of the first one.
 MANO_FROM_WEBXR_JOINTS = {
     "wrist": (
         "wrist",
@@ -42,16 +42,16 @@ MANO_FROM_WEBXR_JOINTS = {
 
 @dataclass
 class Surface:
-    """A rigged triangle mesh with texture charts; fingertips have their numbers after `numbering` only.
+    """A rigged triangle mesh with texture charts; `tips` is valid only after the step `numbering`.
 
     Attributes:
-        vertices: `[V, 3]` metres, MANO's model frame.
+        vertices: `[V, 3]` metres, in MANO's model frame.
         faces: `[F, 3]` vertex indices.
         charts: `[F]` texture chart of each face.
-        uv: texture coordinates, by (vertex, chart).
+        uv: Texture coordinates, by (vertex, chart).
         weights: `[V, 16]` skin weights in MANO's joint order.
         joints: `[16, 3]` metres.
-        axes: `[16, 3, 3]` rows: flexion, abduction, twist axis of each joint (unit vectors).
+        axes: `[16, 3, 3]` flexion, abduction and twist axis (rows) of each joint, unit vectors.
     """
 
     vertices: np.ndarray
@@ -64,21 +64,21 @@ class Surface:
 
     @property
     def tips(self) -> np.ndarray:
-        """`[5, 3]` fingertips in MANO's order of digits: index, middle, little, ring, thumb."""
+        """Fingertips `[5, 3]` in MANO's order of digits: index, middle, little, ring, thumb."""
         return self.vertices[[TIPS[digit][0] for digit in DIGITS]]
 
 
 def read_glb(path: Path) -> tuple[dict, bytes]:
-    """Split a binary glTF file into its JSON head and its data."""
+    """Split a binary glTF file into its JSON header and its data."""
     raw = path.read_bytes()
     if raw[:4] != b"glTF":
-        raise ValueError(f"{path}: not a binary glTF file; data_scripts/README.md says where right.glb comes from")
+        raise ValueError(f"{path}: not a binary glTF file; data_scripts/README.md says where to get right.glb")
     head_size = struct.unpack("<I", raw[12:16])[0]
     return json.loads(raw[20 : 20 + head_size]), raw[28 + head_size :]
 
 
 def accessor(head: dict, data: bytes, index: int) -> np.ndarray:
-    """One array of the file, `[count, width]`."""
+    """Return one array of the file, `[count, width]`."""
     entry = head["accessors"][index]
     view = head["bufferViews"][entry["bufferView"]]
     width = WIDTHS[entry["type"]]
@@ -87,7 +87,7 @@ def accessor(head: dict, data: bytes, index: int) -> np.ndarray:
 
 
 def chart_of_vertices(faces: np.ndarray, count: int) -> np.ndarray:
-    """Connected component of each vertex of the file: the file doubles vertices along texture seams."""
+    """Return the texture chart of each vertex, its connected component: the file doubles vertices along seams."""
     label = np.arange(count)
     while True:
         low = label[faces].min(axis=1)
@@ -99,7 +99,7 @@ def chart_of_vertices(faces: np.ndarray, count: int) -> np.ndarray:
 
 
 def load(path: Path) -> Surface:
-    """The starting surface: welded, without its wrist cap, 16 joints, right hand."""
+    """Load the starting surface of a right hand: vertices welded, cap of the wrist removed, with MANO's 16 joints."""
     head, data = read_glb(path)
     primitive = head["meshes"][0]["primitives"][0]
     arrays = {name: accessor(head, data, k) for name, k in primitive["attributes"].items()}
@@ -123,10 +123,10 @@ def load(path: Path) -> Surface:
 
 
 def joints_and_weights(head: dict, data: bytes, arrays: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Joint positions, joint axes and skin weights in MANO's order.
+    """Return joint positions, joint axes and skin weights in MANO's order.
 
-    A WebXR joint looks along -z to the fingertip with y on the nail's side, so bending towards the palm is a
-    negative rotation about its x; spreading is about y, twisting about the bone.
+    In the frame of a WebXR joint, -z points to the fingertip and y to the side of the nail. So flexion is a negative
+    rotation about x, abduction a rotation about y, and twist a rotation about -z.
     """
     skin = head["skins"][0]
     names = [head["nodes"][k]["name"] for k in skin["joints"]]

@@ -1,6 +1,6 @@
-"""A base skin for the open hand, painted from where each texel lies on the hand: nails, creases, knuckles, tips.
+"""Paint a base skin for the open hand from the position of each texel on the hand: nails, creases, knuckles, tips.
 
-The colours are one medium tone; a renderer that wants other skins multiplies it.
+The skin has one medium tone. To get other skins, multiply the texture by a tint.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from .anthropometry import DIGITS
 SIZE = 512
 SKIN = np.array([205.0, 152.0, 122.0])
 PALM = np.array([226.0, 172.0, 146.0])
-FLUSH = np.array([22.0, -18.0, -14.0])  # blood near the surface: tips, knuckles
+FLUSH = np.array([22.0, -18.0, -14.0])  # redder skin at tips and knuckles
 NAIL = np.array([224.0, 168.0, 148.0])
 NAIL_EDGE = np.array([236.0, 206.0, 188.0])
 CREASE = np.array([-52.0, -50.0, -44.0])
@@ -21,7 +21,7 @@ CREASE = np.array([-52.0, -50.0, -44.0])
 
 @dataclass
 class Texels:
-    """What lies under each covered texel: `rows, columns`, rest `position`, unit `normal`, skin `weights`."""
+    """The covered texels: row and column, and the rest position, unit normal and skin weights of the surface there."""
 
     rows: np.ndarray
     columns: np.ndarray
@@ -40,7 +40,7 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def texels(vertices: np.ndarray, faces: np.ndarray, weights: np.ndarray, vt: np.ndarray, ft: np.ndarray) -> Texels:
-    """Rasterise the faces in texture space."""
+    """Rasterize the faces in texture space, and interpolate positions, normals and skin weights at the texels."""
     carried = np.concatenate([vertices, vertex_normals(vertices, faces), weights], axis=1)
     rows, columns, values = [], [], []
     for face, corners in zip(faces, vt[ft] * SIZE, strict=True):
@@ -59,11 +59,12 @@ def texels(vertices: np.ndarray, faces: np.ndarray, weights: np.ndarray, vt: np.
 
 
 def bump(x: np.ndarray, width: float) -> np.ndarray:
+    """Compute the Gaussian bump exp(-(x / width)^2)."""
     return np.exp(-((x / width) ** 2))
 
 
 def paint_digit(colour: np.ndarray, t: Texels, bones, joints: np.ndarray, tip: np.ndarray, axes: np.ndarray) -> None:
-    """Creases at the joints, flushed knuckles and tip, and the nail of one digit, in place."""
+    """Paint one digit in place: creases at the joints, red knuckles and tip, and the nail."""
     for bone in bones:
         side, dorsal, along = axes[bone]
         s, r = (t.position - joints[bone]) @ along, (t.position - joints[bone]) @ side
@@ -75,7 +76,7 @@ def paint_digit(colour: np.ndarray, t: Texels, bones, joints: np.ndarray, tip: n
             wrinkles = sum(bump(s - shift, 0.0007) for shift in (-0.003, -0.001, 0.0013, 0.0034))
             colour += np.outer(0.32 * wrinkles * back, CREASE)
             colour += np.outer((0.8 * bump(s - 0.001, 0.0008) + 0.4 * bump(s + 0.002, 0.0007)) * front, CREASE)
-        elif bone != 13:  # the thumb's metacarpal has no crease at its base
+        elif bone != 13:  # the metacarpal of the thumb has no crease at its base
             colour += np.outer(0.7 * bump(s - 0.021, 0.0009) * front, CREASE)
     side, dorsal, along = axes[bones[2]]
     length = (tip - joints[bones[2]]) @ along
@@ -86,7 +87,7 @@ def paint_digit(colour: np.ndarray, t: Texels, bones, joints: np.ndarray, tip: n
 
 
 def paint_nail(colour: np.ndarray, mine: np.ndarray, s: np.ndarray, r: np.ndarray) -> None:
-    """A superellipse on the back of the last bone; `s` runs from the joint (0) to the tip (1), `r` across (-1, 1)."""
+    """Paint a superellipse on the back of the last bone; `s` is 0 at the joint and 1 at the tip, `r` runs across."""
     edge = ((s - 0.71) / 0.27) ** 4 + r**4
     inside = special.expit(18 * (0.9 - edge))
     share = (inside * (mine > 0.55))[:, None]
@@ -97,7 +98,7 @@ def paint_nail(colour: np.ndarray, mine: np.ndarray, s: np.ndarray, r: np.ndarra
 
 
 def paint_palm(colour: np.ndarray, t: Texels, joints: np.ndarray) -> None:
-    """The three great lines of the palm, as arcs between points given in shares of palm length and breadth."""
+    """Paint the three main lines of the palm as arcs in coordinates relative to palm length and breadth."""
     index, little = joints[1], joints[7]
     along, across = joints[4] - joints[0], little - index
     u = (t.position - joints[0]) @ along / (along @ along)  # 0 at the wrist, 1 at the knuckles
@@ -110,25 +111,25 @@ def paint_palm(colour: np.ndarray, t: Texels, joints: np.ndarray) -> None:
 
 
 def paint(t: Texels, joints: np.ndarray, tips: np.ndarray, axes: np.ndarray, seed: int) -> np.ndarray:
-    """The texture, `[512, 512, 3]` uint8."""
+    """Paint the texture, `[512, 512, 3]` uint8."""
     palm = special.expit(-7 * (t.normal[:, 1] + 0.15))
     colour = SKIN + palm[:, None] * (PALM - SKIN)
     for bones, tip in zip(DIGITS.values(), tips, strict=True):
         paint_digit(colour, t, bones, joints, tip, axes)
     paint_palm(colour, t, joints)
     colour += mottle(t, seed)[:, None] * np.array([7.0, 5.0, 4.0])
-    return spread(t, colour)
+    return fill_image(t, colour)
 
 
 def mottle(t: Texels, seed: int) -> np.ndarray:
-    """Smooth blotches in space, so that they run on across the seams of the texture."""
+    """Compute smooth random variations of the colour; they are functions of position, so seams do not show."""
     random = np.random.default_rng(seed)
     waves = random.normal(size=(24, 3)) * random.uniform(60, 400, (24, 1))
     return np.sin(t.position @ waves.T + random.uniform(0, 6.28, 24)).sum(axis=1) / np.sqrt(24)
 
 
-def spread(t: Texels, colour: np.ndarray) -> np.ndarray:
-    """Write the texels and continue them outside the charts, so that filtering at a seam finds skin."""
+def fill_image(t: Texels, colour: np.ndarray) -> np.ndarray:
+    """Write the texels to an image, and give each other pixel the nearest texel's colour, which filtering needs."""
     image, covered = np.zeros((SIZE, SIZE, 3)), np.zeros((SIZE, SIZE), bool)
     image[t.rows, t.columns], covered[t.rows, t.columns] = colour, True
     rows, columns = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)

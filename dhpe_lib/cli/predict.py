@@ -9,6 +9,7 @@ from rich.console import Console
 
 from dhpe_lib.cli.options import OUT, DeviceOption, ModelOption, OutOption, SideName, prepare_folder, usage_error
 from dhpe_lib.cli.predict_report import report, report_all, report_demo, summarise
+from dhpe_lib.cli.predict_video import are_clips, predict_clips, refuse_for_clips, suffixes_for
 from dhpe_lib.common.console import say
 
 if TYPE_CHECKING:
@@ -34,19 +35,22 @@ EVIDENCE: "dict[EvidenceName, Evidence]" = {
 
 
 class FileName(StrEnum):
-    """Files that are written for each hand."""
+    """Files that are written for each hand of a photo, or for a clip."""
 
     glb = "glb"
     obj = "obj"
     json = "json"
     png = "png"
     html = "html"
+    mp4 = "mp4"
 
 
 def predict(
     photos: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTO...", help="Photos of any format, or folders of photos.", show_default=False),
+        typer.Argument(
+            metavar="PHOTO...", help="Photos of any format, folders of photos, or clips.", show_default=False
+        ),
     ],
     keypoints: Annotated[
         Path | None, typer.Option("--keypoints", metavar="FILE", help="JSON with the 21 joints of each photo's hands.")
@@ -86,7 +90,7 @@ def predict(
     model: ModelOption = None,
     write: Annotated[
         list[FileName] | None,
-        typer.Option("--write", help="File to write for each hand; may be repeated.", show_default="all five"),
+        typer.Option("--write", help="File to write; may be repeated. Photos: all but mp4; clips: mp4, json, glb."),
     ] = None,
     out: OutOption = OUT,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Number of processes for many photos.")] = 1,
@@ -95,6 +99,10 @@ def predict(
         str | None,
         typer.Option("--shard", metavar="I/N", help="Process the I-th of N parts of the photos, for several machines."),
     ] = None,
+    video: Annotated[bool, typer.Option("--video", help="Each folder holds the frames of a clip, not photos.")] = False,
+    fps: Annotated[
+        float, typer.Option("--fps", min=0.1, metavar="RATE", help="Frames in a second of a folder of frames.")
+    ] = 30.0,
     device: DeviceOption = None,
 ) -> None:
     """Find every hand in every photo and fit a mesh to it.
@@ -103,6 +111,9 @@ def predict(
     joints. Each hand gives a mesh (.glb, .obj), its joints, parameters and camera (.json), a picture (.png) and a page
     that shows the mesh in a browser (.html, works offline). --evidence estimator takes the joints of this project's own
     network; --keypoints FILE and --evidence mediapipe take the joints of others.
+
+    In a clip (.mp4, .mov, .webm, ..., or with --video a folder of frames) each hand is followed and smoothed over time.
+    A clip gives the meshes drawn over its frames (NAME_hands.mp4), the numbers (.json), and an animated mesh (.glb).
     """
     source = evidence or (EvidenceName.landmarks if keypoints is None else EvidenceName.keypoints)
     refuse_together(source, {"--keypoints": keypoints, "--box": box, "--weights": weights, "--model": model})
@@ -110,7 +121,21 @@ def predict(
     from dhpe_lib.prediction.request import Request, name_photos
 
     with usage_error("PHOTO"):
-        paths = batch.photos_in(photos)
+        clips = are_clips(photos, video)
+        paths = photos if clips else batch.photos_in(photos)
+    if clips:
+        refuse_for_clips(
+            {
+                "--evidence": source is not EvidenceName.landmarks,
+                "--box": box,
+                "--mask": mask,
+                "--workers": workers > 1,
+                "--resume": resume,
+                "--shard": shard,
+            }
+        )
+    with usage_error("--write"):
+        suffixes = suffixes_for(write, clips)
     if mask is not None and len(paths) > 1:
         raise typer.BadParameter("a mask belongs to one photo; give one photo at a time", param_hint="--mask")
     with usage_error("--shard"):
@@ -136,11 +161,14 @@ def predict(
         max_hands=max_hands,
         focal=focal,
         fov=fov,
-        suffixes=tuple(f".{name.value}" for name in write or FileName),
+        suffixes=suffixes,
         model=model,
         weights=weights,
         device=device,
     )
+    if clips:
+        predict_clips(paths, request, fps)
+        return
     with usage_error("--device"):
         from dhpe_lib.common.devices import find_device
 

@@ -34,13 +34,17 @@ CAMERA_NOTE = (
 
 
 class RateColumn(ProgressColumn):
-    """Photos a second since the start."""
+    """Photos or frames a second since the start."""
+
+    def __init__(self, unit: str = "photos"):
+        super().__init__()
+        self.unit = unit
 
     def render(self, task: Task) -> Text:
-        """Return the rate, or nothing before the first photo."""
+        """Return the rate, or nothing before the first one."""
         if not task.completed or not task.elapsed:
             return Text("")
-        return Text(f"{task.completed / task.elapsed:.1f} photos/s")
+        return Text(f"{task.completed / task.elapsed:.1f} {self.unit}/s")
 
 
 def report_all(results: "Iterator[Result]", photos: "Sequence[Photo]", console: Console) -> "Iterator[Result]":

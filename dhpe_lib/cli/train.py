@@ -54,7 +54,8 @@ def train(
     from dhpe_lib.network.checkpoints import weights_in
     from dhpe_lib.training import loop as training
     from dhpe_lib.training.config import read_config
-    from dhpe_lib.training.setup import CONFIG, launch_fabric
+    from dhpe_lib.training.run_folder import CONFIG
+    from dhpe_lib.training.setup import launch_fabric
 
     with usage_error("--out"):
         base = read_config(out / CONFIG) if resume else None
@@ -252,7 +253,7 @@ def configured(base: "TrainingConfig | None", options: dict[str, Any], changes: 
 def check_splits(config: "TrainingConfig") -> None:
     """Open all that is trained and tested on, before a folder is made: wrong paths leave none behind."""
     from dhpe_lib.data.cache.reader import Prepared
-    from dhpe_lib.training.setup import open_tests
+    from dhpe_lib.training.testing import open_tests
 
     for path in config.data:
         Prepared(path)

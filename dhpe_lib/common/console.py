@@ -9,7 +9,14 @@ from rich.text import Text
 
 
 def progress_bar(console: Console) -> Progress:
-    """Done, to do, and how long that will take."""
+    """Make a progress bar with the count of finished steps, the elapsed time and the remaining time.
+
+    Args:
+        console: Console that shows the bar. Nothing is shown if it is not a terminal.
+
+    Returns:
+        The bar, not started.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -21,13 +28,13 @@ def progress_bar(console: Console) -> Progress:
 
 
 def say(*parts: str | Path | Text) -> None:
-    """Print words and paths."""
+    """Print text on the terminal, with paths as links."""
     pieces = (link(part) if isinstance(part, Path) else part for part in parts)
     Console(highlight=False, soft_wrap=True).print(Text.assemble(*pieces))
 
 
 def link(path: Path) -> Text:
-    """A path as seen from here, which a terminal that can opens on a click."""
+    """Format a path as a clickable link: relative below the current folder, else absolute."""
     near = os.path.relpath(path)
     shown = str(path.absolute()) if near.startswith(os.pardir) else near
     return Text(shown, style=f"link {path.absolute().as_uri()} cyan")

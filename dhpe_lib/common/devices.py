@@ -1,4 +1,4 @@
-"""Devices, their memory, and the number of threads."""
+"""Choose a device, read its free memory, and set the number of threads."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device; None where nobody says."""
+    """Return the free memory of a device in bytes, or None if the system does not report it."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     info = Path("/proc/meminfo")
@@ -19,23 +19,26 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def find_device(name: str | None) -> torch.device:
-    """The device of a name as torch has them; by default CUDA where there is a GPU.
+    """Return the device with this name.
+
+    Args:
+        name: A device name of torch, such as "cpu" or "cuda:0". By default CUDA if there is a GPU, else the CPU.
 
     Raises:
-        ValueError: There is no such device.
+        ValueError: This machine has no such device.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:  # an AssertionError where torch was built without CUDA
-        raise ValueError(f"{name}: no such device here; use cpu, or cuda where there is a GPU") from error
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        raise ValueError(f"{name}: no such device here; use cpu, or cuda if there is a GPU") from error
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep torch to one thread inside the block.
+    """Limit torch to one thread inside the block.
 
-    The last bits of a result depend on the number of threads, and small fits are no faster with two.
+    The last bits of a result depend on the number of threads. Small fits are no faster with two threads.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

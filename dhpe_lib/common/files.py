@@ -1,7 +1,7 @@
-"""Atomic file writes: a file appears complete, or not at all, whatever happens to the program or the machine.
+"""Atomic file writes: a file appears complete or not at all, even if the program is killed or the machine stops.
 
-Drafts are written in a hidden folder beside the files, flushed to the disk and then renamed. The folder's name holds
-the number of the process, so that a draft that a killed process left behind can be told from one that is being written.
+A draft is written to a hidden folder beside the file, flushed to the disk and then renamed. The folder's name holds the
+process id, so `clear_drafts` can tell the drafts of ended processes from drafts that are being written.
 """
 
 import json
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-DRAFTS = re.compile(r"\.dhpe-(\d+)-.+")
+DRAFT_FOLDER = re.compile(r"\.dhpe-(\d+)-.+")
 
 
 @contextmanager
@@ -22,11 +22,12 @@ def atomic_writes(folder: Path, names: Sequence[str]) -> Iterator[list[Path]]:
     """Write several files that replace the old ones only when all are complete.
 
     Args:
-        folder: Where the files appear. It is made if it does not exist.
+        folder: Folder of the files. It is created if it does not exist.
         names: File names.
 
     Yields:
-        One path for each name, to write to. If the block raises, the drafts are deleted and the old files stay.
+        The path of a draft for each name; the block writes to it. If the block raises, the drafts are deleted and the
+            old files stay.
 
     Raises:
         OSError: The folder cannot be written to.
@@ -50,24 +51,24 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Bring the content of a file, or the names in a folder, to the disk."""
-    number = os.open(path, os.O_RDONLY)
+    """Flush the content of a file, or the entries of a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(number)
+        os.fsync(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
 def clear_drafts(folder: Path) -> None:
     """Delete the drafts in a folder whose processes have ended."""
     for path in folder.iterdir():
-        found = DRAFTS.fullmatch(path.name)
-        if found and not is_alive(int(found[1])):
+        match = DRAFT_FOLDER.fullmatch(path.name)
+        if match and not is_alive(int(match[1])):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process of this number runs, whoever owns it."""
+    """Return whether a process with this id runs, also if another user owns it."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -78,11 +79,11 @@ def is_alive(process: int) -> bool:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write a JSON file that is there as a whole or not at all, whatever happens to program and machine."""
+    """Write values to a JSON file atomically; see :func:`atomic_writes`."""
     with atomic_write(path) as draft:
         draft.write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
 def gigabytes(n: int) -> str:
-    """A number of bytes for people."""
+    """Format a number of bytes as GB or MB."""
     return f"{n / 1e9:.1f} GB" if n >= 1e8 else f"{n / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""Names that a folder exports without importing its modules: they are imported at the first use."""
+"""Lazy exports of a package: a module is imported when one of its names is first used."""
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
@@ -8,14 +8,14 @@ from typing import Any
 def lazy_exports(
     folder: str, modules: Mapping[str, Sequence[str]]
 ) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
-    """Make the ``__all__``, ``__getattr__`` and ``__dir__`` of a folder's ``__init__.py``.
+    """Make the ``__all__``, ``__getattr__`` and ``__dir__`` of a package's ``__init__.py``.
 
     Args:
-        folder: ``__name__`` of the folder.
-        modules: For each module of the folder the names that it exports.
+        folder: ``__name__`` of the package.
+        modules: Maps each module of the package to the names that it exports.
 
     Returns:
-        The three, in this order.
+        ``__all__``, ``__getattr__`` and ``__dir__``.
 
     Source: PEP 562.
     """

@@ -1,4 +1,4 @@
-"""Records of rows: dataclasses of tensors or arrays with one row for each image, and of other such dataclasses."""
+"""Functions on records: dataclasses of tensors or arrays with one row for each image, and of other records."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
@@ -14,24 +14,24 @@ Record = TypeVar("Record")
 
 
 def map_rows(record: Record, change: Callable[[Any], Any]) -> Record:
-    """The same change to each tensor or array of a record.
+    """Apply a function to each tensor or array of a record.
 
     Args:
-        record: Of rows; dataclasses inside it are changed as well.
-        change: A tensor or array to another.
+        record: Dataclass of tensors, arrays and other records.
+        change: Function from a tensor or array to a new one.
 
     Returns:
         A record of the same class.
     """
-    return _combined([record], lambda values: change(values[0]))
+    return _combine_fields([record], lambda values: change(values[0]))
 
 
 def take_rows(record: Record, rows: Int64[Tensor, " n"]) -> Record:
-    """Some images of a batch, each as often as it is named.
+    """Select rows of a batch.
 
     Args:
-        record: Of tensors.
-        rows: Which images, on the tensors' device.
+        record: Dataclass of tensors and other records.
+        rows: Row numbers, on the tensors' device. A row may appear more than once.
 
     Returns:
         A record of the same class.
@@ -40,35 +40,35 @@ def take_rows(record: Record, rows: Int64[Tensor, " n"]) -> Record:
 
 
 def join_rows(records: Sequence[Record]) -> Record:
-    """Batches as one, one after the other.
+    """Concatenate the rows of several records.
 
     Args:
-        records: At least one, of one class.
+        records: At least one record; all have the same class.
 
     Returns:
         A record of that class.
 
     Raises:
-        ValueError: There is no record.
+        ValueError: The sequence is empty.
     """
     if not records:
         raise ValueError("no records to join; give at least one")
-    return _combined(records, _joined)
+    return _combine_fields(records, _concatenate)
 
 
-def _joined(values: list[Any]) -> Any:
+def _concatenate(values: list[Any]) -> Any:
     return np.concatenate(values) if isinstance(values[0], np.ndarray) else torch.cat(values)
 
 
-def _combined(records: Sequence[Record], combine: Callable[[list[Any]], Any]) -> Record:
-    """Field by field, what `combine` makes of the records' values."""
+def _combine_fields(records: Sequence[Record], combine: Callable[[list[Any]], Any]) -> Record:
+    """Make a record whose every field is `combine` of that field's values in the given records."""
     combined = {}
     for field in fields(records[0]):  # type: ignore[arg-type]
         values = [getattr(record, field.name) for record in records]
-        combined[field.name] = _combined(values, combine) if is_dataclass(values[0]) else combine(values)
+        combined[field.name] = _combine_fields(values, combine) if is_dataclass(values[0]) else combine(values)
     return type(records[0])(**combined)
 
 
 def to_numpy(values: Any) -> ndarray:
-    """A tensor of any device, or anything array-like, as numpy."""
+    """Convert a tensor on any device, or anything array-like, to a numpy array; the gradient is dropped."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)

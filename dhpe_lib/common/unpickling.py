@@ -1,10 +1,12 @@
-"""Read the arrays out of a pickle without running any code that the file names.
+"""Read the arrays in a pickle without running any code that the file names.
 
-A pickle is a program: by name it may call whatever Python can import. Here no name is ever looked up. Every name on a
-short list becomes an inert stand-in that notes what it was called with; any other name is refused. What the stand-ins
-noted (a dtype, a shape, bytes) is then turned into numpy arrays. That is enough for MANO's Python 2 pickles, whose
-``shapedirs`` is a chumpy ``Select`` of a ``Ch`` and whose ``J_regressor`` is a scipy sparse matrix, with neither
-chumpy nor an old scipy installed, and for the annotation pickles of the datasets.
+A pickle is a program: it can call by name anything that Python can import. This reader looks up no name. A name on a
+short list becomes an inert placeholder that records its arguments; any other name raises an error. The recorded
+arguments (a dtype, a shape, bytes) are then turned into numpy arrays.
+
+This is enough for the annotation pickles of the datasets and for MANO's Python 2 pickles. MANO's ``shapedirs`` is a
+chumpy ``Select`` of a ``Ch``, and its ``J_regressor`` is a scipy sparse matrix. Neither chumpy nor an old scipy has to
+be installed.
 """
 
 import io
@@ -20,7 +22,7 @@ import numpy as np
 MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
 NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
 BUILTINS = ("__builtin__", "builtins")
-# Name in the file -> what it stands for. Old and new homes of one thing mean the same.
+# (module, name) in the file -> kind of placeholder. A function that moved between modules has a row for each module.
 ALLOWED: dict[tuple[str, str], str] = {
     ("numpy", "ndarray"): "type",
     ("numpy", "dtype"): "dtype",
@@ -38,17 +40,17 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("scipy.sparse.csc", "csc_matrix"): "csc",
     ("scipy.sparse._csc", "csc_matrix"): "csc",
 }
-# A sparse matrix is made dense, and its shape is only what the file claims.
+# Most entries of a sparse matrix that is made dense: its shape comes from the file and cannot be trusted.
 MAX_DENSE = 2**26
 PLAIN_DTYPE = re.compile(r"[<>=|]?(\?|[biufcSU]\d+|b1)")
 
 
 class PickleFileError(ValueError):
-    """A pickle that is damaged, or that asks for more than data."""
+    """The pickle is damaged, or it names something that is not data."""
 
 
 class _Node:
-    """Stand-in for whatever the pickle calls or makes: it only remembers."""
+    """Placeholder for a function or class that the pickle calls; it only records its arguments and state."""
 
     kind = ""
 
@@ -65,28 +67,28 @@ class _Node:
         self.state = state
 
 
-# The reader in Python, not the one in C: on damaged bytes that one can ask for all of the machine's memory.
+# This is the unpickler written in Python. The one in C can request all of the machine's memory on damaged bytes.
 class _Reader(pickle._Unpickler):
-    """An unpickler whose every global is a fresh subclass of `_Node`."""
+    """An unpickler that replaces every global by a new subclass of `_Node`."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.BytesIO(path.read_bytes()), encoding="latin1")
         self._path = path
 
     def get_extension(self, code: int) -> None:
-        """Extension codes are names in disguise, and may be cached as the things themselves."""
+        """Refuse an extension code: it stands for a name, and Python may have cached the object of that name."""
         raise PickleFileError(
-            f"{self._path}: refused, since the pickle asks for extension {code}, which is no array data"
+            f"{self._path}: refused, since the pickle asks for extension {code}, which is not array data"
         )
 
     def find_class(self, module: str, name: str) -> type[_Node]:
         kind = ALLOWED.get((module, name))
         if kind is None:
             raise PickleFileError(
-                f"{self._path}: refused, since the pickle asks for {module}.{name}, which is no array data; "
+                f"{self._path}: refused, since the pickle asks for {module}.{name}, which is not array data; "
                 "use a file from a source that you trust, or convert it to .npz where it was made"
             )
-        # A new class each time, so that nothing that a file does to it outlives the file.
+        # Each call makes a new class, so a file that changes the class cannot affect the next file.
         return type(name, (_Node,), {"kind": kind})
 
 
@@ -94,16 +96,17 @@ def load_pickle(path: str | Path) -> Any:
     """Read a pickle of dicts, lists, numbers, strings and arrays (numpy, chumpy, scipy csc).
 
     Args:
-        path: The pickle, of any protocol, written by Python 2 or 3.
+        path: Path of the pickle. It may have any protocol and come from Python 2 or 3.
 
     Returns:
-        The same tree with plain numpy arrays; sparse matrices dense; strings of Python 2 decoded as latin-1.
+        The content with plain numpy arrays. Sparse matrices are dense; strings of Python 2 are decoded as latin-1.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        PickleFileError: The file is damaged, or names anything that is not on the list.
+        FileNotFoundError: The file does not exist.
+        PickleFileError: The file is damaged, or it names anything that is not in ``ALLOWED``.
 
-    Source: the pickle protocol (PEP 307, PEP 3154); chumpy's ``Ch.__getstate__`` and ``Select`` for the fields' names.
+    Source: the pickle protocol (PEP 307, PEP 3154); the field names are those of chumpy's ``Ch.__getstate__`` and
+        ``Select``.
     """
     path = Path(path)
     reader = _Reader(path)
@@ -111,31 +114,31 @@ def load_pickle(path: str | Path) -> Any:
         return _evaluate(reader.load())
     except PickleFileError:
         raise
-    # A pickle is a language: a damaged one is a random program, and can end in almost any error.
+    # A pickle is a program, so a damaged pickle can raise almost any error.
     except Exception as error:
         detail = str(error) or type(error).__name__
-        raise PickleFileError(f"{path}: damaged, truncated or no pickle at all ({detail}); fetch it again") from error
+        raise PickleFileError(f"{path}: damaged, truncated or not a pickle ({detail}); fetch it again") from error
 
 
 def _evaluate(value: Any) -> Any:
-    """Replace every stand-in below `value` by what it stands for."""
+    """Replace every placeholder in a tree by the data that it stands for."""
     if isinstance(value, dict):
         return {key: _evaluate(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(_evaluate(item) for item in value)
     if isinstance(value, type):
-        raise ValueError(f"a bare {value.__name__} where data was expected")
+        raise ValueError(f"the name {value.__name__} stands where data was expected")
     return _BUILD[value.kind](value) if isinstance(value, _Node) else value
 
 
 def _array(node: _Node) -> np.ndarray:
-    """Read numpy's own pickles: state = (version, shape, dtype, is_fortran, bytes)."""
+    """Read an array of a numpy pickle: state = (version, shape, dtype, is_fortran, bytes)."""
     _, shape, dtype, is_fortran, data = node.state
     return _from_bytes(data, _evaluate(dtype), shape, "F" if is_fortran else "C")
 
 
 def _buffer(node: _Node) -> np.ndarray:
-    """Read numpy's pickles of protocol 5: args = (bytes, dtype, shape, order)."""
+    """Read an array of a numpy pickle of protocol 5: args = (bytes, dtype, shape, order)."""
     data, dtype, shape, order = node.args
     return _from_bytes(data, _evaluate(dtype), shape, order)
 
@@ -149,51 +152,51 @@ def _scalar(node: _Node) -> Any:
 def _from_bytes(data: Any, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
     raw = _bytes_of(_evaluate(data))
     if len(raw) != prod(shape) * dtype.itemsize:
-        raise ValueError(f"an array of shape {shape} and type {dtype} with {len(raw)} bytes of data")
-    # "A" is how protocol 5 says "as the bytes lie"; a copy makes the array writable.
+        raise ValueError(f"an array of shape {shape} and type {dtype} has {len(raw)} bytes of data")
+    # Order "A" of protocol 5 means that the bytes lie in C order. The copy makes the array writable.
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if order == "F" else "C").copy(order="K")
 
 
 def _bytes_of(data: Any) -> bytes:
-    """Undo the latin-1 decoding, which kept each byte of a Python 2 string as one character."""
+    """Encode a string back to bytes: the latin-1 decoding kept each byte of a Python 2 string as one character."""
     if not isinstance(data, str | bytes | bytearray):
         raise TypeError(f"array data of type {type(data).__name__}")
     return data.encode("latin1") if isinstance(data, str) else bytes(data)
 
 
 def _dtype(node: _Node) -> np.dtype:
-    """Read a type: args = (code, align, copy); the second item of the state is the byte order."""
+    """Read a dtype: args = (code, align, copy); the second item of the state is the byte order."""
     code = node.args[0]
     if not isinstance(code, str) or not PLAIN_DTYPE.fullmatch(code):
-        raise ValueError(f"an array of type {code!r}, where only numbers and strings are data")
+        raise ValueError(f"an array has the type {code!r}, but only numbers and strings are data")
     return np.dtype(code) if node.state is None else np.dtype(code).newbyteorder(node.state[1])
 
 
 def _object(node: _Node) -> Any:
-    """Protocols 0 and 1 make an object by copy_reg._reconstructor(class, object, None) and then set its state."""
+    """Read an object of protocol 0 or 1: copy_reg._reconstructor(class, object, None), then its state."""
     made = node.args[0]()
     made.state = node.state
     return _evaluate(made)
 
 
 def _ch(node: _Node) -> np.ndarray:
-    """Read chumpy's leaf: the array is its x."""
+    """Read a chumpy array, whose values are in its field x."""
     return np.asarray(_evaluate(node.state["x"]))
 
 
 def _select(node: _Node) -> np.ndarray:
-    """Do chumpy's indexing: entries `idxs` of the flattened a, in the preferred shape."""
+    """Read a chumpy selection: the entries `idxs` of the flattened array `a`, in the preferred shape."""
     chosen = np.asarray(_evaluate(node.state["a"])).ravel()[_evaluate(node.state["idxs"])]
     return chosen.reshape(node.state["preferred_shape"]) if "preferred_shape" in node.state else chosen
 
 
 def _csc(node: _Node) -> np.ndarray:
-    """Read scipy's compressed sparse columns, as a dense array."""
+    """Read a scipy matrix of compressed sparse columns as a dense array."""
     shape = node.state["_shape"] if "_shape" in node.state else node.state["shape"]
     data, rows, starts = (_evaluate(node.state[key]) for key in ("data", "indices", "indptr"))
     counts = np.diff(starts.astype(np.int64))
     if len(counts) != shape[1] or shape[0] * shape[1] > MAX_DENSE or counts.min() < 0 or counts.sum() != len(rows):
-        raise ValueError(f"a sparse matrix of shape {shape} with {len(rows)} entries that do not fit its columns")
+        raise ValueError(f"a sparse matrix of shape {shape} has {len(rows)} entries that do not fit its columns")
     dense = np.zeros(shape, data.dtype)
     np.add.at(dense, (rows, np.repeat(np.arange(shape[1]), counts)), data)
     return dense

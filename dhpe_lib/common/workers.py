@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class WorkerDiedError(ValueError):
-    """A worker process ended before its work was done."""
+    """A worker process ended before it finished its work."""
 
 
 def run_in_workers(
@@ -25,19 +25,19 @@ def run_in_workers(
     start: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[tuple[Part, Result]]:
-    """Call a function for each part, in worker processes.
+    """Call a function for each part in worker processes.
 
-    Workers ignore Ctrl-C, which is left to the parent, and end when the parent ends, even if it is killed.
+    Workers ignore Ctrl-C; the parent handles it. They end when the parent ends, even if it is killed.
 
     Args:
-        work: The function; other processes must be able to import it.
-        parts: Its arguments.
+        work: Function of one part. Other processes must be able to import it.
+        parts: The parts; each is the argument of one call.
         workers: Number of processes.
-        start: Called once in each worker before its first part.
+        start: Function that each worker calls once before its first part.
         arguments: Arguments of `start`.
 
     Yields:
-        Each part with its result, as soon as it is done, in any order.
+        Each part with its result as soon as it is finished, in any order.
 
     Raises:
         WorkerDiedError: A worker process died.
@@ -49,7 +49,7 @@ def run_in_workers(
             yield waiting[future], future.result()
     except BrokenProcessPool as error:
         raise WorkerDiedError(
-            "a worker died, perhaps for lack of memory; run the same command with fewer --workers: what is finished is "
+            "a worker died, perhaps for lack of memory; run the same command with fewer --workers: finished work is "
             "kept"
         ) from error
     finally:
@@ -57,9 +57,9 @@ def run_in_workers(
 
 
 def process_context() -> BaseContext:
-    """How workers start: forked from a server process that has imported torch and has no threads.
+    """Return the multiprocessing context: workers are forked from a server process without threads.
 
-    A fork of a process with threads can leave locks behind that nobody opens.
+    The server process has imported torch. Forking a process with threads could leave locks that stay closed forever.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -76,7 +76,7 @@ def _start_worker(start: Callable[..., None] | None, arguments: tuple[Any, ...])
 
 
 def _end_with_parent() -> None:
-    """Wait for the parent to end, then end at once: nothing else tells a worker that its parent was killed."""
+    """Wait until the parent ends, then end this worker, which is not told otherwise that its parent was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

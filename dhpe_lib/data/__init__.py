@@ -1,4 +1,4 @@
-"""Labelled pictures of hands: the crop frame (Eq. 8), samples, crops, the readers of datasets, the prepared cache."""
+"""Labelled pictures of hands: the crop frame (Eq. 8), samples, crops, dataset readers and the prepared cache."""
 
 from dhpe_lib.common.lazy import lazy_exports
 
@@ -11,6 +11,8 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "crops": ["Crops"],
         "targets": ["Targets", "joint_error_px", "masked_images", "targets_of"],
         "views": ["View", "jittered_view", "plain_view"],
+        "camera": ["Camera"],
+        "perspective": ["place_hand"],
         "photos": ["read_mask", "read_photo"],
         "readers": ["DATASETS"],
         "cache": ["Prepared", "PreparedWriter"],

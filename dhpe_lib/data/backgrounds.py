@@ -1,7 +1,7 @@
-"""Pictures without hands, to put rendered hands in front of: the rooms of NYU depth v2, or any folder of images.
+"""Background photos for rendered hands: the rooms of NYU depth v2, or any folder of images.
 
-NYU depth v2 comes as one MATLAB file of version 7.3 (HDF5), `nyu_depth_v2_labeled.mat`, 2.8 GB: `images` is 480 x 640
-x 3 x 1449 in MATLAB's order of axes, which HDF5 turns round. Its pictures have a white frame, which is cut off.
+NYU depth v2 is one MATLAB 7.3 file (HDF5) of 2.8 GB, `nyu_depth_v2_labeled.mat`. Its array `images` is 480 x 640 x 3 x
+1449 in MATLAB; HDF5 reverses the order of the axes. The pictures have a white frame, which is cut off.
 
 Source: Silberman et al., Indoor Segmentation and Support Inference from RGBD Images, ECCV 2012; the paper's Sec. 3.5.
 """
@@ -28,21 +28,21 @@ REMEDY = f"get {NYU_FILE} from {HOMEPAGE} again, or name a folder of images"
 
 
 class NyuDepth:
-    """The 1,449 labelled rooms of NYU depth v2, 608 x 448 without the frame.
+    """The 1,449 labelled rooms of NYU depth v2, 608 x 448 pixels without the frame.
 
     Attributes:
-        paths: The one file.
+        paths: List with the path of the file.
     """
 
     def __init__(self, path: Path) -> None:
-        """Look into the file.
+        """Open the file and check the shape of its pictures.
 
         Args:
-            path: `nyu_depth_v2_labeled.mat`.
+            path: Path of `nyu_depth_v2_labeled.mat`.
 
         Raises:
-            FileNotFoundError: There is no such file.
-            DatasetError: It is damaged, or no such file.
+            FileNotFoundError: The file does not exist.
+            DatasetError: The file is damaged or is not NYU depth v2.
         """
         self._path = require(Path(path), REMEDY)
         self.paths = [self._path]
@@ -60,7 +60,7 @@ class NyuDepth:
         return np.ascontiguousarray(image[NYU_FRAME:-NYU_FRAME, NYU_FRAME:-NYU_FRAME])
 
     def _read(self, take: Any) -> Any:
-        """Open the file anew each time, so that workers of a loader do not share a handle."""
+        """Apply `take` to the array `images`. The file is opened each time, so data loader workers share no handle."""
         try:
             with h5py.File(self._path, "r") as file:
                 return take(file["images"])
@@ -69,20 +69,20 @@ class NyuDepth:
 
 
 class ImageFolder:
-    """Every image below a folder, in the order of the paths.
+    """Every image in a folder and its subfolders, sorted by path.
 
     Attributes:
-        paths: Its files.
+        paths: Paths of the images.
     """
 
     def __init__(self, directory: Path) -> None:
         """List the images.
 
         Args:
-            directory: A folder; those in it are looked into as well.
+            directory: A folder; its subfolders are searched too.
 
         Raises:
-            FileNotFoundError: There is no such folder, or no image in it.
+            FileNotFoundError: The folder does not exist or has no image in it.
         """
         suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
         found = require(Path(directory), REMEDY).rglob("*")
@@ -98,7 +98,7 @@ class ImageFolder:
 
 
 def open_backgrounds(path: Path) -> NyuDepth | ImageFolder:
-    """Open NYU depth v2 or a folder of images, whichever is there.
+    """Open NYU depth v2 or a folder of images, depending on the path.
 
     Args:
         path: The `.mat` file, the folder that holds it, or a folder of images.
@@ -107,7 +107,7 @@ def open_backgrounds(path: Path) -> NyuDepth | ImageFolder:
         The pictures.
 
     Raises:
-        FileNotFoundError: There is nothing.
+        FileNotFoundError: The path does not exist or has no image in it.
         DatasetError: The file is damaged.
     """
     path = Path(path)
@@ -118,35 +118,35 @@ def open_backgrounds(path: Path) -> NyuDepth | ImageFolder:
 
 
 def fingerprint(path: Path) -> str:
-    """Say which pictures these are, wherever they lie: two folders have one fingerprint if they give equal pictures.
+    """Compute a fingerprint of the pictures that does not depend on the path of their folder.
 
-    Every byte is read: a few seconds for NYU depth v2.
+    Every byte is read, which takes a few seconds for NYU depth v2.
 
     Args:
         path: The `.mat` file, the folder that holds it, or a folder of images.
 
     Returns:
-        16 hexadecimal digits of a SHA-256 over the files, in the order in which they are numbered.
+        16 hexadecimal digits of a SHA-256 over the files, in the order of their indices.
 
     Raises:
-        FileNotFoundError: There is nothing.
+        FileNotFoundError: The path does not exist or has no image in it.
         DatasetError: The file is damaged.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in open_backgrounds(path).paths:
         with file.open("rb") as stream:
-            found.update(hashlib.file_digest(stream, "sha256").digest())
-    return found.hexdigest()[:16]
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def check(path: Path) -> list[Finding]:
-    """Say what is there, looking into a few of the pictures.
+    """Count the pictures and open a few of them.
 
     Args:
         path: The `.mat` file, the folder that holds it, or a folder of images.
 
     Returns:
-        One finding.
+        A list with one finding.
     """
     try:
         pictures = open_backgrounds(path)

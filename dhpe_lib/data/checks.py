@@ -1,4 +1,4 @@
-"""What the readers share: files and fields that are missing or wrong become errors that name file, field and remedy.
+"""Checks that all dataset readers share: an error for a missing or wrong file names file, field and remedy.
 
 Nothing here has a gradient.
 """
@@ -17,24 +17,24 @@ from PIL import Image
 
 from dhpe_lib.data.photos import read_photo
 
-LOOKED_INTO = 8  # how many of a thousand like files a check opens, at least
+OPENED = 8  # a check opens at least this many files of a folder, and fewer than twice as many
 
 Item = TypeVar("Item")
 
 
 class DatasetError(ValueError):
-    """Files of a dataset that are missing or wrong; the message names file, field and remedy."""
+    """A file of a dataset is missing or wrong; the message names file, field and remedy."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at when a dataset was checked.
+    """Result of checking a file or folder of a dataset.
 
     Attributes:
         path: The file or folder.
-        problem: What is wrong with it, in words; None where nothing is.
-        count: How many things of the dataset are in it, if that can be said.
-        remedy: What to do about the problem; empty where there is none.
+        problem: Description of the problem; None if there is none.
+        count: Number of samples in it; None if unknown.
+        remedy: Instruction that solves the problem; empty if there is no problem.
     """
 
     path: Path
@@ -44,17 +44,17 @@ class Finding:
 
 
 def require(path: Path, remedy: str) -> Path:
-    """Give a path back if something is there.
+    """Return a path if it exists.
 
     Args:
         path: A file or a folder.
-        remedy: What to do if there is nothing.
+        remedy: Instruction for the message if it does not exist.
 
     Returns:
-        The same path.
+        The path.
 
     Raises:
-        FileNotFoundError: There is nothing.
+        FileNotFoundError: The path does not exist.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such {'file' if path.suffix else 'folder'}; {remedy}")
@@ -62,15 +62,15 @@ def require(path: Path, remedy: str) -> Path:
 
 
 def require_split(split: str, splits: Sequence[str], dataset: str) -> None:
-    """Refuse a split that a dataset does not have.
+    """Raise an error for a split that a dataset does not have.
 
     Args:
-        split: The name asked for.
-        splits: The names that exist.
-        dataset: Name for the message.
+        split: Name of the requested split.
+        splits: Names of the dataset's splits.
+        dataset: Name of the dataset, for the message.
 
     Raises:
-        DatasetError: The name is not among them.
+        DatasetError: The dataset has no such split.
     """
     if split not in splits:
         raise DatasetError(f"{dataset} has no split {split!r}; use {' or '.join(repr(name) for name in splits)}")
@@ -80,16 +80,16 @@ def read_image(path: Path, size: tuple[int, int] | None, remedy: str) -> UInt8[n
     """Read a colour picture of a dataset.
 
     Args:
-        path: PNG or JPEG.
-        size: Width and height that it must have; None for any.
-        remedy: What to do if it is missing or of another size.
+        path: A PNG or JPEG file.
+        size: Required width and height, pixels; None for any.
+        remedy: Instruction for the message if the file is missing or has another size.
 
     Returns:
-        RGB.
+        RGB picture.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is damaged (`PhotoError`) or of another size (`DatasetError`).
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged (`PhotoError`) or has another size (`DatasetError`).
     """
     image = read_photo(require(path, remedy))
     _require_size(path, (image.shape[1], image.shape[0]), size, remedy)
@@ -97,19 +97,19 @@ def read_image(path: Path, size: tuple[int, int] | None, remedy: str) -> UInt8[n
 
 
 def read_indices(path: Path, size: tuple[int, int] | None, remedy: str) -> UInt8[ndarray, "height width"]:
-    """Read a picture whose values are numbers of classes, not colours.
+    """Read a picture whose values are class indices, not colours.
 
     Args:
-        path: A PNG of one channel, 8 bits.
-        size: Width and height that it must have; None for any.
-        remedy: What to do if it is missing or wrong.
+        path: A PNG file with one channel of 8 bits.
+        size: Required width and height, pixels; None for any.
+        remedy: Instruction for the message if the file is missing or wrong.
 
     Returns:
-        The values as they are stored.
+        The stored values.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        DatasetError: It is damaged, of another size, or has several channels.
+        FileNotFoundError: The file does not exist.
+        DatasetError: The file is damaged, or has another size or several channels.
     """
     try:
         with Image.open(require(path, remedy)) as image:
@@ -119,7 +119,7 @@ def read_indices(path: Path, size: tuple[int, int] | None, remedy: str) -> UInt8
     except (OSError, SyntaxError, ValueError) as error:
         raise DatasetError(f"{path}: cannot be read as an image ({error}); {remedy}") from error
     if values.ndim != 2 or values.dtype != np.uint8:
-        raise DatasetError(f"{path}: is of mode {image.mode}, where one channel of 8 bits holds the classes; {remedy}")
+        raise DatasetError(f"{path}: is of mode {image.mode}, not one channel of 8 bits with the classes; {remedy}")
     _require_size(path, image.size, size, remedy)
     return values
 
@@ -134,19 +134,19 @@ def read_json(path: Path, remedy: str) -> Any:
 
     Args:
         path: The file.
-        remedy: What to do if it is missing or damaged.
+        remedy: Instruction for the message if the file is missing or damaged.
 
     Returns:
-        What stands in it.
+        The file's content.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        DatasetError: It is no JSON.
+        FileNotFoundError: The file does not exist.
+        DatasetError: The file is not JSON.
     """
     try:
         return json.loads(require(path, remedy).read_bytes())
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: damaged or no JSON ({error}); {remedy}") from error
+        raise DatasetError(f"{path}: is damaged or not JSON ({error}); {remedy}") from error
 
 
 def field(
@@ -156,17 +156,17 @@ def field(
 
     Args:
         record: A mapping from names to arrays or lists.
-        name: The field.
-        shape: The shape that it must have.
+        name: Name of the field.
+        shape: Required shape.
         where: File and sample, for the message.
-        remedy: What to do if it is missing or wrong.
-        finite: Whether NaN and infinity are wrong.
+        remedy: Instruction for the message if the field is missing or wrong.
+        finite: Whether to refuse NaN and infinity.
 
     Returns:
-        The array in float64.
+        The array in float64, in the unit of the file.
 
     Raises:
-        DatasetError: The field is missing, no numbers, of another shape, or not finite.
+        DatasetError: The field is missing, is not numeric, has another shape, or is not finite.
     """
     if not isinstance(record, Mapping) or name not in record:
         raise DatasetError(f"{where}: lacks the field {name}; {remedy}")
@@ -174,20 +174,20 @@ def field(
 
 
 def numbers(value: Any, shape: tuple[int, ...], what: str, remedy: str, finite: bool = True) -> Float[ndarray, "..."]:
-    """Check that something is an array of numbers of a shape.
+    """Check that a value is an array of numbers with a certain shape.
 
     Args:
         value: An array or nested lists.
-        shape: The shape that it must have.
+        shape: Required shape.
         what: File, sample and field, for the message.
-        remedy: What to do if it is wrong.
-        finite: Whether NaN and infinity are wrong.
+        remedy: Instruction for the message if the value is wrong.
+        finite: Whether to refuse NaN and infinity.
 
     Returns:
-        The array in float64.
+        The array in float64, in the unit of the value.
 
     Raises:
-        DatasetError: It is no numbers, of another shape, or not finite.
+        DatasetError: The value is not numeric, has another shape, or is not finite.
     """
     try:
         array = np.asarray(value, np.float64)
@@ -201,22 +201,23 @@ def numbers(value: Any, shape: tuple[int, ...], what: str, remedy: str, finite: 
 
 
 def table(rows: Any, shape: tuple[int, ...], what: str, remedy: str) -> Float[ndarray, "n ..."]:
-    """Check a list of arrays of one shape, as in the JSON files of FreiHAND and HO-3D.
+    """Check a list of arrays with equal shapes, as in the JSON files of FreiHAND and HO-3D.
 
     Args:
         rows: A list with one entry for each sample.
-        shape: The shape that each entry must have.
+        shape: Required shape of each entry.
         what: File and field, for the message.
-        remedy: What to do if it is wrong.
+        remedy: Instruction for the message if the list is wrong.
 
     Returns:
-        The entries, stacked, in float64.
+        The stacked entries in float64, in the unit of the file.
 
     Raises:
-        DatasetError: It is no list, or an entry is no numbers, of another shape, or not finite; the first is named.
+        DatasetError: `rows` is not a list, or an entry is not numeric, has another shape, or is not finite. The message
+            names the first such entry.
     """
     if not isinstance(rows, list):
-        raise DatasetError(f"{what} is no list with one entry for each sample; {remedy}")
+        raise DatasetError(f"{what} is not a list with one entry for each sample; {remedy}")
     try:
         return numbers(rows, (len(rows), *shape), what, remedy)
     except DatasetError:
@@ -230,61 +231,63 @@ def _times(shape: tuple[int, ...]) -> str:
 
 
 def check_images(folder: Path, names: Sequence[str], size: tuple[int, int] | None, remedy: str) -> Finding:
-    """Compare images on disk with the names that should be there: in seconds, since few are looked into.
+    """Check that the images of a folder exist, and decode a few of them.
+
+    All names are compared with the files on disk. Only a few images, evenly spaced, are decoded, so the check takes
+    seconds.
 
     Args:
-        folder: Where the images should be.
-        names: Paths below the folder.
-        size: Width and height that they must have; None for any.
-        remedy: What to do if some are missing or damaged.
+        folder: Folder of the images.
+        names: Paths relative to the folder.
+        size: Required width and height, pixels; None for any.
+        remedy: Instruction for the message if images are missing or damaged.
 
     Returns:
-        How many of the names are there, and the first thing that is wrong: folder or files missing, files without
-        content, and among a few spread over the names, which are decoded to the end, one that is damaged, no image or
-        of another size.
+        Number of images that exist, and the first problem: the folder is missing, images are missing or empty, or a
+        decoded image is damaged, is not an image, or has another size.
     """
     if not folder.is_dir():
         return Finding(folder, "no such folder", 0, remedy)
     sizes = _file_sizes({(folder / name).parent for name in names})
     missing = [name for name in names if folder / name not in sizes]
-    there = len(names) - len(missing)
+    count = len(names) - len(missing)
     empty = [name for name in names if sizes.get(folder / name) == 0]
     if missing:
-        return Finding(folder, f"{len(missing)} of {len(names)} images missing, first {missing[0]}", there, remedy)
+        return Finding(folder, f"{len(missing)} of {len(names)} images missing, first {missing[0]}", count, remedy)
     if empty:
-        return Finding(folder, f"{len(empty)} images are empty files, first {empty[0]}", there, remedy)
+        return Finding(folder, f"{len(empty)} images are empty files, first {empty[0]}", count, remedy)
     for name in evenly_spaced(names):
         try:
             read_image(folder / name, size, remedy)
         except (OSError, ValueError) as error:
-            return replace(failure(folder / name, error, remedy), count=there)
-    return Finding(folder, None, there, "")
+            return replace(failure(folder / name, error, remedy), count=count)
+    return Finding(folder, None, count, "")
 
 
 def failure(path: Path, error: Exception, remedy: str) -> Finding:
-    """Turn the error of a reader into a finding, without saying the path and the remedy twice.
+    """Turn a reader's error into a finding; path and remedy are removed from the error's message.
 
     Args:
         path: The file that was read.
-        error: What reading it ended in.
-        remedy: What to do about it.
+        error: Error that the reader raised.
+        remedy: Instruction that solves the problem.
 
     Returns:
-        A finding with the error's words as problem.
+        A finding whose problem is the rest of the message.
     """
     return Finding(path, str(error).removeprefix(f"{path}: ").removesuffix(f"; {remedy}"), None, remedy)
 
 
 def evenly_spaced(items: Sequence[Item]) -> Sequence[Item]:
-    """Pick a few items from first to last: those that a check looks into.
+    """Pick a few evenly spaced items, the first one included.
 
     Args:
-        items: Any number of things.
+        items: Any number of items.
 
     Returns:
-        At most 16 of them, in order.
+        At most 15 of them, in order.
     """
-    return items[:: max(1, len(items) // LOOKED_INTO)]
+    return items[:: max(1, len(items) // OPENED)]
 
 
 def _file_sizes(folders: Iterable[Path]) -> dict[Path, int]:

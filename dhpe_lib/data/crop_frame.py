@@ -1,8 +1,8 @@
-"""The crop frame of the paper (Eq. 8): from image pixels and millimetres to units of g about the crop centre, and back.
+"""The crop frame of the paper (Eq. 8): conversion of image pixels and millimetres to units of g, and back.
 
-A pixel i covers [i, i + 1), so an image of width w spans [0, w) and the crop of 224 pixels has ``pixel = 112 + 224 x``.
-In the crop frame x and y are in units of g, the side of the crop, and z is relative to the middle MCP in the same
-unit; the camera there is scaled orthographic. The chapter is *Conventions*.
+Pixel i covers [i, i + 1), so an image of width w spans [0, w), and in the crop of 224 pixels ``pixel = 112 + 224 x``.
+In the crop frame x and y are measured from the crop centre in units of g, the side of the crop. z is relative to the
+middle MCP, in the same unit. The camera of the crop frame is scaled orthographic. See the chapter *Conventions*.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,17 @@ from dhpe_lib.hand.skeleton import MIDDLE_MCP
 SIZE = 224
 """Pixels along a side of the crop."""
 MAX_OVERSAMPLING = 8
+"""Largest number of samples along a side of an output pixel."""
 
 
 @dataclass(frozen=True)
 class CropFrame:
-    """A square of the image, possibly turned, that becomes the network's view of a hand.
+    """A square region of the image, possibly rotated, that the network sees as its crop of a hand.
 
     Attributes:
         center: Centre of the square, image pixels.
         side: Side g of the square, image pixels.
-        angle: Direction of the crop's x axis in the image, radians from image x towards image y (clockwise to the eye).
+        angle: Direction of the crop's x axis in the image, radians from image x towards image y (clockwise on screen).
     """
 
     center: Float[Tensor, "b 2"]
@@ -39,14 +40,14 @@ class CropFrame:
         """Centre an upright crop on a box: g = margin * max(width, height).
 
         Args:
-            box: Left, top, right, bottom in pixels.
-            margin: Side of the crop over the larger side of the box.
+            box: Left, top, right, bottom, pixels.
+            margin: Side of the crop divided by the larger side of the box.
 
         Returns:
             The frame, with angle 0.
 
         Raises:
-            ValueError: A box has no area in either direction.
+            ValueError: A box has neither width nor height.
 
         Source: PAPER.md Sec. 4, after Eq. 8.
         """
@@ -61,8 +62,8 @@ class CropFrame:
 
         Args:
             joints_2d: Joints in canonical order, pixels.
-            valid: Which joints count. Where the middle MCP does not, the centre of the box stands in.
-            margin: Side of the crop over the larger side of the box.
+            valid: True for the joints to use. If the middle MCP is not valid, the centre of the box is used instead.
+            margin: Side of the crop divided by the larger side of the box.
 
         Returns:
             The frame, with angle 0.
@@ -92,13 +93,13 @@ class CropFrame:
         return cls(center, side, torch.zeros_like(side))
 
     def to_crop(self, points_px: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
-        """Bring image points into the crop frame: x = R(-angle) (p - center) / g.
+        """Convert image points to the crop frame: x = R(-angle) (p - center) / g.
 
         Args:
             points_px: Points of the image, pixels.
 
         Returns:
-            Points in units of g from the crop centre; inside the crop they are in [-0.5, 0.5].
+            Points in units of g from the crop centre, in [-0.5, 0.5] inside the crop.
 
         Source: Eq. 8 and PAPER.md Sec. 9.2.
         """
@@ -107,7 +108,7 @@ class CropFrame:
         return torch.stack((cos * x + sin * y, cos * y - sin * x), -1) / self.side[:, None, None]
 
     def to_image(self, points_crop: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
-        """Bring points of the crop frame into the image: p = center + g R(angle) x.
+        """Convert points of the crop frame to the image: p = center + g R(angle) x.
 
         Args:
             points_crop: Points in units of g.
@@ -119,21 +120,21 @@ class CropFrame:
         """
         x, y = points_crop.unbind(-1)
         cos, sin = self.angle.cos()[:, None], self.angle.sin()[:, None]
-        turned = torch.stack((cos * x - sin * y, cos * y + sin * x), -1)
-        return self.center[:, None] + self.side[:, None, None] * turned
+        rotated = torch.stack((cos * x - sin * y, cos * y + sin * x), -1)
+        return self.center[:, None] + self.side[:, None, None] * rotated
 
     def crop_image(self, image: Float[Tensor, "b c h w"], size: int = SIZE) -> Float[Tensor, "b c size size"]:
-        """Cut the crop out of the image; what lies outside the image is 0.
+        """Cut the crop out of the image; pixels outside the image are 0.
 
-        Bilinear samples on a grid fine enough for the largest side (at most 8 x 8 to a pixel) are averaged to a pixel,
-        so a large photo does not alias.
+        Each output pixel is the mean of bilinear samples on a grid of up to 8 x 8 points. The largest crop of the batch
+        determines their number. Therefore a large photo does not alias.
 
         Args:
-            image: Images of any size; one for each frame.
+            image: One image of any size for each frame.
             size: Pixels along a side of the crop.
 
         Returns:
-            The crops: pixel centre (i + 0.5) / size - 0.5 in units of g.
+            The crops. The centre of pixel i lies at (i + 0.5) / size - 0.5 in units of g.
 
         Source: PAPER.md Sec. 9.2.
         """
@@ -150,17 +151,17 @@ class CropFrame:
     def normalise(
         self, joints_mm: Float[Tensor, "b 21 3"], k: Float[Tensor, "b 3 3"], z_root: Float[Tensor, " b"] | None = None
     ) -> Float[Tensor, "b 21 3"]:
-        r"""Bring camera-frame joints into the crop frame (the ground truth of Eq. 8).
+        r"""Convert joints of the camera frame to the crop frame (the ground truth of Eq. 8).
 
         x and y are the projection in the crop frame; :math:`z = (Z - Z_{Root}) / (Z_{Root}\, g / c_f)`.
 
         Args:
-            joints_mm: Joints in canonical order, camera frame, any unit of length.
-            k: Pinhole cameras; c_f is the mean of their two focal lengths.
-            z_root: Depth of the root, in the unit of the joints; by default that of the middle MCP.
+            joints_mm: Joints in canonical order, camera frame, millimetres or any other unit of length.
+            k: Pinhole camera matrices, pixels; c_f is the mean of the two focal lengths.
+            z_root: Depth of the root, in the unit of the joints; by default the depth of the middle MCP.
 
         Returns:
-            Joints in units of g, the root's z at 0. The gradient flows to the joints, the cameras and the frame.
+            Joints in units of g; the root has z = 0. The gradient flows to the joints, the cameras and the frame.
 
         Source: Eq. 8.
         """
@@ -173,15 +174,15 @@ class CropFrame:
     def denormalise(
         self, joints_crop: Float[Tensor, "b n 3"], k: Float[Tensor, "b 3 3"], z_root: Float[Tensor, " b"]
     ) -> Float[Tensor, "b n 3"]:
-        """Bring points of the crop frame back into the camera frame: the inverse of :meth:`normalise`.
+        """Convert points of the crop frame back to the camera frame: the inverse of :meth:`normalise`.
 
         Args:
             joints_crop: Points in units of g, z relative to the root.
-            k: Pinhole cameras.
-            z_root: Depth of the middle MCP; its unit is the unit of the result.
+            k: Pinhole camera matrices, pixels.
+            z_root: Depth of the middle MCP, millimetres or any other unit of length.
 
         Returns:
-            Points in the camera frame.
+            Points in the camera frame, in the unit of `z_root`.
 
         Source: Eq. 8, inverted ("normalised back with the same quantities", PAPER.md Sec. 4).
         """
@@ -191,5 +192,5 @@ class CropFrame:
         return rays * z[..., None]
 
     def _depth_unit(self, k: Float[Tensor, "b 3 3"], z_root: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """Length at the root's depth that projects to g pixels: Z_Root g / c_f."""
+        """Return the length at the root's depth that projects to g pixels: Z_Root g / c_f."""
         return z_root * self.side / ((k[:, 0, 0] + k[:, 1, 1]) / 2)

@@ -1,4 +1,4 @@
-"""From a labelled picture of a dataset to the crop that the network sees (PAPER.md Sec. 9.2)."""
+"""Cutting the network's crop out of a labelled picture of a dataset (PAPER.md Sec. 9.2)."""
 
 import numpy as np
 import torch
@@ -10,22 +10,22 @@ from dhpe_lib.data.sample import Sample
 from dhpe_lib.hand.skeleton import JOINT_NAMES, MIDDLE_MCP
 
 BOX_MARGIN = 1.5
-"""Side g over the larger side of the hand's box."""
+"""Side g of the crop divided by the larger side of the hand's box."""
 FINGERTIPS_MM = 160.0
-"""Least size of the box where nothing but fingertips is labelled."""
+"""Smallest size of the box if only fingertips are labelled, millimetres."""
 TIPS = np.array([name.endswith("_tip") for name in JOINT_NAMES])
 
 
 class NoCropError(ValueError):
-    """Too little is known of a hand to crop it; the message says what is missing."""
+    """A hand has too few labels to be cropped; the message names what is missing."""
 
 
 def hand_frame(sample: Sample) -> CropFrame:
-    """The crop of one hand: g = 1.5 times its box' larger side, centred on the middle MCP.
+    """Return the crop of a hand: g = 1.5 times the larger side of its box, centred on the middle MCP.
 
-    All known 2D joints count, seen or hidden. Where the middle MCP is unknown, the centre of the box stands in. Where
-    nothing but fingertips is labelled (Dexter+Object), they may nearly touch, and a box around them would cut the hand
-    off: there the box has at least the size of 160 mm at the fingertips' mean depth.
+    All labelled 2D joints are used, visible or hidden. If the middle MCP is not labelled, the centre of the box is used
+    instead. If only fingertips are labelled (Dexter+Object), they may nearly touch, and a box around them would cut the
+    hand off. In this case the box has at least the size of 160 mm at the fingertips' mean depth.
 
     Args:
         sample: Any sample.
@@ -34,18 +34,20 @@ def hand_frame(sample: Sample) -> CropFrame:
         The frame in float64.
 
     Raises:
-        NoCropError: Fewer than two 2D joints are known, or all of them lie in one place.
+        NoCropError: Fewer than two 2D joints are labelled, or all of them coincide.
 
     Source: PAPER.md Sec. 4, after Eq. 8; the rule for fingertips is ours.
     """
     joints = torch.from_numpy(sample.joints_2d).double()[None]
     valid = joints.isfinite().all(-1)
     if valid.sum() < 2:
-        raise NoCropError(f"{int(valid.sum())} of its 21 joints have a place in the picture; two are needed")
+        raise NoCropError(f"{int(valid.sum())} of its 21 joints have a 2D position; two are needed")
     try:
         frame = CropFrame.from_joints(joints, valid, BOX_MARGIN)
     except ValueError as error:
-        raise NoCropError("all of its joints lie in one place of the picture") from error
+        raise NoCropError(
+            "all of its joints lie in one place in the picture; two distinct joints are needed"
+        ) from error
     if valid[0, ~TIPS].any() or not sample.known.any():
         return frame
     focal, depth = (sample.k[0, 0] + sample.k[1, 1]) / 2, sample.joints_3d[sample.known, 2].mean()
@@ -54,17 +56,17 @@ def hand_frame(sample: Sample) -> CropFrame:
 
 
 def crop_sample(sample: Sample, margin: int = MARGIN) -> Crops:
-    """Cut a hand out of its picture, with everything that is known of it.
+    """Cut the crop of a hand out of its picture and convert its labels.
 
     Args:
         sample: Any sample.
-        margin: Pixels around the 224 x 224 view.
+        margin: Margin around the 224 x 224 view, pixels.
 
     Returns:
-        A batch of one.
+        A batch with one hand.
 
     Raises:
-        NoCropError: As :func:`hand_frame`.
+        NoCropError: See :func:`hand_frame`.
     """
     frame = hand_frame(sample)
     image, mask = crop_pixels(sample, frame, SIZE + 2 * margin)
@@ -86,7 +88,10 @@ def crop_sample(sample: Sample, margin: int = MARGIN) -> Crops:
 
 
 def crop_pixels(sample: Sample, frame: CropFrame, size: int) -> tuple[Tensor, Tensor]:
-    """Image in 8 bits and mask of one crop, 224 pixels to g; black and empty where there is no photo."""
+    """Return the 8-bit image and the mask of a crop; g spans 224 pixels.
+
+    Outside the photo the image is black and the mask False.
+    """
     height, width = sample.image.shape[:2]
     mask = np.zeros((height, width), bool) if sample.mask is None else sample.mask
     layers = np.concatenate((sample.image, 255 * mask[..., None].astype(np.uint8)), axis=2)
@@ -96,7 +101,10 @@ def crop_pixels(sample: Sample, frame: CropFrame, size: int) -> tuple[Tensor, Te
 
 
 def root_depth(sample: Sample) -> float:
-    """Depth of the middle MCP; where it is unknown, the mean of the known joints; NaN if none is known."""
+    """Return the depth of the middle MCP, millimetres.
+
+    If it is unknown, return the mean depth of the known joints; NaN if no joint is known.
+    """
     if sample.known[MIDDLE_MCP]:
         return float(sample.root[2])
     return float(sample.joints_3d[sample.known, 2].mean()) if sample.known.any() else float("nan")

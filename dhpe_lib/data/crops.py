@@ -1,9 +1,9 @@
-"""A batch of hands as the network sees them: crops with everything known of them, as tensors on any device.
+"""A batch of hands as the network sees them: crops and their labels, as tensors on any device.
 
-The stored picture is the crop of side g with a margin around it, in the same pixels: 224 of them are g, so the crop's
-centre is the picture's, ``pixel = size / 2 + 224 x``, and cutting the margin off gives exactly the 224 x 224 view. The
-margin is for training: a view shifted by up to 16 pixels, or a little turned or smaller, still shows the photo up to
-its border, where a black band would tell the network by how much it was shifted.
+The stored picture is the crop of side g with a margin around it. 224 pixels are g, and the centres of picture and crop
+coincide, so ``pixel = size / 2 + 224 x``. Removing the margin gives exactly the 224 x 224 view. Training needs the
+margin: a view that is shifted by up to 16 pixels, slightly rotated or smaller still shows the photo up to its border. A
+black band instead would tell the network by how much the view was shifted.
 """
 
 from collections.abc import Iterator
@@ -18,27 +18,28 @@ from dhpe_lib.common.records import map_rows
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
 
 MARGIN = 16
-"""Pixels around it, a multiple of 8 (masks are stored as bits)."""
+"""Margin around the 224 x 224 view, pixels; a multiple of 8, since masks are stored as bits."""
 
 
 @dataclass(frozen=True)
 class Crops:
-    """Right hands (a left one has been mirrored), each in its upright crop.
+    """A batch of right hands, each in its upright crop. Left hands have been mirrored.
 
     Attributes:
-        images: RGB; s is 224 plus twice the margin; black where there is no photo.
-        mask_bits: Where the hand is, eight pixels of a row in a byte, the leftmost in the highest bit; see `masks`.
-        has_mask: Whether that is known; where not, the bits are 0.
-        joints_2d: Crop frame, units of g from the centre; NaN where unknown.
-        joints_3d: Millimetres in the camera frame of the (mirrored) photo; NaN where unknown.
-        visible: Which joints the dataset calls visible.
-        k: Camera of the photo, pixels.
+        images: RGB; s is 224 plus twice the margin; black outside the photo.
+        mask_bits: Mask of the hand. A byte holds eight pixels of a row, the leftmost in the highest bit; see `masks`.
+        has_mask: Whether the mask is known; if not, its bits are 0.
+        joints_2d: Joints in the crop frame, units of g from the centre; NaN if unknown.
+        joints_3d: Joints in the camera frame of the (mirrored) photo, millimetres; NaN if unknown.
+        visible: Whether the dataset labels a joint as visible.
+        k: Camera matrix of the photo, pixels.
         center: Centre of the crop in the photo, pixels.
         side: Side g of the crop in the photo, pixels.
-        z_root: Depth of the middle MCP, millimetres; where it is unknown, the mean of the known joints; NaN if none is.
-        left: Whether it was a left hand.
+        z_root: Depth of the middle MCP, millimetres. If it is unknown: mean depth of the known joints, or NaN if there
+            are none.
+        left: Whether the hand in the photo is a left hand.
         palm: Whether joint 0 is the palm's centre, not the wrist.
-        h: The hand's parameters (Eq. 4) where the picture was rendered from them; NaN where not.
+        h: Parameters of the hand (Eq. 4) if the picture was rendered from them, else NaN.
     """
 
     images: UInt8[Tensor, "b s s 3"]
@@ -59,7 +60,7 @@ class Crops:
         return len(self.images)
 
     def __getitem__(self, indices: Any) -> "Crops":
-        """Some of them.
+        """Select hands.
 
         Args:
             indices: A tensor, array or list of indices or of booleans, or a slice.
@@ -68,27 +69,27 @@ class Crops:
         return map_rows(self, lambda values: values[chosen])
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
-        """Name and tensor of each field."""
+        """Iterate over the name and tensor of each field."""
         return ((field.name, getattr(self, field.name)) for field in fields(self))
 
     def to(self, device: torch.device | str) -> "Crops":
-        """The same on another device; from pinned memory the copy does not wait."""
+        """Copy the batch to a device; a copy from pinned memory is asynchronous."""
         return map_rows(self, lambda values: values.to(device, non_blocking=True))
 
     @property
     def frame(self) -> CropFrame:
-        """The crops' place in their photos; with it, `k` and `z_root` Eq. 8 is inverted."""
+        """Crop frames in the photos; with `k` and `z_root` they invert Eq. 8."""
         return CropFrame(self.center, self.side, torch.zeros_like(self.side))
 
     @property
     def masks(self) -> Bool[Tensor, "b s s"]:
-        """Where the hands are."""
+        """Masks of the hands, unpacked from `mask_bits`."""
         shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=self.mask_bits.device)
         return (self.mask_bits[..., None].bitwise_right_shift(shifts) & 1).flatten(-2).bool()
 
     @property
     def known(self) -> Bool[Tensor, "b 21"]:
-        """Which joints have a place in space."""
+        """Whether the 3D position of a joint is known."""
         return self.joints_3d.isfinite().all(-1)
 
     @property
@@ -97,7 +98,7 @@ class Crops:
         return self.images.shape[1] / 2 + SIZE * self.joints_2d
 
     def without_margin(self) -> "Crops":
-        """The 224 x 224 view of the paper; no pixel is copied or resampled."""
+        """Return the 224 x 224 view of the paper, as a view of the same memory."""
         edge = (self.images.shape[1] - SIZE) // 2
         inner, eighth = slice(edge, edge + SIZE), slice(edge // 8, (edge + SIZE) // 8)
         parts = dict(self.items())
@@ -106,11 +107,11 @@ class Crops:
         return Crops(**parts)
 
     def network_images(self, out: Float[Tensor, "b 3 s s"] | None = None) -> Float[Tensor, "b 3 s s"]:
-        """The pictures as networks take them: channels first, values in [0, 1], in memory with channels last.
+        """Convert the pictures to network input: channels first, values in [0, 1], memory format channels last.
 
         Args:
-            out: Where to, for a loop that has no use for the batch before; on a CPU new memory costs more than the
-                conversion.
+            out: Tensor to write to, for a loop that no longer needs the previous batch. On a CPU, allocating new memory
+                takes longer than the conversion.
 
         Returns:
             `out`, or a new tensor.
@@ -122,6 +123,6 @@ class Crops:
 
 
 def pack_masks(masks: Bool[Tensor, "b s s"]) -> UInt8[Tensor, "b s s_eighth"]:
-    """Eight pixels of a row in a byte, the leftmost in the highest bit: the inverse of `Crops.masks`."""
+    """Pack eight pixels of a row into a byte, the leftmost into the highest bit: the inverse of `Crops.masks`."""
     weights = 2 ** torch.arange(7, -1, -1, dtype=torch.uint8, device=masks.device)
     return (masks.unflatten(-1, (-1, 8)) * weights).sum(-1, dtype=torch.uint8)

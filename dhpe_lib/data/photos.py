@@ -1,4 +1,4 @@
-"""Images of any kind from files: photos as upright RGB arrays, masks of their foreground. Nothing has a gradient."""
+"""Reading image files of any kind: photos as upright RGB arrays, and foreground masks. Nothing here has a gradient."""
 
 import struct
 import warnings
@@ -11,41 +11,41 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 
 class PhotoError(ValueError):
-    """An image that cannot be used; the message names the file and the remedy."""
+    """An image cannot be used; the message names the file and the remedy."""
 
 
 def read_photo(path: str | Path) -> UInt8[ndarray, "height width 3"]:
-    """Read an image of any mode and size as RGB, turned upright.
+    """Read an image of any mode and size as upright RGB.
 
-    EXIF rotation is applied, 16 bits are reduced to 8, transparency is laid over white, and of several frames the
-    first is taken.
+    The EXIF rotation is applied, 16-bit values are reduced to 8 bits, and transparent pixels are blended with white. If
+    the file has several frames, the first is used.
 
     Args:
         path: A file in any format that Pillow reads.
 
     Returns:
-        The photo, row = y.
+        The photo; rows are y.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        PhotoError: It is not an image, or damaged.
+        FileNotFoundError: The file does not exist.
+        PhotoError: The file is not an image or is damaged.
     """
     return _rgb(_opened(Path(path)))
 
 
 def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[ndarray, "height width"]:
-    """Read the foreground of a photo: the pixels brighter than half of the brightest.
+    """Read the foreground mask of a photo: the pixels brighter than half of the brightest pixel.
 
     Args:
-        path: An image of the photo's size; 0 and 1, 0 and 255, or shades.
-        size: Width and height of the upright photo.
+        path: An image of the photo's size; its values may be 0 and 1, 0 and 255, or any greys.
+        size: Width and height of the upright photo, pixels.
 
     Returns:
         True on the hand.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        PhotoError: It is no image, of another size, or nowhere bright.
+        FileNotFoundError: The file does not exist.
+        PhotoError: The file is not an image, has another size, or is black everywhere.
     """
     path = Path(path)
     values = _rgb(_opened(path)).max(2)
@@ -67,7 +67,7 @@ def _opened(path: Path) -> Image.Image:
         raise PhotoError(f"{path}: is a folder; name the images in it")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # large pictures and odd metadata are welcome
+            warnings.simplefilter("ignore")  # large pictures and unusual metadata are accepted
             with Image.open(path) as image:
                 image.load()
                 return ImageOps.exif_transpose(image)
@@ -87,7 +87,7 @@ def _rgb(image: Image.Image) -> UInt8[ndarray, "height width 3"]:
 
 
 def _reduced(values: ndarray, white: int | None) -> UInt8[ndarray, "height width 3"]:
-    """Grey values of more than 8 bits; white is 1 or 255 where it is not known."""
+    """Reduce grey values to 8 bits. If `white` is None, white is 1 when no value is larger, else 255."""
     if white is None:
         white = 1 if values.max() <= 1 else 255
     grey = np.rint(255 * np.clip(np.nan_to_num(values) / white, 0, 1)).astype(np.uint8)

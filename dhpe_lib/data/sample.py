@@ -1,11 +1,11 @@
-"""One labelled picture of a hand, the same for every dataset.
+"""A labelled picture of a hand, in one format for all datasets.
 
-Pixels, camera frame and joint order are those of the chapter *Conventions*; lengths are in millimetres.
+Pixels, camera frame and joint order follow the chapter *Conventions*; lengths are in millimetres.
 
-A pixel i covers [i, i + 1) here. Cameras of calibrated photographs (STB, Dexter+Object, FreiHAND, HO-3D) come from
-tools that put whole numbers at the pixels' centres: their principal points, and with them all projections, move by half
-a pixel (:func:`from_pixel_centers`). RHD is rendered, with the principal point at half the picture's width: its numbers
-already count from the picture's corner and stay. Nothing here has a gradient.
+Here pixel i covers [i, i + 1). The calibration tools behind STB, Dexter+Object, FreiHAND and HO-3D put whole numbers at
+the pixels' centres, so their principal points are moved by half a pixel (:func:`from_pixel_centers`). RHD is rendered
+with the principal point at half the picture's width: its coordinates already start at the picture's corner and are not
+changed. Nothing here has a gradient.
 """
 
 from collections.abc import Sequence
@@ -24,20 +24,20 @@ RING_MCP = JOINT_NAMES.index("ring_1")
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture, its camera and what is known of the one hand that counts.
+    """A picture, its camera and the labels of one hand.
 
-    Readers hand out right hands only: a left one has been mirrored, picture and all, and `side` says so.
+    Readers return right hands only: a left hand is mirrored together with its picture, and `side` is "left".
 
     Attributes:
-        id: Name of the sample within its dataset, unique and stable: it finds the picture's file again.
-        image: RGB.
-        k: Pinhole camera, pixels; a pixel i covers [i, i + 1).
-        joints_2d: Pixels, canonical order; NaN where unknown.
-        joints_3d: Millimetres in the camera frame of `image`; NaN where unknown.
-        visible: Which joints the dataset calls visible; where it does not say, those that are known.
-        mask: Where the hand is, if the dataset says so.
-        side: Which hand it was before mirroring.
-        joint_0: What the dataset's first joint is.
+        id: Name of the sample in its dataset, unique and stable; the picture's file can be found from it.
+        image: RGB picture.
+        k: Pinhole camera matrix, pixels; pixel i covers [i, i + 1).
+        joints_2d: Joints in canonical order, pixels; NaN if unknown.
+        joints_3d: Joints in the camera frame of `image`, millimetres; NaN if unknown.
+        visible: Whether the dataset labels a joint as visible; without such labels, whether the joint is known.
+        mask: True on the hand; None if the dataset has no mask.
+        side: Handedness before mirroring.
+        joint_0: Meaning of the dataset's first joint.
     """
 
     id: str
@@ -52,22 +52,22 @@ class Sample:
 
     @property
     def known(self) -> Bool[ndarray, " 21"]:
-        """Which joints have a place in space."""
+        """Whether the 3D position of a joint is known."""
         return np.isfinite(self.joints_3d).all(-1)
 
     @property
     def root(self) -> Float[ndarray, " 3"]:
-        """The middle MCP in the camera frame, millimetres; NaN where unknown."""
+        """The middle MCP in the camera frame, millimetres; NaN if unknown."""
         return self.joints_3d[MIDDLE_MCP]
 
 
 @runtime_checkable
 class Reader(Protocol):
-    """What every dataset's reader offers: a sequence of samples that reads a picture when it is asked for."""
+    """Interface of all dataset readers: a sequence of samples that reads a picture when it is indexed."""
 
     @property
     def ids(self) -> Sequence[str]:
-        """One name for each index, unique and stable."""
+        """Name of each sample, unique and stable."""
 
     def __len__(self) -> int: ...
 
@@ -75,27 +75,27 @@ class Reader(Protocol):
 
 
 def project(joints_3d: Float[ndarray, "n 3"], k: Float[ndarray, "3 3"]) -> Float[ndarray, "n 2"]:
-    """Pinhole projection: pixel = (K X)_xy / (K X)_z.
+    """Project points with a pinhole camera: pixel = (K X)_xy / (K X)_z.
 
     Args:
-        joints_3d: Points in the camera frame, any unit.
-        k: Camera matrix.
+        joints_3d: Points in the camera frame, any unit of length.
+        k: Camera matrix, pixels.
 
     Returns:
-        Pixels; NaN where a point is.
+        Points in pixels; NaN for NaN points.
     """
     homogeneous = joints_3d @ k.T
     return homogeneous[:, :2] / homogeneous[:, 2:]
 
 
 def from_pixel_centers(k: Float[ndarray, "3 3"]) -> Float[ndarray, "3 3"]:
-    """Bring a camera whose whole numbers are the pixels' centres to the project's: c + 1/2.
+    """Convert a camera with whole numbers at the pixels' centres to the project's pixels: c + 1/2.
 
     Args:
-        k: Camera matrix; its projection of a point in the middle of the first pixel is (0, 0).
+        k: Camera matrix, pixels; it projects a point at the centre of the first pixel to (0, 0).
 
     Returns:
-        The camera matrix whose projection of that point is (0.5, 0.5).
+        Camera matrix that projects this point to (0.5, 0.5).
     """
     corner = np.eye(3)
     corner[:2, 2] = 0.5
@@ -103,16 +103,17 @@ def from_pixel_centers(k: Float[ndarray, "3 3"]) -> Float[ndarray, "3 3"]:
 
 
 def mirror(sample: Sample) -> Sample:
-    """Reflect a sample left to right, with everything that goes along: a left hand becomes a right one.
+    """Mirror a sample left to right, with its labels and camera: a left hand becomes a right hand.
 
-    Picture and mask flip; u becomes width - u, the camera's c_x width - c_x and its skew -skew; X becomes -X. `side`
-    stays what it was in the photo, and whoever calls this knows whether the hand is mirrored.
+    Picture and mask are flipped. u becomes width - u, X becomes -X; in the camera c_x becomes width - c_x and the skew
+    changes its sign. `side` is not changed: it remains the handedness in the photo, so the caller must keep track of
+    the mirroring.
 
     Args:
         sample: Any sample.
 
     Returns:
-        Its mirror image; mirroring twice gives the sample back.
+        The mirror image; mirroring twice returns the original sample.
     """
     width = sample.image.shape[1]
     k = sample.k.copy()
@@ -128,10 +129,10 @@ def mirror(sample: Sample) -> Sample:
 
 
 def as_right_hand(sample: Sample) -> Sample:
-    """Mirror a sample whose hand is a left one; the last step of every reader.
+    """Mirror the sample if it shows a left hand; this is the last step of every reader.
 
     Args:
-        sample: As it is in the photo.
+        sample: Sample as it is in the photo.
 
     Returns:
         The sample, or its mirror image.
@@ -140,15 +141,15 @@ def as_right_hand(sample: Sample) -> Sample:
 
 
 def with_palm(sample: Sample) -> Sample:
-    """Make joint 0 the palm's centre, as in the paper: palm = (wrist + middle MCP) / 2, in space.
+    """Replace joint 0 by the palm's centre, as in the paper: palm = (wrist + middle MCP) / 2, in 3D.
 
     Args:
-        sample: Whose first joint is the wrist or the palm.
+        sample: Sample whose first joint is the wrist or the palm.
 
     Returns:
-        The sample with the palm; visible if one of the two joints is.
+        The sample with the palm, which is visible if one of the two joints is.
 
-    Source: Zimmermann & Brox, ICCV 2017 (they halve the 2D labels too; here the point in space is projected).
+    Source: Zimmermann & Brox, ICCV 2017. They average the 2D labels too; here the 3D point is projected.
     """
     if sample.joint_0 == "palm":
         return sample
@@ -157,15 +158,15 @@ def with_palm(sample: Sample) -> Sample:
 
 
 def with_wrist(sample: Sample) -> Sample:
-    """Guess the wrist from the palm's centre: wrist = ring MCP + 2 (palm - ring MCP), for hand models that need one.
+    """Estimate the wrist from the palm's centre, for hand models that need it: wrist = ring MCP + 2 (palm - ring MCP).
 
     Args:
-        sample: Whose first joint is the palm or the wrist.
+        sample: Sample whose first joint is the palm or the wrist.
 
     Returns:
-        The sample with a wrist; visible if the palm is.
+        The sample with a wrist, which is visible if the palm is.
 
-    Source: the rule of hand3d's and of Ge et al.'s (CVPR 2019) STB readers.
+    Source: the rule of the STB readers of hand3d and of Ge et al. (CVPR 2019).
     """
     if sample.joint_0 == "wrist":
         return sample

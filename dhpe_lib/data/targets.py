@@ -1,6 +1,6 @@
-"""What is known of each crop, in the frame in which the estimator works: the right-hand sides of Eqs. 2 to 9.
+"""Labels of crops in the estimator's frame: the targets of Eqs. 2 to 9.
 
-What is unknown is 0 here and switched off by a flag, so that no NaN meets a gradient. Nothing here has a gradient.
+Unknown labels are 0 and switched off by a flag, so that no NaN enters a gradient. Nothing here has a gradient.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from dhpe_lib.data.crops import Crops
 
 @dataclass(frozen=True)
 class Targets:
-    """The truth of a batch of crops.
+    """Ground truth of a batch of crops.
 
     Attributes:
-        joints: jhat of Eq. 8, crop frame, units of g; 0 where unknown.
-        known: Which joints have a place in space.
-        joints_2d: j2DGT, crop frame, units of g; 0 where unknown.
-        known_2d: Which joints have a place in the picture.
+        joints: jhat of Eq. 8, crop frame, units of g; 0 if unknown.
+        known: Whether the 3D position of a joint is known.
+        joints_2d: j2DGT, crop frame, units of g; 0 if unknown.
+        known_2d: Whether the 2D position of a joint is known.
         mask: m, 1 on the hand.
-        has_mask: Whether that is known.
+        has_mask: Whether the mask is known.
     """
 
     joints: Float[Tensor, "b 21 3"]
@@ -35,14 +35,14 @@ class Targets:
 
 
 def targets_of(crops: Crops, visible_only: bool = False) -> Targets:
-    """Bring the labels of the prepared cache into the crop frame.
+    """Convert the labels of crops to the crop frame.
 
-    x and y are the joints' projection, z = (Z - z_root) / (z_root g / c_f). Where the middle MCP is unknown, z_root is
-    the mean of the known joints (:attr:`Crops.z_root`), which is as good as the data allow.
+    x and y are the joints' projection, z = (Z - z_root) / (z_root g / c_f). If the middle MCP is unknown, z_root is the
+    mean depth of the known joints (:attr:`Crops.z_root`), since the data have no better value.
 
     Args:
-        crops: From the cache; a margin is left off.
-        visible_only: Whether joints that the dataset calls hidden drop out of `known_2d`.
+        crops: Crops with any margin, which is removed.
+        visible_only: Whether joints that the dataset labels as hidden count as unknown in `known_2d`.
 
     Returns:
         The targets of the 224 x 224 view.
@@ -64,14 +64,14 @@ def targets_of(crops: Crops, visible_only: bool = False) -> Targets:
 
 
 def masked_images(images: Float[Tensor, "b 3 s s"], targets: Targets) -> Float[Tensor, "b 3 s s"]:
-    """Draw x (.) m: black outside the hand; where the mask is unknown, x itself, so that L_Feat is 0 there.
+    """Compute x (.) m, which is black outside the hand. If the mask is unknown, return x, so that L_Feat is 0.
 
     Args:
-        images: Crops x.
-        targets: Their masks.
+        images: Crops x, RGB in [0, 1].
+        targets: Targets with the masks m.
 
     Returns:
-        Images of the same layout in memory.
+        Images with the memory format of x.
 
     Source: Eq. 2.
     """
@@ -81,15 +81,15 @@ def masked_images(images: Float[Tensor, "b 3 s s"], targets: Targets) -> Float[T
 
 @torch.no_grad()
 def joint_error_px(joints: Float[Tensor, "b 21 3"], targets: Targets, squared_sum: bool = False) -> Float[Tensor, " b"]:
-    """How far the skeleton lies from the truth in the picture, without gradient: the error of Fig. 5f.
+    """Compute the 2D distance of a skeleton to the ground truth, without gradient: the error of Fig. 5f.
 
     Args:
-        joints: Estimated skeleton, crop frame.
-        targets: Unknown joints do not count.
-        squared_sum: Whether to sum squares, not to average distances.
+        joints: Estimated skeleton, crop frame, units of g.
+        targets: Ground truth; unknown joints are ignored.
+        squared_sum: Return the sum of squared distances, not the mean distance.
 
     Returns:
-        Pixels of the 224 (squared: pixels squared); 0 without a known joint.
+        Pixels of the 224-pixel crop, squared if `squared_sum`; 0 if no joint is known.
 
     Source: Eq. 12.
     """
@@ -103,15 +103,15 @@ def joint_error_px(joints: Float[Tensor, "b 21 3"], targets: Targets, squared_su
 def mean_distance_px(
     joints: Float[Tensor, "b 21 3"], joints_2d: Float[Tensor, "b 21 2"], weight: Float[Tensor, "b 21"]
 ) -> Float[Tensor, " b"]:
-    """Mean distance of the projected skeleton to 2D joints, without gradient: what Eq. 12 and Eq. 13 compare with tau.
+    """Mean distance of the projected skeleton to 2D joints, without gradient. Eqs. 12 and 13 compare it with tau.
 
     Args:
-        joints: Skeletons, crop frame.
-        joints_2d: Where the joints should be, crop frame.
-        weight: Weight of each joint; 0 where it is unknown.
+        joints: Skeletons, crop frame, units of g.
+        joints_2d: Target positions of the joints, crop frame, units of g.
+        weight: Weight of each joint; 0 if the joint is unknown.
 
     Returns:
-        Pixels of the 224; 0 where all weights are 0.
+        Pixels of the 224-pixel crop; 0 if all weights are 0.
 
     Source: Eq. 12; the mean distance is the reading of PAPER.md Sec. 9.3.
     """
@@ -119,5 +119,5 @@ def mean_distance_px(
 
 
 def weighted_mean(values: Float[Tensor, "b n"], weight: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
-    """Mean of each row, weighted; 0 where all weights are 0. A value of weight 0 does not count, not even NaN."""
+    """Weighted mean of each row; 0 if all weights are 0. A value with weight 0 is ignored, even if it is NaN."""
     return torch.where(weight > 0, weight * values, 0).sum(1) / weight.sum(1).clamp_min(1e-9)

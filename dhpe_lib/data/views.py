@@ -1,7 +1,8 @@
-"""Standard augmentation: other crops of the same photo, in other light, with the labels that belong to them.
+"""Standard augmentation: shifted, rotated and scaled crops with changed colours, and their labels.
 
-Kept apart from the paper's own augmentation (Sec. 3.5), which renders new hands. All is done on the crops' device,
-and the draws are made on the CPU from a seed, so they are the same everywhere. Nothing here has a gradient.
+This is separate from the paper's own augmentation (Sec. 3.5), which renders novel views. Images are computed on the
+crops' device. Random numbers are drawn on the CPU from a seed, so they are equal on all devices. Nothing here has a
+gradient.
 """
 
 import math
@@ -18,17 +19,19 @@ from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import Targets, targets_of
 
 LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True)
 class JitterRange:
-    """How far a view may differ from the crop of the paper; all zero is no jitter.
+    """Ranges of the augmentation around the paper's crop; with all ranges 0 there is no jitter.
 
     Attributes:
-        shift: Of the centre along each axis, share of g.
-        angle: Of the crop's x axis, radians, to either side.
-        scale: Of the side, natural logarithm, to either side.
-        color: Of brightness, contrast, saturation and the balance of the channels, natural logarithm, to either side.
+        shift: Largest shift of the centre along each axis, units of g.
+        angle: Largest rotation of the crop in either direction, radians.
+        scale: Largest change of the side, natural logarithm of the factor.
+        color: Largest change of brightness, contrast and saturation, natural logarithm of the factor. The factors of
+            the single channels differ by 0.3 times as much.
     """
 
     shift: float = 0.06
@@ -39,15 +42,15 @@ class JitterRange:
 
 @dataclass(frozen=True)
 class Jitter:
-    """What was drawn, one row for each image.
+    """Sampled augmentation parameters, one row for each image.
 
     Attributes:
-        shift: Units of g.
-        angle: Radians.
+        shift: Shift of the centre, units of g.
+        angle: Rotation of the crop, radians.
         scale: Factor of the side.
         brightness: Factor of each channel.
-        contrast: Factor about the picture's mean.
-        saturation: Factor about the grey picture.
+        contrast: Factor of the difference from the picture's mean.
+        saturation: Factor of the difference from the grey picture.
     """
 
     shift: Float[Tensor, "b 2"]
@@ -58,22 +61,22 @@ class Jitter:
     saturation: Float[Tensor, " b"]
 
     def __getitem__(self, rows: slice | Int64[Tensor, " n"]) -> "Jitter":
-        """Some of them."""
+        """Select rows."""
         return map_rows(self, lambda values: values[rows])
 
     def to(self, device: torch.device) -> "Jitter":
-        """The same on another device."""
+        """Copy to a device."""
         return map_rows(self, lambda values: values.to(device))
 
 
 @dataclass(frozen=True)
 class View:
-    """Hands as a network is shown them, with labels in the frame of the view.
+    """Input images of a network, with labels in the frame of the view.
 
     Attributes:
         images: RGB in [0, 1].
-        targets: What is known, in this view.
-        frame: The view's place in the photo.
+        targets: Labels in the frame of the view.
+        frame: Crop frame of the view in the photo.
     """
 
     images: Float[Tensor, "b 3 224 224"]
@@ -82,15 +85,15 @@ class View:
 
 
 def draw_jitter(n: int, seed: int, jitter_range: JitterRange) -> Jitter:
-    """Draw from uniform ranges.
+    """Sample augmentation parameters uniformly from their ranges.
 
     Args:
-        n: Images.
-        seed: The same seed gives the same rows.
-        jitter_range: How far.
+        n: Number of images.
+        seed: Random seed; equal seeds give equal rows.
+        jitter_range: Ranges of the parameters.
 
     Returns:
-        The draws, on the CPU.
+        The parameters, on the CPU.
     """
     generator = torch.Generator().manual_seed(seed)
     draws = 2 * torch.rand(n, 9, generator=generator) - 1
@@ -107,10 +110,10 @@ def draw_jitter(n: int, seed: int, jitter_range: JitterRange) -> Jitter:
 
 
 def plain_view(crops: Crops) -> View:
-    """The crops as the paper cuts them; no pixel is resampled.
+    """Return the paper's crops as views; no pixel is resampled.
 
     Args:
-        crops: With any margin.
+        crops: Crops with any margin, which is removed.
 
     Returns:
         Their views.
@@ -119,14 +122,14 @@ def plain_view(crops: Crops) -> View:
 
 
 def jittered_view(crops: Crops, jitter: Jitter) -> View:
-    """Other crops around the same hands, in other light.
+    """Apply the augmentation: image, mask and joints move together.
 
     Args:
-        crops: With their margin; what lies beyond it continues the picture's border, and is no hand.
-        jitter: As many rows, on any device.
+        crops: Crops with their margin. Beyond the margin the picture's border is repeated and the mask is 0.
+        jitter: One row for each crop, on any device.
 
     Returns:
-        The views: an image, its mask and its joints move together.
+        The augmented views.
     """
     jitter = jitter.to(crops.images.device)
     frame = jittered_frame(crops.frame, jitter)
@@ -138,7 +141,10 @@ def jittered_view(crops: Crops, jitter: Jitter) -> View:
 
 
 def wrist_targets(crops: Crops) -> Targets:
-    """The targets of crops; where joint 0 is the palm's centre it counts as unknown, since the hand's is the wrist."""
+    """Return the targets of crops; a joint 0 that is the palm's centre counts as unknown.
+
+    The hand model's joint 0 is the wrist, so a palm label cannot be compared with it.
+    """
     targets = targets_of(crops)
     other = torch.arange(targets.known.shape[1], device=targets.known.device) > 0
     keep = ~crops.palm[:, None] | other
@@ -146,7 +152,7 @@ def wrist_targets(crops: Crops) -> Targets:
 
 
 def moved_targets(targets: Targets, old: CropFrame, new: CropFrame) -> Targets:
-    """The joints of one crop frame in another frame of the same photo; the masks stay as they are."""
+    """Convert joints from one crop frame to another frame of the same photo; the masks are not changed."""
     xy, xy_2d = (new.to_crop(old.to_image(points)) for points in (targets.joints[..., :2], targets.joints_2d))
     z = targets.joints[..., 2:] * (old.side / new.side)[:, None, None]
     joints = torch.where(targets.known[..., None], torch.cat((xy, z), -1), 0)
@@ -154,13 +160,13 @@ def moved_targets(targets: Targets, old: CropFrame, new: CropFrame) -> Targets:
 
 
 def jittered_frame(frame: CropFrame, jitter: Jitter) -> CropFrame:
-    """The crop moved by shares of its side, turned and scaled."""
+    """Shift a crop by a fraction of its side, rotate it and scale it."""
     center = frame.center + frame.side[:, None] * jitter.shift
     return CropFrame(center, frame.side * jitter.scale, frame.angle + jitter.angle)
 
 
 def sample_grid(frame: CropFrame, crops: Crops) -> Float[Tensor, "b 224 224 2"]:
-    """For each pixel of a view its place in the stored picture, as `grid_sample` counts: [-1, 1] spans the picture."""
+    """Return the position of each pixel of a view in the stored picture, in [-1, 1] as `grid_sample` needs it."""
     ticks = (torch.arange(SIZE, device=crops.images.device) + 0.5) / SIZE - 0.5
     y, x = torch.meshgrid(ticks, ticks, indexing="ij")
     points = torch.stack((x, y), -1).reshape(1, -1, 2).expand(len(crops), -1, -1)
@@ -169,7 +175,7 @@ def sample_grid(frame: CropFrame, crops: Crops) -> Float[Tensor, "b 224 224 2"]:
 
 
 def in_other_light(images: Float[Tensor, "b 3 s s"], jitter: Jitter) -> Float[Tensor, "b 3 s s"]:
-    """Change saturation, contrast and the channels' brightness, in [0, 1]."""
+    """Change saturation, contrast and the brightness of the channels; images and result are in [0, 1]."""
     luma = images.new_tensor(LUMA)[:, None, None]
     grey = (luma * images).sum(1, keepdim=True)
     vivid = grey + jitter.saturation[:, None, None, None] * (images - grey)

@@ -1,7 +1,7 @@
-"""How good a trained network is on a prepared split: errors in protocols A, B and C, mask scores, 2D errors.
+"""Evaluate a trained network on a prepared split: errors in protocols A, B and C, mask scores, 2D errors.
 
-Images are taken as the cache has them, without jitter. Left hands are mirrored there and stay so: no error changes.
-Nothing here has a gradient.
+Crops are not jittered. Left hands are mirrored in the cache and stay mirrored, which changes no error. Nothing here has
+a gradient.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,8 +27,9 @@ from dhpe_lib.network.estimator import Estimate, Estimator
 
 GRIDS = ("20-50", "0-50", "0-100")
 DRAWS = 200
-"""Of each confidence interval."""
+"""Number of bootstrap draws of each confidence interval."""
 TAU = 15.0
+"""Threshold of Eq. 12, pixels of the crop."""
 PROTOCOLS = {
     "A": "root depth, box and focal length given (the paper)",
     "B": "joint 0 and a bone's length given (Zimmermann & Brox)",
@@ -36,21 +37,21 @@ PROTOCOLS = {
 }
 BONE = [JOINT_NAMES.index(name) for name in ("wrist", "middle_1", "middle_2")]
 FEWEST_JOINTS = 3
-"""A similarity fits two points, or points on a line, in more than one way."""
+"""Smallest number of known joints for protocol C: with two points the similarity is not unique."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network finds in crops, one row for each.
+    """Predictions of a network with their ground truth, one row for each crop.
 
     Attributes:
-        joints_mm: Protocol A's: camera frame, joint 0 as the dataset has it.
-        truth_mm: NaN where unknown.
+        joints_mm: Predicted joints (protocol A), camera frame, mm; joint 0 is the dataset's (wrist or palm).
+        truth_mm: Ground-truth joints, camera frame, mm; NaN for an unknown joint.
         palm: Whether joint 0 is the palm's centre.
-        counts: Right, wrong and missed pixels of the mask, where the truth has one; else 0.
-        error_px: Mean distance of the projected skeleton (Eq. 12), pixels of the crop.
-        first_px: The same of j2D(0), which f_J2D finds.
-        last_px: The same of j2D after the last iteration.
+        counts: True positive, false positive and false negative pixels of the mask; 0 without a ground-truth mask.
+        error_px: Mean 2D error of the projected skeleton (Eq. 12), pixels of the crop.
+        first_px: Mean 2D error of j2D(0), which f_J2D finds, pixels of the crop.
+        last_px: Mean 2D error of j2D after the last iteration, pixels of the crop.
     """
 
     joints_mm: Float[ndarray, "n 21 3"]
@@ -63,28 +64,28 @@ class Predictions:
 
 
 def predict_batch(network: Estimator, crops: Crops, device: torch.device) -> Predictions:
-    """Run a network on crops, all at once.
+    """Run a network on crops in one batch.
 
     Args:
-        network: On the device.
-        crops: Anywhere, with any margin.
-        device: Where to compute.
+        network: f_DHPE, on the device.
+        crops: Crops on any device, with any margin.
+        device: Device of the network.
 
     Returns:
-        What it finds.
+        Predictions with their ground truth.
     """
-    there = crops.to(device)
-    view = plain_view(there)
-    return compare_with_truth(network.predict(view.images), there, view)
+    crops = crops.to(device)
+    view = plain_view(crops)
+    return compare_with_truth(network.predict(view.images), crops, view)
 
 
 def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predictions:
-    """What an estimate comes to beside the truth.
+    """Compare an estimate with the ground truth.
 
     Args:
-        estimate: Of the views, with a mask.
-        crops: On the device.
-        view: Their plain views.
+        estimate: Estimate for the view, with a mask.
+        crops: The crops, on the device.
+        view: Plain view of the crops.
 
     Returns:
         One row for each crop.
@@ -103,26 +104,29 @@ def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predicti
 
 
 def millimetres(joints: Float[Tensor, "b 21 3"], crops: Crops) -> Float[ndarray, "b 21 3"]:
-    """Protocol A: skeletons of the crop frame in their cameras, joint 0 and root as the dataset has them."""
-    here = crops.to("cpu")
-    own = with_palms(to_numpy(joints).astype(float), to_numpy(here.palm))
-    own = with_roots(own, to_numpy(here.known))
-    return from_crop_frame(torch.from_numpy(own), here.frame, here.k, here.z_root)
+    """Protocol A: convert skeletons from the crop frame (units of g) to the camera frame (mm).
+
+    Joint 0 and root are those of the dataset.
+    """
+    crops = crops.to("cpu")
+    skeletons = with_palms(to_numpy(joints).astype(float), to_numpy(crops.palm))
+    skeletons = with_roots(skeletons, to_numpy(crops.known))
+    return from_crop_frame(torch.from_numpy(skeletons), crops.frame, crops.k, crops.z_root)
 
 
 def pixels(joints_2d: Float[Tensor, "b 21 2"], view: View) -> Float[ndarray, " b"]:
-    """Mean distance of 2D joints to the truth, pixels of the crop."""
+    """Mean distance of 2D joints (units of g) to the ground truth, pixels of the crop."""
     flat = torch.cat((joints_2d, torch.zeros_like(joints_2d[..., :1])), -1)
     return to_numpy(joint_error_px(flat, view.targets))
 
 
 def with_palms(joints: Float[ndarray, "n 21 3"], palm: Bool[ndarray, " n"]) -> Float[ndarray, "n 21 3"]:
-    """Joint 0 as the dataset has it: where that is the palm's centre, the hand's wrist is moved there."""
+    """Move joint 0 from the wrist to the palm's centre for hands of datasets whose joint 0 is the palm."""
     return np.where(palm[:, None, None], wrist_to_palm(joints), joints)
 
 
 def with_roots(joints: Float[ndarray, "n 21 3"], known: Bool[ndarray, "n 21"]) -> Float[ndarray, "n 21 3"]:
-    """Depth from where z_root is: the middle MCP, or where that is unknown the mean of the known joints."""
+    """Make depths relative to the root: the middle MCP, or the mean of the known joints if it is unknown."""
     other = ~known[:, MIDDLE_MCP] & known.any(1)
     middle = (joints[..., 2] * known).sum(1) / known.sum(1).clip(1)
     depth = joints[..., 2] - np.where(other, middle, 0)[:, None]
@@ -139,14 +143,14 @@ def evaluate(
     """Run a network on a whole prepared split.
 
     Args:
-        network: On the device.
-        cache: The split.
-        device: Where to compute.
-        batch: Images at a time.
-        advance: Is told how many images were done.
+        network: f_DHPE, on the device.
+        cache: The prepared split.
+        device: Device of the network.
+        batch: Images in a batch.
+        advance: Called with the number of images after each batch.
 
     Returns:
-        What it finds, in the cache's order.
+        Predictions, in the order of the cache.
     """
     parts = []
     for crops, view, estimate in estimates(network, cache, device, batch):
@@ -158,7 +162,7 @@ def evaluate(
 def estimates(
     network: Estimator, cache: Prepared, device: torch.device, batch: int, count: int | None = None
 ) -> Iterator[tuple[Crops, View, Estimate]]:
-    """Crops on the device, their plain views and the estimates, of a split or of `count` images spread over it."""
+    """Iterate over crops, plain views and estimates of a split, or of `count` images evenly spaced in it."""
     rows = cache.evenly_spaced(count)
     for start in range(0, len(rows), batch):
         crops = cache[rows[start : start + batch]].to(device)
@@ -167,13 +171,15 @@ def estimates(
 
 
 def protocol_errors(found: Predictions) -> dict[str, Float[ndarray, "_ 21"]]:
-    """Distances in mm by protocol, for :mod:`dhpe_lib.evaluation.metrics`; images that lack what a protocol needs are left out.
+    """Joint errors in mm for each protocol, for :mod:`dhpe_lib.evaluation.metrics`.
+
+    Images that lack a joint that the protocol needs are left out.
 
     Args:
         found: From :func:`evaluate`.
 
     Returns:
-        Rows for "A", and for "B" and "C" where an image can be aligned.
+        Errors in mm for "A", and for "B" and "C" if any image can be aligned.
     """
     known = np.isfinite(found.truth_mm).all(-1)
     errors = {"A": joint_errors(found.joints_mm, found.truth_mm)}
@@ -190,14 +196,14 @@ def protocol_errors(found: Predictions) -> dict[str, Float[ndarray, "_ 21"]]:
 
 
 def quick_scores(found: Predictions, tau: float = TAU) -> dict[str, float]:
-    """The few numbers of a test while training: Fig. 5f's error and share, and what a reader asks first.
+    """Scores of a test during training: the error and share of Fig. 5f, 2D errors, and mask IoU.
 
     Args:
-        found: Of a test set.
-        tau: Of Eq. 12.
+        found: Predictions on a test set.
+        tau: Threshold of Eq. 12, pixels of the crop.
 
     Returns:
-        Millimetres, pixels of the crop, and shares.
+        Scores by name; the name ends with the unit (mm or px), shares are in [0, 1].
     """
     errors = protocol_errors(found)
     scores = {f"epe_{name.lower()}_mm": mean_epe(rows) for name, rows in errors.items() if np.isfinite(rows).any()}
@@ -209,13 +215,13 @@ def quick_scores(found: Predictions, tau: float = TAU) -> dict[str, float]:
 
 
 def full_scores(found: Predictions) -> dict[str, Any]:
-    """Everything that is reported of a split, with 95 % intervals over its images.
+    """All scores of a split, with 95 % intervals over its images.
 
     Args:
-        found: Of at least two images.
+        found: Predictions for at least two images.
 
     Returns:
-        For JSON: "protocols" with errors and areas, "mask", "pixels".
+        A dict for JSON with "images", "protocols" (errors and AUC), "mask", "error_px" and "share_under_tau".
     """
     result: dict[str, Any] = {"images": len(found.palm), "protocols": {}}
     for name, rows in protocol_errors(found).items():
@@ -233,30 +239,30 @@ def full_scores(found: Predictions) -> dict[str, Any]:
 
 
 def protocol_scores(rows: Float[ndarray, "n 21"]) -> dict[str, Any]:
-    """End-point errors and areas of one protocol."""
+    """End-point errors (mm) and AUC of one protocol."""
     areas = {f"auc_{grid}": rounded(bootstrap(area_over(grid), rows, draws=DRAWS), 4) for grid in GRIDS}
     epe = rounded(bootstrap(mean_epe, rows, draws=DRAWS), 3)
     return {"images": len(rows), "epe_mm": epe, "median_epe_mm": round(median_epe(rows), 3)} | areas
 
 
 def area_over(grid: str) -> Callable[[ndarray], float]:
-    """The area under the PCK curve over some thresholds, as a function of errors."""
+    """Return a function that computes the AUC over a grid of thresholds from errors in mm."""
     return lambda rows: auc(rows, THRESHOLDS[grid])
 
 
 def rounded(interval: Interval[float], places: int) -> dict[str, float]:
-    """An interval for JSON."""
+    """Convert an interval to rounded numbers for JSON."""
     return {name: round(float(value), places) for name, value in asdict(interval).items()}
 
 
 def score_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """A table of :func:`full_scores`: one row for each protocol, as text.
+    """Format scores as a table with one row for each protocol.
 
     Args:
         scores: From :func:`full_scores`.
 
     Returns:
-        Protocol, error, median, and the areas over ``GRIDS``, each with its interval where it has one.
+        Protocol, mean error, median error, and the AUC over each of ``GRIDS``. Mean error and AUC have their interval.
     """
 
     def cell(value: Mapping[str, float], places: int) -> str:
@@ -265,9 +271,9 @@ def score_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [
         (
             name,
-            cell(one["epe_mm"], 1),
-            f"{one['median_epe_mm']:.1f}",
-            *(cell(one[f"auc_{grid}"], 3) for grid in GRIDS),
+            cell(values["epe_mm"], 1),
+            f"{values['median_epe_mm']:.1f}",
+            *(cell(values[f"auc_{grid}"], 3) for grid in GRIDS),
         )
-        for name, one in scores["protocols"].items()
+        for name, values in scores["protocols"].items()
     ]

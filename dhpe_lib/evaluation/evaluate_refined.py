@@ -1,4 +1,4 @@
-"""What refinement does to the errors of a split: before, after, after each iteration. Nothing here has a gradient."""
+"""Errors of a split before and after test-time refinement, and after each iteration; nothing here has a gradient."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ from dhpe_lib.refinement.test_time import Refinement, RefineOptions, refine
 
 @dataclass(frozen=True)
 class Course:
-    """Errors over the iterations, from the network's estimate to the last step; no choice of the best.
+    """Errors after each iteration, from the network's estimate to the last step.
 
     Attributes:
-        epe_mm: Mean error of each image's known joints, protocol A; NaN where none is known.
-        skeleton_px: Mean distance of the projected skeleton to the truth, pixels of the crop.
-        j2d_px: The same of j2D(t).
-        near: lambda.
+        epe_mm: Mean error of the known joints of each image (protocol A), mm; NaN if no joint is known.
+        skeleton_px: Mean 2D error of the projected skeleton, pixels of the crop.
+        j2d_px: Mean 2D error of j2D(t), pixels of the crop.
+        near: The gate lambda.
     """
 
     epe_mm: Float[ndarray, "n steps"]
@@ -37,19 +37,19 @@ class Course:
     near: Float[ndarray, "n steps"]
 
     def means(self) -> dict[str, list[float]]:
-        """Mean over the images after each iteration, for JSON."""
+        """Means over the images after each iteration, for JSON."""
         return {name: np.nanmean(values, axis=0).round(4).tolist() for name, values in vars(self).items()}
 
 
 @dataclass(frozen=True)
 class Refined:
-    """A split after refinement, and the course of it."""
+    """Predictions after refinement, and the errors after each iteration."""
 
     found: Predictions
     course: Course
 
     def scores(self) -> dict[str, Any]:
-        """For JSON: what :func:`dhpe_lib.evaluation.evaluate.full_scores` says, and "over_iterations"."""
+        """Scores of :func:`dhpe_lib.evaluation.evaluate.full_scores` and "over_iterations", for JSON."""
         return full_scores(self.found) | {"over_iterations": self.course.means()}
 
 
@@ -62,19 +62,19 @@ def evaluate_refined(
     advance: Callable[[int], None] = lambda _: None,
     count: int | None = None,
 ) -> tuple[Predictions, dict[str, Refined]]:
-    """Run a network on a prepared split, and refine what it finds in one way or several.
+    """Run a network on a prepared split, and refine its estimates with one or more variants.
 
     Args:
-        network: On the device.
-        cache: The split.
-        device: Where to compute.
-        variants: By name; each starts from the same estimates.
-        batch: Images at a time.
-        advance: Is told how many images were done.
-        count: Images, evenly spread over the split; all of them by default.
+        network: f_DHPE, on the device.
+        cache: The prepared split.
+        device: Device of the network.
+        variants: Options of each variant by name; all variants start from the network's estimates.
+        batch: Images in a batch.
+        advance: Called with the number of images after each batch.
+        count: Number of images, evenly spaced in the split; None for all images.
 
     Returns:
-        What the network finds, and what becomes of it by variant; in the cache's order.
+        Predictions of the network, and refined predictions of each variant, in the order of the cache.
     """
     before: list[Predictions] = []
     after: dict[str, list[Refined]] = {name: [] for name in variants}
@@ -90,7 +90,7 @@ def evaluate_refined(
 
 
 def course_of(refinement: Refinement, crops: Crops, view: View) -> Course:
-    """The errors after each iteration."""
+    """Compute the errors after each iteration."""
     truth = to_numpy(crops.joints_3d).astype(float)
     errors = [joint_errors(millimetres(joints, crops), truth) for joints in refinement.joints]
     known = np.isfinite(truth).all(-1)

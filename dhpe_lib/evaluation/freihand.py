@@ -1,7 +1,7 @@
-"""FreiHAND's benchmark: its prediction file, and the twelve scores that its `eval.py` computes from one.
+"""FreiHAND's benchmark: read and write its prediction file, and compute the twelve scores of its `eval.py`.
 
-The file `pred.json` is `[joints, vertices]`, n x 21 x 3 and n x 778 x 3 numbers, in metres in the camera frame, joints
-in canonical order, images in the order of the dataset (3,960 of them). Here they are arrays in millimetres.
+The file `pred.json` is `[joints, vertices]`: n x 21 x 3 and n x 778 x 3 numbers, in metres in the camera frame. Joints
+are in canonical order and images are in the order of the dataset (3,960 images). Here they are arrays in millimetres.
 """
 
 import json
@@ -17,26 +17,26 @@ from dhpe_lib.common.files import atomic_write
 from dhpe_lib.evaluation.alignment import align_similarity
 from dhpe_lib.evaluation.metrics import THRESHOLDS, auc, f_scores, joint_errors, mean_epe
 
-PLACES = 7  # of a metre: a tenth of a micrometre, and a file of half the size
+DECIMALS = 7  # decimal places of a metre: a tenth of a micrometre, and half the file size
 GRID = THRESHOLDS["freihand"]
 FIELDS = {"joints": (21, 3), "vertices": (778, 3)}
 
 
 class FreihandFileError(ValueError):
-    """A prediction file that cannot be scored; the message names file, field and remedy."""
+    """A prediction file is not valid; the message names file, field and remedy."""
 
 
 @dataclass(frozen=True)
 class SurfaceScores:
-    """Errors of joints and mesh in one alignment: millimetres, AUC from 0 to 50 mm, F-scores of the mesh.
+    """Scores of joints and mesh with one alignment.
 
     Attributes:
-        mpjpe: Mean error of the joints.
-        joint_auc: Area under their PCK curve.
-        mpvpe: Mean error of the vertices.
-        vertex_auc: Area under their curve.
-        f_5: F-score at 5 mm.
-        f_15: F-score at 15 mm.
+        mpjpe: Mean error of the joints, mm.
+        joint_auc: Area under the joints' PCK curve from 0 to 50 mm.
+        mpvpe: Mean error of the vertices, mm.
+        vertex_auc: Area under the vertices' PCK curve from 0 to 50 mm.
+        f_5: F-score of the mesh at 5 mm.
+        f_15: F-score of the mesh at 15 mm.
     """
 
     mpjpe: float
@@ -49,11 +49,12 @@ class SurfaceScores:
 
 @dataclass(frozen=True)
 class FreihandScores:
-    """What the benchmark reports.
+    """The scores that the benchmark reports.
 
     Attributes:
-        plain: In the camera frame, as predicted.
-        aligned: After a similarity for the joints and one for the vertices ("PA"), reflections allowed as there.
+        plain: Scores in the camera frame, without alignment.
+        aligned: Scores after a similarity for the joints and another for the vertices ("PA"). Reflections are allowed,
+            as in the benchmark.
     """
 
     plain: SurfaceScores
@@ -61,47 +62,47 @@ class FreihandScores:
 
 
 def write_freihand(path: str | Path, joints: Float[ndarray, "n 21 3"], vertices: Float[ndarray, "n 778 3"]) -> None:
-    """Write a prediction file, complete or not at all.
+    """Write a prediction file atomically.
 
     Args:
-        path: Of the file, by custom `pred.json`; its folder is made if need be.
+        path: Path of the file, usually `pred.json`; its folder is created if it does not exist.
         joints: Camera frame, canonical order, mm.
         vertices: Camera frame, MANO's order, mm.
 
     Raises:
-        FreihandFileError: There is no image, a number is not finite, or the shapes are not the file's.
+        FreihandFileError: There is no image, a number is not finite, or a shape is wrong.
         OSError: The file cannot be written.
 
     Source: FreiHAND's `pred.py`.
     """
     path = Path(path)
     if not len(joints):
-        raise FreihandFileError(f"{path}: not written, since there is no image; predict something for each image")
+        raise FreihandFileError(f"{path}: not written, since there is no image; give a prediction for each image")
     metres = []
     for field, values in (("joints", joints), ("vertices", vertices)):
         if values.shape != (len(joints), *FIELDS[field]):
             expected = (len(joints), *FIELDS[field])
             raise FreihandFileError(
-                f"{path}: not written, since {field} have shape {values.shape}; {expected} is wanted"
+                f"{path}: not written, since {field} have shape {values.shape}; give shape {expected}"
             )
         _check_finite(path, field, values)
-        metres.append(np.round(values.astype(float) / 1000, PLACES).tolist())
+        metres.append(np.round(values.astype(float) / 1000, DECIMALS).tolist())
     with atomic_write(path) as draft:
         draft.write_text(json.dumps(metres, separators=(",", ":")), encoding="utf-8")
 
 
 def read_freihand(path: str | Path) -> tuple[Float[ndarray, "n 21 3"], Float[ndarray, "n 778 3"]]:
-    """Read a prediction file, anybody's.
+    """Read a prediction file of any program.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
 
     Returns:
         Joints and vertices in mm.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        FreihandFileError: It is no prediction file; the message says what is wrong in it.
+        FileNotFoundError: The file does not exist.
+        FreihandFileError: The file is not a valid prediction file.
 
     Source: FreiHAND's `eval.py`.
     """
@@ -109,13 +110,13 @@ def read_freihand(path: str | Path) -> tuple[Float[ndarray, "n 21 3"], Float[nda
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
-        raise FreihandFileError(f"{path}: not JSON, or cut short ({error}); write it again") from error
+        raise FreihandFileError(f"{path}: not JSON, or truncated ({error}); write it again") from error
     if not isinstance(content, list) or len(content) != 2:
-        raise FreihandFileError(f"{path}: not a list of two, [joints, vertices]; write it with write_freihand")
+        raise FreihandFileError(f"{path}: not a list [joints, vertices]; write it with write_freihand")
     joints, vertices = (_field(path, field, values) for field, values in zip(FIELDS, content, strict=True))
     if len(joints) != len(vertices):
         raise FreihandFileError(
-            f"{path}: joints of {len(joints)} images, vertices of {len(vertices)}; give both for each"
+            f"{path}: joints of {len(joints)} images, but vertices of {len(vertices)}; give both for each image"
         )
     return joints, vertices
 
@@ -129,10 +130,10 @@ def score_freihand(
     """Score predictions as the benchmark does.
 
     Args:
-        joints: Camera frame, canonical order, mm.
-        vertices: Camera frame, mm.
-        true_joints: `evaluation_xyz.json`, mm.
-        true_vertices: `evaluation_verts.json`, mm.
+        joints: Predicted joints, camera frame, canonical order, mm.
+        vertices: Predicted vertices, camera frame, mm.
+        true_joints: Ground truth of `evaluation_xyz.json`, mm.
+        true_vertices: Ground truth of `evaluation_verts.json`, mm.
 
     Returns:
         Scores before and after alignment.
@@ -140,29 +141,29 @@ def score_freihand(
     Raises:
         ValueError: There is no image.
 
-    Source: FreiHAND's `eval.py`, with which they agree to 1e-6.
+    Source: FreiHAND's `eval.py`; the scores agree with it to 1e-6.
     """
-    nearer = align_similarity(joints, true_joints, True), align_similarity(vertices, true_vertices, True)
+    aligned = align_similarity(joints, true_joints, True), align_similarity(vertices, true_vertices, True)
     return FreihandScores(
         plain=_surface_scores(joints, vertices, true_joints, true_vertices),
-        aligned=_surface_scores(nearer[0], nearer[1], true_joints, true_vertices),
+        aligned=_surface_scores(*aligned, true_joints, true_vertices),
     )
 
 
 def _surface_scores(joints: ndarray, vertices: ndarray, true_joints: ndarray, true_vertices: ndarray) -> SurfaceScores:
-    of_joints, of_vertices = joint_errors(joints, true_joints), joint_errors(vertices, true_vertices)
-    measures = [measure for errors in (of_joints, of_vertices) for measure in (mean_epe(errors), auc(errors, GRID))]
+    distances = joint_errors(joints, true_joints), joint_errors(vertices, true_vertices)
+    measures = [measure for errors in distances for measure in (mean_epe(errors), auc(errors, GRID))]
     return SurfaceScores(*measures, *f_scores(vertices, true_vertices).mean(0).tolist())
 
 
 def _field(path: Path, field: str, values: Any) -> Float[ndarray, "n rows 3"]:
-    """One half of the file in mm, checked."""
+    """Check one half of the file, and convert it to mm."""
     rows = FIELDS[field]
     try:
         metres = np.array(values, float)
     except (TypeError, ValueError) as error:
         raise FreihandFileError(
-            f"{path}: {field} are not rows of numbers, equally many for each image ({error})"
+            f"{path}: {field} are not arrays of numbers with one shape for all images ({error}); write them again"
         ) from error
     if metres.ndim != 3 or metres.shape[1:] != rows:
         raise FreihandFileError(f"{path}: {field} have shape {metres.shape}, not (images, {rows[0]}, {rows[1]})")
@@ -174,5 +175,5 @@ def _check_finite(path: Path, field: str, values: ndarray) -> None:
     bad = ~np.isfinite(values).all((1, 2))
     if bad.any():
         raise FreihandFileError(
-            f"{path}: {field} of image {np.flatnonzero(bad)[0]} are not finite; predict something for each image"
+            f"{path}: {field} of image {np.flatnonzero(bad)[0]} are not finite; give a prediction for each image"
         )

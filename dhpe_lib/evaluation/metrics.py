@@ -1,11 +1,10 @@
 """Measures of an estimate: end-point error, PCK and AUC of joints, F-score of a surface, and confidence intervals.
 
-All begin with one row for each image, the errors of its joints; a measure is a function of such rows, and
-:func:`bootstrap` draws the rows anew. A joint without truth is NaN there and drops out; a joint that has a truth
-and no prediction is infinitely far and counts as missed. Averages are those of Zimmermann and Brox's `EvalUtil`: over
-the images for each joint, then over the joints that were seen at all. Lengths are in millimetres; nothing here has a
-gradient. How a prediction comes to lie where it can be compared is in :mod:`dhpe_lib.evaluation.alignment`; masks are in
-:mod:`dhpe_lib.evaluation.mask_metrics`.
+Errors have one row for each image and one column for each joint. A measure is a function of these rows, and
+:func:`bootstrap` resamples the rows. A joint without ground truth is NaN and is ignored. A joint with ground truth but
+without a prediction has an infinite error. Averages are those of Zimmermann and Brox's `EvalUtil`: over the images for
+each joint, then over the joints labelled in any image. Lengths are in millimetres; nothing here has a gradient.
+Alignment is in :mod:`dhpe_lib.evaluation.alignment`, masks are in :mod:`dhpe_lib.evaluation.mask_metrics`.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from scipy.spatial import cKDTree
 
 Measure = TypeVar("Measure", float, ndarray)
 
-# Where a PCK curve is sampled, millimetres. "zimmermann" is what their "20-50" really is: 12 of 20 points from 0 to 50.
+# Thresholds of PCK curves, mm. "zimmermann" is the true grid of Zimmermann and Brox's "20-50": 12 of 20 points in 0-50.
 THRESHOLDS: dict[str, ndarray] = {
     "20-50": np.linspace(20, 50, 61),
     "0-50": np.linspace(0, 50, 101),
@@ -33,15 +32,15 @@ THRESHOLDS: dict[str, ndarray] = {
 def joint_errors(
     predicted: Float[ndarray, "n k 3"], truth: Float[ndarray, "n k 3"], valid: Bool[ndarray, "n k"] | None = None
 ) -> Float[ndarray, "n k"]:
-    """Distance of each predicted joint, or vertex, to its truth.
+    """Distance of each predicted joint, or vertex, to its ground truth.
 
     Args:
-        predicted: In the same frame as the truth, mm. Where it is NaN, the joint is missed: its error is infinite.
-        truth: NaN where unknown, mm.
-        valid: Which joints count, for instance the visible ones; by default all with a truth.
+        predicted: Points in the frame of the ground truth, mm. A NaN point is missing, and its error is infinite.
+        truth: Ground truth, mm; NaN for an unknown point.
+        valid: Whether each joint counts, for instance whether it is visible; None for all joints with ground truth.
 
     Returns:
-        Distances in mm; NaN where a joint does not count.
+        Distances in mm; NaN for a joint that does not count.
 
     Raises:
         ValueError: The shapes differ, or `valid` is not one boolean for each joint.
@@ -50,7 +49,7 @@ def joint_errors(
     """
     if np.shape(predicted) != np.shape(truth):
         raise ValueError(
-            f"predicted has shape {np.shape(predicted)}, truth {np.shape(truth)}; give one row for each image"
+            f"predicted has shape {np.shape(predicted)}, truth has {np.shape(truth)}; give one row for each image"
         )
     if valid is not None and (valid.shape != truth.shape[:-1] or valid.dtype != bool):
         raise ValueError(
@@ -63,30 +62,30 @@ def joint_errors(
 
 
 def mean_epe(errors: Float[ndarray, "n k"]) -> float:
-    """Mean end-point error: over the images, then over the joints.
+    """Mean end-point error: the mean over the images for each joint, then the mean over the joints.
 
     Args:
         errors: From :func:`joint_errors`, mm.
 
     Returns:
-        mm.
+        Error in mm.
 
     Raises:
         ValueError: No joint counts.
 
-    Source: `EvalUtil` of hand3d. With every joint labelled it is the MPJPE, of vertices the MPVPE.
+    Source: `EvalUtil` of hand3d. If every joint is labelled it is the MPJPE; for vertices it is the MPVPE.
     """
     return float(np.nanmean(_seen(errors), axis=0).mean())
 
 
 def median_epe(errors: Float[ndarray, "n k"]) -> float:
-    """Median end-point error: each joint's median over the images, then their mean.
+    """Median end-point error: the median over the images for each joint, then the mean over the joints.
 
     Args:
         errors: From :func:`joint_errors`, mm.
 
     Returns:
-        mm.
+        Error in mm.
 
     Raises:
         ValueError: No joint counts.
@@ -101,10 +100,10 @@ def pck(errors: Float[ndarray, "n k"], thresholds: Float[ndarray, " t"]) -> Floa
 
     Args:
         errors: From :func:`joint_errors`, mm.
-        thresholds: mm, for instance one of ``THRESHOLDS``.
+        thresholds: Thresholds in mm, for instance one of ``THRESHOLDS``.
 
     Returns:
-        Shares from 0 to 1, one for each threshold.
+        Share from 0 to 1 for each threshold.
 
     Raises:
         ValueError: No joint counts.
@@ -117,14 +116,14 @@ def pck(errors: Float[ndarray, "n k"], thresholds: Float[ndarray, " t"]) -> Floa
 
 
 def area_under_curve(thresholds: Float[ndarray, " t"], curve: Float[ndarray, " t"]) -> float:
-    """Area under a curve by trapezoids, over the range's width: 1 where the curve is 1 throughout.
+    """Area under a curve by the trapezoidal rule, divided by the width of the range: 1 for the constant curve 1.
 
     Args:
-        thresholds: Increasing, mm.
-        curve: Its value at each.
+        thresholds: Increasing thresholds, mm.
+        curve: Value of the curve at each threshold.
 
     Returns:
-        From 0 to 1 for a PCK curve.
+        Area, from 0 to 1 for a PCK curve.
 
     Raises:
         ValueError: There are fewer than two thresholds, or they do not increase.
@@ -135,17 +134,17 @@ def area_under_curve(thresholds: Float[ndarray, " t"], curve: Float[ndarray, " t
 
 
 def auc(errors: Float[ndarray, "n k"], thresholds: Float[ndarray, " t"]) -> float:
-    """Area under the PCK curve; say with it over which thresholds.
+    """Area under the PCK curve; always report its range of thresholds too.
 
     Args:
         errors: From :func:`joint_errors`, mm.
-        thresholds: mm, for instance ``THRESHOLDS["20-50"]``.
+        thresholds: Thresholds in mm, for instance ``THRESHOLDS["20-50"]``.
 
     Returns:
-        From 0 to 1.
+        Area from 0 to 1.
 
     Raises:
-        ValueError: No joint counts, or the thresholds make no range.
+        ValueError: No joint counts, or the thresholds are not a range.
 
     Source: Fig. 5.
     """
@@ -155,26 +154,29 @@ def auc(errors: Float[ndarray, "n k"], thresholds: Float[ndarray, " t"]) -> floa
 def f_scores(
     predicted: Float[ndarray, "n v 3"], truth: Float[ndarray, "n w 3"], thresholds: Sequence[float] = (5.0, 15.0)
 ) -> Float[ndarray, "n t"]:
-    """F@t of each hand: harmonic mean of the shares of predicted and of true points that lie within t of the other set.
+    """F-score F@t of each hand: the harmonic mean of precision and recall at the distance t.
+
+    Precision is the share of predicted points nearer than t to a true point; recall is the share of true points nearer
+    than t to a predicted point.
 
     Args:
-        predicted: Vertices, mm; no correspondence is needed. One that is not finite is near nothing: it is missed.
-        truth: Vertices, mm. Those that are not finite are unknown and drop out.
-        thresholds: mm; FreiHAND reports F@5 and F@15.
+        predicted: Vertices, mm; no correspondence is needed. A vertex that is not finite is missing.
+        truth: Ground-truth vertices, mm. A vertex that is not finite is unknown and is ignored.
+        thresholds: Distances t in mm; FreiHAND reports F@5 and F@15.
 
     Returns:
-        From 0 to 1, a column for each threshold; NaN for a hand of which no vertex is known, 0 for one of which none
-        is predicted.
+        Scores from 0 to 1, one column for each threshold; NaN for a hand without ground truth, 0 for a hand without
+        prediction.
 
     Raises:
-        ValueError: The numbers of hands differ, or vertices are not three numbers each.
+        ValueError: The numbers of hands differ, or vertices do not have three numbers each.
 
-    Source: Knapitsch et al. 2017, as FreiHAND's `eval.py` takes it: nearer than t, not at t.
+    Source: Knapitsch et al. 2017, as in FreiHAND's `eval.py`: distances must be below t, not equal to t.
     """
     shapes = np.shape(predicted), np.shape(truth)
     if any(len(shape) != 3 or shape[2] != 3 for shape in shapes) or shapes[0][0] != shapes[1][0]:
         raise ValueError(
-            f"predicted has shape {shapes[0]}, truth {shapes[1]}; give hands x vertices x 3, as many hands"
+            f"predicted has shape {shapes[0]}, truth has {shapes[1]}; give hands x vertices x 3 with equally many hands"
         )
     limits = np.asarray(thresholds)
     scores = np.full((len(truth), len(limits)), np.nan)
@@ -189,17 +191,17 @@ def f_scores(
 def _share_near(
     points: Float[ndarray, "v 3"], others: Float[ndarray, "w 3"], limits: Float[ndarray, " t"]
 ) -> Float[ndarray, " t"]:
-    """Share of the points that have one of the others nearer than each limit; what is not finite is near nothing."""
-    known, there = (np.isfinite(values).all(-1) for values in (points, others))
-    if not known.any() or not there.any():
+    """Share of the points with another point nearer than each limit; a point that is not finite is near no point."""
+    finite, others_finite = (np.isfinite(values).all(-1) for values in (points, others))
+    if not finite.any() or not others_finite.any():
         return np.zeros(len(limits))
-    distances, _ = cKDTree(others[there]).query(points[known])
+    distances, _ = cKDTree(others[others_finite]).query(points[finite])
     return (distances[:, None] < limits).sum(0) / len(points)
 
 
 @dataclass(frozen=True)
 class Interval(Generic[Measure]):
-    """A measure, a number or a curve, and between what it would lie with other images of the same kind."""
+    """A measure (a number or a curve) and its confidence interval over images."""
 
     value: Measure
     low: Measure
@@ -207,7 +209,7 @@ class Interval(Generic[Measure]):
 
 
 LEVEL = 0.95
-"""Share of the draws inside an interval."""
+"""Confidence level: share of the bootstrap draws inside an interval."""
 
 
 def bootstrap(
@@ -216,23 +218,24 @@ def bootstrap(
     draws: int = 1000,
     seed: int = 0,
 ) -> Interval[Measure]:
-    """Confidence interval by drawing images with replacement and taking quantiles of the measure.
+    """Confidence interval of a measure by the bootstrap: draw images with replacement and take quantiles.
 
-    Images count as independent. Frames of one video are not, and their interval comes out too narrow. Images of which
-    nothing is known are not drawn: how many have a label is taken as given.
+    Images are assumed independent. Frames of one video are not independent, so their interval is too narrow. Images
+    without any label are not drawn, so the number of labelled images is fixed.
 
     Args:
-        measure: Of rows, for instance ``mean_epe`` or ``lambda errors: auc(errors, thresholds)``; a number or a curve.
-        rows: One for each image: errors of its joints, counts of its pixels, scores. Those of NaN alone are left out.
-        draws: How many.
-        seed: Of the draws.
+        measure: Function of rows that returns a number or a curve, for instance ``mean_epe`` or
+            ``lambda errors: auc(errors, thresholds)``.
+        rows: One row for each image: errors of its joints, pixel counts, or scores. Rows of only NaN are left out.
+        draws: Number of draws.
+        seed: Random seed of the draws.
 
     Returns:
-        The measure of all rows, with the ends of its interval.
+        The measure of all rows, and the ends of its interval.
 
     Raises:
-        ValueError: There are fewer than two images with a label, there is no draw, or the measure refuses all rows or
-            those of a draw.
+        ValueError: There are fewer than two labelled images, there is no draw, or the measure fails for all rows or
+            for a draw.
 
     Source: Efron and Tibshirani 1993, the percentile interval.
     """
@@ -246,17 +249,17 @@ def bootstrap(
         drawn = [measure(known[generator.integers(len(known), size=len(known))]) for _ in range(draws)]
     except ValueError as error:
         raise ValueError(
-            f"a draw of {len(known)} images cannot be measured, though all of them can: {error}; "
-            "leave images out of which there is nothing to measure"
+            f"the measure fails for a draw of {len(known)} images, though not for all images: {error}; "
+            "leave out images without labels for this measure"
         ) from error
-    # no interpolation between draws: it would make NaN of two infinite errors
+    # no interpolation between draws, since the interpolation of two infinite errors is NaN
     low, high = np.quantile(np.asarray(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0, method="inverted_cdf")
     return Interval(value, low, high)
 
 
 def _seen(errors: Float[ndarray, "n k"]) -> Float[ndarray, "n seen"]:
-    """The columns of joints that count in at least one image."""
+    """Return the columns of joints that count in at least one image."""
     seen = errors[:, ~np.isnan(errors).all(0)]
     if not seen.size:
-        raise ValueError("no joint counts in any image; look at the truth, the validity and the order of the joints")
+        raise ValueError("no joint counts in any image; check the ground truth, `valid` and the order of the joints")
     return seen

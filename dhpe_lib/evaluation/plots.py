@@ -1,6 +1,6 @@
-"""Curves as the paper draws them in Fig. 5: PCK with the area in the legend, and what a training does to its tests.
+"""The curves of Fig. 5: PCK curves with the AUC in the legend, and test errors over the steps of trainings.
 
-Published methods have an area and no curve here, so they are in the legend alone. Nothing here has a gradient.
+Only the AUC of published methods is known, so they have a legend entry but no curve. Nothing here has a gradient.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ def pck_figure(
     band: bool = False,
     height: int = 420,
 ) -> go.Figure:
-    """3D PCK over the error threshold, a curve for each method.
+    """Draw the 3D PCK over the error threshold, with one curve for each method.
 
     Args:
-        errors: For each method what :func:`dhpe_lib.evaluation.metrics.joint_errors` gives, mm.
-        grid: A key of ``metrics.THRESHOLDS``; curves and areas are over it.
-        published: Areas of other methods over the same range, for the legend: a row of ``published.PUBLISHED_AUC``.
-        band: Whether each curve gets its 95 % interval over images (200 draws, seed 0).
-        height: In pixels.
+        errors: Errors of each method, from :func:`dhpe_lib.evaluation.metrics.joint_errors`, mm.
+        grid: A key of ``metrics.THRESHOLDS``, the thresholds of curves and AUC.
+        published: AUC of other methods over this range, for the legend: a row of ``published.PUBLISHED_AUC``.
+        band: Whether to draw the 95 % interval over images of each curve (200 draws, seed 0).
+        height: Height of the figure, pixels.
 
     Returns:
         A plotly figure.
@@ -49,7 +49,10 @@ def pck_figure(
 
 
 def pck_curve(rows: Float[ndarray, "_ _"], thresholds: Float[ndarray, " t"], band: bool = True) -> Interval[ndarray]:
-    """A PCK curve and its 95 % interval over images (200 draws, seed 0); without a band the interval is the curve."""
+    """Compute a PCK curve and its 95 % interval over images (200 draws, seed 0) from errors in mm.
+
+    Without a band both ends of the interval are the curve itself.
+    """
     if band:
         return bootstrap(lambda drawn: pck(drawn, thresholds), rows, draws=BAND_DRAWS)
     curve = pck(rows, thresholds)
@@ -62,13 +65,13 @@ def pck_curves_figure(
     published: Mapping[str, float] | None = None,
     height: int = 420,
 ) -> go.Figure:
-    """As :func:`pck_figure`, from curves that are already there.
+    """Draw given PCK curves like :func:`pck_figure`.
 
     Args:
-        curves: For each method, values at the thresholds; a band where low and high differ.
-        thresholds: mm.
-        published: Areas of other methods over the same range.
-        height: In pixels.
+        curves: Values of each method at the thresholds; a band is drawn if low and high differ.
+        thresholds: Thresholds in mm.
+        published: AUC of other methods over this range, for the legend.
+        height: Height of the figure, pixels.
 
     Returns:
         A plotly figure.
@@ -77,22 +80,22 @@ def pck_curves_figure(
     for number, (method, curve) in enumerate(curves.items()):
         color = METHOD_COLORS[number % len(METHOD_COLORS)]
         if (curve.low < curve.high).any():
-            figure.add_trace(_outline(method, thresholds, curve.low, curve.high, color))
+            figure.add_trace(_band(method, thresholds, curve.low, curve.high, color))
         figure.add_trace(_curve(method, curve.value, thresholds, color))
     figure.add_traces([_legend_entry(method, area) for method, area in (published or {}).items()])
-    return _laid_out(figure, thresholds, height)
+    return _with_axes(figure, thresholds, height)
 
 
 def curves_figure(
     curves: Mapping[str, Sequence[Mapping[str, ndarray]]], panels: Mapping[str, str], height: int = 380
 ) -> go.Figure:
-    """Numbers over the steps of trainings, a panel for each number and a curve for each method.
+    """Draw numbers over the steps of trainings, with a panel for each number and a curve for each method.
 
     Args:
-        curves: For each method what :func:`dhpe_lib.training.log.read_curves` gives for each of its seeds. The curve is
-            their mean; the band, where there are two or more, spans the least and the largest.
+        curves: For each method, the result of :func:`dhpe_lib.training.log.read_curves` for each seed. The curve is the
+            mean over the seeds. With two or more seeds a band shows the minimum and the maximum.
         panels: Names of the numbers, with the titles of their axes.
-        height: In pixels.
+        height: Height of the figure, pixels.
 
     Returns:
         A plotly figure.
@@ -106,7 +109,7 @@ def curves_figure(
         for column, name in enumerate(panels, 1):
             values = np.stack([seed[name] for seed in seeds])
             if len(seeds) > 1:
-                figure.add_trace(_outline(method, steps, values.min(0), values.max(0), color), 1, column)
+                figure.add_trace(_band(method, steps, values.min(0), values.max(0), color), 1, column)
             line = {"color": color, "width": 2.5}
             figure.add_trace(
                 go.Scatter(
@@ -133,7 +136,7 @@ def _curve(method: str, curve: ndarray, thresholds: ndarray, color: str) -> go.S
     )  # fmt: skip
 
 
-def _outline(method: str, x: ndarray, low: ndarray, high: ndarray, color: str) -> go.Scatter:
+def _band(method: str, x: ndarray, low: ndarray, high: ndarray, color: str) -> go.Scatter:
     return go.Scatter(
         x=np.concatenate((x, x[::-1])).astype(np.float32), y=np.concatenate((low, high[::-1])).astype(np.float32),
         fill="toself", fillcolor=color, opacity=0.2, mode="none", hoverinfo="skip", showlegend=False,
@@ -142,14 +145,14 @@ def _outline(method: str, x: ndarray, low: ndarray, high: ndarray, color: str) -
 
 
 def _legend_entry(method: str, area: float) -> go.Scatter:
-    """A name without a curve."""
+    """Return a legend entry without a curve."""
     return go.Scatter(
         x=[None], y=[None], mode="markers", marker={"color": "rgba(0,0,0,0)"}, name=f"{method} (AUC={area:.3f})",
         legendgroup="published", legendgrouptitle={"text": "published, no curve"},
     )  # fmt: skip
 
 
-def _laid_out(figure: go.Figure, thresholds: ndarray, height: int) -> go.Figure:
+def _with_axes(figure: go.Figure, thresholds: ndarray, height: int) -> go.Figure:
     frame = {"showline": True, "mirror": True, "gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
     span = [float(thresholds[0]), float(thresholds[-1])]
     figure.update_layout(

@@ -1,12 +1,12 @@
-"""Published results to compare with, kept once: other people's numbers, none of them measured here.
+"""Published results of other methods, for comparison; none of them was measured here.
 
-Papers differ in protocol (joint 0, given scale, range of the AUC), and several values come from second papers, so the
-third digit says little.
+Papers differ in protocol (joint 0, given scale, range of the AUC), and several values come from later papers, so the
+third digit means little.
 """
 
 from dhpe_lib.evaluation.mask_metrics import MaskScores
 
-# Which of metrics.THRESHOLDS the AUCs below are over, nominally: Zimmermann and Brox's own are over 21.05 to 50 mm.
+# Nominal range of each AUC below, a key of metrics.THRESHOLDS. Zimmermann and Brox's true range is 21.05 to 50 mm.
 AUC_RANGES = {"RHD": "20-50", "STB": "20-50", "DO": "0-100"}
 
 # Area under the 3D PCK curve. Source: Fig. 5, the papers named, and tables of later papers.
@@ -40,7 +40,7 @@ PUBLISHED_AUC = {
     },
 }
 
-# Masks on RHD, pooled over the data set. Source: Table 2.
+# Masks on RHD, pooled over the dataset. Source: Table 2.
 PUBLISHED_MASKS = {
     "Baek et al. 2019": MaskScores(iou=0.6513, precision=0.8282, recall=0.7531, f1=0.7888),
     "Khan & Borji 2018": MaskScores(iou=0.5268, precision=0.7165, recall=0.6655, f1=0.6900),

@@ -1,4 +1,4 @@
-"""What an evaluation is written as: a JSON with where its numbers come from, and a page with the PCK curves."""
+"""Write the report of an evaluation: a JSON file with scores and provenance, and a page with the PCK curves."""
 
 import json
 import os
@@ -23,44 +23,46 @@ from dhpe_lib.evaluation.plots import pck_figure
 def write_report(
     found: Mapping[str, Predictions], scores: dict[str, Any], cache: Prepared, checkpoint: Path, folder: Path
 ) -> list[Path]:
-    """Write the JSON and the figure, together.
+    """Write the JSON file and the page with the figure, both atomically.
 
     Args:
-        found: From :func:`dhpe_lib.evaluation.evaluate.evaluate`, or several of one split: by what a curve's name ends in.
+        found: Predictions of one or more variants on one split; the key is appended to the name of each curve.
         scores: From :func:`dhpe_lib.evaluation.evaluate.full_scores`.
-        cache: The split.
-        checkpoint: Of the network.
-        folder: Where to.
+        cache: The prepared split.
+        checkpoint: Path of the network's checkpoint.
+        folder: Folder of the report.
 
     Returns:
-        Their paths.
+        Paths of the JSON file and the page.
 
     Raises:
-        OSError: The folder cannot be written to.
+        OSError: The folder is not writable.
     """
     stem = f"evaluation_{cache.name}"
     names = [f"{stem}.json", f"{stem}.html"]
     dataset = {"name": cache.meta["dataset"], "split": cache.meta["split"], "sha256": cache.meta["sha256"]}
     result = provenance() | {"checkpoint": str(checkpoint), "dataset": dataset, "results": scores}
     errors = {
-        f"protocol {name}{end}": rows for end, one in found.items() for name, rows in protocol_errors(one).items()
+        f"protocol {name}{suffix}": rows
+        for suffix, predictions in found.items()
+        for name, rows in protocol_errors(predictions).items()
     }
-    several = all(len(one.palm) > 1 for one in found.values())
+    band = all(len(predictions.palm) > 1 for predictions in found.values())
     with atomic_writes(folder, names) as (numbers, page):
         numbers.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        pck_figure(errors, grid="0-50", band=several).write_html(page, include_plotlyjs=True)
+        pck_figure(errors, grid="0-50", band=band).write_html(page, include_plotlyjs=True)
     return [folder / name for name in names]
 
 
 def provenance() -> dict[str, Any]:
-    """Command (without places of this machine), version, commit, date and hardware."""
+    """Return command (with shortened paths), version, commit, date and hardware."""
     root = Path(dhpe_lib.__file__).parents[1]
     commit = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
-        "command": " ".join(["dhpe", *map(without_place, sys.argv[1:])]),
+        "command": " ".join(["dhpe", *map(shorten_path, sys.argv[1:])]),
         "dhpe_version": __version__,
         "commit": commit.stdout.strip() or "unknown",
         "date": date.today().isoformat(),
@@ -69,8 +71,8 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def without_place(argument: str) -> str:
-    """An argument of the command line; of an absolute path, or of ``name=`` with one, the last two names alone."""
+def shorten_path(argument: str) -> str:
+    """Shorten an absolute path in a command-line argument, or after ``name=``, to its last two names."""
     name, equals, value = argument.rpartition("=")
     path = Path(value)
     return f"{name}{equals}{'/'.join(path.parts[-2:]) if path.is_absolute() else value}"

@@ -1,8 +1,8 @@
-"""The paper's ablation (Figs. 5d, 5e and 5f): every variant trained at one budget with several seeds, and measured.
+"""The paper's ablation (Figs. 5d, 5e and 5f): train each variant with one budget and several seeds, and evaluate it.
 
-Each training is a run of its own in a folder of its own; what is finished is not done again, what was stopped goes on.
-Variants that differ in the evaluation alone, with or without test-time refinement, share their trainings. The command
-is `dhpe ablate`.
+Each training is a run in its own folder. Finished runs are not repeated, and interrupted runs are resumed. Variants
+that differ only in the evaluation, with or without test-time refinement, share their trainings. The command is
+`dhpe ablate`.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache as remembered
+from functools import cache as memoised
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +35,21 @@ from dhpe_lib.refinement.test_time import REFINEMENTS as REFINEMENTS
 from dhpe_lib.training.config import ConfigError, TrainingConfig, changed, read_config, refuse_other
 from dhpe_lib.training.log import CURVES, read_curves
 from dhpe_lib.training.loop import train
-from dhpe_lib.training.setup import CONFIG, LAST, launch_fabric, open_tests
+from dhpe_lib.training.run_folder import CONFIG, LAST
+from dhpe_lib.training.setup import launch_fabric
+from dhpe_lib.training.testing import open_tests
 
 RESULT = "ablation.json"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A network of the ablation, and how it is used.
+    """A variant of training and evaluation.
 
     Attributes:
-        label: In the figures' legends.
-        changes: Of the configuration, as ``dhpe train --set`` takes them.
-        refinement: Of the estimates, a key of ``refinement.ABLATION_VARIANTS``; none for the network's own.
+        label: Label in the legends of the figures.
+        changes: Changes of the configuration, as for ``dhpe train --set``.
+        refinement: Key of ``refinement.REFINEMENTS``; None for the network's estimate without refinement.
     """
 
     label: str
@@ -66,17 +68,16 @@ ABLATION_VARIANTS = {
     "evidence-fixed": Variant("j2D fixed in refinement", refinement="evidence-fixed"),
     "filtered-seeds": Variant("seeds that fit alone", ("augment_filter=true",)),
 }
-"""The paper's variants, and last two that it argues with: 2D evidence as earlier work had it, and children of well
-fitted seeds alone."""
+"""The paper's variants, and two others: fixed 2D evidence as in earlier work, and novel views of only good seeds."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training.
+    """One training of the ablation.
 
     Attributes:
-        folder: Where it is.
-        config: How it is trained.
+        folder: Folder of the run.
+        config: Configuration of the training.
     """
 
     folder: Path
@@ -84,22 +85,22 @@ class Run:
 
     @property
     def begun(self) -> bool:
-        """Whether its folder holds a run."""
+        """Whether the folder holds a run."""
         return (self.folder / CONFIG).is_file()
 
     @property
     def steps(self) -> int:
-        """Steps that are done."""
+        """Number of steps done."""
         last = self.folder / LAST
         return int(read_checkpoint(last).facts["step"]) if last.is_file() else 0
 
     def refuse_other(self) -> None:
-        """Stop where the folder holds a run of another configuration, or one that went on for longer."""
+        """Raise ConfigError if the folder holds a run with another configuration or with more steps."""
         if self.begun:
             refuse_other(self.folder / CONFIG, read_config(self.folder / CONFIG), self.config)
         if self.steps > self.config.steps:
             raise ConfigError(
-                f"{self.folder}: was trained for {self.steps} steps, and {self.config.steps} are asked for; "
+                f"{self.folder}: was trained for {self.steps} steps, but steps is {self.config.steps}; "
                 "name another folder with --out"
             )
 
@@ -108,29 +109,29 @@ Runs = Mapping[str, Sequence[Run]]
 
 
 def plan(base: TrainingConfig, names: Sequence[str], seeds: int, out: Path) -> dict[str, list[Run]]:
-    """The trainings of each variant.
+    """Plan the trainings of each variant.
 
     Args:
-        base: The budget: everything but the variants' changes and the seed, of which this is the first.
-        names: Of ``ABLATION_VARIANTS``.
-        seeds: How many trainings of each variant.
+        base: Common configuration of all variants, with the first random seed.
+        names: Names of ``ABLATION_VARIANTS``.
+        seeds: Number of trainings of each variant.
         out: Folder of the ablation.
 
     Returns:
-        Runs by variant; those that train alike are the same.
+        Runs of each variant; variants with equal changes have equal runs.
 
     Raises:
-        ConfigError: A variant is unknown, the base has an ablation itself, or there is nothing to test on.
+        ConfigError: A variant is unknown, the base already has an ablation, or there is no test split.
     """
     unknown = [name for name in names if name not in ABLATION_VARIANTS]
     if unknown:
         raise ConfigError(f"variant is {unknown[0]}; it may be {', '.join(ABLATION_VARIANTS)}")
     if base.ablation:
-        raise ConfigError(f"ablation is {', '.join(base.ablation)}; leave it to the variants and name them instead")
+        raise ConfigError(f"ablation is {', '.join(base.ablation)}; remove it and name variants instead")
     if not base.test:
-        raise ConfigError("no split to test on; name at least one prepared split with --test")
+        raise ConfigError("test is empty; name at least one prepared split with --test")
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise ConfigError("an ablation trains one network after the other in one process; start it without torchrun")
+        raise ConfigError("WORLD_SIZE is above 1, but an ablation runs in one process; start it without torchrun")
     runs: dict[str, list[Run]] = {}
     for name in names:
         changes = ABLATION_VARIANTS[name].changes
@@ -141,19 +142,19 @@ def plan(base: TrainingConfig, names: Sequence[str], seeds: int, out: Path) -> d
 
 
 def train_all(runs: Runs, device: str | None, console: Console) -> bool:
-    """Train what is not finished, one seed of all variants after the other.
+    """Train all unfinished runs: the first seed of all variants, then the second, and so on.
 
     Args:
         runs: From :func:`plan`.
-        device: "cpu" or "cuda"; by default a GPU if there is one.
-        console: Where lines go.
+        device: "cpu" or "cuda"; None for a GPU if there is one.
+        console: Console for log lines.
 
     Returns:
-        Whether all are finished; not so after Ctrl-C.
+        Whether all runs are finished; False after Ctrl-C.
 
     Raises:
-        ConfigError: A folder holds a run of another configuration, or one that went on for longer; nothing is trained.
-        TrainingError, CheckpointError, PreparedError: As :func:`dhpe_lib.training.loop.train`.
+        ConfigError: A folder holds a run with another configuration or with more steps; nothing is trained.
+        TrainingError, CheckpointError, PreparedError: See :func:`dhpe_lib.training.loop.train`.
     """
     distinct = {run.folder: run for group in zip(*runs.values(), strict=True) for run in group}
     for run in distinct.values():
@@ -170,66 +171,66 @@ def train_all(runs: Runs, device: str | None, console: Console) -> bool:
 def find_of(
     run: Run, cache: Prepared, refinement: str | None, device: torch.device, count: int | None = None
 ) -> Predictions:
-    """What a finished run finds in a split; kept beside it, and read from there where it is known.
+    """Evaluate a finished run on a split; the predictions are cached in the run's folder.
 
     Args:
-        run: Finished. Its last weights are taken, since the best were chosen by tests.
-        cache: The split.
-        refinement: A key of ``refinement.ABLATION_VARIANTS``, or none.
-        device: Where to compute.
-        count: Images, evenly spread over the split; all of them by default.
+        run: A finished run. Its last weights are used, since the best weights were selected on test errors.
+        cache: The prepared split.
+        refinement: Key of ``refinement.REFINEMENTS``, or None for no refinement.
+        device: Device to compute on.
+        count: Number of images, evenly spaced in the split; None for all images.
 
     Returns:
-        A row for each image.
+        Predictions, one row for each image.
     """
-    kept = run.folder / f"found_{cache.name}_{refinement or 'estimate'}.npz"
+    path = run.folder / f"found_{cache.name}_{refinement or 'estimate'}.npz"
     variants = {} if refinement is None else {refinement: REFINEMENTS[refinement]}
     weights = hashlib.sha256((run.folder / LAST).read_bytes()).hexdigest()
     key = f"{cache.meta['sha256']}, {weights}, {variants}, {len(cache.evenly_spaced(count))} images"
-    if kept.is_file():
-        with np.load(kept) as known:
-            if str(known["key"]) == key:
-                return Predictions(**{field: known[field] for field in known.files if field != "key"})
+    if path.is_file():
+        with np.load(path) as saved:
+            if str(saved["key"]) == key:
+                return Predictions(**{field: saved[field] for field in saved.files if field != "key"})
     network = load_trained(run.folder / LAST).to(device)
     before, refined = evaluate_refined(network, cache, device, variants, count=count)
     found = before if refinement is None else refined[refinement].found
-    with atomic_writes(run.folder, [kept.name]) as (draft,):
+    with atomic_writes(run.folder, [path.name]) as (draft,):
         np.savez(draft, key=np.array(key), **vars(found))
     return found
 
 
 def errors_of(found: Sequence[Predictions]) -> Float[ndarray, "n _"]:
-    """Errors (protocol A) of several seeds, a row for each image, the seeds' joints beside each other."""
+    """Errors (protocol A, mm) of several seeds: one row for each image, with the joints of all seeds as columns."""
     return np.concatenate([protocol_errors(one)["A"] for one in found], 1)
 
 
 def scores_of(
     found: Sequence[Predictions], before: Sequence[Predictions], full: Sequence[Predictions] | None
 ) -> dict[str, Any]:
-    """The numbers of a variant on a split.
+    """Compute the scores of a variant on a split.
 
     Args:
-        found: Of each seed.
-        before: The same without test-time refinement.
-        full: Of each seed of the variant that has everything, if it is there.
+        found: Predictions of each seed.
+        before: Predictions of each seed without test-time refinement.
+        full: Predictions of each seed of the variant "full", or None.
 
     Returns:
-        For JSON: each measure with its interval over images (all seeds together) and its value for each seed; the
-        difference of the errors to `full`, image by image; a PCK curve.
+        A dict for JSON: each measure with its interval over images (all seeds together) and its value for each seed;
+        the mean difference of each image's error to `full`; a PCK curve.
     """
-    rows, alone = errors_of(found), [errors_of([one]) for one in found]
+    rows, by_seed = errors_of(found), [errors_of([predictions]) for predictions in found]
     measures: dict[str, tuple[Callable[[ndarray], float], int]] = {"epe_mm": (mean_epe, 3)}
     measures |= {f"auc_{grid}": (area_over(grid), 4) for grid in GRIDS}
     scores: dict[str, Any] = {
         name: rounded(bootstrap(measure, rows, draws=DRAWS), places)
-        | {"seeds": [round(measure(one), places) for one in alone]}
+        | {"seeds": [round(measure(errors), places) for errors in by_seed]}
         for name, (measure, places) in measures.items()
     }
     scores["epe_before_refinement_mm"] = round(mean_epe(errors_of(before)), 3)
     if full is not None:
         known = np.isfinite(rows).any(1)
-        more = np.nanmean((rows - errors_of(full))[known], 1, keepdims=True)
-        scores["epe_more_than_full_mm"] = rounded(bootstrap(mean_difference, more, draws=DRAWS), 3)
+        difference = np.nanmean((rows - errors_of(full))[known], 1, keepdims=True)
+        scores["epe_more_than_full_mm"] = rounded(bootstrap(mean_difference, difference, draws=DRAWS), 3)
     if all(one.counts.any() for one in found):
         scores["mask_iou"] = {"seeds": [round(mask_scores(one.counts[one.counts.any(1)]).iou, 4) for one in found]}
     scores["pck"] = pck_of(rows)
@@ -242,7 +243,10 @@ def mean_difference(rows: Float[ndarray, "n 1"]) -> float:
 
 
 def pck_of(rows: Float[ndarray, "n _"]) -> dict[str, Any]:
-    """A PCK curve for JSON: over 20 to 50 mm, or where fingertips alone are labelled over 0 to 100, as in the paper."""
+    """PCK curve for JSON, from errors in mm: from 20 to 50 mm, or from 0 to 100 mm if only fingertips are labelled.
+
+    Both ranges are the paper's.
+    """
     grid = "0-100" if np.isnan(rows).all(0).any() else "20-50"
     curve = pck_curve(rows, THRESHOLDS[grid])
     return {"grid": grid} | {name: values.round(4).tolist() for name, values in vars(curve).items()}
@@ -252,22 +256,22 @@ def measure(runs: Runs, out: Path, device: torch.device, count: int | None = Non
     """Evaluate all runs, and write the result file.
 
     Args:
-        runs: From :func:`plan`, all finished.
+        runs: From :func:`plan`; all must be finished.
         out: Folder of the ablation.
-        device: Where to compute.
-        count: Images of each split to test on, evenly spread; all of them by default.
+        device: Device to compute on.
+        count: Number of images of each test split, evenly spaced; None for all images.
 
     Returns:
-        What `ablation.json` holds.
+        Content of `ablation.json`.
 
     Raises:
-        ConfigError: Two splits to test on have the same name.
-        OSError: The folder cannot be written to.
+        ConfigError: Two test splits have the same name.
+        OSError: The folder is not writable.
     """
     base = next(iter(runs.values()))[0].config
     caches = open_tests(base.test)
 
-    @remembered  # each of them is asked for by several variants, and hashes a checkpoint
+    @memoised  # several variants need each result, and each call hashes a checkpoint
     def found_by(run: Run, split: str, refinement: str | None) -> Predictions:
         return find_of(run, caches[split], refinement, device, count)
 
@@ -302,13 +306,13 @@ def measure(runs: Runs, out: Path, device: torch.device, count: int | None = Non
 
 
 def curves_of(group: Sequence[Run], split: str) -> list[dict[str, list[float]]]:
-    """The curves of Fig. 5f of each seed, for JSON."""
+    """Read the curves of Fig. 5f of each seed, for JSON."""
     curves = [read_curves(run.folder / CURVES, f"test_{split}") for run in group]
     return [{name: curve[name].round(4).tolist() for name in ("step", *PANELS)} for curve in curves]
 
 
 def budget_of(config: TrainingConfig) -> dict[str, Any]:
-    """What all variants have in common, without paths of a machine."""
+    """Return the configuration that all variants share, with shortened paths, for JSON."""
     values = asdict(config) | {"data": ["/".join(Path(path).parts[-2:]) for path in config.data]}
     values["start"] = Path(config.start).name
     return {name: value for name, value in values.items() if name not in ("test", "backgrounds", "ablation")}

@@ -1,4 +1,4 @@
-"""The ablation's table and Figs. 5d, 5e and 5f, from its result file alone."""
+"""The table of the ablation and Figs. 5d, 5e and 5f, computed from its result file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,22 +26,24 @@ IN_FIGURE_5F = {
 PANELS = {"epe_a_mm": "test error, mm", "share_under_tau": "share of instances under tau"}
 COLUMNS = ("variant", "refined", "EPE, mm", "more than full", "before refinement", "AUC 20-50", "AUC 0-100", "mask IoU")
 IN_TERMINAL = ("variant", "EPE, mm", "more than full", "before refinement", "mask IoU")
-"""Columns for which 80 characters are enough."""
+"""Columns that fit into a terminal of 80 characters."""
 
 
 def ablation_figures(result: Mapping[str, Any]) -> dict[str, go.Figure]:
-    """Figs. 5d (splits that label all joints), 5e (fingertips alone) and 5f (over the training), by name.
+    """Draw Figs. 5d (all joints labelled), 5e (only fingertips labelled) and 5f (curves over the training).
 
     Args:
-        result: What `ablation.json` holds.
+        result: Content of `ablation.json`.
 
     Returns:
-        A figure of the PCK curves with their intervals for each split, and one of the curves of the trainings for each.
+        Figures by name: for each split the PCK curves with their intervals, and the curves of the trainings.
     """
     figures = {}
     for split in result["tests"]:
         shown = {
-            name: one["scores"][split]["pck"] for name, one in result["results"].items() if name in IN_FIGURES_5D_5E
+            name: variant["scores"][split]["pck"]
+            for name, variant in result["results"].items()
+            if name in IN_FIGURES_5D_5E
         }
         if shown:
             grid = next(iter(shown.values()))["grid"]
@@ -62,22 +64,22 @@ def ablation_figures(result: Mapping[str, Any]) -> dict[str, go.Figure]:
 
 
 def interval_of(pck: Mapping[str, Any]) -> Interval[np.ndarray]:
-    """A curve with its band."""
+    """Convert a PCK curve of the result file to an interval."""
     return Interval(*(np.array(pck[name]) for name in ("value", "low", "high")))
 
 
 def write_figures(result: Mapping[str, Any], out: Path) -> list[Path]:
-    """Write each figure as a page.
+    """Write each figure as an HTML page.
 
     Args:
-        result: What `ablation.json` holds.
-        out: Folder.
+        result: Content of `ablation.json`.
+        out: Folder of the pages.
 
     Returns:
-        Their paths.
+        Paths of the pages.
 
     Raises:
-        OSError: The folder cannot be written to.
+        OSError: The folder is not writable.
     """
     figures = ablation_figures(result)
     with atomic_writes(out, [f"{name}.html" for name in figures]) as drafts:
@@ -87,28 +89,28 @@ def write_figures(result: Mapping[str, Any], out: Path) -> list[Path]:
 
 
 def table_rows(result: Mapping[str, Any], split: str) -> list[tuple[str, ...]]:
-    """A table of a split, under ``COLUMNS``; intervals hold 95 % of draws of the images.
+    """Format the scores of a split as a table with the columns ``COLUMNS``; intervals are 95 % intervals over images.
 
     Args:
-        result: What `ablation.json` holds.
-        split: One of its tests.
+        result: Content of `ablation.json`.
+        split: Name of a test split.
 
     Returns:
-        Text, a row for each variant.
+        Text cells, one row for each variant.
     """
     rows = []
-    for name, one in result["results"].items():
-        scores = one["scores"][split]
+    for name, variant in result["results"].items():
+        scores = variant["scores"][split]
         more = interval_text(scores["epe_more_than_full_mm"], "+.1f") if "epe_more_than_full_mm" in scores else ""
         areas = [interval_text(scores[f"auc_{grid}"], ".3f") for grid in ("20-50", "0-100")]
         mask = f"{np.mean(scores['mask_iou']['seeds']):.3f}" if "mask_iou" in scores else ""
         before = f"{scores['epe_before_refinement_mm']:.1f}"
         rows.append(
-            (name, one["refinement"] or "no", interval_text(scores["epe_mm"], ".1f"), more, before, *areas, mask)
+            (name, variant["refinement"] or "no", interval_text(scores["epe_mm"], ".1f"), more, before, *areas, mask)
         )
     return rows
 
 
 def interval_text(scores: Mapping[str, float], form: str) -> str:
-    """Value and interval."""
+    """Format a value and its interval."""
     return f"{scores['value']:{form}} [{scores['low']:{form}}, {scores['high']:{form}}]"

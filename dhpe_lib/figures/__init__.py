@@ -1,21 +1,17 @@
-"""Pictures of hands and of curves: plotly figures, contact sheets, a viewer with sliders."""
+"""Figures of hands: plotly meshes, overlays on photos, contact sheets, and a viewer with sliders."""
 
 from dhpe_lib.common.lazy import lazy_exports
 
 __all__, __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "plotting": [
-            "draw_skeleton",
-            "mesh_figure",
-            "mesh_trace",
-            "overlay",
-            "picture_row",
-            "scene",
-            "skeleton_traces",
-            "slider_figure",
-        ],
+        "palette": ["FINGER_COLORS", "JOINT_COLORS"],
+        "plotly_figures": ["mesh_figure", "mesh_trace", "scene", "skeleton_traces"],
+        "sliders": ["picture_slider", "slider_figure"],
+        "drawing": ["draw_skeleton", "overlay", "signed_colors"],
+        "picture_rows": ["picture_row"],
         "viewer": ["hand_page", "hand_view"],
         "triangle_figure": ["triangle_view"],
+        "chapters": ["RESULTS", "chart", "machine_line", "markdown_table", "read_result", "results_table"],
     },
 )

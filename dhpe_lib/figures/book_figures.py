@@ -1,7 +1,7 @@
-"""How the book shows a plotly figure: as data in the page, drawn by the book's own script.
+"""Plotly figures in the book: the page holds a figure's data, and the book's own script draws it.
 
-myst-nb finds this through the project's entry point `myst_nb.mime_renderers`. Without it a static page shows nothing
-where a notebook shows a figure.
+myst-nb finds this module through the project's entry point `myst_nb.mime_renderers`. Without it a static page shows
+nothing where a notebook shows a figure.
 """
 
 import json
@@ -13,13 +13,13 @@ MIME_TYPE = "application/vnd.plotly.v1+json"
 
 
 class PlotlyMime:
-    """A renderer in the shape that myst-nb asks for."""
+    """Renderer of plotly figures, with the interface that myst-nb requires."""
 
     mime_priority_overrides = (("*", MIME_TYPE, 1),)
 
     @staticmethod
     def handle_mime(_renderer: Any, data: Any, inline: bool) -> list[nodes.Node] | None:
-        """The figure's JSON inside a `div` of its height; None leaves other outputs to myst-nb."""
+        """Return the figure's JSON inside a `div` of its height; None leaves other outputs to myst-nb."""
         if inline or data.mime_type != MIME_TYPE:
             return None
         figure = data.content if isinstance(data.content, dict) else json.loads(data.content)
@@ -27,7 +27,7 @@ class PlotlyMime:
 
 
 def figure_html(figure: dict[str, Any]) -> str:
-    """A figure's JSON as an element of the page, safe from a closing tag in its strings."""
+    """Return a figure's JSON as an HTML element; a closing tag inside its strings is escaped."""
     height = figure.get("layout", {}).get("height", 450)
     data = json.dumps(figure, separators=(",", ":")).replace("</", "<\\/")
     return (

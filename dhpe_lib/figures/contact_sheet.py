@@ -1,6 +1,6 @@
-"""Contact sheets: many labelled pictures on one page, each with its joints, its mask and a line of text.
+"""Contact sheets: many labelled pictures on one page, each with its joints, its mask and a caption.
 
-A few look like a figure, hundreds still show which labels are wrong. Nothing here has a gradient.
+A few pictures look like a figure; hundreds still show which labels are wrong. Nothing here has a gradient.
 """
 
 import math
@@ -16,15 +16,14 @@ from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.cropping import NoCropError, hand_frame
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.sample import Sample
-from dhpe_lib.figures.plotting import draw_skeleton
+from dhpe_lib.figures.drawing import draw_outline, draw_skeleton
+from dhpe_lib.figures.palette import FAINT, INK, MASK_COLOR, PAPER, SQUARE
 
-PAPER, INK, FAINT = (247, 248, 250), (52, 60, 72), (122, 130, 142)
 TILE, GAP, LINE, TITLE = 224, 10, 16, 44
-MASK, TINT = (0, 190, 255), 0.22
-"""Colour of a mask, and how much of it lies over the hand; its outline is opaque."""
-OUTLINE = (((40, 44, 52), 3), ((255, 255, 255), 1))
-"""Colour and thickness of a line, dark below light, to show on any picture."""
-SQUARE = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5)])
+"""Side of a picture, gap between pictures, height of a caption's line and of the title, pixels."""
+MASK_OPACITY = 0.22
+"""Opacity of a mask's inside; its outline is opaque."""
+OUTLINE_WIDTHS = (3, 1)
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,10 @@ class Tile:
 
     Attributes:
         image: RGB, of any size.
-        joints_2d: Pixels, canonical order; NaN where unknown.
-        mask: Where the hand is, if that is known.
+        joints_2d: Joints in canonical order, pixels; NaN for unknown joints.
+        mask: True on the hand; None if unknown.
         caption: Two lines, the second fainter.
-        outline: Corners of a line to draw, pixels; for instance the crop.
+        outline: Corners of a line to draw, pixels; for instance the outline of the crop.
     """
 
     image: UInt8[ndarray, "height width 3"]
@@ -50,9 +49,9 @@ def contact_sheet(tiles: Sequence[Tile], title: str, columns: int | None = None,
     """Lay pictures out in rows.
 
     Args:
-        tiles: At least one.
+        tiles: At least one picture.
         title: First line of the page.
-        columns: Pictures in a row; by default as many as make the page a little wider than high.
+        columns: Number of pictures in a row; by default the page becomes a little wider than high.
         tile: Side of a picture on the page, pixels.
 
     Returns:
@@ -64,19 +63,18 @@ def contact_sheet(tiles: Sequence[Tile], title: str, columns: int | None = None,
     sheet = Image.new("RGB", (GAP + columns * across, TITLE + rows * down), PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((GAP + 2, TITLE / 2), title, INK, ImageFont.load_default(17), anchor="lm")
-    for number, one in enumerate(tiles):
+    font = ImageFont.load_default(12)
+    for number, picture in enumerate(tiles):
         left, top = GAP + number % columns * across, TITLE + number // columns * down
-        sheet.paste(Image.fromarray(draw_tile(one, tile)), (left, top))
-        for line, (text, color) in enumerate(zip(one.caption, (INK, FAINT), strict=True)):
-            font = ImageFont.load_default(12)
-            pen.text(
-                (left + 2, top + tile + LINE * (line + 0.6)), fitted(text, font, tile - 4), color, font, anchor="lm"
-            )
+        sheet.paste(Image.fromarray(draw_tile(picture, tile)), (left, top))
+        for line, (text, color) in enumerate(zip(picture.caption, (INK, FAINT), strict=True)):
+            start = (left + 2, top + tile + LINE * (line + 0.6))
+            pen.text(start, fitted(text, font, tile - 4), color, font, anchor="lm")
     return sheet
 
 
 def draw_tile(tile: Tile, size: int) -> UInt8[ndarray, "size size 3"]:
-    """One picture with its labels, as large as fits into a square."""
+    """Draw a picture with its labels, as large as fits into a square of `size` pixels."""
     height, width = tile.image.shape[:2]
     scale = size / max(height, width)
     small = max(1, round(width * scale)), max(1, round(height * scale))
@@ -85,9 +83,7 @@ def draw_tile(tile: Tile, size: int) -> UInt8[ndarray, "size size 3"]:
         picture = tinted(picture, np.asarray(Image.fromarray(tile.mask).resize(small)))
     if tile.outline is not None:
         drawn = Image.fromarray(picture)
-        corners = [tuple(corner) for corner in scale * tile.outline]
-        for color, thickness in OUTLINE:
-            ImageDraw.Draw(drawn).line(corners, color, thickness)
+        draw_outline(drawn, (scale * tile.outline).tolist(), OUTLINE_WIDTHS)
         picture = np.asarray(drawn)
     square = Image.new("RGB", (size, size), PAPER)
     corner = (size - small[0]) // 2, (size - small[1]) // 2
@@ -98,15 +94,15 @@ def draw_tile(tile: Tile, size: int) -> UInt8[ndarray, "size size 3"]:
 def tinted(
     image: UInt8[ndarray, "height width 3"], mask: Bool[ndarray, "height width"]
 ) -> UInt8[ndarray, "height width 3"]:
-    """A picture with a mask over it: a tint inside, a line along its edge."""
+    """Lay a mask over a picture: see-through inside, an opaque line along its edge."""
     around = np.pad(mask, 1)
     inner = mask & around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
-    share = np.where(mask, np.where(inner, TINT, 1.0), 0.0)[..., None]
-    return np.rint(image + share * (np.array(MASK) - image)).astype(np.uint8)
+    share = np.where(mask, np.where(inner, MASK_OPACITY, 1.0), 0.0)[..., None]
+    return np.rint(image + share * (np.array(MASK_COLOR) - image)).astype(np.uint8)
 
 
 def fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """A text cut in its middle so that it is not wider than a number of pixels."""
+    """Shorten a text in its middle until it is not wider than `width` pixels."""
     kept = len(text)
     shown = text
     while font.getlength(shown) > width and kept > 2:
@@ -116,7 +112,7 @@ def fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width:
 
 
 def sample_tile(sample: Sample) -> Tile:
-    """The whole picture of a dataset's sample, with the outline of the crop that it will give."""
+    """Return the whole picture of a sample, with the outline of its crop."""
     try:
         frame = hand_frame(sample)
         outline = to_numpy(frame.center[0] + frame.side * frame.center.new_tensor(SQUARE))
@@ -128,7 +124,7 @@ def sample_tile(sample: Sample) -> Tile:
 
 
 def crop_tiles(crops: Crops, ids: Sequence[str]) -> Iterable[Tile]:
-    """The 224 x 224 views of prepared samples."""
+    """Yield the 224 x 224 crop of each prepared sample; `ids` are the samples' names."""
     inner = crops.without_margin()
     masks, images, joints = to_numpy(inner.masks), to_numpy(inner.images), to_numpy(inner.joints_px)
     for k, name in enumerate(ids):
@@ -138,7 +134,10 @@ def crop_tiles(crops: Crops, ids: Sequence[str]) -> Iterable[Tile]:
 
 
 def facts_line(left: bool, size: str, depth: float, visible: Bool[ndarray, " 21"]) -> str:
-    """Which hand it is (left ones are mirrored), the crop's size, the root's depth in mm, how many joints are seen."""
+    """Return a caption: handedness in the photo, size of the crop, depth of the root in mm, number of visible joints.
+
+    The depth is left out if it is NaN, the number if all joints are visible.
+    """
     facts = ["left" if left else "right", size]
     if not math.isnan(depth):
         facts.append(f"{depth:.0f} mm")

@@ -1,12 +1,12 @@
-// One triangle and the three gradients of its mask, to drag: what `dhpe_lib.rendering.renderer.silhouette` computes, for one face.
-// One source, three uses: the book calls `mount`, JupyterLab the default export (anywidget), the tests `maskOf` and
-// `gradientOf`. No dependency, no request. Places are pixels: u to the right, v down, pixel (x, y) covers [x, x + 1).
+// A triangle to drag, with the three gradients of its mask: `dhpe_lib.rendering.renderer.silhouette` for one face.
+// The book calls `mount`, JupyterLab the default export (anywidget), the tests `maskOf` and `gradientOf`. The script has
+// no dependency and sends no request. Positions are in pixels: u to the right, v down, pixel (x, y) covers [x, x + 1).
 
 // ---------------------------------------------------------------------------------------------- the formulas
 const CLOSEST = 0.1; // pixels added to every distance of Kato's gradient
 const TAIL = 1e-4; // a soft pixel is 0 where its probability is below this
 const MIN_AREA = 1e-4; // a face whose doubled area is smaller is not drawn
-const FULL = 1 - 1e-5; // from here on a pixel counts as covered, without gradient
+const FULL = 1 - 1e-5; // a pixel with at least this coverage counts as covered and has no gradient
 
 const minus = (a, b) => [a[0] - b[0], a[1] - b[1]];
 const cross = (a, b) => a[0] * b[1] - a[1] * b[0];
@@ -14,14 +14,15 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const zeros = () => [[0, 0], [0, 0], [0, 0]];
 const onEachPixel = (size, value) => Float64Array.from({ length: size * size }, (_, i) => value(i % size, Math.floor(i / size)));
 
-// The order of the corners in which the doubled area is positive; undefined for a face that is not drawn.
-function order(places) {
-  const area = cross(minus(places[1], places[0]), minus(places[2], places[0]));
+// Returns the order of the corners in which the doubled area is positive; undefined for a face that is not drawn.
+function order(positions) {
+  const area = cross(minus(positions[1], positions[0]), minus(positions[2], positions[0]));
   if (!(Math.abs(area) > MIN_AREA)) return undefined;
   return area > 0 ? [0, 1, 2] : [0, 2, 1];
 }
 
-// Coverage: the area of a pixel's square under the face, sum over edges of G(x + 1) - G(x).
+// Coverage: the area of a pixel's square under the face is the sum over the edges of G(x + 1) - G(x), where
+// G = areaRightOf.
 function areaRightOf(t, [low, high, height]) {
   if (t <= low) return 0;
   if (t >= high) return height * (t - (low + high) / 2);
@@ -36,7 +37,7 @@ function cutToRow(a, b, top) {
   return [Math.min(...xs), Math.max(...xs), start - end];
 }
 
-// Between which t a point start + t step lies in [low, low + 1).
+// Returns the range of t in which start + t step lies in [low, low + 1).
 function within(start, step, low) {
   if (step === 0) return [0, start >= low && start < low + 1 ? 1 : 0];
   const ends = [(low - start) / step, (low + 1 - start) / step];
@@ -53,7 +54,7 @@ const coverage = {
       return area < FULL ? Math.max(area, 0) : 1;
     });
   },
-  // An edge that moves outwards by v covers int v . n ds more of each pixel that it crosses.
+  // An edge that moves outwards by v covers more of each pixel that it crosses, by the integral of v . n ds.
   gradient(corners, size, cotangent) {
     const total = zeros(), mask = coverage.mask(corners, size);
     corners.forEach((a, e) => {
@@ -75,7 +76,8 @@ const coverage = {
   },
 };
 
-// Soft: the squared distance to the nearest edge, positive inside; which edge, how far along it, and from there to p.
+// Soft: returns the squared distance s to the nearest edge (positive inside), the edge, the position t of the nearest
+// point along it (0 to 1), and the vector from that point to p.
 function signedSquare(p, corners) {
   let best = { square: Infinity };
   let inside = true;
@@ -113,15 +115,15 @@ const soft = {
   },
 };
 
-// Kato: a pixel pulls the edges in its row and column by 1 / way, where that lowers the loss.
-const perWay = (way) => 1 / (way + (way < 0 ? -CLOSEST : CLOSEST));
+// Kato: a pixel pulls the edges in its row and column by 1 / distance, if this lowers the loss.
+const inverseDistance = (distance) => 1 / (distance + (distance < 0 ? -CLOSEST : CLOSEST));
 
 function pullOfLine(crossing, outwards, covered, values) {
   const size = values.length, inner = outwards > 0 ? Math.floor(crossing) : Math.ceil(crossing), outer = inner + outwards;
   if (inner < 0 || inner >= size || outer < 0 || outer >= size || !covered[inner] || covered[outer]) return 0;
   let total = 0;
-  for (let d = outer; d >= 0 && d < size; d += outwards) if (values[d] < 0 && !covered[d]) total += values[d] * perWay(d - crossing);
-  for (let d = inner; d >= 0 && d < size && covered[d]; d -= outwards) if (values[d] > 0) total -= values[d] * perWay(d - crossing);
+  for (let d = outer; d >= 0 && d < size; d += outwards) if (values[d] < 0 && !covered[d]) total += values[d] * inverseDistance(d - crossing);
+  for (let d = inner; d >= 0 && d < size && covered[d]; d -= outwards) if (values[d] > 0) total -= values[d] * inverseDistance(d - crossing);
   return total;
 }
 
@@ -155,17 +157,17 @@ const kato = {
 
 const METHODS = { coverage, soft, kato };
 
-// The mask of a triangle, row after row. sigma: softness in square pixels, of "soft" only.
-function maskOf(method, places, size, sigma) {
-  const corners = order(places)?.map((i) => places[i]);
+// Returns the mask of a triangle, row after row. sigma: softness in square pixels, used by "soft" only.
+function maskOf(method, positions, size, sigma) {
+  const corners = order(positions)?.map((i) => positions[i]);
   return corners ? METHODS[method].mask(corners, size, sigma) : new Float64Array(size * size);
 }
 
-// What a loss whose derivatives to the pixels are `cotangent` says to each corner.
-function gradientOf(method, places, size, cotangent, sigma) {
-  const turned = order(places), total = zeros();
+// Returns the gradient of a loss with respect to each corner; `cotangent` is its gradient with respect to the pixels.
+function gradientOf(method, positions, size, cotangent, sigma) {
+  const turned = order(positions), total = zeros();
   if (!turned) return total;
-  METHODS[method].gradient(turned.map((i) => places[i]), size, cotangent, sigma).forEach((value, k) => { total[turned[k]] = value; });
+  METHODS[method].gradient(turned.map((i) => positions[i]), size, cotangent, sigma).forEach((value, k) => { total[turned[k]] = value; });
   return total;
 }
 
@@ -181,7 +183,7 @@ const STYLE = `
 .dhpe-tri .corner:active{cursor:grabbing}
 .dhpe-tri .corner .dot{fill:var(--pst-color-background,var(--jp-layout-color0,Canvas));stroke:currentColor;stroke-width:.14}
 .dhpe-tri .corner .reach{fill:transparent}
-/* a page's outlines are in its pixels, which here are the triangle's */
+/* The page's own focus outlines are given in CSS pixels, which here would be pixels of the triangle's image. */
 .dhpe-tri .body:focus,.dhpe-tri .corner:focus{outline:none!important;box-shadow:none!important}
 .dhpe-tri .body:focus-visible{stroke-width:.26}
 .dhpe-tri .corner:focus-visible .dot{stroke-width:.3}
@@ -218,7 +220,8 @@ function drawn(parent, tag, attributes = {}) {
   return node;
 }
 
-// An arrow from a corner along v, its length in pixels growing with |v| towards LONGEST; nothing where v is nothing.
+// Returns the path of an arrow from a corner along v. Its length in pixels grows with |v| towards LONGEST; a zero v gives
+// no arrow.
 function arrowPath([x, y], v) {
   const norm = Math.hypot(...v);
   if (norm < 1e-6) return "";
@@ -228,7 +231,7 @@ function arrowPath([x, y], v) {
   return `M${x} ${y}L${tip.join(" ")}M${barb(1)}L${tip.join(" ")}L${barb(-1)}`;
 }
 
-// Puts the figure into `parent`. payload: what `triangle_payload` gives. saved: what `save` gave before.
+// Puts the figure into `parent`. payload: result of `triangle_payload`. saved: an earlier result of `save`.
 function mount(parent, payload, { saved, changed = () => {} } = {}) {
   const { size, target } = payload, state = structuredClone({ ...payload, ...saved });
   const wanted = maskOf("coverage", target, size);
@@ -371,7 +374,7 @@ function mount(parent, payload, { saved, changed = () => {} } = {}) {
 
 // ---------------------------------------------------------------------------------------------- anywidget
 function render({ model, el }) {
-  let ours = false; // whether it is the figure that sets the traits
+  let ours = false; // true while the figure itself sets the traits
   const view = mount(el, model.get("payload"), {
     saved: { triangle: model.get("triangle"), method: model.get("method") },
     changed({ triangle, method }) {

@@ -1,7 +1,7 @@
-"""A triangle to drag, and what the three gradients of its mask say: a figure of the book, a widget in JupyterLab.
+"""A triangle to drag, with the three gradients of its mask: a figure of the book and a widget in JupyterLab.
 
-The drawing and the formulas are `assets/triangle.js`, the same as `dhpe_lib.rendering.renderer.silhouette` for one face; this
-module says where it starts. No kernel, server or network is needed afterwards.
+`triangle.js` draws the figure and has the formulas of `dhpe_lib.rendering.renderer.silhouette` for one face. This
+module passes the start positions to it. The figure needs no kernel, server or network afterwards.
 """
 
 import os
@@ -11,40 +11,40 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dhpe_lib.figures.viewer import island
+from dhpe_lib.figures.viewer import json_script
 from dhpe_lib.rendering.renderer import Method
 
 SCRIPT = Path(__file__).parent / "triangle.js"
-Places = Sequence[tuple[float, float]]
+Corners = Sequence[tuple[float, float]]
 
-START: Places = ((2.0, 5.0), (9.5, 8.5), (4.0, 13.5))
-TARGET: Places = ((3.6, 2.1), (13.7, 5.2), (9.4, 12.3))
+START: Corners = ((2.0, 5.0), (9.5, 8.5), (4.0, 13.5))
+TARGET: Corners = ((3.6, 2.1), (13.7, 5.2), (9.4, 12.3))
 
 
 def triangle_payload(
-    triangle: Places = START,
-    target: Places = TARGET,
+    triangle: Corners = START,
+    target: Corners = TARGET,
     method: Method = "coverage",
     size: int = 16,
     blur: float = 0.8,
 ) -> dict[str, Any]:
-    """Everything that `triangle.js` needs, as JSON.
+    """Return everything that `triangle.js` needs.
 
     Args:
-        triangle: Where the three corners start, in pixels.
-        target: The corners of the triangle whose mask is wanted, in pixels.
-        method: As in `dhpe_lib.rendering.renderer.silhouette`.
-        size: Pixels along each side.
-        blur: Square root of the soft mask's sigma, in pixels.
+        triangle: Start positions of the three corners, pixels.
+        target: Corners of the triangle whose mask is the target, pixels.
+        method: Method of `dhpe_lib.rendering.renderer.silhouette`.
+        size: Pixels along each side of the image.
+        blur: Square root of the soft mask's sigma, pixels.
 
     Returns:
         A JSON-serialisable dict.
 
     Raises:
-        ValueError: Other than three corners.
+        ValueError: A triangle does not have three corners.
     """
     if len(triangle) != 3 or len(target) != 3:
-        raise ValueError(f"{len(triangle)} and {len(target)} corners: a triangle has three")
+        raise ValueError(f"triangle and target have {len(triangle)} and {len(target)} corners; give three for each")
     return {
         "triangle": [[float(u), float(v)] for u, v in triangle],
         "target": [[float(u), float(v)] for u, v in target],
@@ -56,17 +56,17 @@ def triangle_payload(
 
 @dataclass(frozen=True)
 class TriangleFigure:
-    """The triangle as an output of the book: data only, drawn by the book's own script when it comes into view."""
+    """Output of the book: data only; the book's own script draws it when it comes into view."""
 
     payload: dict[str, Any]
 
     def _repr_html_(self) -> str:
-        return f'<div class="dhpe-triangle">{island(self.payload)}</div>'
+        return f'<div class="dhpe-triangle">{json_script(self.payload)}</div>'
 
 
 @cache
 def widget_class() -> Any:
-    """The anywidget class; anywidget is imported on first use, since only notebooks need it."""
+    """Return the anywidget class; anywidget is imported on first use, since only notebooks need it."""
     import anywidget
     import traitlets
 
@@ -80,22 +80,25 @@ def widget_class() -> Any:
 
 
 def triangle_view(
-    triangle: Places = START,
-    target: Places = TARGET,
+    triangle: Corners = START,
+    target: Corners = TARGET,
     method: Method = "coverage",
     size: int = 16,
     blur: float = 0.8,
 ) -> Any:
-    """The figure where the notebook is: data for the page while the book is built, else a live widget.
+    """Show the figure in a notebook: data for the page while the book is built, else a live widget.
 
-    The widget's traits `triangle` and `method` follow the figure and move it.
+    The widget's traits `triangle` and `method` follow the figure. Setting them changes the figure.
 
     Args:
-        triangle: Where the three corners start, in pixels.
-        target: The corners of the triangle whose mask is wanted, in pixels.
-        method: As in `dhpe_lib.rendering.renderer.silhouette`.
-        size: Pixels along each side.
-        blur: Square root of the soft mask's sigma, in pixels.
+        triangle: Start positions of the three corners, pixels.
+        target: Corners of the triangle whose mask is the target, pixels.
+        method: Method of `dhpe_lib.rendering.renderer.silhouette`.
+        size: Pixels along each side of the image.
+        blur: Square root of the soft mask's sigma, pixels.
+
+    Returns:
+        A `TriangleFigure` while the book is built, else the widget.
     """
     payload = triangle_payload(triangle, target, method, size, blur)
     if os.environ.get("DHPE_BOOK"):

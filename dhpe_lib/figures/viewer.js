@@ -1,10 +1,10 @@
 // The hand with sliders: blend shapes, pose correctives and linear blend skinning in typed arrays, drawn with WebGL2.
-// One source, three uses: a page of its own and the book call `mount`, JupyterLab the default export (anywidget), the
-// tests `Hand`. No dependency, no request. Frames as in the library: metres, radians, x right, y down, z away.
+// A stand-alone page and the book call `mount`, JupyterLab the default export (anywidget), the tests `Hand`. The script
+// has no dependency and sends no request. Frames are those of the library: metres, radians, x right, y down, z away.
 
 // ---------------------------------------------------------------------------------------------- the payload
-// `viewer.py` writes all arrays as 16-bit integers (value = step * integer; step 0 marks indices), the low bytes of an
-// array before its high bytes, one zlib stream around everything.
+// `viewer.py` writes all arrays as 16-bit integers: value = step * integer, and step 0 marks indices. The low bytes of an
+// array come before its high bytes. One zlib stream holds all arrays.
 async function unpack({ blob, arrays }) {
   const packed = Uint8Array.from(atob(blob), (c) => c.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
@@ -31,7 +31,7 @@ function rotationMatrix(x, y, z) {
 }
 
 class Hand {
-  // v(pose, shape) = skinning of (v_template + shapedirs shape + posedirs (R(pose) - I)), as `hand_model.py` has it.
+  // v(pose, shape) = skinning of (v_template + shapedirs shape + posedirs (R(pose) - I)), as in `hand/model.py`.
   static async load(payload) { return new Hand(await unpack(payload), payload.parents); }
 
   constructor(arrays, parents) {
@@ -66,7 +66,7 @@ class Hand {
     for (let i = 0, at = row * n; i < n; i++) target[i] += factor * directions[at + i];
   }
 
-  // 12 numbers a joint: the 3x4 transform from the rest frame, world(j) = world(parent) * local(j).
+  // 12 numbers for each joint: its 3x4 transform from the rest frame, world(j) = world(parent) * local(j).
   jointTransforms(rotations, joints) {
     const worlds = [];
     this.parents.forEach((parent, j) => {
@@ -138,7 +138,8 @@ void main() {
   if (lines) { pixel = vec4(.10, .14, .22, 1.) * .55; return; }
   vec3 N = normalize(gl_FrontFacing ? n : -n);
   vec3 base = pow(textured ? texture(skin, texel).rgb : colour, vec3(2.2));
-  // a warm key light from above left, softened where it grazes (skin scatters it), a cool fill, light from the sky
+  // A warm key light from above left, a cool fill light, and light from the sky. The key light is wrapped around grazing
+  // surfaces, since skin scatters light.
   float key = dot(N, normalize(vec3(-.45, -.65, -.75))), fill = dot(N, normalize(vec3(.8, .1, -.45)));
   vec3 wrap = clamp((vec3(key) + vec3(.38, .24, .20)) / 1.3, 0., 1.);
   vec3 light = vec3(.92, .88, .82) * wrap + vec3(.16, .19, .24) * max(fill, 0.) + mix(vec3(.15, .13, .12), vec3(.30, .32, .34), .5 - .5 * N.y);
@@ -162,7 +163,7 @@ function compile(gl) {
   return program;
 }
 
-// Each undirected edge once, as pairs of indices.
+// Returns each undirected edge once, as pairs of indices.
 function edgesOf(faces) {
   const seen = new Set(), edges = [];
   for (let f = 0; f < faces.length; f += 3) {
@@ -175,7 +176,7 @@ function edgesOf(faces) {
 }
 
 class Painter {
-  // `corner` repeats a vertex where the texture has a seam: drawn vertex i is hand vertex corner[i].
+  // `corner` repeats a vertex at a seam of the texture: drawn vertex i is hand vertex corner[i].
   constructor(canvas, hand, tint, texture) {
     this.canvas = canvas;
     this.hand = hand;
@@ -205,7 +206,7 @@ class Painter {
     const tints = this.hand.colors ? this.gather(this.hand.colors)
       : Float32Array.from({ length: 3 * corner.length }, (_, i) => this.tint[i % 3]);
     this.fill(3, tints);
-    // the edges are drawn on the corners too: any corner of a vertex will do
+    // Edges are drawn between corners too; any corner of a vertex can be used.
     const cornerOf = new Uint16Array(this.hand.size / 3);
     corner.forEach((vertex, i) => { cornerOf[vertex] = i; });
     this.indices = [[this.cornerFaces], [this.edges.map((v) => cornerOf[v])]].map(([data]) => {
@@ -254,7 +255,7 @@ class Painter {
     const layers = this.showEdges ? [[gl.TRIANGLES, 0], [gl.LINES, 1]] : [[gl.TRIANGLES, 0]];
     for (const [mode, which] of layers) {
       gl.uniform1i(at("lines"), which);
-      gl.uniform1f(at("lift"), which * 2e-3); // the lines lie a hair in front of their faces
+      gl.uniform1f(at("lift"), which * 2e-3); // moves the lines slightly in front of their faces
       gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, this.indices[which].buffer);
       gl.drawElements(mode, this.indices[which].count, gl.UNSIGNED_SHORT, 0);
     }
@@ -268,10 +269,10 @@ const product = (A, B) => A.map((_, i) => {
 });
 const apply = (A, v) => [0, 3, 6].map((r) => A[r] * v[0] + A[r + 1] * v[1] + A[r + 2] * v[2]);
 
-// A turntable: the start view turned about the screen's vertical axis, then tilted about its horizontal one.
+// A turntable camera: the start view is turned about the screen's vertical axis, then tilted about its horizontal axis.
 class Camera {
-  // placement: rotation (9), scale, translation of the hand in the view; a photo's view is orthographic and fills the
-  // square of side one, else the hand is centred and seen in perspective.
+  // placement: rotation (9 numbers), scale and translation of the hand in the view. With a photo the view is orthographic
+  // and shows the square of side 1; without one the hand is centred and seen in perspective.
   constructor(hand, placement, orthographic) {
     this.placement = placement;
     this.orthographic = orthographic;
@@ -291,7 +292,7 @@ class Camera {
     this.zoom = Math.max(0.4, Math.min(10, this.zoom * zoom));
   }
 
-  // How far the view is turned away from where it started, in radians.
+  // Angle between the view and the start view, radians.
   get turned() { return Math.hypot(Math.sin(this.yaw / 2) * 2, this.tilt); }
 
   get pivot() {
@@ -326,7 +327,7 @@ function steer(canvas, camera, redraw) {
     redraw();
   });
   for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (e) => touches.delete(e.pointerId));
-  // In a page that scrolls, the wheel belongs to the page until the hand is clicked.
+  // The wheel scrolls the page until the hand is clicked.
   canvas.addEventListener("wheel", (e) => {
     if (!e.ctrlKey && document.activeElement !== canvas && canvas.getRootNode().activeElement !== canvas && scrolls()) return;
     e.preventDefault();
@@ -447,7 +448,8 @@ async function image(source) {
   return picture;
 }
 
-// Puts the viewer into `parent`. payload: what `hand_payload` gives. saved: what `save` gave before. Resolves to a handle.
+// Puts the viewer into `parent`. payload: result of `hand_payload`. saved: an earlier result of `save`. Resolves to a
+// handle.
 async function mount(parent, payload, { saved, changed = () => {} } = {}) {
   const hand = await Hand.load(payload);
   const { photo } = payload;

@@ -1,12 +1,11 @@
-"""The hand with sliders in a browser: a page of its own, a figure of the book, a widget in JupyterLab.
+"""A hand with sliders in the browser: a stand-alone page, a figure of the book, or a widget in JupyterLab.
 
-The drawing and the skinning are `assets/viewer.js`; this module packs a model for it. No kernel, server or network is
-needed afterwards. A page holds the model's arrays: what the model's licence says of copies holds for the page.
+`viewer.js` does the skinning and the drawing; this module packs a model for it. The viewer needs no kernel, server or
+network afterwards. A page contains the model's arrays, so the model's licence applies to the page too.
 """
 
 import base64
 import html
-import io
 import json
 import os
 import zlib
@@ -23,14 +22,16 @@ from PIL import Image
 from torch import Tensor
 
 from dhpe_lib.common.records import to_numpy
-from dhpe_lib.hand.export import TINT
+from dhpe_lib.figures.data_urls import data_url
+from dhpe_lib.hand.export import SKIN_COLOR
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.poses import JOINTS_OF_FINGER, joint_limits
 from dhpe_lib.hand.skeleton import FINGERS
 
 SCRIPT = Path(__file__).parent / "viewer.js"
-# Rounding steps in metres (shares for the weights). posedirs: each entry is off by at most 2.5 micrometres, and a fist
-# has a pose feature of norm 7, so correctives of all joints together stay within 0.02 mm.
+# Rounding steps: metres, except for the weights and the texture coordinates, which have no unit. Each entry of posedirs
+# is off by at most half its step, 2.5 micrometres. The pose feature of a fist has norm 7, so the pose correctives of
+# all joints together are off by at most 0.02 mm.
 STEPS = {
     "v_template": 2e-6,
     "shapedirs": 1e-6,
@@ -40,7 +41,9 @@ STEPS = {
     "J_shapedirs": 1e-6,
     "corner_uv": 1 / 32767,
 }
-# Fingers up, palm to the viewer: model -x to view -y, model -y to view -z (a left hand: the mirror image).
+JPEG_QUALITY = 88
+# Rotations that show fingers up and the palm to the viewer: model -x to view -y, model -y to view -z. A left hand is
+# shown as the mirror image.
 UPRIGHT = {"right": ((0, 0, 1), (1, 0, 0), (0, 1, 0)), "left": ((0, 0, -1), (-1, 0, 0), (0, 1, 0))}
 
 Pose = Float[Tensor | ndarray, "45"] | None
@@ -49,7 +52,14 @@ Shape = Float[Tensor | ndarray, "10"] | None
 
 @dataclass(frozen=True)
 class PhotoView:
-    """A square crop of a photo and the rigid motion that takes the model into its crop frame (x, y in [-0.5, 0.5])."""
+    """A square crop of a photo and the similarity that maps the model to its crop frame: x -> scale R x + translation.
+
+    Attributes:
+        image: RGB crop.
+        rotation: R, from the model's frame to the crop frame.
+        scale: Units of g in a metre.
+        translation: Position of the model's origin, crop frame, units of g; x and y are in [-0.5, 0.5] in the crop.
+    """
 
     image: UInt8[ndarray, "size size 3"]
     rotation: Float[Tensor | ndarray, "3 3"]
@@ -60,13 +70,13 @@ class PhotoView:
 def hand_payload(
     model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None
 ) -> dict[str, Any]:
-    """Everything that `viewer.js` needs, as JSON: the model's arrays rounded to 16 bits, the sliders and the start.
+    """Return everything that `viewer.js` needs: the model's arrays rounded to 16 bits, the sliders, the start values.
 
     Args:
-        model: a hand in MANO's format.
-        pose: the start, axis-angle in radians relative to the flat hand; the flat hand if absent.
-        shape: the start in standard deviations; the mean if absent.
-        photo: what to draw behind the hand, and where the hand is in it.
+        model: Hand in MANO's format.
+        pose: Start pose, axis-angle in radians relative to the flat hand; by default the flat hand.
+        shape: Start shape, standard deviations; by default the mean.
+        photo: Photo behind the hand, and the position of the hand in it.
 
     Returns:
         A JSON-serialisable dict.
@@ -82,15 +92,15 @@ def hand_payload(
         "limits": np.round(limits, 4).tolist(),
         "pose": [0.0] * 45 if pose is None else to_numpy(pose).astype(float).tolist(),
         "shape": [0.0] * 10 if shape is None else to_numpy(shape).astype(float).tolist(),
-        "tint": TINT,
-        "texture": data_url(hand["texture"]) if "texture" in hand else None,
+        "tint": SKIN_COLOR,
+        "texture": as_jpeg(hand["texture"]) if "texture" in hand else None,
         "placement": placement(model.side, photo),
-        "photo": None if photo is None else {"image": data_url(photo.image)},
+        "photo": None if photo is None else {"image": as_jpeg(photo.image)},
     }
 
 
 def slider_axes(model: HandModel) -> tuple[Float[ndarray, "15 3 3"], Float[ndarray, "15 3 2"]]:
-    """Axes and limits (radians) of the joints: the model's own, or the open hand's for a model without any."""
+    """Return the axes and limits (radians) of the joints: the model's own if it has them, else the open hand's."""
     if "joint_axes" in model.hand:
         return model.hand["joint_axes"].astype(float), model.hand["joint_limits"].astype(float)
     limits = joint_limits()
@@ -99,7 +109,7 @@ def slider_axes(model: HandModel) -> tuple[Float[ndarray, "15 3 3"], Float[ndarr
 
 
 def placement(side: str, photo: PhotoView | None) -> dict[str, Any]:
-    """The rigid motion and scale from the model's frame to the view's."""
+    """Return rotation, scale and translation from the model's frame to the view's."""
     if photo is None:
         return {"rotation": np.ravel(UPRIGHT[side]).tolist(), "scale": 1.0, "translation": [0.0, 0.0, 0.0]}
     rotation, translation = to_numpy(photo.rotation), to_numpy(photo.translation)
@@ -107,7 +117,7 @@ def placement(side: str, photo: PhotoView | None) -> dict[str, Any]:
 
 
 def model_arrays(model: HandModel) -> dict[str, ndarray]:
-    """The arrays of the blend shapes and the skinning, one direction after the other as the browser reads them."""
+    """Return the arrays of the blend shapes and the skinning; the axis of the directions comes first."""
     template, shapedirs, posedirs, regressor = (
         to_numpy(array).astype(float)
         for array in (model.v_template, model.shapedirs, model.posedirs, model.J_regressor)
@@ -124,7 +134,12 @@ def model_arrays(model: HandModel) -> dict[str, ndarray]:
 
 
 def texture_arrays(hand: Mapping[str, ndarray]) -> dict[str, ndarray]:
-    """The mesh cut along the seams of its texture: the vertex and the place of each corner, and faces of corners."""
+    """Cut the mesh along the seams of its texture.
+
+    Returns:
+        `corner`: vertex of each corner; `corner_uv`: its texture coordinates; `corner_faces`: corners of each face.
+        Empty for a hand without a texture.
+    """
     if "texture" not in hand:
         return {}
     pairs = np.stack([hand["f"].ravel(), hand["ft"].ravel()], axis=1).astype(np.int64)
@@ -134,10 +149,10 @@ def texture_arrays(hand: Mapping[str, ndarray]) -> dict[str, ndarray]:
 
 
 def pack(arrays: dict[str, ndarray]) -> dict[str, Any]:
-    """Arrays as 16-bit integers times a step, low bytes before high bytes, in one compressed base64 string.
+    """Store arrays as 16-bit integers times a step, low bytes before high bytes, in one compressed base64 string.
 
-    The step grows where the values would not fit: an error is at most half of max(step, largest value / 32767).
-    Integers stay as they are, with step 0.
+    An array whose values would not fit gets a larger step: an error is at most half of max(step, largest value /
+    32767). Arrays of integers are stored unchanged, with step 0.
     """
     entries: list[list[Any]] = []
     blob = bytearray()
@@ -149,15 +164,13 @@ def pack(arrays: dict[str, ndarray]) -> dict[str, Any]:
     return {"arrays": entries, "blob": base64.b64encode(zlib.compress(bytes(blob), 9)).decode()}
 
 
-def data_url(image: UInt8[ndarray, "height width 3"]) -> str:
-    """An image as a JPEG inside an address, so that a page stays one file."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+def as_jpeg(image: UInt8[ndarray, "height width 3"]) -> str:
+    """Return an image as the data URL of a JPEG."""
+    return data_url(Image.fromarray(image), "JPEG", quality=JPEG_QUALITY)
 
 
-def island(payload: dict[str, Any]) -> str:
-    """JSON inside a page, safe from a closing tag in its strings."""
+def json_script(payload: dict[str, Any]) -> str:
+    """Return JSON inside an HTML script element; a closing tag inside its strings is escaped."""
     text = json.dumps(payload, separators=(",", ":")).replace("</", "<\\/")
     return f'<script type="application/json">{text}</script>'
 
@@ -179,7 +192,7 @@ h1 {{ font-size: 1.3rem; font-weight: 600; }}
 <body>
 <h1>{title}</h1>
 <noscript>This page draws with JavaScript and WebGL2.</noscript>
-<main>{island}</main>
+<main>{data}</main>
 <script type="module">
 {module}
 const place = document.querySelector("main");
@@ -199,36 +212,36 @@ def hand_page(
     photo: PhotoView | None = None,
     title: str = "The hand",
 ) -> str:
-    """A page of its own with the hand and its sliders; works from the file system and asks for nothing.
+    """Return a stand-alone page with the hand and its sliders; it works offline, also when opened as a file.
 
     Args:
-        model: a hand in MANO's format.
-        pose: the start, axis-angle in radians relative to the flat hand.
-        shape: the start in standard deviations.
-        photo: what to draw behind the hand, and where the hand is in it.
-        title: the page's heading.
+        model: Hand in MANO's format.
+        pose: Start pose, axis-angle in radians relative to the flat hand; by default the flat hand.
+        shape: Start shape, standard deviations; by default the mean.
+        photo: Photo behind the hand, and the position of the hand in it.
+        title: Heading of the page.
 
     Returns:
         HTML.
     """
     module = SCRIPT.read_text(encoding="utf-8")
     payload = hand_payload(model, pose, shape, photo)
-    return PAGE.format(title=html.escape(title), island=island(payload), module=module)
+    return PAGE.format(title=html.escape(title), data=json_script(payload), module=module)
 
 
 @dataclass(frozen=True)
 class HandFigure:
-    """The viewer as an output of the book: data only, drawn by the book's own script when it comes into view."""
+    """Output of the book: data only; the book's own script draws it when it comes into view."""
 
     payload: dict[str, Any]
 
     def _repr_html_(self) -> str:
-        return f'<div class="dhpe-viewer">{island(self.payload)}</div>'
+        return f'<div class="dhpe-viewer">{json_script(self.payload)}</div>'
 
 
 @cache
 def widget_class() -> Any:
-    """The anywidget class; anywidget is imported on first use, since only notebooks need it."""
+    """Return the anywidget class; anywidget is imported on first use, since only notebooks need it."""
     import anywidget
     import traitlets
 
@@ -242,19 +255,22 @@ def widget_class() -> Any:
 
 
 def hand_widget(model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None) -> Any:
-    """The viewer as an anywidget, whose traits `pose` and `shape` follow the sliders and move them."""
+    """Return the viewer as an anywidget. Its traits `pose` and `shape` follow the sliders; setting them moves these."""
     payload = hand_payload(model, pose, shape, photo)
     return widget_class()(payload=payload, pose=payload["pose"], shape=payload["shape"])
 
 
 def hand_view(model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None) -> Any:
-    """The viewer where the notebook is: data for the page while the book is built, else a live widget.
+    """Show the viewer in a notebook: data for the page while the book is built, else a live widget.
 
     Args:
-        model: a hand in MANO's format.
-        pose: the start, axis-angle in radians relative to the flat hand.
-        shape: the start in standard deviations.
-        photo: what to draw behind the hand, and where the hand is in it.
+        model: Hand in MANO's format.
+        pose: Start pose, axis-angle in radians relative to the flat hand; by default the flat hand.
+        shape: Start shape, standard deviations; by default the mean.
+        photo: Photo behind the hand, and the position of the hand in it.
+
+    Returns:
+        A `HandFigure` while the book is built, else the widget.
     """
     if os.environ.get("DHPE_BOOK"):
         return HandFigure(hand_payload(model, pose, shape, photo))

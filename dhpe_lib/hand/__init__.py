@@ -1,4 +1,4 @@
-"""The parametric hand in MANO's format: from h (Eq. 4) to a mesh, and from the mesh to 21 joints (f_Reg)."""
+"""The parametric hand in MANO's format: h (Eq. 4) gives a mesh, and f_Reg gives the 21 joints of the mesh."""
 
 from dhpe_lib.common.lazy import lazy_exports
 

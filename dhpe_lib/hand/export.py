@@ -1,4 +1,4 @@
-"""The hand for other programs, in the format that a suffix names: the model in MANO's layout, or a posed mesh."""
+"""Export a hand for other programs: the model in MANO's layout, or a posed mesh."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,23 +14,23 @@ from dhpe_lib.hand.io import MESH_SUFFIXES, write_hand, write_mesh
 from dhpe_lib.hand.model import HandModel
 
 MODEL_SUFFIXES = (".pkl", ".npz")
-TINT = (0.87, 0.65, 0.53)  # of a hand without a texture
+SKIN_COLOR = (0.87, 0.65, 0.53)  # RGB in [0, 1], for a hand without a texture
 
 
 def export_hand(
     path: Path, model: HandModel, pose: Sequence[float] | None = None, shape: Sequence[float] | None = None
 ) -> None:
-    """Write a hand.
+    """Write a hand model or its mesh to a file.
 
     Args:
-        path: The suffix chooses: .pkl and .npz the model in MANO's layout; .obj, .ply and .glb its mesh in the
-            model's own frame, metres.
+        path: Path of the file. Its suffix chooses the format: .pkl and .npz hold the model in MANO's layout; .obj,
+            .ply and .glb hold a mesh in the model's frame, metres.
         model: The hand.
-        pose: The 45 numbers of the mesh's pose, radians; by default the flat hand.
-        shape: The 10 numbers of the mesh's shape, standard deviations; by default the mean shape.
+        pose: Pose of the mesh, 45 axis-angle numbers in radians; the flat hand by default.
+        shape: Shape of the mesh, 10 coefficients in standard deviations; the mean shape by default.
 
     Raises:
-        ValueError: The suffix is another one, or a model file was given a pose or a shape.
+        ValueError: The suffix is unknown, or a pose or shape is given for a model file.
         OSError: The file cannot be written.
     """
     if path.suffix not in MODEL_SUFFIXES + MESH_SUFFIXES:
@@ -38,7 +38,7 @@ def export_hand(
         raise ValueError(f"{path}: a hand is written as {known}, not as {path.suffix or 'a file without suffix'}")
     if path.suffix in MODEL_SUFFIXES and (pose or shape):
         raise ValueError(
-            f"{path}: a model holds all poses and shapes; name a {', '.join(MESH_SUFFIXES)} for one of them"
+            f"{path}: a model holds all poses and shapes; write a mesh ({', '.join(MESH_SUFFIXES)}) for a single pose"
         )
     angles, coefficients = (None if row is None else model.v_template.new_tensor([row]) for row in (pose, shape))
     with torch.no_grad():
@@ -51,9 +51,9 @@ def export_hand(
 
 
 def vertex_colors(model: HandModel) -> UInt8[ndarray, "v 3"]:
-    """A colour for each vertex: the texture at the vertex, or skin."""
+    """Return the colour of each vertex in [0, 255]: its texel, or `SKIN_COLOR` if the hand has no texture."""
     hand = model.hand
-    colors = np.tile(np.rint(255 * np.array(TINT)), (len(model.v_template), 1)).astype(np.uint8)
+    colors = np.tile(np.rint(255 * np.array(SKIN_COLOR)), (len(model.v_template), 1)).astype(np.uint8)
     if "texture" in hand:
         height, width = hand["texture"].shape[:2]
         column, row = (np.clip(hand["vt"], 0, 1) * (width - 1, height - 1)).round().astype(int).T

@@ -1,7 +1,7 @@
-"""Hand models on disk in MANO's layout (DATASETS.md, MANO), and meshes for other programs.
+"""Read and write hand models in MANO's layout (DATASETS.md, MANO), and write meshes for other programs.
 
-A hand is a plain dict of numpy arrays under MANO's names. Reading checks every field and names what is wrong; nothing
-in a file is run. Lengths in metres.
+A hand is a plain dict of numpy arrays under MANO's names. The reader checks every field, and an error names the field
+that is wrong. It runs no code in the file. Lengths are in metres.
 """
 
 import io
@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
-from scipy import sparse
 
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
 from dhpe_lib.hand.skeleton import MANO_JOINT_NAMES, MANO_PARENTS
@@ -40,29 +39,29 @@ MESH_SUFFIXES = (".obj", ".ply", ".glb")
 
 
 class HandFileError(ValueError):
-    """A hand file that cannot be read or is not in MANO's layout; the message names file, field and remedy."""
+    """The hand file cannot be read or is not in MANO's layout; the message names file, field and remedy."""
 
 
 def read_hand(path: str | Path) -> Hand:
     """Read a hand model and check it against MANO's layout.
 
     Args:
-        path: MANO's ``.pkl`` (as its authors give it, or written anew by any Python) or an ``.npz``.
+        path: A ``.pkl`` (MANO's own file, or one written by any version of Python) or an ``.npz``.
 
     Returns:
-        The fields of the file as numpy arrays, floats in float64; ``J`` is added where missing, and the sign of a
-        defective left hand repaired (see :func:`repair_left_shape`).
+        The fields of the file as numpy arrays; floats are float64. A missing ``J`` is added. The sign of a defective
+        left hand is repaired (see :func:`repair_left_shape`).
 
     Raises:
-        FileNotFoundError: There is no such file.
-        HandFileError: The file is damaged, unsafe, of another format, or a field is missing or wrong.
+        FileNotFoundError: The file does not exist.
+        HandFileError: The file is damaged, unsafe or not a hand model, or a field is missing or wrong.
 
     Source: DATASETS.md, MANO.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such hand file; give a MANO .pkl, or an .npz in its layout")
-    hand = _checked(path, _read_fields(path))
+    hand = _check_fields(path, _read_fields(path))
     if side_of(hand) == "left":
         repaired = repair_left_shape(hand)
         if repaired is not hand:
@@ -90,7 +89,7 @@ def _read_fields(path: Path) -> dict[str, Any]:
 def _read_npz(path: Path) -> dict[str, Any]:
     field = "?"
     try:
-        # From memory: numpy leaves the file open when it turns out to be no archive.
+        # Read the bytes first: numpy does not close a file that is not an archive.
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             fields = {}
             for field in archive.files:
@@ -103,7 +102,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _checked(path: Path, fields: Mapping[str, Any]) -> Hand:
+def _check_fields(path: Path, fields: Mapping[str, Any]) -> Hand:
     missing = [name for name in SHAPES if name not in fields]
     if missing:
         raise HandFileError(
@@ -116,10 +115,10 @@ def _checked(path: Path, fields: Mapping[str, Any]) -> Hand:
                 f"{path}: field {name} has shape {hand[name].shape}, MANO's is {shape}; give a MANO hand"
             )
         if hand[name].dtype.kind not in "iuf" or not np.isfinite(hand[name]).all():
-            raise HandFileError(f"{path}: field {name} holds something that is no finite number; fetch the file again")
+            raise HandFileError(f"{path}: field {name} holds a value that is not a finite number; fetch the file again")
     for name, value in BLENDING.items():
         if name in hand and str(hand[name]) != value:
-            raise HandFileError(f"{path}: field {name} is {hand[name]!s}, only {value} is known; give a MANO hand")
+            raise HandFileError(f"{path}: field {name} is {hand[name]!s}, only {value} is supported; give a MANO hand")
     _check_values(path, hand)
     hand.setdefault("J", hand["J_regressor"] @ hand["v_template"])
     return {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in hand.items()}
@@ -127,48 +126,48 @@ def _checked(path: Path, fields: Mapping[str, Any]) -> Hand:
 
 def _check_values(path: Path, hand: Hand) -> None:
     if hand["f"].min() < 0 or hand["f"].max() >= len(hand["v_template"]):
-        raise HandFileError(f"{path}: field f names a vertex beyond the 778; vertices are counted from 0")
+        raise HandFileError(f"{path}: field f holds a vertex index outside 0 to 777; count vertices from 0")
     if tuple(hand["kintree_table"][0, 1:].astype(np.int64)) != MANO_PARENTS[1:]:
         raise HandFileError(f"{path}: field kintree_table is not MANO's tree; order the joints as MANO does")
     sums = hand["weights"].sum(1)
     if np.abs(sums - 1).max() > 1e-3:
         worst = int(np.abs(sums - 1).argmax())
         raise HandFileError(
-            f"{path}: field weights sums to {sums[worst]:.4f} at vertex {worst}; divide rows by their sums"
+            f"{path}: field weights sums to {sums[worst]:.4f} at vertex {worst}; divide each row by its sum"
         )
 
 
 def side_of(hand: Mapping[str, np.ndarray]) -> Side:
-    """Tell which hand it is: in MANO's frame a right hand's fingers point along -x, a left hand's along +x.
+    """Return the side of a hand: in MANO's frame, right fingers point along -x and left fingers along +x.
 
     Args:
         hand: Fields of a hand.
 
     Returns:
-        The side.
+        "right" or "left".
 
-    Source: MANO's own pair of models.
+    Source: MANO's right and left models.
     """
     joints = hand["J_regressor"] @ hand["v_template"]
     return "right" if joints[MANO_JOINT_NAMES.index("middle_1"), 0] < joints[0, 0] else "left"
 
 
 def repair_left_shape(hand: Hand) -> Hand:
-    r"""Undo the sign error of the published left hand, whose shape directions are the right hand's, unmirrored in x.
+    r"""Undo the sign error of the published left hand, whose shape directions are not mirrored in x.
 
-    The rule: among people, long hands are broad hands. Direction k changes the length (x) by
+    The test uses a fact about people: long hands are also broad. Direction k changes the length (x) by
     :math:`a_k = \sum_v S_{vxk} \bar v_x` and the breadth and thickness (y, z) by
-    :math:`b_k = \sum_v S_{vyk} \bar v_y + S_{vzk} \bar v_z` with the centred template :math:`\bar v`. Coefficients are
-    independent with unit variance, so :math:`\sum_k a_k b_k` is the covariance of the two over the population. Where
-    it is negative, x of all shape directions is negated.
+    :math:`b_k = \sum_v S_{vyk} \bar v_y + S_{vzk} \bar v_z`, where :math:`\bar v` is the centred template.
+    Coefficients are independent with unit variance, so :math:`\sum_k a_k b_k` is the covariance of length and breadth
+    over the population. If it is negative, the x of all shape directions is negated.
 
     Args:
         hand: Fields of a left hand.
 
     Returns:
-        The same object when it is sound, else a copy with new ``shapedirs``.
+        The given object if it is correct, else a copy with new ``shapedirs``.
 
-    Source: smplx issue 48 reports the defect; the rule is this project's own.
+    Source: smplx issue 48 reports the defect; the test is this project's own.
     """
     centred = hand["v_template"] - hand["v_template"].mean(0)
     length, breadth, thickness = np.einsum("vc,vck->ck", centred, hand["shapedirs"])
@@ -178,17 +177,18 @@ def repair_left_shape(hand: Hand) -> Hand:
 
 
 def mirror_hand(hand: Mapping[str, np.ndarray]) -> Hand:
-    """Make the other hand by the reflection M = diag(-1, 1, 1).
+    """Make the hand of the other side by the reflection M = diag(-1, 1, 1).
 
-    Points and displacements take M; a rotation R becomes M R M, so an axis-angle vector (x, y, z) becomes (x, -y, -z)
-    and the entry (i, j) of a pose feature takes the sign M_i M_j; faces turn round to keep their outside outside.
+    Points and displacements are multiplied by M. A rotation R becomes M R M, so an axis-angle vector (x, y, z) becomes
+    (x, -y, -z), and entry (i, j) of a pose feature is multiplied by M_i M_j. The corners of each face are reversed, so
+    normals still point outwards.
 
     Args:
-        hand: Fields of a hand. Of the open hand's own extras ``joint_axes`` and ``ft`` (the faces' corners in
-            the texture) are mirrored as well, all others kept.
+        hand: Fields of a hand. The open hand's extra fields ``joint_axes`` and ``ft`` (the corners of the faces in the
+            texture) are mirrored too; all other extra fields are kept.
 
     Returns:
-        A new dict of the other side.
+        A new dict: the hand of the other side.
 
     Source: PAPER.md Sec. 1 (right hand; a left hand is mirrored).
     """
@@ -213,15 +213,15 @@ def mirror_hand(hand: Mapping[str, np.ndarray]) -> Hand:
 def write_hand(path: str | Path, hand: Mapping[str, np.ndarray]) -> None:
     """Write a hand model: ``.npz`` with every field, or ``.pkl`` with MANO's fields for manopth and smplx.
 
-    Those two look for ``MANO_RIGHT.pkl`` or ``MANO_LEFT.pkl`` in a folder, so name the file accordingly. The pickle
-    is of protocol 2 and holds numpy arrays, strings and, as in MANO, a scipy sparse ``J_regressor``.
+    manopth and smplx look for ``MANO_RIGHT.pkl`` or ``MANO_LEFT.pkl`` in a folder, so name the file accordingly. The
+    pickle has protocol 2 and holds numpy arrays, strings and, as in MANO, a scipy sparse ``J_regressor``.
 
     Args:
-        path: Where to; the suffix chooses the format.
-        hand: Fields of a hand, as :func:`read_hand` gives them.
+        path: Path of the file; its suffix chooses the format.
+        hand: Fields of a hand, as returned by :func:`read_hand`.
 
     Raises:
-        HandFileError: Another suffix.
+        HandFileError: The suffix is unknown.
 
     Source: DATASETS.md, MANO.
     """
@@ -236,11 +236,14 @@ def write_hand(path: str | Path, hand: Mapping[str, np.ndarray]) -> None:
 
 
 def _mano_pickle(hand: Hand) -> bytes:
+    from scipy import sparse
+
     fields: dict[str, Any] = {**hand, **BLENDING}
+
     fields["J_regressor"] = sparse.csc_matrix(hand["J_regressor"])
     fields["f"] = hand["f"].astype(np.uint32)
     fields["kintree_table"] = np.array([(NO_PARENT, *MANO_PARENTS[1:]), range(len(MANO_PARENTS))], np.int64)
-    # The old home of this function is the one that numpy 1 and 2 both know: manopth's users are on numpy 1.
+    # numpy 1 and 2 both know the old module name. Users of manopth have numpy 1.
     return pickle.dumps(fields, protocol=2).replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
 
 
@@ -250,18 +253,18 @@ def write_mesh(
     faces: Integer[np.ndarray, "f 3"],
     colors: UInt8[np.ndarray, "v 3"] | None = None,
 ) -> None:
-    """Write a mesh as OBJ, PLY or GLB, vertices in their order.
+    """Write a mesh as OBJ, PLY or GLB; the order of the vertices is kept.
 
     Args:
-        path: Where to; the suffix chooses the format.
-        vertices: Points, in the unit and axes that the file is to have.
-        faces: Triangles.
-        colors: RGB of each vertex.
+        path: Path of the file; its suffix chooses the format.
+        vertices: Vertices; unit and axes are written unchanged.
+        faces: Vertex indices of the triangles.
+        colors: RGB of each vertex, 0 to 255.
 
     Raises:
-        HandFileError: Another suffix.
+        HandFileError: The suffix is unknown.
 
-    Source: written by trimesh.
+    Source: trimesh writes the file.
     """
     path = Path(path)
     if path.suffix not in MESH_SUFFIXES:

@@ -1,15 +1,16 @@
-"""L_Lap, how far a mesh is from the smoothness of the hand at rest (Eq. 7; Kanazawa et al. 2018; PAPER.md Sec. 9.5).
+"""L_Lap, the Laplacian smoothness of a mesh (Eq. 7; Kanazawa et al. 2018; PAPER.md Sec. 9.5).
 
 The Laplacian of a vertex is its offset from the weighted mean of its neighbours, ``(L v)_i = v_i - sum_j w_ij v_j``.
-Plain smoothness, the mean of ``|(L v)_i|``, is least for a mesh shrunk to a point: it pulls at the scale and at thin
-fingers. So by default the length is compared with the one that the template has at the same scale, which turning,
-moving and scaling leave at 0::
+Plain smoothness, the mean of ``|(L v)_i|``, is smallest for a mesh that is shrunk to a point, so it shrinks the scale
+and thin fingers. By default, each length is compared with the length of the template vbar at the same scale c::
 
     L_Lap = mean_i | |(L v)_i| - c |(L vbar)_i| |
 
-Measured on the open hand at c = 3.5, the size of a hand in its crop: natural poses and shapes have 0.0007, wildly wrong
-poses 0.0027, a ratio of 3.8; 3.1 with uniform weights, and 1.5 and 1.3 with plain smoothness, whose pull at the scale
-is 6 times as strong. Hence cotangent weights.
+A rotated, translated or scaled template has L_Lap = 0.
+
+Cotangent weights were chosen by measurement on the open hand at c = 3.5, the size of a hand in its crop. Natural poses
+and shapes have L_Lap = 0.0007 and wildly wrong poses 0.0027, a ratio of 3.8. With uniform weights the ratio is 3.1.
+With plain smoothness it is 1.5 (cotangent) and 1.3 (uniform), and the gradient to the scale is 6 times as large.
 """
 
 from typing import Literal
@@ -21,22 +22,22 @@ from torch.linalg import vector_norm
 
 from dhpe_lib.hand.model import HandModel
 
-Weights = Literal["uniform", "cotangent"]
+EdgeWeights = Literal["uniform", "cotangent"]
 
 
 class Laplacian(nn.Module):
-    """L of one hand, and the template's own lengths ``|(L vbar)_i|``.
+    """Laplacian matrix L of a hand, and the lengths ``|(L vbar)_i|`` of its template.
 
     Args:
         hand: The hand model.
-        weights: "uniform": a neighbour counts one; "cotangent": by the two angles that face the edge, of the template.
-        plain: Whether the template's lengths count as 0: plain smoothness.
+        weights: "uniform": all neighbours have weight 1; "cotangent": see `cotangent_weights`, on the template.
+        plain: Whether to use plain smoothness, with the template's lengths replaced by 0.
     """
 
     matrix: Float[Tensor, "778 778"]
     rest: Float[Tensor, " 778"]
 
-    def __init__(self, hand: HandModel, weights: Weights = "cotangent", plain: bool = False) -> None:
+    def __init__(self, hand: HandModel, weights: EdgeWeights = "cotangent", plain: bool = False) -> None:
         super().__init__()
         template = hand.v_template
         uniform = weights == "uniform"
@@ -47,14 +48,14 @@ class Laplacian(nn.Module):
         self.register_buffer("rest", torch.zeros_like(rest) if plain else rest, persistent=False)
 
     def forward(self, vertices: Float[Tensor, "b 778 3"], scale: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """L_Lap of each mesh.
+        """Compute L_Lap of each mesh.
 
         Args:
-            vertices: Posed meshes.
-            scale: Their global scale c, which is 1 + c_s; it gets a gradient, too.
+            vertices: Posed meshes, metres times scale.
+            scale: Global scale c = 1 + c_s of each mesh.
 
         Returns:
-            Mean length over the vertices, in the unit of `vertices`.
+            Mean over the vertices, in the unit of `vertices`. It has a gradient to vertices and scale.
 
         Source: PAPER.md Sec. 9.5.
         """
@@ -63,10 +64,10 @@ class Laplacian(nn.Module):
 
 
 def uniform_weights(vertices: Float[Tensor, "count 3"], faces: Integer[Tensor, "f 3"]) -> Float[Tensor, "count count"]:
-    """1 for each pair of neighbours.
+    """Return the adjacency matrix of a mesh: 1 for each pair of vertices that share an edge, else 0.
 
     Args:
-        vertices: Mesh; its places do not matter.
+        vertices: Vertices in any unit; only their number, dtype and device are used.
         faces: Vertex indices.
 
     Returns:
@@ -82,21 +83,22 @@ def uniform_weights(vertices: Float[Tensor, "count 3"], faces: Integer[Tensor, "
 def cotangent_weights(
     vertices: Float[Tensor, "count 3"], faces: Integer[Tensor, "f 3"]
 ) -> Float[Tensor, "count count"]:
-    """(cot alpha + cot beta) / 2 for each edge, alpha and beta the angles that face it; at least 0.
+    """Compute the weight (cot alpha + cot beta) / 2 of each edge; alpha and beta are the angles opposite to it.
 
     Args:
-        vertices: Mesh.
+        vertices: Vertices in any unit.
         faces: Vertex indices.
 
     Returns:
-        A symmetric matrix.
+        A symmetric matrix. Negative weights are set to 0, which keeps the sum of a row from being 0.
 
-    Source: Pinkall and Polthier 1993; the floor keeps rows from summing to 0.
+    Source: Pinkall and Polthier 1993.
     """
     edges = vertices.new_zeros(len(vertices), len(vertices))
     for corner in range(3):
         tip, a, b = (faces[:, (corner + k) % 3] for k in range(3))
         left, right = vertices[a] - vertices[tip], vertices[b] - vertices[tip]
+        # The angle at `tip` is opposite to edge (a, b): cot = cos / sin = (left . right) / |left x right|.
         cotangent = (left * right).sum(-1) / vector_norm(torch.linalg.cross(left, right), dim=-1).clamp_min(1e-12)
         edges.index_put_((a, b), cotangent / 2, accumulate=True)
         edges.index_put_((b, a), cotangent / 2, accumulate=True)

@@ -1,9 +1,9 @@
-"""The hand as a function: pose and shape in, mesh and skeleton out (MANO's model, PAPER.md Secs. 3 and 9.1).
+"""The hand model: it turns pose and shape into a mesh and a skeleton (MANO's model, PAPER.md Secs. 3 and 9.1).
 
-A model is data in MANO's format: the open hand that comes with the project, or a MANO file of the reader. Vertices are
-blended and skinned in the model's own frame with the wrist at rest, then moved as a whole:
-``v' = scale R v + translation``, about the origin of the model's frame (smplx and manopth turn about the wrist joint
-instead: see :func:`about_wrist`). Metres and radians. The chapter is *MANO*.
+The model's data have MANO's format. They are the open hand that comes with the project, or your own MANO file. Vertices
+are blended and skinned in the model's frame with the wrist at rest. Then the global motion is applied:
+``v' = scale R v + translation``. It rotates about the origin of the model's frame; smplx and manopth rotate about the
+wrist joint (see :func:`about_wrist`). Units are metres and radians. The chapter is *MANO*.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class HandMesh:
 
     Attributes:
         vertices: Mesh, metres times scale.
-        joints: f_Reg of the vertices, 21 joints in canonical order.
+        joints: The 21 joints f_Reg(vertices) in canonical order, metres times scale.
     """
 
     vertices: Float[Tensor, "b 778 3"]
@@ -42,17 +42,17 @@ class HandMesh:
 def about_wrist(
     translation: Float[Tensor, "b 3"], rotation: Float[Tensor, "b 3 3"], wrist: Float[Tensor, "b 3"]
 ) -> Float[Tensor, "b 3"]:
-    """Turn smplx's and manopth's translation into ours: t' = t + J_0 - R J_0.
+    """Convert a translation of smplx or manopth to this project's convention: t' = t + J_0 - R J_0.
 
-    They rotate about the wrist joint at rest, we rotate about the origin of the model's frame.
+    smplx and manopth rotate about the wrist joint at rest; this project rotates about the origin of the model's frame.
 
     Args:
-        translation: Translation in their convention, metres.
-        rotation: Global rotation R, the same in both.
-        wrist: Wrist joint at rest J_0 of each hand's shape, from :meth:`HandModel.rest_joints`.
+        translation: Translation t of smplx or manopth, metres.
+        rotation: Global rotation R.
+        wrist: Wrist joint at rest J_0 for each hand's shape, metres; from :meth:`HandModel.rest_joints`.
 
     Returns:
-        Translation for :class:`HandModel`, at scale 1.
+        Translation for :class:`HandModel` at scale 1, metres.
 
     Source: R (v - J_0) + J_0 + t = R v + t'.
     """
@@ -60,16 +60,16 @@ def about_wrist(
 
 
 class HandModel(nn.Module):
-    """A hand in MANO's format as a differentiable function from 45 + 10 parameters to mesh and joints.
+    """A hand in MANO's format: a differentiable function from 45 + 10 parameters to mesh and joints.
 
     Attributes:
-        hand: The fields of the file, extras included, as numpy arrays; what exporting writes.
+        hand: All fields of the file as numpy arrays, including extra fields. Export writes them.
         side: "right" or "left".
-        tips: The vertices that count as fingertips, thumb to little.
+        tips: Vertex indices of the fingertips, thumb to little finger.
         parents: Parent of each of MANO's 16 joints, -1 for the wrist.
     """
 
-    # Buffers are not saved with a network's weights: a checkpoint must not carry a licensed hand.
+    # The buffers are not saved with a network's weights: a checkpoint must not contain a licensed hand.
     v_template: Float[Tensor, "778 3"]
     shapedirs: Float[Tensor, "778 3 10"]
     posedirs: Float[Tensor, "778 3 135"]
@@ -93,22 +93,22 @@ class HandModel(nn.Module):
         self.tips = tips
         self.parents = MANO_PARENTS
         for name in BUFFERS:
-            self._keep(name, torch.from_numpy(hand[name]).to(dtype))
-        self._keep("faces", torch.from_numpy(hand["f"].astype(np.int64)))
-        self._keep("regressor", build_joint_regressor(self.J_regressor, tips))
-        # One matrix from [shape, pose features] to all offsets, with vertices last: see forward.
+            self._add_buffer(name, torch.from_numpy(hand[name]).to(dtype))
+        self._add_buffer("faces", torch.from_numpy(hand["f"].astype(np.int64)))
+        self._add_buffer("regressor", build_joint_regressor(self.J_regressor, tips))
+        # `forward` uses one matrix from [shape, pose features] to all offsets, with vertices as the last axis.
         directions = torch.cat((self.shapedirs, self.posedirs), dim=2)
-        self._keep("_directions", directions.permute(2, 1, 0).flatten(1).contiguous())
+        self._add_buffer("_directions", directions.permute(2, 1, 0).flatten(1).contiguous())
 
-    def _keep(self, name: str, value: Tensor) -> None:
+    def _add_buffer(self, name: str, value: Tensor) -> None:
         self.register_buffer(name, value, persistent=False)
 
     @classmethod
     def open_hand(cls, side: Side = "right") -> "HandModel":
-        """Load the hand that comes with the project.
+        """Load the open hand, which comes with the project.
 
         Args:
-            side: Which hand.
+            side: "right" or "left".
 
         Returns:
             The model, float32 on the CPU.
@@ -122,15 +122,15 @@ class HandModel(nn.Module):
         """Load a hand in MANO's format.
 
         Args:
-            path: ``.pkl`` or ``.npz``.
-            side: Which hand it is to be; a file of the other hand is mirrored. By default, the file's own.
+            path: Path of a ``.pkl`` or ``.npz`` file.
+            side: "right" or "left"; a file of the other side is mirrored. The side of the file by default.
 
         Returns:
             The model, float32 on the CPU.
 
         Raises:
-            FileNotFoundError: There is no such file.
-            HandFileError: The file is not a hand; the message names the field and the remedy.
+            FileNotFoundError: The file does not exist.
+            HandFileError: The file is not a hand model; the message names the field and the remedy.
 
         Source: :func:`dhpe_lib.hand.io.read_hand`.
         """
@@ -138,18 +138,20 @@ class HandModel(nn.Module):
         return model.mirrored() if side is not None and side != model.side else model
 
     def mirrored(self) -> "HandModel":
-        """Make the other hand.
+        """Make the hand of the other side.
+
+        Negate the y and z of every axis-angle vector of a pose and keep the shape: the mesh of the mirrored model is
+        then the mesh of this model with x negated.
 
         Returns:
-            A model whose mesh, for a pose with the y and z of every axis-angle vector negated and the same shape, is
-            this one's with x negated; same dtype and device.
+            The mirrored model, with this model's dtype and device.
 
         Source: :func:`dhpe_lib.hand.io.mirror_hand`.
         """
         return type(self)(mirror_hand(self.hand), self.tips, self.v_template.dtype).to(self.v_template.device)
 
     def rest_joints(self, shape: Float[Tensor, "b 10"]) -> Float[Tensor, "b 16 3"]:
-        """Regress MANO's 16 joints of the flat hand: J = J_regressor (template + B_S(shape)).
+        """Compute MANO's 16 joints of the flat hand: J = J_regressor (template + B_S(shape)).
 
         Args:
             shape: Shape coefficients, standard deviations.
@@ -159,18 +161,19 @@ class HandModel(nn.Module):
 
         Source: SMPL (Loper et al. 2015), Eq. 10.
         """
-        # The sum over vertices does not depend on the hand: take it once for the directions, not for each mesh.
+        # Apply J_regressor to the template and to the 10 shape directions, not to every mesh of the batch.
         mean = self.J_regressor @ self.v_template
         return mean + blend_shape(shape, torch.einsum("jv,vcs->jcs", self.J_regressor, self.shapedirs))
 
     def pose_from_pca(self, coefficients: Float[Tensor, "b n"]) -> Float[Tensor, "b 45"]:
-        """Mix the leading principal components of the pose.
+        """Compute a pose from coefficients of the first n principal components.
 
         Args:
-            coefficients: One for each of the first n components, n at most 45.
+            coefficients: Coefficients of the first n components, n at most 45; radians, since components are unit
+                vectors.
 
         Returns:
-            Axis-angle pose relative to the mean: pass it on with ``relative_to="mean"``.
+            Axis-angle pose relative to the mean, radians. Pass it to the model with ``relative_to="mean"``.
 
         Source: MANO (Romero et al. 2017), Sec. 3.
         """
@@ -185,7 +188,7 @@ class HandModel(nn.Module):
         translation: Float[Tensor, "b 3"] | None = None,
         relative_to: Literal["flat", "mean"] = "flat",
     ) -> HandMesh:
-        """Pose the hand: blend, skin, move as a whole (v' = scale R v + translation), regress the joints.
+        """Pose the hand: blend shapes, skinning, global motion (v' = scale R v + translation), joint regression.
 
         Args:
             pose: Axis-angle vectors of the 15 finger joints in MANO's order, radians.
@@ -193,10 +196,10 @@ class HandModel(nn.Module):
             rotation: Global rotation R about the origin of the model's frame.
             scale: Global scale.
             translation: Global translation, metres times scale.
-            relative_to: What a zero pose is: the flat hand or the mean pose.
+            relative_to: Meaning of a zero pose: "flat" is the flat hand, "mean" is the mean pose.
 
         Returns:
-            Mesh and joints; whatever is left out is zero (scale one, rotation the identity).
+            Mesh and joints. Omitted arguments are zero; the scale is 1 and the rotation is the identity.
 
         Raises:
             ValueError: The batch sizes differ.
@@ -211,17 +214,18 @@ class HandModel(nn.Module):
         features = torch.cat((shape, pose_features(local)), dim=1)
         blended = torch.addmm(self.v_template.mT.flatten(), features, self._directions)
         transforms = joint_transforms(local, self.rest_joints(shape))
-        transforms = _moved(transforms, rotation, scale, translation)
+        transforms = _apply_global_motion(transforms, rotation, scale, translation)
         vertices = skin(blended.view(batch, 3, n_vertices).transpose(1, 2), transforms, self.weights)
         return HandMesh(vertices, regress_joints(vertices, self.regressor))
 
     def forward_h(self, h: Float[Tensor, "b 63"]) -> HandMesh:
         """Pose the hand by the paper's vector h, whose camera part is an offset from the identity.
 
-        Rotation = normalise((1, 0, 0, 0) + c_q), scale = 1 + c_s (kept positive), pose relative to the flat hand.
+        The rotation is normalise((1, 0, 0, 0) + c_q). The scale is 1 + c_s, kept positive. The pose is relative to the
+        flat hand.
 
         Args:
-            h: [pose 45, shape 10, c_q 4, c_s 1, c_t 3].
+            h: [pose 45 in radians, shape 10 in standard deviations, c_q 4, c_s 1, c_t 3 in metres times scale].
 
         Returns:
             Mesh and joints.
@@ -238,18 +242,18 @@ def _batch_size(*inputs: Tensor | None) -> int:
     sizes = {len(given) for given in inputs if given is not None}
     if len(sizes) > 1:
         raise ValueError(
-            f"pose, shape, rotation, scale, translation have batch sizes {sorted(sizes)}; give all the same"
+            f"pose, shape, rotation, scale, translation have batch sizes {sorted(sizes)}; give all the same batch size"
         )
     return sizes.pop() if sizes else 1
 
 
-def _moved(
+def _apply_global_motion(
     transforms: Float[Tensor, "b 16 3 4"],
     rotation: Float[Tensor, "b 3 3"] | None,
     scale: Float[Tensor, " b"] | None,
     translation: Float[Tensor, "b 3"] | None,
 ) -> Float[Tensor, "b 16 3 4"]:
-    """Put the global motion behind each joint's: weights sum to 1, so moving 16 matrices moves all vertices."""
+    """Apply the global motion to the 16 joint transforms; skinning weights sum to 1, so it moves every vertex."""
     if rotation is not None:
         transforms = rotation[:, None] @ transforms
     if scale is not None:
@@ -261,13 +265,13 @@ def _moved(
 
 
 def neutral_h(model: HandModel) -> Float[Tensor, "1 63"]:
-    """Give h(0), where the iterations start: zeros, and MANO's mean pose.
+    """Return h(0), the start of the iterations: the model's mean pose, then zeros.
 
     Args:
-        model: The hand whose mean pose is meant.
+        model: The hand that holds the mean pose.
 
     Returns:
-        One parameter vector.
+        One parameter vector, laid out as in :meth:`HandModel.forward_h`.
 
     Source: PAPER.md Secs. 3 and 9.1.
     """
@@ -275,7 +279,10 @@ def neutral_h(model: HandModel) -> Float[Tensor, "1 63"]:
 
 
 def wrist_ring(faces: Int64[Tensor, "f 3"]) -> list[int]:
-    """The vertices around the hand's one hole, in order: the edges that have a face on one side only."""
+    """Return the vertices around the open wrist, in order.
+
+    The wrist is the only hole of the mesh, so its edges are those that belong to one face only.
+    """
     edges = {(int(face[k]), int(face[(k + 1) % 3])) for face in faces.cpu() for k in range(3)}
     following = {a: b for a, b in edges if (b, a) not in edges}
     ring = [min(following)]

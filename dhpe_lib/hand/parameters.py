@@ -8,15 +8,16 @@ from torch import Tensor
 
 
 def mirror_h(h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
-    """Parameters of the other hand, for the mirrored model: its mesh is this one's with x negated.
+    """Mirror parameter vectors: the mirrored model with them gives the mesh with x negated.
 
-    With M = diag(-1, 1, 1), a rotation becomes M R M: axis-angle (x, y, z) to (x, -y, -z), quaternion likewise.
+    With M = diag(-1, 1, 1), a rotation becomes M R M. An axis-angle vector (x, y, z) becomes (x, -y, -z), and a
+    quaternion (w, x, y, z) becomes (w, x, -y, -z).
 
     Args:
-        h: [pose 45, shape 10, c_q 4, c_s 1, c_t 3].
+        h: [pose 45 in radians, shape 10 in standard deviations, c_q 4, c_s 1, c_t 3 in metres times scale].
 
     Returns:
-        The same layout.
+        Parameter vectors in the layout of h.
 
     Source: :func:`dhpe_lib.hand.io.mirror_hand`.
     """
@@ -24,13 +25,21 @@ def mirror_h(h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
     return h * signs.to(h)
 
 
-# Below this c_s the scale 1 + c_s bends into an exponential, so that no step of a fit can turn the hand inside out.
+# Below this c_s the scale follows an exponential instead of 1 + c_s. A negative scale would turn the hand inside out.
 LINEAR_SCALE_FROM = -0.5
 
 
 @dataclass(frozen=True)
 class HandParameters:
-    """The five parts of h (Eq. 4) as they stand in the vector: offsets from the identity camera."""
+    """The five parts of h (Eq. 4); the camera parts are offsets from the identity camera.
+
+    Attributes:
+        pose: Axis-angle vectors of the 15 finger joints, radians.
+        shape: Shape coefficients, standard deviations.
+        quaternion: c_q, added to (1, 0, 0, 0).
+        scale: c_s, added to 1.
+        translation: c_t, metres times scale.
+    """
 
     pose: Float[Tensor, "b 45"]
     shape: Float[Tensor, "b 10"]
@@ -40,10 +49,10 @@ class HandParameters:
 
 
 def split_h(h: Float[Tensor, "b 63"]) -> HandParameters:
-    """Name the parts of h = [pose 45, shape 10, c_q 4, c_s 1, c_t 3].
+    """Split h = [pose 45, shape 10, c_q 4, c_s 1, c_t 3] into its parts.
 
     Args:
-        h: Parameter vectors.
+        h: Parameter vectors; the units are those of :class:`HandParameters`.
 
     Returns:
         Views of h.
@@ -54,13 +63,13 @@ def split_h(h: Float[Tensor, "b 63"]) -> HandParameters:
 
 
 def positive_scale(offset: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
-    """Turn c_s into a scale: 1 + c_s, continued below c_s = -0.5 by 0.5 exp(2 c_s + 1), which never reaches zero.
+    """Convert c_s to a positive scale: 1 + c_s, and 0.5 exp(2 c_s + 1) below c_s = -0.5.
 
     Args:
-        offset: c_s.
+        offset: c_s, no unit.
 
     Returns:
-        The scale; value and slope are continuous.
+        The scale; its value and slope are continuous.
 
     Source: PAPER.md Sec. 9.1.
     """

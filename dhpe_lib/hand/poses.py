@@ -1,11 +1,11 @@
 """Natural hand poses: the angles of each joint, their limits, a sampler and a prior.
 
-A pose is 45 numbers, one rotation vector for each of MANO's 15 finger joints. Here each vector is read along three axes
-of its joint: flexion (towards the palm), abduction (towards the thumb) and twist (about the bone). The axes and limits
-come with the open hand and hold for MANO as well, whose rest pose and frame it shares.
+A pose is 45 numbers, one axis-angle vector for each of MANO's 15 finger joints. This module splits each vector into
+angles about three axes of its joint: flexion (towards the palm), abduction (towards the thumb) and twist (about the
+bone). Axes and limits come with the open hand. They also hold for MANO, which has the same rest pose and frame.
 
-The sampler draws fingers that curl together but not alike, the last joint following the middle one, and rejects hands
-whose fingers pass through each other or through the palm.
+The sampler draws fingers whose curls are correlated, and lets the last joint of a finger follow the middle joint. It
+rejects hands whose fingers pass through each other or through the palm.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ from dhpe_lib.hand.skeleton import FINGERS, MANO_FINGERS
 JOINTS_OF_FINGER = {finger: slice(3 * k, 3 * k + 3) for k, finger in enumerate(MANO_FINGERS)}
 LONG_FINGERS = FINGERS[1:]
 BATCH = 512
-# Metres: half the thickness of each phalanx (base to tip) and of the palm under each metacarpal, as capsules; soft
-# tissue gives way by SOFTNESS before two parts count as colliding.
+# Radii in metres of the capsules around each phalanx (base to tip) and around each metacarpal of the palm. Two capsules
+# collide if they overlap by more than SOFTNESS, which allows for soft tissue.
 PHALANX_RADII = {
     "thumb": (0.0170, 0.0100, 0.0090),
     "index": (0.0100, 0.0085, 0.0070),
@@ -37,24 +37,24 @@ PALM_RADIUS, SOFTNESS = 0.020, 0.0015
 
 @dataclass(frozen=True)
 class JointLimits:
-    """Axes and ranges of the 15 finger joints.
+    """Rotation axes and angle limits of the 15 finger joints.
 
     Attributes:
-        axes: Rows: flexion, abduction and twist axis of each joint, unit vectors in the model's frame.
-        bounds: Lowest and highest angle about each axis, radians from the rest pose.
+        axes: Flexion, abduction and twist axis of each joint, unit vectors in the model's frame.
+        bounds: Smallest and largest angle about each axis, radians from the rest pose.
     """
 
     axes: Float[Tensor, "15 3 3"]
     bounds: Float[Tensor, "15 3 2"]
 
     def to(self, like: Tensor) -> "JointLimits":
-        """The same limits in the dtype and on the device of a tensor."""
+        """Convert the limits to the dtype and device of a tensor."""
         return JointLimits(self.axes.to(like), self.bounds.to(like))
 
 
 @cache
 def joint_limits() -> JointLimits:
-    """The limits that come with the open hand (float64, CPU)."""
+    """Load the joint limits that come with the open hand (float64, CPU)."""
     with np.load(OPEN_HAND, allow_pickle=False) as hand:
         return JointLimits(
             torch.as_tensor(hand["joint_axes"], dtype=torch.float64),
@@ -63,11 +63,11 @@ def joint_limits() -> JointLimits:
 
 
 def joint_angles(pose: Float[Tensor, "b 45"], limits: JointLimits) -> Float[Tensor, "b 15 3"]:
-    """Read a pose along the axes of its joints.
+    """Compute the joint angles of a pose: the components of each axis-angle vector along the axes of its joint.
 
     Args:
-        pose: Rotation vectors relative to the flat hand, radians.
-        limits: Axes to read along.
+        pose: Axis-angle vectors relative to the flat hand, radians.
+        limits: Axes of the joints.
 
     Returns:
         Flexion, abduction and twist of each joint, radians; linear in the pose.
@@ -76,20 +76,42 @@ def joint_angles(pose: Float[Tensor, "b 45"], limits: JointLimits) -> Float[Tens
 
 
 def pose_from_angles(angles: Float[Tensor, "b 15 3"], limits: JointLimits) -> Float[Tensor, "b 45"]:
-    """The pose that has these angles: the inverse of :func:`joint_angles`."""
+    """Compute the pose with these joint angles, the inverse of :func:`joint_angles`.
+
+    Args:
+        angles: Flexion, abduction and twist of each joint, radians.
+        limits: Axes of the joints.
+
+    Returns:
+        Axis-angle vectors relative to the flat hand, radians.
+    """
     return torch.einsum("jac,bja->bjc", limits.axes.to(angles), angles).flatten(1)
 
 
 def limit_penalty(pose: Float[Tensor, "b 45"], limits: JointLimits) -> Float[Tensor, " b"]:
-    """Sum of squared angles beyond the limits, radians squared; zero and without gradient inside them."""
+    """Compute the sum of the squared angles beyond the limits.
+
+    Args:
+        pose: Axis-angle vectors relative to the flat hand, radians.
+        limits: Axes and limits of the joints.
+
+    Returns:
+        Penalty in squared radians. Inside the limits it is zero and has no gradient.
+    """
     angles, bounds = joint_angles(pose, limits), limits.bounds.to(pose)
-    over = (angles - bounds[..., 1]).clamp_min(0) + (bounds[..., 0] - angles).clamp_min(0)
-    return over.square().sum((1, 2))
+    excess = (angles - bounds[..., 1]).clamp_min(0) + (bounds[..., 0] - angles).clamp_min(0)
+    return excess.square().sum((1, 2))
 
 
 @dataclass(frozen=True)
 class PoseSpace:
-    """How a model's own poses are spread: mean, principal components (rows) and standard deviation along each."""
+    """Normal distribution of a model's poses.
+
+    Attributes:
+        mean: Mean pose, radians.
+        components: Principal components, one unit vector a row.
+        deviations: Standard deviation along each component, radians.
+    """
 
     mean: Float[Tensor, " 45"]
     components: Float[Tensor, "45 45"]
@@ -97,10 +119,10 @@ class PoseSpace:
 
 
 def pose_space(model: HandModel) -> PoseSpace:
-    """The spread of the poses that a model was made from (MANO's hands_mean, hands_components, hands_coeffs).
+    """Compute the distribution of a model's poses from MANO's hands_mean, hands_components and hands_coeffs.
 
     Raises:
-        ValueError: The model's file has no ``hands_coeffs``, which say how wide the poses spread.
+        ValueError: The model's file has no ``hands_coeffs``, which give the standard deviations.
     """
     if "hands_coeffs" not in model.hand:
         raise ValueError("the hand model has no hands_coeffs; use a MANO file that holds its pose coefficients")
@@ -109,7 +131,7 @@ def pose_space(model: HandModel) -> PoseSpace:
 
 
 def pose_penalty(pose: Float[Tensor, "b 45"], space: PoseSpace) -> Float[Tensor, " b"]:
-    """Squared Mahalanobis distance of a pose from the mean of its space."""
+    """Compute the squared Mahalanobis distance of a pose (radians) from the mean of a pose distribution."""
     return ((pose - space.mean) @ space.components.mT / space.deviations).square().sum(1)
 
 
@@ -119,10 +141,20 @@ def segment_distances(
     start_b: Float[Tensor, "b n 3"],
     end_b: Float[Tensor, "b n 3"],
 ) -> Float[Tensor, "b m n"]:
-    """Shortest distance between each of m and each of n line segments.
+    """Compute the shortest distance between each of m and each of n line segments.
 
-    Source: Ericson, Real-Time Collision Detection, 2005, Sec. 5.1.9, without its special cases: clamping one segment,
-    solving for the other, and clamping the first again.
+    The parameter of the first segment is solved for and clamped, then that of the second, then the first again.
+
+    Args:
+        start_a: First ends of the m segments, any unit.
+        end_a: Second ends of the m segments.
+        start_b: First ends of the n segments.
+        end_b: Second ends of the n segments.
+
+    Returns:
+        Distances in the unit of the segments.
+
+    Source: Ericson, Real-Time Collision Detection, 2005, Sec. 5.1.9, without its special cases.
     """
     a, b = (end_a - start_a)[:, :, None], (end_b - start_b)[:, None]
     gap = start_a[:, :, None] - start_b[:, None]
@@ -135,30 +167,31 @@ def segment_distances(
 
 
 def collides(joints: Float[Tensor, "b 21 3"]) -> Bool[Tensor, " b"]:
-    """Whether two fingers, or a finger and the palm, pass through each other.
+    """Return whether two fingers, or a finger and the palm, pass through each other.
 
     Args:
-        joints: Skeletons in canonical order, metres, of a hand of average size.
+        joints: Skeletons of hands of average size, in canonical order, metres.
 
     Returns:
-        True where capsules around the bones overlap by more than soft tissue yields. Neighbouring first phalanges,
-        which touch at their base, and the bones next to each other in one finger are not compared.
+        True if two capsules around bones overlap by more than `SOFTNESS`. The first phalanges of two fingers, which
+        touch at their base, and bones of one finger are not compared.
     """
     fingers = joints[:, 1:].unflatten(1, (5, 4))
     start, end = fingers[:, :, :-1], fingers[:, :, 1:]
     radius = joints.new_tensor([PHALANX_RADII[finger] for finger in FINGERS])
-    # The last capsule ends where its round end would reach the tip.
+    # Shorten the last bone by its radius, so that the round end of its capsule ends at the fingertip.
     tip = end[:, :, 2:] - (end - start)[:, :, 2:] * (radius[:, 2:] / (end - start)[:, :, 2:].norm(dim=-1))[..., None]
     start, end, radius = start.flatten(1, 2), torch.cat((end[:, :, :2], tip), 2).flatten(1, 2), radius.flatten()
     finger, bone = torch.arange(15) // 3, torch.arange(15) % 3
-    apart = (finger[:, None] < finger) & ((bone[:, None] > 0) | (bone > 0))
+    compared = (finger[:, None] < finger) & ((bone[:, None] > 0) | (bone > 0))
     overlap = radius[:, None] + radius - segment_distances(start, end, start, end)
-    hit = (overlap[:, apart] > SOFTNESS).any(1)
+    fingers_collide = (overlap[:, compared] > SOFTNESS).any(1)
 
     knuckles = fingers[:, 1:, 0]
-    palm = segment_distances(start, end, joints[:, :1].expand_as(knuckles), knuckles)
+    palm_distance = segment_distances(start, end, joints[:, :1].expand_as(knuckles), knuckles)
+    # These bones are compared with the palm: all but the first phalanges, and of the thumb only the last bone.
     outer = ((finger > 0) & (bone > 0)) | ((finger == 0) & (bone == 2))
-    return hit | ((radius[:, None] + PALM_RADIUS - palm)[:, outer] > SOFTNESS).any(2).any(1)
+    return fingers_collide | ((radius[:, None] + PALM_RADIUS - palm_distance)[:, outer] > SOFTNESS).any(2).any(1)
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator | None) -> Tensor:
@@ -170,21 +203,39 @@ def _normal(shape: tuple[int, ...], deviation: float, generator: torch.Generator
 
 
 def draw_angles(n: int, generator: torch.Generator | None) -> Float[Tensor, "n 15 3"]:
-    """Draw joint angles within the limits, collisions not yet looked at.
+    """Sample joint angles within the limits; collisions are not checked.
 
-    One curl for the hand, a ramp from index to little finger and a share of each finger's own; in a third of hands
-    some fingers are stretched or bent on purpose, as in pointing. How much of a curl falls to the knuckle and how much
-    to the middle joint varies by hand (hook or table top). The end joint follows the middle one at about 2/3.
+    U(a, b) is a uniform random number and N(d) a normal one with standard deviation d. The curl c is 0 for a straight
+    finger and 1 for a fully bent finger, and b = max(c, 0). For each long finger at position x (index -1, little
+    finger 1)::
+
+        c = U(-0.1, 1) + N(0.12) x + N(0.09)       one U and one N(0.12) for the hand
+        MCP flexion = 1.45 (c + s sqrt(b) (1 - b/2))      full bend 1.45 rad = 83 degrees
+        PIP flexion = 1.75 b (1 - s (1 - b/2))            full bend 1.75 rad = 100 degrees
+        DIP flexion = (0.62 + N(0.12)) PIP flexion        a tendon couples the two joints
+
+    The share s = N(0.3) + N(0.06) moves bending between MCP and PIP: s < 0 gives a hook, s > 0 a table top. In 35 % of
+    the hands, about half of the fingers are stretched or bent on purpose, as in pointing. The thumb opposes the palm by
+    a uniform amount.
+
+    Args:
+        n: Number of hands.
+        generator: Random number generator on the CPU.
+
+    Returns:
+        Flexion, abduction and twist of each joint, radians.
     """
     angles = torch.zeros(n, 15, 3, dtype=torch.float64)
     across = torch.linspace(-1, 1, 4, dtype=torch.float64)
     curl = _uniform((n, 1), -0.1, 1.0, generator) + _normal((n, 1), 0.12, generator) * across
     curl = curl + _normal((n, 4), 0.09, generator)
+    # A gesture: the chosen fingers become straight (0.15 c) or bent (0.75 + 0.25 c).
     gesture = (_uniform((n, 1), 0.0, 1.0, generator) < 0.35) & (_uniform((n, 4), 0.0, 1.0, generator) < 0.5)
     straight = _uniform((n, 4), 0.0, 1.0, generator) < 0.5
     curl = torch.where(gesture, torch.where(straight, curl * 0.15, 0.75 + 0.25 * curl), curl).clamp(-0.2, 1.05)
     share = _normal((n, 1), 0.30, generator) + _normal((n, 4), 0.06, generator)
-    # Stretched fingers spread as they like; bent ones, whose planes converge, part a little to lie side by side.
+    # The spread of straight fingers is random. The planes of bent fingers converge, so these fingers are spread by a
+    # fixed angle to lie side by side: 0.08 at full bend, times 1.3 for index and little finger.
     bent_all = curl.clamp(0, 1)
     spread = _normal((n, 1), 0.12, generator) * (1 - bent_all) + 0.08 * bent_all
     for k, finger in enumerate(LONG_FINGERS):
@@ -210,15 +261,15 @@ def draw_angles(n: int, generator: torch.Generator | None) -> Float[Tensor, "n 1
 
 
 def sample_poses(n: int, generator: torch.Generator | None = None, at_a_time: int = BATCH) -> Float[Tensor, "n 45"]:
-    """Draw natural poses inside the joint limits, free of collisions.
+    """Sample natural poses inside the joint limits and without collisions.
 
     Args:
-        n: How many.
-        generator: Source of randomness on the CPU; the same state gives the same poses.
-        at_a_time: Poses that are drawn at a time, some of which are rejected; another number gives other poses.
+        n: Number of poses.
+        generator: Random number generator on the CPU; a given state always gives the same poses.
+        at_a_time: Number of candidates drawn at a time, before rejection. Changing it changes the poses.
 
     Returns:
-        Rotation vectors relative to the flat hand, float32 on the CPU, radians.
+        Axis-angle vectors relative to the flat hand, float32 on the CPU, radians.
     """
     model, limits = HandModel.open_hand(), joint_limits()
     poses = [torch.zeros(0, 45)]

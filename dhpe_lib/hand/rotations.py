@@ -1,7 +1,7 @@
-"""Rotations as axis-angle vectors, unit quaternions and matrices, with values and gradients that hold at 0 and pi.
+"""Convert rotations between axis-angle vectors, unit quaternions and matrices, with finite gradients at 0 and pi.
 
-Convention: column vectors, ``v' = R v``; an axis-angle vector points along the axis and its length is the angle in
-radians (right-handed); quaternions are ``(w, x, y, z)``. All functions take any leading batch dimensions, and keep the
+Convention: column vectors, ``v' = R v``. An axis-angle vector points along the axis and its length is the angle in
+radians (right-handed). Quaternions are ``(w, x, y, z)``. All functions take any leading batch dimensions and keep the
 dtype and device of their input. The chapter is *MANO*, section *Rotations*.
 """
 
@@ -9,21 +9,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Below this squared angle the Taylor series is closer to the truth than the quotient of two rounded numbers.
+# Below this squared angle the Taylor series has a smaller error than the quotient of two rounded numbers.
 SMALL_SQUARED = {torch.float32: 1e-4, torch.float64: 1e-6}
 
 
 def axis_angle_to_matrix(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    r"""Turn rotation vectors into matrices by Rodrigues' formula.
+    r"""Convert axis-angle vectors to rotation matrices by Rodrigues' formula.
 
     With :math:`\theta = |r|`,
     :math:`R = \cos\theta\, I + \frac{\sin\theta}{\theta} [r]_\times + \frac{1 - \cos\theta}{\theta^2} r r^T`.
 
     Args:
-        axis_angle: Rotation vectors r, radians.
+        axis_angle: Axis-angle vectors r, radians.
 
     Returns:
-        Rotation matrices; at r = 0 the identity, with the exact derivative :math:`[\cdot]_\times`.
+        Rotation matrices. At r = 0 the result is the identity, with the exact derivative :math:`[\cdot]_\times`.
 
     Source: Rodrigues 1840; Murray, Li, Sastry, *A Mathematical Introduction to Robotic Manipulation*, Eq. 2.14.
     """
@@ -42,7 +42,7 @@ def _rodrigues_coefficients(
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
     """Return cos(t), sin(t)/t and (1 - cos(t))/t^2 as smooth functions of t^2."""
     small = squared < SMALL_SQUARED[squared.dtype]
-    # The unused branch of torch.where still takes part in the backward pass: give it a harmless angle.
+    # The backward pass also runs through the unused branch of torch.where, so that branch gets a safe angle.
     safe = torch.where(small, torch.ones_like(squared), squared)
     angle = safe.sqrt()
     sine_ratio = torch.where(small, 1 - squared / 6 + squared**2 / 120, angle.sin() / angle)
@@ -51,15 +51,15 @@ def _rodrigues_coefficients(
 
 
 def quaternion_to_matrix(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
-    r"""Turn quaternions of any length into rotation matrices, normalising on the way.
+    r"""Convert quaternions of any length to rotation matrices; they are normalised first.
 
     For q = (w, u): :math:`R = I + \frac{2}{|q|^2} (w [u]_\times + [u]_\times^2)`.
 
     Args:
-        quaternion: (w, x, y, z); need not have unit length. The zero quaternion gives the identity.
+        quaternion: (w, x, y, z) of any length. The zero quaternion gives the identity.
 
     Returns:
-        Rotation matrices. The gradient along q itself is zero, since length does not matter.
+        Rotation matrices. The gradient along q is zero, since the length of q has no effect.
 
     Source: Shepperd 1978; the network's c_q becomes a quaternion in
         :meth:`dhpe_lib.hand.model.HandModel.forward_h`.
@@ -74,16 +74,16 @@ def quaternion_to_matrix(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor,
 
 
 def matrix_to_quaternion(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
-    r"""Turn rotation matrices into unit quaternions with w >= 0.
+    r"""Convert rotation matrices to unit quaternions with w >= 0.
 
-    The matrix :math:`4 q q^T` is linear in R; its row i is :math:`4 q_i q`. The row with the largest diagonal is at
-    least 2 long, so normalising it is safe for every rotation, half turns included.
+    The matrix :math:`4 q q^T` is linear in R; its row i is :math:`4 q_i q`. The row with the largest diagonal entry
+    has length 2 or more, so it can be normalised safely for every rotation, including half turns.
 
     Args:
         matrix: Rotation matrices.
 
     Returns:
-        (w, x, y, z) of unit length. Which row is used, and the sign, have no gradient.
+        (w, x, y, z) of unit length. The choice of the row and the sign have no gradient.
 
     Source: Bar-Itzhack 2000, Eq. 4, for exact rotations.
     """
@@ -99,16 +99,16 @@ def matrix_to_quaternion(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "
 
 
 def matrix_to_axis_angle(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
-    r"""Turn rotation matrices into rotation vectors of length at most pi.
+    r"""Convert rotation matrices to axis-angle vectors of length at most pi.
 
-    By the quaternion (w, u): :math:`r = 2\,\mathrm{atan2}(|u|, w)\, u / |u|`, with its series in :math:`|u|/w` near
-    the identity.
+    With the quaternion (w, u), :math:`r = 2\,\mathrm{atan2}(|u|, w)\, u / |u|`. Near the identity the series in
+    :math:`|u|/w` is used.
 
     Args:
         matrix: Rotation matrices.
 
     Returns:
-        Rotation vectors, radians. A half turn has two; one of them is returned.
+        Axis-angle vectors, radians. A half turn has two such vectors; one is returned.
 
     Source: the logarithm on SO(3); Sola, Deray, Atchuthan 2018, Eq. 133.
     """
@@ -124,11 +124,11 @@ def matrix_to_axis_angle(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "
 
 
 def random_rotations(n: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n 3 3"]:
-    """Draw rotations uniformly (Haar measure on SO(3)).
+    """Sample rotations uniformly (Haar measure on SO(3)).
 
     Args:
-        n: How many.
-        generator: Source of the random numbers; its device is the device of the result.
+        n: Number of rotations.
+        generator: Random number generator; the result is on its device.
         dtype: Floating type of the result.
 
     Returns:

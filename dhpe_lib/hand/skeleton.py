@@ -1,6 +1,7 @@
 """The 21 joints: their names, tree and order in each dataset, and f_Reg, the linear map from mesh to skeleton.
 
-Canonical order: wrist (or palm), then thumb, index, middle, ring, little, each from base to tip (PAPER.md Sec. 1).
+The canonical order is wrist (or palm), then thumb, index, middle, ring and little finger, each from base to tip
+(PAPER.md Sec. 1).
 """
 
 from typing import TypeVar
@@ -19,13 +20,13 @@ MANO_FINGERS = ("index", "middle", "little", "ring", "thumb")
 MANO_JOINT_NAMES = ("wrist", *(f"{finger}_{part}" for finger in MANO_FINGERS for part in ("1", "2", "3")))
 MANO_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 
-# Vertex at the end of thumb..little, as smplx numbers them; other programs use others, so models carry their own.
+# Fingertip vertices of thumb to little finger in smplx. Other programs use other vertices: see HandModel.tips.
 FINGERTIP_VERTICES = (744, 320, 443, 554, 671)
 
 _MANO_AND_TIPS = (*MANO_JOINT_NAMES, *(f"{finger}_tip" for finger in FINGERS))
 CANONICAL_FROM_MANO = tuple(_MANO_AND_TIPS.index(name) for name in JOINT_NAMES)
 
-# For each source: which of its joints is canonical joint 0, 1, ... 20. Joint 0 is the palm centre in "stb".
+# For each dataset, the index of its joint for canonical joints 0, 1, ... 20. Joint 0 is the palm centre in "stb".
 JOINT_ORDERS: dict[str, tuple[int, ...]] = {
     "rhd": (0, 4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17),
     "stb": (0, 17, 18, 19, 20, 13, 14, 15, 16, 9, 10, 11, 12, 5, 6, 7, 8, 1, 2, 3, 4),
@@ -42,11 +43,11 @@ def to_canonical(joints: Shaped[Joints, "*batch 21 c"], order: str) -> Shaped[Jo
     """Reorder the joints of a dataset to the canonical order.
 
     Args:
-        joints: One row for each joint, in the dataset's order; coordinates, visibility or anything else per joint.
+        joints: One row for each joint in the dataset's order: coordinates in any unit, visibility or other values.
         order: Name of the dataset's order, a key of ``JOINT_ORDERS``.
 
     Returns:
-        The same rows in canonical order.
+        The rows in canonical order.
 
     Raises:
         ValueError: The order is unknown.
@@ -61,17 +62,17 @@ def to_canonical(joints: Shaped[Joints, "*batch 21 c"], order: str) -> Shaped[Jo
 def build_joint_regressor(
     j_regressor: Float[Tensor, "16 v"], tips: tuple[int, ...] = FINGERTIP_VERTICES
 ) -> Float[Tensor, "21 v"]:
-    """Extend MANO's joint regressor by the five fingertip vertices and bring it to canonical order.
+    """Build the matrix of f_Reg: MANO's joint regressor and the five fingertip vertices, in canonical order.
 
     Args:
-        j_regressor: Rows of MANO's 16 joints over the vertices.
+        j_regressor: Weights of the vertices for each of MANO's 16 joints, no unit; rows sum to 1.
         tips: Vertex index at the tip of thumb, index, middle, ring and little finger.
 
     Returns:
-        The matrix of f_Reg. The paper has one per axis; the rows are the same for x, y and z, so one serves all.
+        The matrix of f_Reg. The paper has one matrix per axis; here x, y and z use the same weights.
 
     Raises:
-        ValueError: There are not five tips, or one is not a vertex.
+        ValueError: There are not five tips, or a tip is not a vertex.
 
     Source: PAPER.md Sec. 1.
     """
@@ -88,7 +89,7 @@ def regress_joints(vertices: Float[Tensor, "*b v 3"], regressor: Float[Tensor, "
 
     Args:
         vertices: Posed mesh, any unit.
-        regressor: One row of weights for each joint, as :func:`build_joint_regressor` makes it.
+        regressor: Weights of the vertices for each joint, from :func:`build_joint_regressor`.
 
     Returns:
         Joints in the unit of the vertices.

@@ -1,6 +1,6 @@
-"""Blend shapes and linear blend skinning, the pure functions below :class:`dhpe_lib.hand.model.HandModel`.
+"""Blend shapes and linear blend skinning: the pure functions that :class:`dhpe_lib.hand.model.HandModel` calls.
 
-Metres; column vectors; joints in MANO's order. The chapter is *MANO*.
+Lengths are in metres, vectors are columns, and joints are in MANO's order. The chapter is *MANO*.
 """
 
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ HANDS_IN_CACHE = 128
 
 
 def blend_shape(shape: Float[Tensor, "b s"], shapedirs: Float[Tensor, "v 3 s"]) -> Float[Tensor, "b v 3"]:
-    """Offset the template by a linear mix of shape directions: B_S = sum_k shape_k S_k.
+    """Compute the shape blend shapes, a linear combination of the shape directions: B_S = sum_k shape_k S_k.
 
     Args:
-        shape: Coefficients in standard deviations.
-        shapedirs: One displacement field for each coefficient, metres.
+        shape: Shape coefficients, standard deviations.
+        shapedirs: Shape directions S_k: a displacement of every vertex for each coefficient, metres.
 
     Returns:
-        Offsets, metres.
+        Offsets from the template, metres.
 
     Source: SMPL (Loper et al. 2015), Eq. 8.
     """
@@ -30,15 +30,15 @@ def blend_shape(shape: Float[Tensor, "b s"], shapedirs: Float[Tensor, "v 3 s"]) 
 
 
 def pose_features(rotations: Float[Tensor, "b j 3 3"]) -> Float[Tensor, "b p"]:
-    """Give the coefficients of the pose directions: the entries of R_n - I, row by row, joint by joint.
+    """Compute the pose features f: the entries of R_n - I, row by row, joint by joint.
 
-    The pose correctives are B_P = sum_k f_k P_k, with f these coefficients and P the ``posedirs``.
+    The pose blend shapes are B_P = sum_k f_k P_k, where P are the ``posedirs``.
 
     Args:
         rotations: Joint rotations without the wrist.
 
     Returns:
-        9 numbers for each joint; zero for the flat hand.
+        9 numbers for each joint, no unit; zero for the flat hand.
 
     Source: SMPL (Loper et al. 2015), Eq. 9; MANO's ``bs_type`` "lrotmin".
     """
@@ -48,17 +48,17 @@ def pose_features(rotations: Float[Tensor, "b j 3 3"]) -> Float[Tensor, "b p"]:
 def joint_transforms(
     rotations: Float[Tensor, "b 15 3 3"], joints: Float[Tensor, "b 16 3"]
 ) -> Float[Tensor, "b 16 3 4"]:
-    """Follow the five chains from the wrist: the rigid motion of each joint's skin from rest to pose.
+    """Compute the rigid transform of each joint from rest to pose (forward kinematics).
 
-    With G_k = G_parent R_k and t_k = t_parent + G_parent (J_k - J_parent), the motion is [G_k | t_k - G_k J_k]. The
-    tree has three levels below the wrist, so three steps serve all fingers at once. The wrist stays at rest.
+    With G_k = G_parent R_k and t_k = t_parent + G_parent (J_k - J_parent), the transform is [G_k | t_k - G_k J_k].
+    Every finger has three joints, so three steps compute all five fingers in parallel. The wrist stays at rest.
 
     Args:
-        rotations: Joint rotations relative to their parents, in MANO's order without the wrist.
-        joints: Rest joints in MANO's order, metres.
+        rotations: Joint rotations R_k relative to their parents, in MANO's order without the wrist.
+        joints: Rest joints J_k in MANO's order, metres.
 
     Returns:
-        3 x 4 matrices; the wrist's is the identity.
+        3 x 4 matrices with translations in metres; the wrist's is the identity.
 
     Source: SMPL (Loper et al. 2015), Eqs. 3 and 4.
     """
@@ -67,7 +67,7 @@ def joint_transforms(
     first = local[:, :, 0]
     second = first @ local[:, :, 1]
     turned = torch.stack((first, second, second @ local[:, :, 2]), dim=2)
-    # t_k - G_k J_k summed along a chain: each joint k adds (G_parent - G_k) J_k.
+    # t_k - G_k J_k is the sum of (G_parent - G_k) J_k over the joints from the wrist to joint k.
     identity = torch.eye(3, dtype=first.dtype, device=first.device)
     parents = torch.cat((identity.expand_as(turned[:, :, :1]), turned[:, :, :2]), dim=2)
     shift = ((parents - turned) @ rest[..., None]).cumsum(2)
@@ -77,10 +77,11 @@ def joint_transforms(
 
 
 class _Skin(torch.autograd.Function):
-    """Skinning that recomputes its blended matrices in the backward pass instead of keeping them.
+    """Skinning that recomputes its blended matrices in the backward pass instead of storing them.
 
-    They are twelve numbers for each vertex of each hand, 38 MB for a batch of 1024: reading and writing them is what
-    makes skinning slow on a CPU. Taken a few hands at a time they never leave its cache. Arrays have vertices last.
+    The blended matrices are twelve numbers for each vertex of each hand, 38 MB for a batch of 1024. Reading and writing
+    them makes skinning slow on a CPU. Here a few hands are computed at a time, so the matrices stay in the cache. In
+    all arrays the vertices are the last axis.
     """
 
     @staticmethod
@@ -110,7 +111,7 @@ class _Skin(torch.autograd.Function):
 
 
 def _hand_slices(vertices: Tensor) -> Iterator[slice]:
-    """Cut the batch so that one slice fits a CPU's cache; a GPU takes all at once."""
+    """Split the batch into slices that fit a CPU's cache; on a GPU there is one slice."""
     step = HANDS_IN_CACHE if vertices.device.type == "cpu" else max(1, len(vertices))
     return (slice(start, start + step) for start in range(0, len(vertices), step))
 
@@ -118,16 +119,16 @@ def _hand_slices(vertices: Tensor) -> Iterator[slice]:
 def skin(
     vertices: Float[Tensor, "b v 3"], transforms: Float[Tensor, "b j 3 4"], weights: Float[Tensor, "v j"]
 ) -> Float[Tensor, "b v 3"]:
-    """Move each vertex by the weighted mean of the joints' rigid motions: v' = (sum_j w_j A_j) [v, 1].
+    """Move each vertex by the weighted mean of the joint transforms: v' = (sum_j w_j A_j) [v, 1].
 
     Args:
-        vertices: Rest vertices after blending, metres.
-        transforms: Motion of each joint's skin.
-        weights: Skinning weights, rows summing to 1.
+        vertices: Rest vertices after the blend shapes, metres.
+        transforms: Rigid transform A_j of each joint, translations in metres.
+        weights: Skinning weights w_j; rows sum to 1.
 
     Returns:
-        Posed vertices (in memory, vertices run fastest). First derivatives to vertices and transforms; none to the
-        weights, and no second ones.
+        Posed vertices, metres (in memory, the vertices are the last axis). They have a gradient to vertices and
+        transforms, no gradient to the weights, and no second derivatives.
 
     Source: linear blend skinning; SMPL (Loper et al. 2015), Eq. 2.
     """

@@ -1,8 +1,8 @@
-"""Weights and the state of a training in safetensors files: no code runs when they are loaded.
+"""Read and write checkpoints as safetensors files, which run no code when they are loaded.
 
-``last.safetensors`` holds network, optimiser, growing set and step in one file, so that a kill never leaves two files
-of different steps; ``best.safetensors`` holds the network alone. The name of a file always stands for a whole file
-(:mod:`dhpe_lib.common.files`). What is no tensor is JSON in the header.
+``last.safetensors`` holds the network, the optimiser, the growing set and the step in one file, so that an interrupted
+run never leaves two files of different steps. ``best.safetensors`` holds only the network. Files are written atomically
+(:mod:`dhpe_lib.common.files`). Everything that is not a tensor is stored as JSON in the header.
 """
 
 import json
@@ -19,25 +19,25 @@ from torch.optim import Optimizer
 from dhpe_lib.common.files import atomic_write, gigabytes
 
 FORMAT = 1
-"""Goes up with each change of what the files mean."""
+"""Version of the file format. Increase it with each change of the format."""
 NETWORK, OPTIMISER, GROWN, BATCH = "network.", "optimiser.", "grown.", "batch."
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, written or used; the message names the file, the field and the remedy."""
+    """A checkpoint cannot be read, written or used; the message names the file, the field and the remedy."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """Contents of a checkpoint file.
 
     Attributes:
-        path: The file.
-        facts: What was written with the tensors: the step, the configurations, scores.
+        path: Path of the file.
+        facts: The JSON of the header: the step, the configuration, scores.
         network: Weights and buffers by name.
-        optimiser: Its tensors by "parameter.name", empty in a file of weights alone.
-        grown: The growing sets of the self-augmentation, a row for each process; empty in a run without.
-        batch: A batch for study, empty in most files.
+        optimiser: Tensors of the optimiser by "parameter.name"; empty if the file holds only weights.
+        grown: The growing sets of the self-augmentation, one row for each process; empty without self-augmentation.
+        batch: A batch that was saved for inspection; empty in most files.
     """
 
     path: Path
@@ -56,18 +56,18 @@ def write_checkpoint(
     grown: Mapping[str, Tensor] | None = None,
     batch: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a checkpoint that is there as a whole or not at all, whatever happens to program and machine.
+    """Write a checkpoint atomically: after a crash the file is either complete or unchanged.
 
     Args:
-        path: Of the file; its folder exists.
-        network: Whose weights and buffers are kept.
-        facts: For JSON.
-        optimiser: Kept as well, for training to go on.
-        grown: The growing sets, kept as well.
-        batch: Kept as well, for study.
+        path: Path of the file; its folder must exist.
+        network: Network whose weights and buffers are saved.
+        facts: Values for the JSON header.
+        optimiser: Optimiser whose state is saved too, so that training can continue.
+        grown: The growing sets.
+        batch: A batch to inspect later.
 
     Raises:
-        CheckpointError: It cannot be written; what was there before is still there.
+        CheckpointError: The file cannot be written; the previous file is unchanged.
     """
     tensors = {NETWORK + name: value for name, value in network.state_dict().items()}
     header: dict[str, Any] = {"format": FORMAT, **facts}
@@ -80,12 +80,12 @@ def write_checkpoint(
     try:
         with atomic_write(path) as draft:
             save_file(plain, draft, {"dhpe": json.dumps(header)})
-            draft.chmod(0o644)  # the library makes files that only their owner can read
+            draft.chmod(0o644)  # safetensors makes files that only their owner can read
     except (OSError, SafetensorError) as error:
         size = gigabytes(sum(value.numel() * value.element_size() for value in plain.values()))
         raise CheckpointError(
-            f"{path}: cannot be written ({error}); it takes {size}. Make room or correct the permissions and resume "
-            "the run: the checkpoint before is whole"
+            f"{path}: cannot be written ({error}); it takes {size}. Free disk space or correct the permissions, then "
+            "resume the run: the previous checkpoint is intact"
         ) from error
 
 
@@ -93,14 +93,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Args:
-        path: Of the file, or of a run's folder: then of its best weights, if there are any, else of its last.
+        path: Path of the file, or of a run's folder. A folder stands for its best weights if there are any, otherwise
+            for its last checkpoint.
 
     Returns:
-        Its contents, on the CPU.
+        Contents of the file, on the CPU.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        CheckpointError: It is no checkpoint, a damaged one, or one of another version.
+        FileNotFoundError: The file does not exist.
+        CheckpointError: The file is not a checkpoint, is damaged, or has another format version.
     """
     if path.is_dir():
         path = weights_in(path)
@@ -111,40 +112,42 @@ def read_checkpoint(path: Path) -> Checkpoint:
             facts = json.loads((file.metadata() or {}).get("dhpe", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path}: is no safetensors file, or a damaged one ({error})") from error
+        raise CheckpointError(
+            f"{path}: is not a safetensors file, or is damaged ({error}); name another checkpoint"
+        ) from error
     if facts.get("format") != FORMAT:
         found = facts.get("format", "missing")
-        raise CheckpointError(f"{path}: field format is {found}, this version reads {FORMAT}; train it again")
-    return Checkpoint(path, facts, *(_with(part, tensors) for part in (NETWORK, OPTIMISER, GROWN, BATCH)))
+        raise CheckpointError(f"{path}: field format is {found}, this version reads {FORMAT}; train the network again")
+    return Checkpoint(path, facts, *(_without_prefix(part, tensors) for part in (NETWORK, OPTIMISER, GROWN, BATCH)))
 
 
 def weights_in(run: Path) -> Path:
-    """The best weights in a run's folder, if there are any, else the last; the folder itself if it has none."""
+    """Return the best weights of a run's folder, else its last checkpoint, else the folder itself."""
     files = (run / name for name in ("best.safetensors", "last.safetensors"))
     return next((file for file in files if file.is_file()), run)
 
 
-def _with(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def load_network(checkpoint: Checkpoint, network: nn.Module) -> None:
-    """Put a checkpoint's weights into a network.
+    """Load the weights of a checkpoint into a network.
 
     Args:
         checkpoint: From :func:`read_checkpoint`.
-        network: Of the same configuration.
+        network: Network of the same configuration; changed in place.
 
     Raises:
-        CheckpointError: A weight is missing, left over, or of another shape; the network is unchanged.
+        CheckpointError: A weight is missing, unexpected, or of another shape; the network is unchanged.
     """
-    own = network.state_dict()
-    for name in sorted(own.keys() | checkpoint.network.keys()):
-        kept, wanted = (_shape(tensors.get(name)) for tensors in (checkpoint.network, own))
-        if kept != wanted:
+    expected = network.state_dict()
+    for name in sorted(expected.keys() | checkpoint.network.keys()):
+        saved, wanted = (_shape(tensors.get(name)) for tensors in (checkpoint.network, expected))
+        if saved != wanted:
             raise CheckpointError(
-                f"{checkpoint.path}: field {name} is {kept} in the file and {wanted} in the network; build the network "
-                "with the configuration that the file was trained with"
+                f"{checkpoint.path}: field {name} is {saved} in the file and {wanted} in the network; build the "
+                "network with the configuration that the file was trained with"
             )
     network.load_state_dict(checkpoint.network)
 
@@ -154,32 +157,32 @@ def _shape(value: Tensor | None) -> str:
 
 
 def optimiser_parts(optimiser: Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """The state of an optimiser as tensors with names and options for JSON.
+    """Split the state of an optimiser into named tensors and options for JSON.
 
     Args:
-        optimiser: Of torch; its state consists of tensors, as Adam's does.
+        optimiser: A torch optimiser whose state consists of tensors, such as Adam.
 
     Returns:
-        Tensors by "parameter.name", and the options of each group.
+        Tensors by "parameter.name", and the options of each parameter group.
     """
     state = optimiser.state_dict()
-    moments = {f"{index}.{name}": value for index, own in state["state"].items() for name, value in own.items()}
+    moments = {f"{index}.{name}": value for index, values in state["state"].items() for name, value in values.items()}
     return moments, state["param_groups"]
 
 
 def load_optimiser(checkpoint: Checkpoint, optimiser: Optimizer) -> None:
-    """Put a checkpoint's state into an optimiser.
+    """Load the optimiser state of a checkpoint.
 
     Args:
-        checkpoint: From :func:`read_checkpoint`, of a file with a state.
-        optimiser: Of the same kind over the same parameters.
+        checkpoint: From :func:`read_checkpoint`; the file must hold an optimiser state.
+        optimiser: Optimiser of the same kind over the same parameters; changed in place.
 
     Raises:
-        CheckpointError: The file holds weights alone, or the state of other parameters.
+        CheckpointError: The file holds only weights, or the state belongs to other parameters.
     """
     groups = checkpoint.facts.get("groups")
     if groups is None:
-        raise CheckpointError(f"{checkpoint.path}: holds weights and no optimiser; resume from last.safetensors")
+        raise CheckpointError(f"{checkpoint.path}: holds weights but no optimiser state; resume from last.safetensors")
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in checkpoint.optimiser.items():
         index, name = key.split(".")

@@ -1,7 +1,8 @@
 """f_DHPE, the whole estimator of Eq. 1: x -> (F, f_J2D) -> z -> (f_J3D, f_Ref) -> v -> (f_Reg, f_Ren) -> (j, m).
 
-Crops are `[batch, 3, 224, 224]` in [0, 1]; meshes, joints and masks are in the crop frame. Under autocast F and f_J2D
-run in the lower precision, f_E3D, the hand and the renderer in float32. The chapter is *Joint training*.
+Crops are `[batch, 3, 224, 224]` in [0, 1]; meshes, joints and masks are in the crop frame, in units of g. Under
+autocast F and f_J2D run in the lower precision; f_E3D, the hand model and the renderer run in float32. The chapter is
+*Joint training*.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,18 +22,18 @@ from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
 
 @dataclass(frozen=True)
 class EstimatorConfig:
-    """Sizes and ablations; the defaults are the paper's.
+    """Sizes and ablations of the network; the defaults are the paper's.
 
     Attributes:
-        backbone: The network of F.
-        feature_input: Pixels to which F resizes the crop.
+        backbone: The ResNet of F.
+        feature_input: Side of the crop that F sees, pixels.
         pose_machine: Sizes of f_J2D.
-        iterations: Of the regressor.
-        sub_pixel: Whether j2D(0) lies between the cells of the maps.
-        silhouette: Which of the renderer's silhouettes is f_Ren.
-        without_refiner: No f_Ref: j2D(t) stays j2D(0).
-        without_2d_losses: No f_J2D and no f_Ref, which nothing would train: j2D is 0 and the regressor sees F(x) and
-            h(t) only, like HMR's (Kanazawa et al. 2018).
+        iterations: Iterations of the regressor.
+        sub_pixel: Whether j2D(0) is located between the cells of the heat maps.
+        silhouette: Method of the silhouette renderer f_Ren.
+        without_refiner: Remove f_Ref: j2D(t) stays j2D(0).
+        without_2d_losses: Remove f_J2D and f_Ref, since no loss would train them: j2D is 0 and the regressor sees only
+            F(x) and h(t), as in HMR (Kanazawa et al. 2018).
     """
 
     backbone: Backbone = "resnet50"
@@ -56,21 +57,22 @@ PRESETS = {
     "paper": EstimatorConfig(),
     "light": EstimatorConfig("resnet18", feature_input=112, pose_machine=LIGHT_POSE_MACHINE),
 }
-"""The paper's network, and one for CPUs and workshops that sees crops of 112 pixels: same equations, smaller sizes."""
+"""The paper's network, and a light network for CPUs and workshops. The light network has the same equations, smaller
+layers and crops of 112 pixels."""
 
 
 def config_of(preset: str, ablation: Sequence[str] = ()) -> EstimatorConfig:
-    """The sizes of a preset, without the parts that an ablation leaves out.
+    """Return the configuration of a preset, without the parts that an ablation removes.
 
     Args:
         preset: A key of ``PRESETS``.
-        ablation: Names of the paper's ablations; only those that change the network count.
+        ablation: Names of the paper's ablations; names that do not change the network are ignored.
 
     Returns:
         The configuration.
 
     Raises:
-        ValueError: There is no such preset.
+        ValueError: The preset does not exist.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; it may be {' or '.join(PRESETS)}")
@@ -83,12 +85,12 @@ def config_of(preset: str, ablation: Sequence[str] = ()) -> EstimatorConfig:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Everything that f_DHPE finds on its way.
+    """Output of f_DHPE with all intermediate results.
 
     Attributes:
-        evidence: z.
-        steps: The regressor's iterations, from h(0) and j2D(0) to the last.
-        mask: f_Ren of the mesh, 1 inside; None if it was not asked for.
+        evidence: z, the 2D evidence.
+        steps: States of the regressor, from h(0) and j2D(0) to the last iteration.
+        mask: Silhouette f_Ren(v), 1 inside the hand and 0 outside; None if it was not rendered.
     """
 
     evidence: Evidence2D
@@ -97,22 +99,22 @@ class Estimate:
 
     @property
     def h(self) -> Float[Tensor, "b 63"]:
-        """The last parameters."""
+        """Hand parameters h after the last iteration."""
         return self.steps[-1].h
 
     @property
     def mesh(self) -> HandMesh:
-        """The mesh v and its skeleton, crop frame."""
+        """The mesh v and its skeleton, crop frame, units of g."""
         return self.steps[-1].mesh
 
     @property
     def joints(self) -> Float[Tensor, "b 21 3"]:
-        """[f_DHPE(x)]_J, crop frame; `CropFrame.denormalise` brings them to the camera's."""
+        """[f_DHPE(x)]_J, crop frame, units of g; `CropFrame.denormalise` converts to the camera frame."""
         return self.steps[-1].mesh.joints
 
     @property
     def joints_2d(self) -> Float[Tensor, "b 21 2"]:
-        """j2D after the last refinement (not the projection of `joints`)."""
+        """j2D after the last iteration, crop frame, units of g; this is not the projection of `joints`."""
         return self.steps[-1].joints_2d
 
 
@@ -120,8 +122,8 @@ class Estimator(nn.Module):
     """f_DHPE = f_Proj o f_E3D o f_E2D.
 
     Args:
-        config: Sizes and ablations; `PRESETS` has two.
-        hand: The hand model; the open hand if None. It is no part of the saved weights.
+        config: Sizes and ablations; `PRESETS` has two configurations.
+        hand: The hand model; the open hand if None. It is not part of the saved weights.
     """
 
     def __init__(self, config: EstimatorConfig = PRESETS["paper"], hand: HandModel | None = None) -> None:
@@ -139,15 +141,15 @@ class Estimator(nn.Module):
         masked_images: Float[Tensor, "b 3 s s"] | None = None,
         render: bool = False,
     ) -> Estimate:
-        """f_DHPE(x).
+        """Compute f_DHPE(x).
 
         Args:
-            images: Crops x.
-            masked_images: x (.) m, when L_Feat will be wanted; see :func:`dhpe_lib.data.targets.masked_images`.
-            render: Whether to draw the mask.
+            images: Crops x in [0, 1].
+            masked_images: x (.) m, needed for L_Feat only; see :func:`dhpe_lib.data.targets.masked_images`.
+            render: Whether to render the mask.
 
         Returns:
-            All results on the way; no gradient reaches f_J2D but through its heat maps.
+            The estimate with all intermediate results. f_J2D receives a gradient only through its heat maps.
 
         Source: Eq. 1.
         """
@@ -159,16 +161,16 @@ class Estimator(nn.Module):
     def find_evidence(
         self, images: Float[Tensor, "b 3 s s"], masked_images: Float[Tensor, "b 3 s s"] | None = None
     ) -> Evidence2D:
-        """f_E2D(x) = (F(x), f_J2D(x)).
+        """Compute f_E2D(x) = (F(x), f_J2D(x)).
 
-        x and x (.) m go through F as one batch, so that both meet the same batch statistics.
+        x and x (.) m go through F as one batch, so that both use the same batch statistics.
 
         Args:
-            images: Crops x.
+            images: Crops x in [0, 1].
             masked_images: x (.) m or None.
 
         Returns:
-            z.
+            z, the 2D evidence.
 
         Source: Eqs. 2 and 3.
         """
@@ -183,13 +185,13 @@ class Estimator(nn.Module):
         return Evidence2D(feature, masked, heatmaps, found.joints_2d, found.score)
 
     def estimate_mesh(self, evidence: Evidence2D) -> tuple[RegressorState, ...]:
-        """f_E3D(z), in full precision.
+        """Compute f_E3D(z) in full precision.
 
         Args:
-            evidence: z.
+            evidence: z, the 2D evidence.
 
         Returns:
-            The iterations, start included.
+            States of the regressor, including the start.
 
         Source: Eqs. 4 to 6.
         """
@@ -198,14 +200,14 @@ class Estimator(nn.Module):
             return self.regressor(feature, joints_2d, self.hand)
 
     def render_mask(self, mesh: HandMesh, size: int = SIZE) -> Float[Tensor, "b size size"]:
-        """f_Ren(v), in full precision.
+        """Render f_Ren(v) in full precision.
 
         Args:
-            mesh: v, crop frame.
-            size: Pixels along a side.
+            mesh: v, crop frame, units of g.
+            size: Side of the mask, pixels.
 
         Returns:
-            How much of each pixel is covered.
+            Covered fraction of each pixel, in [0, 1].
 
         Source: PAPER.md Sec. 1, f_Ren.
         """
@@ -214,11 +216,11 @@ class Estimator(nn.Module):
 
     @torch.no_grad()
     def predict(self, images: Float[Tensor, "b 3 s s"], render: bool = True) -> Estimate:
-        """f_DHPE(x) in evaluation mode, without gradients; the mode is put back afterwards.
+        """Compute f_DHPE(x) in evaluation mode, without gradients, and restore the former mode.
 
         Args:
-            images: Crops x.
-            render: Whether to draw the mask.
+            images: Crops x in [0, 1].
+            render: Whether to render the mask.
 
         Returns:
             The estimate.
@@ -233,7 +235,10 @@ class Estimator(nn.Module):
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block and the former mode afterwards: batch statistics would mix the images."""
+    """Set evaluation mode inside the block and restore the former mode after it.
+
+    In training mode batch norm would mix the images of a batch.
+    """
     training = network.training
     network.eval()
     try:

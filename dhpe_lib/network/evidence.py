@@ -1,8 +1,8 @@
 """f_E2D, the 2D evidence of a crop: the feature F(x) and the joints of f_J2D (Sec. 3.1, Eqs. 2 and 3).
 
-F is a ResNet without its classifier, pooled over the crop. f_J2D is a convolutional pose machine (Wei et al. 2016) in
-the form of Zimmermann and Brox's PoseNet (2017): a trunk like VGG's, then three stages of heat maps, each of which sees
-the maps before it and all of which are supervised. The chapter is *2D evidence*.
+F is a ResNet without its classifier; its last feature map is averaged over the crop. f_J2D is a convolutional pose
+machine (Wei et al. 2016) in the form of Zimmermann and Brox's PoseNet (2017): a trunk like VGG's, then three stages of
+heat maps. Each stage sees the maps of the stage before it, and all stages are supervised. The chapter is *2D evidence*.
 """
 
 from collections import OrderedDict
@@ -31,24 +31,24 @@ BACKBONES = {name: partial(torchvision_network, name) for name in ("resnet50", "
 FEATURE_SIZES = {"resnet50": 2048, "resnet18": 512}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 JOINTS = 21
-FIRST_MAPS = 1e-3
-"""Spread of each stage's last weights before training: the first maps are nearly 0, as most of a target is."""
+INITIAL_STD = 1e-3
+"""Standard deviation of each stage's last layer at initialisation: the first maps are nearly 0, as most targets are."""
 SLOPE = 0.01
-"""Of the leaky rectifiers of f_J2D, as in Zimmermann and Brox's."""
+"""Negative slope of the leaky ReLUs of f_J2D, as in Zimmermann and Brox's network."""
 
 
 @dataclass(frozen=True)
 class PoseMachineConfig:
-    """Sizes of f_J2D; the defaults are the paper's, 256 x 256 pixels to 21 x 32 x 32.
+    """Sizes of f_J2D; the defaults are the paper's: 256 x 256 pixels to 21 maps of 32 x 32 cells.
 
     Attributes:
-        input_size: Pixels to which the crop is resized.
-        trunk: Widths of the 3 x 3 convolutions, block by block; each block but the last ends in a 2 x 2 pooling.
-        head: Width of the first stage's hidden 1 x 1 convolution.
-        stage_width: Width of the convolutions of the later stages.
-        stages: Stages in all.
-        batch_norm: Whether each convolution but a stage's last is normalised: for a start without trained weights.
-            Zimmermann and Brox's has none.
+        input_size: Side of the resized crop, pixels.
+        trunk: Channels of the 3 x 3 convolutions, block by block; each block except the last ends with 2 x 2 pooling.
+        head: Channels of the first stage's hidden 1 x 1 convolution.
+        stage_width: Channels of the convolutions of the later stages.
+        stages: Number of stages.
+        batch_norm: Whether batch norm follows each convolution except the last of a stage. It helps a training from
+            random weights. Zimmermann and Brox's network has no batch norm.
     """
 
     input_size: int = 256
@@ -60,7 +60,7 @@ class PoseMachineConfig:
 
     @property
     def map_size(self) -> int:
-        """Cells along a heat map's side."""
+        """Number of cells along the side of a heat map."""
         return self.input_size // 2 ** (len(self.trunk) - 1)
 
 
@@ -70,10 +70,10 @@ class Evidence2D:
 
     Attributes:
         feature: F(x).
-        masked_feature: F(x (.) m) where masked images were given (Eq. 2).
-        heatmaps: Of each stage of f_J2D; None without f_J2D.
-        joints_2d: j2D(0), crop frame, units of g; without gradient.
-        score: Height of the last stage's maps at these.
+        masked_feature: F(x (.) m) of Eq. 2; None if no masked images were given.
+        heatmaps: Heat maps of each stage of f_J2D; None without f_J2D.
+        joints_2d: j2D(0), crop frame, units of g; no gradient.
+        score: Maximum of each heat map of the last stage.
     """
 
     feature: Float[Tensor, "b f"]
@@ -84,11 +84,11 @@ class Evidence2D:
 
 
 class FeatureNet(nn.Module):
-    """F: a crop to one vector, 2048 numbers with ResNet-50.
+    """F, which maps a crop to one feature vector (2048 numbers with ResNet-50).
 
     Args:
-        backbone: Which ResNet.
-        input_size: Pixels to which the crop is resized.
+        backbone: Name of the ResNet.
+        input_size: Side of the resized crop, pixels.
     """
 
     mean: Float[Tensor, "3 1 1"]
@@ -103,13 +103,13 @@ class FeatureNet(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b f"]:
-        """F(x).
+        """Compute F(x).
 
         Args:
             images: Crops in [0, 1].
 
         Returns:
-            The last feature map's mean over the crop.
+            Mean of the last feature map over the crop.
 
         Source: PAPER.md Sec. 2.
         """
@@ -117,37 +117,39 @@ class FeatureNet(nn.Module):
 
 
 class PoseMachine(nn.Module):
-    """f_J2D: a crop to heat maps, stage by stage.
+    """f_J2D, which maps a crop to the heat maps of each stage.
 
-    Layers bear the names of Zimmermann and Brox's: conv1_1 to conv4_7 (trunk), conv5_1 to conv7_7 (stages).
+    Layers have the names of Zimmermann and Brox's network: conv1_1 to conv4_7 (trunk), conv5_1 to conv7_7 (stages).
     """
 
     def __init__(self, config: PoseMachineConfig = PoseMachineConfig()) -> None:
         super().__init__()
         self.config = config
         self.trunk, encoding = _trunk(config)
-        first = [*_conv("5_1", encoding, config.head, 1, config), _last("5_2", config.head)]
+        first = [*_conv("5_1", encoding, config.head, 1, config), _output_layer("5_2", config.head)]
         later = [_stage(6 + k, encoding, config) for k in range(config.stages - 1)]
         self.stages = nn.ModuleList(nn.Sequential(OrderedDict(layers)) for layers in (first, *later))
 
     def forward(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b stages 21 n n"]:
-        """f_J2D(x).
+        """Compute f_J2D(x).
 
         Args:
             images: Crops in [0, 1].
 
         Returns:
-            Heat maps of all stages, the best last.
+            Heat maps of all stages; the last stage is the best.
 
         Source: PAPER.md Sec. 2; Zimmermann and Brox 2017.
         """
         return self.maps(resize(images, self.config.input_size))
 
     def maps(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b stages 21 n n"]:
-        """f_J2D without resizing: it is convolutional, so a larger picture gives larger maps of hands of the same size.
+        """Compute f_J2D without resizing the images.
+
+        f_J2D is convolutional: a larger image gives larger maps, and it expects hands of the same size in pixels.
 
         Args:
-            images: In [0, 1]; a side is a multiple of what the trunk's poolings divide by.
+            images: Images in [0, 1]; their side is a multiple of the trunk's stride.
 
         Returns:
             Heat maps of all stages.
@@ -160,27 +162,27 @@ class PoseMachine(nn.Module):
 
 
 def find_joints(heatmaps: Float[Tensor, "b stages 21 n n"], sub_pixel: bool = True) -> FoundJoints:
-    """j2D(0): the maxima of the last stage's maps; no gradient, so f_J2D learns from L_J2D only.
+    """Find j2D(0), the maxima of the last stage's maps; no gradient, so f_J2D learns from L_J2D only.
 
     Args:
         heatmaps: From :class:`PoseMachine`.
-        sub_pixel: As :func:`dhpe_lib.network.heatmaps.heatmap_joints`.
+        sub_pixel: See :func:`dhpe_lib.network.heatmaps.heatmap_joints`.
 
     Returns:
-        Joints and scores.
+        Joints (crop frame, units of g) and scores.
     """
     return heatmap_joints(heatmaps[:, -1].detach(), sub_pixel)
 
 
 def resize(images: Float[Tensor, "b 3 s s"], size: int) -> Float[Tensor, "b 3 size size"]:
-    """Resample square images; half the size is the mean of 2 x 2 pixels.
+    """Resize square images bilinearly; at half the size each pixel is the mean of 2 x 2 pixels.
 
     Args:
-        images: Any size.
-        size: Pixels along a side.
+        images: Square images of any size.
+        size: New side, pixels.
 
     Returns:
-        The images themselves if they have that size.
+        Resized images, or `images` itself if it has this size.
     """
     if images.shape[-1] == size:
         return images
@@ -199,15 +201,15 @@ def _conv(name: str, inputs: int, outputs: int, kernel: int, config: PoseMachine
     return [*layers, (f"relu{name}", nn.LeakyReLU(SLOPE, inplace=True))]
 
 
-def _last(name: str, inputs: int) -> tuple[str, nn.Module]:
+def _output_layer(name: str, inputs: int) -> tuple[str, nn.Module]:
     convolution = nn.Conv2d(inputs, JOINTS, 1)
     for value in convolution.parameters():
-        nn.init.normal_(value, std=FIRST_MAPS)
+        nn.init.normal_(value, std=INITIAL_STD)
     return f"conv{name}", convolution
 
 
 def _trunk(config: PoseMachineConfig) -> tuple[nn.Sequential, int]:
-    """All of the trunk, and the width of what it gives."""
+    """Return the trunk and the number of its output channels."""
     layers: Layers = []
     width = 3
     for b, widths in enumerate(config.trunk, 1):
@@ -220,10 +222,10 @@ def _trunk(config: PoseMachineConfig) -> tuple[nn.Sequential, int]:
 
 
 def _stage(number: int, encoding: int, config: PoseMachineConfig) -> Layers:
-    """Maps and encoding to better maps: five 7 x 7 convolutions see far, two of 1 x 1 decide."""
+    """Return the layers of a later stage: five 7 x 7 convolutions with a large receptive field, then two 1 x 1."""
     layers: Layers = []
     width, outputs = JOINTS + encoding, config.stage_width
     for k in range(1, 6):
         layers += _conv(f"{number}_{k}", width, outputs, 7, config)
         width = outputs
-    return [*layers, *_conv(f"{number}_6", width, width, 1, config), _last(f"{number}_7", width)]
+    return [*layers, *_conv(f"{number}_6", width, width, 1, config), _output_layer(f"{number}_7", width)]

@@ -1,10 +1,10 @@
-"""The hand landmark network: 21 joints of the hand in a turned crop. It comes from MediaPipe.
+"""The hand landmark network of MediaPipe: it finds the 21 joints of a hand in a rotated crop.
 
 The trunk is an EfficientNet-Lite0 with a stem of 24 channels and no projection in its last block. Four linear heads
-read its mean features: joints in the picture, joints in space, presence of a hand, handedness.
+read its mean features: joints in the image, joints in space, presence of a hand, handedness.
 
-The crop shows the hand upright: the wrist is below the middle MCP. For a hand that hangs down the error is ten times
-larger when the crop is not turned.
+The crop must show the hand upright, with the wrist below the middle MCP. For a hand that points down the error is ten
+times larger if the crop is not rotated.
 
 Source: Zhang et al. 2020, "MediaPipe Hands: On-device Real-time Hand Tracking", Sec. 2.2; Tan and Le 2019,
 "EfficientNet", Table 1, for the trunk.
@@ -20,7 +20,7 @@ from torch.nn import functional
 from dhpe_lib.network.mobile_layers import SameConv2d, depthwise, load_weights, pointwise, ready
 
 SIZE = 224
-"""Pixels along the side of the network's input."""
+"""Side of the network's input, pixels."""
 FEATURES = 1152
 """Channels of the trunk's output."""
 # expanded channels, kernel, stride, output channels; None: the block lacks this convolution
@@ -68,7 +68,7 @@ class InvertedResidual(nn.Module):
 
 @dataclass(frozen=True)
 class HandLandmarks:
-    """What the network says of each crop.
+    """Output of the network for each crop.
 
     Attributes:
         joints: x and y of the joints in the crop frame (units of the crop's side, from its centre) and depth relative
@@ -104,7 +104,7 @@ class HandLandmarkNetwork(nn.Module):
         self.world = nn.Linear(FEATURES, 63)
 
     def forward(self, crops: Float[Tensor, "b 3 224 224"]) -> HandLandmarks:
-        """Look at crops with a hand that points up.
+        """Find the landmarks in crops with an upright hand.
 
         Args:
             crops: RGB in [0, 1].
@@ -121,10 +121,10 @@ class HandLandmarkNetwork(nn.Module):
 
 
 def load_hand_landmarks(device: torch.device | str = "cpu") -> HandLandmarkNetwork:
-    """The hand landmark network with MediaPipe's weights, ready for inference.
+    """Load the hand landmark network with MediaPipe's weights, ready for inference.
 
     Args:
-        device: Where to put it.
+        device: Device of the network.
 
     Returns:
         The network in float32 and evaluation mode; its weights have no gradient.

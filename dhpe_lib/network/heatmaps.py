@@ -1,4 +1,4 @@
-"""Joints as heat maps and back: the targets of Eq. 3, and the argmax that turns maps into 2D joints.
+"""Convert joints to heat maps (the targets of Eq. 3), and heat maps to joints (the argmax).
 
 A map of n x n cells covers the crop: cell (i, j) has its centre at x = (j + 1/2) / n - 1/2, y = (i + 1/2) / n - 1/2 in
 units of g. The chapter is *2D evidence*.
@@ -12,17 +12,17 @@ from torch import Tensor
 
 SIGMA = 0.05
 """Standard deviation of a target's Gaussian, units of g: 11 pixels of the 224, 1.6 of the 32 cells."""
-TINY = 1e-4
-"""Heights below this count as this where the sub-pixel place takes logarithms."""
+MIN_HEIGHT = 1e-4
+"""Lower bound of the heights whose logarithm the sub-pixel maximum takes."""
 
 
 @dataclass(frozen=True)
 class FoundJoints:
-    """2D joints read off heat maps; without gradient.
+    """2D joints found in heat maps; no gradient.
 
     Attributes:
-        joints_2d: Crop frame, units of g.
-        score: Height of each map at its maximum; targets have 1 there.
+        joints_2d: Positions, crop frame, units of g.
+        score: Maximum of each map; a target has a maximum of 1.
     """
 
     joints_2d: Float[Tensor, "b 21 2"]
@@ -35,36 +35,37 @@ def target_heatmaps(
     """Draw j2DHeat: a Gaussian of height 1 at each joint, ``exp(-|x - j|^2 / (2 sigma^2))``.
 
     Args:
-        joints_2d: Crop frame, units of g; anything, also NaN, where unknown.
-        known: Which joints have a place; the maps of the others are 0.
-        size: Cells along a side.
-        sigma: Width of the Gaussian, units of g.
+        joints_2d: Crop frame, units of g; any value, also NaN, for an unknown joint.
+        known: Whether each joint is labelled; the maps of other joints are 0.
+        size: Number of cells along a side.
+        sigma: Standard deviation of the Gaussian, units of g.
 
     Returns:
-        Maps, row = y.
+        Heat maps; rows are y.
 
     Source: Eq. 3; the width is ours (Zimmermann and Brox 2017: 25 / sqrt 2 of 256 pixels of a tighter crop).
     """
     joints = torch.where(known[..., None], joints_2d, 0)
-    ticks = (torch.arange(size, device=joints.device, dtype=joints.dtype) + 0.5) / size - 0.5
-    bells = torch.exp((joints[..., None] - ticks).square() / (-2 * sigma**2))
-    along_x, along_y = (bells * known[..., None, None]).unbind(2)
+    centres = (torch.arange(size, device=joints.device, dtype=joints.dtype) + 0.5) / size - 0.5
+    gaussians = torch.exp((joints[..., None] - centres).square() / (-2 * sigma**2))
+    along_x, along_y = (gaussians * known[..., None, None]).unbind(2)  # a 2D Gaussian is a product of two 1D ones
     return along_y[..., :, None] * along_x[..., None, :]
 
 
 @torch.no_grad()
 def heatmap_joints(maps: Float[Tensor, "b 21 n n"], sub_pixel: bool = True) -> FoundJoints:
-    """Find each map's maximum; without gradient, as the argmax has none.
+    """Find the maximum of each map; no gradient, since the argmax has none.
 
-    The sub-pixel place is the top of the parabola through the logarithms of the maximum and its two neighbours, for x
-    and for y: exact for a Gaussian. At the border, where a neighbour is missing, the cell's centre stands.
+    The sub-pixel position is the vertex of the parabola through the logarithms of the maximum and its two neighbours,
+    separately for x and y. It is exact for a Gaussian. At the border a neighbour is missing, and the position is the
+    centre of the cell.
 
     Args:
-        maps: One map for each joint, row = y.
-        sub_pixel: Whether to look between the cells.
+        maps: One map for each joint; rows are y.
+        sub_pixel: Whether to locate the maximum between the cells.
 
     Returns:
-        Joints and scores; of equal maxima the first.
+        Joints (crop frame, units of g) and scores; of equal maxima the first counts.
 
     Source: PAPER.md Sec. 2.
     """
@@ -72,17 +73,20 @@ def heatmap_joints(maps: Float[Tensor, "b 21 n n"], sub_pixel: bool = True) -> F
     heights = maps.to(torch.promote_types(maps.dtype, torch.float32)).flatten(2)
     score, index = heights.max(2)
     row, column = index.div(n, rounding_mode="floor"), index % n
-    place = torch.stack((column, row), -1).to(score.dtype)
+    cell = torch.stack((column, row), -1).to(score.dtype)
     if sub_pixel:
-        place = place + torch.stack((_offset(heights, index, column, 1, n), _offset(heights, index, row, n, n)), -1)
-    return FoundJoints((place + 0.5) / n - 0.5, score)
+        cell = cell + torch.stack((_offset(heights, index, column, 1, n), _offset(heights, index, row, n, n)), -1)
+    return FoundJoints((cell + 0.5) / n - 0.5, score)
 
 
 def _offset(heights: Tensor, index: Tensor, position: Tensor, stride: int, n: int) -> Tensor:
-    """Top of the parabola through three log heights, in cells from the middle one: within half a cell."""
+    """Vertex of the parabola through three log heights, in cells from the middle cell; at most half a cell.
+
+    For heights l, m, r at -1, 0, 1 the vertex is at ``(l - r) / (2 (l - 2 m + r))``.
+    """
     inside = (position > 0) & (position < n - 1)
-    middle = torch.where(inside, index, stride)  # at the border: any cell with two neighbours, for it is dropped
+    middle = torch.where(inside, index, stride)  # at the border: any cell with two neighbours; its result is not used
     cells = torch.stack((middle - stride, middle, middle + stride), -1)
-    low, mid, high = heights.gather(2, cells).clamp_min(TINY).log().unbind(-1)
-    bend = low - 2 * mid + high
-    return torch.where(inside & (bend < 0), 0.5 * (low - high) / bend.clamp_max(-1e-12), 0)
+    low, mid, high = heights.gather(2, cells).clamp_min(MIN_HEIGHT).log().unbind(-1)
+    curvature = low - 2 * mid + high
+    return torch.where(inside & (curvature < 0), 0.5 * (low - high) / curvature.clamp_max(-1e-12), 0)

@@ -1,4 +1,4 @@
-r"""The palm detector: where the palms are in a square picture. It comes from MediaPipe.
+r"""The palm detector of MediaPipe: it finds the palms in a square image.
 
 A palm is more rigid than a hand and nearly square, so it is easier to detect. The network looks at 192 x 192 pixels.
 For each of 2,016 anchors it gives a score, a box and seven points of the palm:
@@ -21,7 +21,7 @@ from torch.nn import functional
 from dhpe_lib.network.mobile_layers import SameConv2d, depthwise, load_weights, pointwise, ready
 
 SIZE = 192
-"""Pixels along the side of the network's input."""
+"""Side of the network's input, pixels."""
 GRIDS = ((24, 2), (12, 6))
 """Cells along a side, and anchors in each cell."""
 POINTS = 7
@@ -30,9 +30,9 @@ WRIST_POINT, MIDDLE_POINT = 0, 2
 BLOCKS = 4
 """Residual blocks on each level."""
 LEAST_SCORE = 0.5
-"""MediaPipe's least score of a palm."""
+"""MediaPipe's smallest score of a detected palm."""
 SAME_PALM = 0.3
-"""Boxes of one palm overlap by this much, in intersection over union."""
+"""Boxes with a larger intersection over union are merged as one palm."""
 
 
 class PalmBlock(nn.Module):
@@ -141,10 +141,10 @@ def plain_blocks(channels: int, count: int) -> list[PalmBlock]:
 
 
 def load_palm_detector(device: torch.device | str = "cpu") -> PalmDetector:
-    """The palm detector with MediaPipe's weights, ready for inference.
+    """Load the palm detector with MediaPipe's weights, ready for inference.
 
     Args:
-        device: Where to put it.
+        device: Device of the network.
 
     Returns:
         The network in float32 and evaluation mode; its weights have no gradient.
@@ -184,7 +184,7 @@ def palm_anchors() -> Float[Tensor, "2016 2"]:
 
 
 def decode_palms(raw: Float[Tensor, "b 2016 19"]) -> tuple[Float[Tensor, "b 2016 9 2"], Float[Tensor, "b 2016"]]:
-    """Turn the network's numbers into places and scores.
+    """Decode the network's output to positions and scores.
 
     Args:
         raw: From :class:`PalmDetector`.
@@ -195,38 +195,38 @@ def decode_palms(raw: Float[Tensor, "b 2016 19"]) -> tuple[Float[Tensor, "b 2016
     """
     anchors = palm_anchors().to(raw)[:, None]
     center, extent, points = (raw[..., :18] / SIZE).unflatten(-1, (9, 2)).split((1, 1, POINTS), 2)
-    places = torch.cat((center - extent / 2, center + extent / 2, points), 2) + anchors
-    return places, raw[..., 18].clamp(-100, 100).sigmoid()
+    positions = torch.cat((center - extent / 2, center + extent / 2, points), 2) + anchors
+    return positions, raw[..., 18].clamp(-100, 100).sigmoid()
 
 
 def merge_palms(
-    places: Float[Tensor, "n 9 2"], score: Float[Tensor, " n"], least_iou: float = SAME_PALM
+    positions: Float[Tensor, "n 9 2"], score: Float[Tensor, " n"], least_iou: float = SAME_PALM
 ) -> tuple[Float[Tensor, "m 9 2"], Float[Tensor, " m"]]:
-    """Weighted non-maximum suppression: boxes that overlap the best one become one, weighted by their scores.
+    """Weighted non-maximum suppression: merge the boxes that overlap the best box, weighted by their scores.
 
-    The mean is steadier from frame to frame than the best box alone.
+    The weighted mean is more stable from frame to frame than the best box.
 
     Args:
-        places: Two corners of each box, then its points.
+        positions: Two corners of each box, then its points.
         score: Positive weights.
         least_iou: Boxes with a larger intersection over union are the same palm.
 
     Returns:
-        The merged places, and the best score of each, best first.
+        The merged positions, and the best score of each, best first.
 
     Source: Bazarevsky et al. 2019, "BlazeFace", Sec. 3.3.
     """
     order = score.argsort(descending=True, stable=True)
-    places, score = places[order], score[order]
+    positions, score = positions[order], score[order]
     merged, scores = [], []
     while len(score):
-        same = intersection_over_union(places[0, :2], places[:, :2]) > least_iou
+        same = intersection_over_union(positions[0, :2], positions[:, :2]) > least_iou
         same[0] = True
-        merged.append((score[same, None, None] * places[same]).sum(0) / score[same].sum())
+        merged.append((score[same, None, None] * positions[same]).sum(0) / score[same].sum())
         scores.append(score[0])
-        places, score = places[~same], score[~same]
+        positions, score = positions[~same], score[~same]
     if not merged:
-        return places, score
+        return positions, score
     return torch.stack(merged), torch.stack(scores)
 
 
@@ -252,10 +252,10 @@ def detect_palms(
     Returns:
         The palms of each picture.
     """
-    places, scores = decode_palms(network(squares.contiguous(memory_format=torch.channels_last)))
+    positions, scores = decode_palms(network(squares.contiguous(memory_format=torch.channels_last)))
     found = []
-    for place, score in zip(places.cpu(), scores.cpu(), strict=True):
+    for position, score in zip(positions.cpu(), scores.cpu(), strict=True):
         kept = score >= least_score
-        merged, best = merge_palms(place[kept], score[kept])
+        merged, best = merge_palms(position[kept], score[kept])
         found.append(Palms(merged[:, :2].flatten(1), merged[:, 2:], best))
     return found

@@ -1,7 +1,7 @@
-"""Weights that others have trained: ImageNet's for F, Zimmermann and Brox's for f_J2D.
+"""Load published weights: ImageNet weights for F, and Zimmermann and Brox's weights for f_J2D.
 
-No code of a file is run: safetensors, torch's ``weights_only`` reader, and for pickles the allow-list unpickler. Every
-array's name and shape is checked before any weight is changed.
+No code of a file runs: files are read with safetensors, with torch's ``weights_only`` reader, or, if they are pickles,
+with the allow-list unpickler. The name and shape of every array is checked before any weight changes.
 """
 
 import pickle
@@ -21,12 +21,12 @@ from dhpe_lib.hand.skeleton import JOINT_ORDERS
 from dhpe_lib.network.evidence import JOINTS, FeatureNet, PoseMachine
 
 POSENET_SCOPE = "PoseNet2D"
-GIVE_MAPS, TAKE_MAPS = ("conv5_2", "conv6_7", "conv7_7"), ("conv6_1", "conv7_1")
+MAP_OUTPUT_LAYERS, MAP_INPUT_LAYERS = ("conv5_2", "conv6_7", "conv7_7"), ("conv6_1", "conv7_1")
 POSENET_PAGE = "https://github.com/lmb-freiburg/hand3d"
 
 
 class WeightsFileError(ValueError):
-    """A file that does not hold the weights asked for; the message names file, field and remedy."""
+    """A file does not hold the expected weights; the message names file, field and remedy."""
 
 
 def imagenet_weights(backbone: str) -> Any:
@@ -37,21 +37,21 @@ def imagenet_weights(backbone: str) -> Any:
 
 
 def load_imagenet(features: FeatureNet, path: str | Path | None = None) -> bool:
-    """Start F from ImageNet's weights.
+    """Load ImageNet weights into F.
 
-    Without a path torchvision looks in torch.hub's cache and then downloads. Where neither works there is a warning,
-    and F keeps the weights that it has.
+    Without a path torchvision looks in torch.hub's cache and then downloads the file. If both fail, a warning is given
+    and F keeps its weights.
 
     Args:
         features: F; changed in place.
-        path: A file of torchvision's ResNet, ``.safetensors`` or ``.pth``; its classifier is left off.
+        path: A ``.safetensors`` or ``.pth`` file of torchvision's ResNet; its classifier is ignored.
 
     Returns:
-        Whether F has the weights now.
+        Whether the weights were loaded.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        WeightsFileError: The file holds something else.
+        FileNotFoundError: The file does not exist.
+        WeightsFileError: The file does not hold these weights.
 
     Source: torchvision, ``IMAGENET1K_V1``.
     """
@@ -59,10 +59,10 @@ def load_imagenet(features: FeatureNet, path: str | Path | None = None) -> bool:
         origin = imagenet_weights(features.backbone)
         try:
             state = origin.get_state_dict(progress=False, check_hash=True)
-        # No network, a proxy's refusal, a damaged download: each has its own error, all derived from these two.
+        # A missing network, a proxy's refusal and a damaged download have different errors, all derived from these two.
         except (OSError, RuntimeError) as error:
             warnings.warn(
-                f"no ImageNet weights ({error}): F starts from random ones; get {origin.url} and give its path",
+                f"no ImageNet weights ({error}): F starts from random weights; download {origin.url} and give its path",
                 stacklevel=2,
             )
             return False
@@ -80,23 +80,23 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         path: ``.safetensors``, ``.pth`` or ``.pt``.
 
     Returns:
-        Name to tensor, on the CPU.
+        Tensors by name, on the CPU.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        WeightsFileError: The file is damaged or holds something else.
+        FileNotFoundError: The file does not exist.
+        WeightsFileError: The file is damaged or is not a mapping of names to tensors.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file of weights")
+        raise FileNotFoundError(f"{path}: there is no such file of weights; correct the path")
     if path.suffix not in (".safetensors", ".pth", ".pt"):
-        raise WeightsFileError(f"{path}: unknown kind {path.suffix!r}; give a .safetensors, .pth or .pt")
+        raise WeightsFileError(f"{path}: unknown file type {path.suffix!r}; give a .safetensors, .pth or .pt file")
     try:
         safe = path.suffix == ".safetensors"
         state = load_file(path) if safe else torch.load(path, "cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError) as error:
         raise WeightsFileError(
-            f"{path}: damaged, or more than tensors ({_first_line(error)}); fetch it again"
+            f"{path}: damaged, or holds more than tensors ({_first_line(error)}); download it again"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsFileError(f"{path}: not a mapping of names to tensors; save a state_dict")
@@ -111,68 +111,68 @@ def assign(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None
     """Copy tensors into a network after checking all of them.
 
     Args:
-        network: Changed in place, or not at all.
+        network: Changed in place; unchanged if a check fails.
         state: One tensor for each of its parameters and buffers.
-        source: Where they come from, for messages.
+        source: Origin of the tensors, for error messages.
 
     Raises:
         WeightsFileError: A name is missing or unknown, or a shape differs.
     """
-    own = network.state_dict()
-    # Files older than torch 0.4.1 have no counters of batches; nothing here reads them.
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
-    for name in [*missing, *(name for name in state if name not in own)]:
-        problem = "is missing" if name in own else "is not a field of this network"
+    expected = network.state_dict()
+    # Files older than torch 0.4.1 have no batch counters; nothing here reads these counters.
+    missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
+    for name in [*missing, *(name for name in state if name not in expected)]:
+        problem = "is missing" if name in expected else "is not a field of this network"
         raise WeightsFileError(f"{source}: {name} {problem}; give the weights of the same network")
     for name, value in state.items():
-        if value.shape != own[name].shape:
+        if value.shape != expected[name].shape:
             raise WeightsFileError(
-                f"{source}: {name} has shape {tuple(value.shape)} where this network has {tuple(own[name].shape)}; "
-                "give the weights of the same network"
+                f"{source}: {name} has shape {tuple(value.shape)}, but this network has "
+                f"{tuple(expected[name].shape)}; give the weights of the same network"
             )
     network.load_state_dict(dict(state), strict=False)
 
 
 def load_posenet(machine: PoseMachine, path: str | Path) -> None:
-    """Start f_J2D from Zimmermann and Brox's published weights.
+    """Load Zimmermann and Brox's published weights into f_J2D.
 
     Args:
         machine: f_J2D of the paper's sizes; changed in place.
         path: ``posenet-rhd-stb.pickle`` or another file with their ``PoseNet2D``; other networks in it are ignored.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        PickleFileError: The file is damaged, or asks for more than data.
-        WeightsFileError: An array is missing or has another shape, or the pose machine normalises its batches.
+        FileNotFoundError: The file does not exist.
+        PickleFileError: The file is damaged, or holds more than data.
+        WeightsFileError: An array is missing or has another shape, or the pose machine has batch norm.
 
-    Source: Zimmermann and Brox 2017; the names are those of their network.
+    Source: Zimmermann and Brox 2017, with the array names of their network.
     """
     if machine.config.batch_norm:
         raise WeightsFileError(f"{path}: Zimmermann and Brox's network has no batch norm; build f_J2D without it")
     file = load_pickle(path)
     if not isinstance(file, dict):
         raise WeightsFileError(
-            f"{path}: holds a {type(file).__name__}, not a dict of arrays; get it from {POSENET_PAGE}"
+            f"{path}: holds a {type(file).__name__}, not a dict of arrays; download it from {POSENET_PAGE}"
         )
     assign(machine, convert_posenet(file, machine, str(path)), str(path))
 
 
 def convert_posenet(file: Mapping[str, np.ndarray], machine: PoseMachine, source: str) -> dict[str, Tensor]:
-    """Turn TensorFlow's arrays into torch's, RHD's joints into canonical order.
+    """Convert TensorFlow arrays to torch tensors, and RHD's joint order to canonical order.
 
-    Kernels turn from [height, width, in, out] to [out, in, height, width]. Maps are outputs of each stage's last layer
-    and inputs of the next one's first: both change their order.
+    Kernels are permuted from [height, width, in, out] to [out, in, height, width]. Heat maps are outputs of the last
+    layer of a stage and inputs of the first layer of the next stage, so both layers are reordered.
 
     Args:
-        file: Their arrays by name, such as ``PoseNet2D/conv1_1/weights``.
-        machine: The network that is to take them.
-        source: Where they come from, for messages.
+        file: Zimmermann and Brox's arrays by name, such as ``PoseNet2D/conv1_1/weights``.
+        machine: The network that will load the weights.
+        source: Origin of the arrays, for error messages.
 
     Returns:
         A state dict.
 
     Raises:
-        WeightsFileError: An array is missing or no array.
+        WeightsFileError: An entry is missing or is not an array.
     """
     state = {}
     for name in machine.state_dict():
@@ -181,18 +181,18 @@ def convert_posenet(file: Mapping[str, np.ndarray], machine: PoseMachine, source
         array = file.get(key)
         if not isinstance(array, np.ndarray) or array.ndim != (4 if kind == "weight" else 1):
             raise WeightsFileError(
-                f"{source}: {key} is missing or not an array of a convolution; get the file from {POSENET_PAGE}"
+                f"{source}: {key} is missing or not an array of a convolution; download the file from {POSENET_PAGE}"
             )
         value = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-        state[name] = _canonical(value.permute(3, 2, 0, 1) if kind == "weight" else value, layer)
+        state[name] = _reorder_joints(value.permute(3, 2, 0, 1) if kind == "weight" else value, layer)
     return state
 
 
-def _canonical(value: Tensor, layer: str) -> Tensor:
-    """Bring the joints among a layer's outputs, and inputs, from RHD's order to ours."""
+def _reorder_joints(value: Tensor, layer: str) -> Tensor:
+    """Reorder the joints among the outputs and inputs of a layer from RHD's order to canonical order."""
     order = list(JOINT_ORDERS["rhd"])
-    if layer in GIVE_MAPS and len(value) == JOINTS:
+    if layer in MAP_OUTPUT_LAYERS and len(value) == JOINTS:
         value = value[order]
-    if layer in TAKE_MAPS and value.ndim == 4 and value.shape[1] > JOINTS:
+    if layer in MAP_INPUT_LAYERS and value.ndim == 4 and value.shape[1] > JOINTS:
         value = torch.cat((value[:, order], value[:, JOINTS:]), 1)
     return value.contiguous()

@@ -3,8 +3,8 @@
     h(t+1)   = h(t) + f_J3D(F(x), j2D(t), h(t))
     j2D(t+1) = f_Ref(j2D(t), F(x), h(t), f_Reg(v(t)))
 
-Both are one fully connected layer, the same in every iteration. Everything here is in the crop frame, units of g. The
-chapter is *The iterative regressor*.
+f_J3D and f_Ref are one fully connected layer each, shared by all iterations. Everything here is in the crop frame, in
+units of g. The chapter is *The iterative regressor*.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from dhpe_lib.hand.model import HandMesh, HandModel, neutral_h
 
 H, JOINTS_2D, JOINTS_3D = 63, 42, 63
 INITIAL_GAIN = 0.01
-"""Gain of f_J3D's first weights: the first steps are small, so that early meshes stay near the mean hand."""
+"""Gain of f_J3D's initial weights. It makes the first steps small, so that early meshes stay near the mean hand."""
 
 
 @dataclass(frozen=True)
 class RegressorState:
-    """Where the iterations stand after t steps.
+    """State of the regressor after t iterations.
 
     Attributes:
-        h: h(t), the hand's parameters.
-        joints_2d: j2D(t).
-        mesh: v(t) and f_Reg(v(t)).
+        h: h(t), the hand parameters of Eq. 4.
+        joints_2d: j2D(t), units of g.
+        mesh: v(t) and f_Reg(v(t)), units of g.
     """
 
     h: Float[Tensor, "b 63"]
@@ -36,12 +36,12 @@ class RegressorState:
 
 
 class Regressor(nn.Module):
-    """f_E3D's weights: f_J3D, 2153 to 63, and f_Ref, 2216 to 42, for a feature of 2048 numbers.
+    """f_E3D: with a feature of 2048 numbers f_J3D maps 2153 to 63 and f_Ref maps 2216 to 42 numbers.
 
     Args:
         feature_size: Length of F(x).
-        iterations: Steps from h(0).
-        without_refiner: Leave f_Ref out: j2D(t) stays j2D(0).
+        iterations: Number of iterations from h(0).
+        without_refiner: Whether to remove f_Ref: j2D(t) stays j2D(0).
     """
 
     def __init__(self, feature_size: int = 2048, iterations: int = 3, without_refiner: bool = False) -> None:
@@ -50,7 +50,7 @@ class Regressor(nn.Module):
         self.f_j3d = nn.Linear(feature_size + JOINTS_2D + H, H)
         nn.init.xavier_uniform_(self.f_j3d.weight, INITIAL_GAIN)
         nn.init.zeros_(self.f_j3d.bias)
-        self.f_ref = None if without_refiner else _identity_at_first(JOINTS_2D + feature_size + H + JOINTS_3D)
+        self.f_ref = None if without_refiner else _identity_layer(JOINTS_2D + feature_size + H + JOINTS_3D)
 
     def forward(
         self, feature: Float[Tensor, "b f"], joints_2d: Float[Tensor, "b 21 2"], hand: HandModel
@@ -59,11 +59,11 @@ class Regressor(nn.Module):
 
         Args:
             feature: F(x).
-            joints_2d: j2D(0).
+            joints_2d: j2D(0), units of g.
             hand: The hand model; it has no trained weights.
 
         Returns:
-            Step 0, which is the start, to step 3.
+            The states from the start (t = 0) to the last iteration (t = 3).
 
         Source: Eqs. 4 to 6.
         """
@@ -79,15 +79,15 @@ class Regressor(nn.Module):
     def h_step(
         self, feature: Float[Tensor, "b f"], joints_2d: Float[Tensor, "b 21 2"], h: Float[Tensor, "b 63"]
     ) -> Float[Tensor, "b 63"]:
-        """dh(t) = f_J3D(F(x), j2D(t), h(t)).
+        """Compute dh(t) = f_J3D(F(x), j2D(t), h(t)).
 
         Args:
             feature: F(x).
-            joints_2d: j2D(t).
+            joints_2d: j2D(t), units of g.
             h: h(t).
 
         Returns:
-            What is added to h(t).
+            The step dh(t), which is added to h(t).
 
         Source: Eq. 5.
         """
@@ -100,16 +100,16 @@ class Regressor(nn.Module):
         h: Float[Tensor, "b 63"],
         joints: Float[Tensor, "b 21 3"],
     ) -> Float[Tensor, "b 21 2"]:
-        """j2D(t+1) = f_Ref(j2D(t), F(x), h(t), f_Reg(v(t))).
+        """Compute j2D(t+1) = f_Ref(j2D(t), F(x), h(t), f_Reg(v(t))).
 
         Args:
-            joints_2d: j2D(t).
+            joints_2d: j2D(t), units of g.
             feature: F(x).
             h: h(t).
-            joints: f_Reg(v(t)).
+            joints: f_Reg(v(t)), units of g.
 
         Returns:
-            j2D(t+1), or j2D(t) without the refiner.
+            j2D(t+1), or j2D(t) without f_Ref.
 
         Source: Eq. 6.
         """
@@ -118,8 +118,8 @@ class Regressor(nn.Module):
         return self.f_ref(torch.cat((joints_2d.flatten(1), feature, h, joints.flatten(1)), 1)).unflatten(1, (21, 2))
 
 
-def _identity_at_first(inputs: int) -> nn.Linear:
-    """f_Ref before training: it hands j2D(t) through, so that untrained it does no harm."""
+def _identity_layer(inputs: int) -> nn.Linear:
+    """Return f_Ref as it is before training: it outputs j2D(t) unchanged, so an untrained f_Ref does no harm."""
     layer = nn.Linear(inputs, JOINTS_2D)
     nn.init.zeros_(layer.bias)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Trained weights: those that come with the project, and those of a run."""
+"""Load trained networks: the network shipped with the project, or the network of a run."""
 
 from pathlib import Path
 
@@ -7,19 +7,16 @@ from dhpe_lib.network.estimator import Estimator, config_of
 
 SHIPPED = Path(__file__).parent / "weights" / "light.safetensors"
 NO_WEIGHTS = (
-    "the trained network is not there. Name another with --weights FILE (a run of dhpe train will do), or do without: "
-    "--keypoints FILE with the 21 joints, or --evidence mediapipe"
+    "the trained network is missing. Name another one with --weights FILE (for example a run of dhpe train), or use "
+    "no network: --keypoints FILE with the 21 joints, or --evidence mediapipe"
 )
 
 
 def default_weights() -> Path:
-    """The weights that come with the project.
-
-    Returns:
-        The file.
+    """Return the path of the weights shipped with the project.
 
     Raises:
-        FileNotFoundError: This copy of the project has none.
+        FileNotFoundError: This copy of the project has no weights.
     """
     if not SHIPPED.is_file():
         raise FileNotFoundError(f"{SHIPPED}: no such file: {NO_WEIGHTS}")
@@ -27,39 +24,39 @@ def default_weights() -> Path:
 
 
 def load_shipped(path: Path | None = None) -> Estimator:
-    """A trained network.
+    """Load a trained network, by default the network shipped with the project.
 
     Args:
-        path: Of a checkpoint, or of a run's folder; by default the one that comes with the project.
+        path: Path of a checkpoint or of a run's folder; None for the shipped weights.
 
     Returns:
         f_DHPE on the CPU, in float32 and evaluation mode.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        CheckpointError: It is no checkpoint, or that of another network.
+        FileNotFoundError: The file does not exist.
+        CheckpointError: The file is not a checkpoint, or holds another network.
     """
     return load_trained(default_weights() if path is None else path)
 
 
 def load_trained(path: Path) -> Estimator:
-    """The network of a checkpoint, as it was configured.
+    """Load the network of a checkpoint, with the configuration it was trained with.
 
     Args:
-        path: Of the file, or of a run's folder: then its best weights.
+        path: Path of the file, or of a run's folder (then its best weights).
 
     Returns:
         f_DHPE on the CPU, in evaluation mode.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        CheckpointError: It is no checkpoint, or that of another network.
+        FileNotFoundError: The file does not exist.
+        CheckpointError: The file is not a checkpoint, or holds another network.
     """
     checkpoint = read_checkpoint(path)
     try:
-        kept = checkpoint.facts["config"]
-        network = Estimator(config_of(kept["preset"], kept["ablation"]))
+        config = checkpoint.facts["config"]
+        network = Estimator(config_of(config["preset"], config["ablation"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{checkpoint.path}: field config is missing or wrong ({error})") from error
+        raise CheckpointError(f"{checkpoint.path}: field config is missing or wrong ({error}); train again") from error
     load_network(checkpoint, network)
     return network.eval()

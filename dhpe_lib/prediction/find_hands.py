@@ -33,6 +33,9 @@ from dhpe_lib.prediction.hand_search import (
 )
 from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints, whole_square
 
+KNOWN = 0.25
+"""Distance between the centres of two squares over their side, below which a palm belongs to a known hand."""
+
 
 class NoHandError(ValueError):
     """No hand is found in a photo.
@@ -186,6 +189,41 @@ def follow_hand(
     hands = look(networks.landmarks, photo, frame)
     hands = hands if looks == 1 else look_again(networks.landmarks, photo, hands, looks)
     return _found_hand(photo, hands, 0, side)
+
+
+def glimpse_hands(
+    networks: HandNetworks,
+    photo: UInt8[ndarray, "height width 3"],
+    known: Sequence[Float[Tensor, "21 2"]] = (),
+    side: Side | None = None,
+) -> list[FoundHand]:
+    """Find the hands that one look at the whole photo shows; for the frames of a video, where time is short.
+
+    Small hands and unusual views are left to :func:`find_hands`.
+
+    Args:
+        networks: From :func:`dhpe_lib.prediction.hand_search.load_hand_networks`.
+        photo: A frame.
+        known: Joints of hands that are known already, pixels; palms there are passed over.
+        side: Which hand all of them are, if it is known.
+
+    Returns:
+        The other hands; maybe none.
+
+    Raises:
+        ValueError: The photo is no 8-bit RGB image or has no pixels.
+    """
+    _check(photo)
+    frame, palm = palm_candidates(networks, photo, whole_square(*photo.shape[:2]))
+    if known:
+        squares = squares_of_joints(torch.stack(tuple(known)))
+        new = (torch.cdist(frame.center, squares.center) > KNOWN * squares.side).all(1).nonzero()[:, 0]
+        frame, palm = take_rows(frame, new), palm[new]
+    if not len(palm):
+        return []
+    hands = verified(networks, photo, frame, palm)
+    hands = take_where(hands, hands.presence >= LEAST_PRESENCE)
+    return [_found_hand(photo, hands, k, side) for k in range(len(hands.presence))]
 
 
 def letterboxed(photo: UInt8[ndarray, "height width 3"]) -> Float[Tensor, "1 3 192 192"]:

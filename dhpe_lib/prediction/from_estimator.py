@@ -1,12 +1,10 @@
-"""From a photo to a hand's mesh by the trained network: where it is, what f_DHPE says, and the fit to that.
+"""From a photo to the mesh of one hand, by this project's own estimator.
 
-Where it is a box can say, or joints (MediaPipe's, labelled ones); else f_J2D looks for it. They say no more than that
-and which hand it is: the joints that the mesh is fitted to are the network's.
-
-The network's j2D is the evidence, and its h one of the starts, of the fit that also serves MediaPipe's and labelled
-joints (:mod:`dhpe_lib.refinement.fitting`). Eq. 13 itself has no priors, and starts from what may be no hand at all where the
-network meets a photo unlike its training: on photos the fit came nearer (LOG.md). Nothing here has a gradient. Left
-hands are mirrored on the way in and out, since the network knows right ones.
+A box or given joints say where the hand is; else f_J2D searches the photo. Given joints say no more than the place and
+the side: the mesh is fitted to the network's own joints. The network's j2D is the evidence of the fit, and its h is one
+of the starts (:mod:`dhpe_lib.refinement.fitting`). Eq. 13 alone has no priors, and the fit with priors came nearer to
+the labels of photos (LOG.md). The network knows right hands; a left hand is mirrored on the way in and out. Nothing
+here has a gradient.
 """
 
 from dataclasses import replace

@@ -30,8 +30,7 @@ SURE_SIDE = 0.8
 LOW_CONFIDENCE = 0.3
 """Mean confidence of the joints below which a hand is doubtful."""
 MOST_OUTSIDE = 0.3
-"""Share of joints outside the photo above which a hand is doubtful: of a half that is cut off, even the side is wrong at
-times."""
+"""Share of joints outside the photo above which a hand is doubtful: of half a hand, even the side may be wrong."""
 
 
 class PredictionError(ValueError):

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.crop_frame import CropFrame
-from dhpe_lib.figures.plotting import draw_skeleton
+from dhpe_lib.figures.drawing import draw_outline, draw_skeleton
+from dhpe_lib.figures.palette import INK, MESH_OPAQUE, PAPER, SQUARE
 from dhpe_lib.prediction.hand_estimate import HandEstimate
 from dhpe_lib.rendering.lighting import Light
 from dhpe_lib.rendering.renderer import render
@@ -22,22 +23,18 @@ from dhpe_lib.rendering.renderer import render
 PANEL, GAP, CAPTION = 560, 14, 40
 NARROWEST, WIDEST = 260, 1.5
 """Width of the photo's panel: at least, in pixels, and at most, over its height."""
-MESH_BLUE = (0.56, 0.73, 0.92)
-PAPER, INK = (247, 248, 250), (52, 60, 72)
-OUTLINE = (((40, 44, 52), 4), ((255, 255, 255), 2))
-"""Colour and thickness of the crop's outline, dark below light, to show on any photo."""
+OUTLINE_WIDTHS = (4, 2)
 OUTSIDE = 0.16
 """Grey of the crop where there is no photo."""
 SOFT = Light(ambient=0.42, directional=0.66, direction=(0.45, 0.55, 0.9))
 MESH_OPACITY = 0.9
-SQUARE = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5))
 
 
 def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
     """The photo with the fitted skeleton, the mesh over its crop, and the mesh from the side."""
     background = crop_photo(photo, estimate.frame, PANEL)
     mesh, faces = estimate.mesh.vertices, estimate.model.faces
-    colors = mesh.new_tensor(MESH_BLUE).expand(mesh.shape[1], 3)
+    colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
     over = render(mesh, faces, colors, background, PANEL, SOFT).image[0]
     paper = mesh.new_tensor(PAPER).expand(PANEL, PANEL, 3) / 255
     side = render(side_view(mesh), faces, colors, paper, PANEL, SOFT).image[0]
@@ -80,11 +77,8 @@ def photo_panel(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"])
     """The whole photo at the panel's height, or as wide as fits, with the skeleton and the outline of the crop."""
     small, scale = shrunk(photo)
     corners = estimate.frame.to_image(estimate.frame.center.new_tensor([SQUARE]))[0]
-    line = [tuple(corner) for corner in (to_numpy(corners) * scale).tolist()]
     outlined = Image.fromarray(small)
-    pen = ImageDraw.Draw(outlined)
-    for color, thickness in OUTLINE:
-        pen.line(line, color, thickness, joint="curve")
+    draw_outline(outlined, (to_numpy(corners) * scale).tolist(), OUTLINE_WIDTHS, joint="curve")
     return on_paper(draw_skeleton(np.asarray(outlined), estimate.joints_px * scale))
 
 
@@ -168,7 +162,7 @@ def meshes_over(
         pixels = frame.to_image(estimate.mesh.vertices[..., :2]).cpu() * scale
         depth = mesh[..., 2:] * float(frame.side) * scale
         view = torch.cat((pixels / len(square) - 0.5, depth / len(square)), -1)
-        colors = mesh.new_tensor(MESH_BLUE).expand(mesh.shape[1], 3)
+        colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
         over = render(view, estimate.model.faces.cpu(), colors, image, len(square), SOFT, 2).image[0]
         image = image + MESH_OPACITY * (over - image)
     return to_pixels(image[:height, :width])
@@ -178,7 +172,7 @@ def side_panel(estimate: HandEstimate) -> UInt8[ndarray, "rows columns 3"]:
     """The mesh from the side, in a panel that is half as wide as high."""
     mesh = side_view(estimate.mesh.vertices)
     mesh = mesh * (0.46 / (mesh[..., 0].max() - mesh[..., 0].min())).clamp_max(1.0)
-    colors = mesh.new_tensor(MESH_BLUE).expand(mesh.shape[1], 3)
+    colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
     paper = mesh.new_tensor(PAPER).expand(PANEL, PANEL, 3) / 255
     image = to_pixels(render(mesh, estimate.model.faces, colors, paper, PANEL, SOFT, 2).image[0])
     return image[:, PANEL // 4 : PANEL - PANEL // 4]

@@ -88,7 +88,7 @@ def read_frames(path: str | Path, folder_rate: float = FOLDER_RATE) -> Iterator[
         yield frame
         last = frame
     if last is None:
-        raise VideoError(f"{path}: has no frame; name a clip, or a folder of images ({', '.join(FRAME_SUFFIXES)})")
+        raise _no_frame(path)
 
 
 def frame_rate(path: str | Path, folder_rate: float = FOLDER_RATE) -> float:
@@ -114,9 +114,65 @@ def frame_rate(path: str | Path, folder_rate: float = FOLDER_RATE) -> float:
         return _rate(stream)
 
 
-def _folder_frames(folder: Path, rate: float) -> Iterator[Frame]:
+def count_frames(path: str | Path) -> int | None:
+    """Count the frames of a clip as far as its header tells, or those of a folder.
+
+    Args:
+        path: A clip or a folder.
+
+    Returns:
+        Number of frames; None for a clip that does not tell it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        VideoError: It is no clip, PyAV is missing, or the folder has no frame.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.is_dir():
+        return len(frame_files(path))
+    with _opened(path) as stream:
+        return stream.frames or None
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """List the images of a folder of frames, with numbers in names sorted by value.
+
+    Args:
+        folder: One image for each frame.
+
+    Returns:
+        At least one file.
+
+    Raises:
+        VideoError: The folder has no image.
+    """
     files = (path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES and path.name[0] != ".")
-    for index, path in enumerate(sorted(files, key=_by_number)):
+    found = sorted(files, key=_by_number)
+    if not found:
+        raise _no_frame(folder)
+    return found
+
+
+def require_pyav(path: str | Path) -> None:
+    """Make sure that clips can be written.
+
+    Args:
+        path: File that the message names.
+
+    Raises:
+        VideoError: PyAV is missing.
+    """
+    _pyav(Path(path))
+
+
+def _no_frame(path: Path) -> VideoError:
+    return VideoError(f"{path}: has no frame; name a clip, or a folder of images ({', '.join(FRAME_SUFFIXES)})")
+
+
+def _folder_frames(folder: Path, rate: float) -> Iterator[Frame]:
+    for index, path in enumerate(frame_files(folder)):
         yield Frame(read_photo(path), index / rate, path.name)
 
 

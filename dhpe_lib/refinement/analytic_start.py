@@ -1,8 +1,8 @@
-"""A hand near its joints in space, in closed form: the start of :mod:`dhpe_lib.refinement.inverse_kinematics`.
+"""Pose a hand from joints in space in closed form, as the start of :mod:`dhpe_lib.refinement.inverse_kinematics`.
 
-The palm is rigid, so its joints give the global rotation (Procrustes). Then each finger is followed from base to tip:
-each joint gets the smallest rotation that brings its bone to the direction in space, with its angles held inside the
-joint limits. Lengths play no part. Scale and translation follow by least squares. Nothing here has a gradient.
+The palm is rigid, so its joints determine the global rotation (Procrustes). Then each finger is posed from base to tip:
+each joint gets the smallest rotation that turns its bone to the given direction, with angles clamped to the joint
+limits. Bone lengths are not used. Scale and translation follow by least squares. Nothing here has a gradient.
 """
 
 import torch
@@ -18,7 +18,7 @@ from dhpe_lib.refinement.fitting import align_in_plane
 
 PALM = [0, 5, 9, 13, 17]
 BONE_STARTS = list(JOINT_PARENTS[1:])
-# Rows of MANO's joints, thumb to little, base to end: finger_joints[f][l] turns bone l of finger f.
+# Rows of MANO's joints, thumb to little, base to end: FINGER_JOINTS[f][l] rotates bone l of finger f.
 FINGER_JOINTS = [list(range(JOINTS_OF_FINGER[finger].start, JOINTS_OF_FINGER[finger].stop)) for finger in FINGERS]
 
 
@@ -28,16 +28,16 @@ def start_in_picture(
     confidence: Float[Tensor, "b 21"],
     joints_3d: Float[Tensor, "b 21 3"],
 ) -> Float[Tensor, "b 63"]:
-    """Pose the hand by the joints in space and place it by the joints in the picture.
+    """Pose the hand by joints in space, and scale and translate it to joints in the image.
 
     Args:
         model: Hand model.
-        joints_2d: Joints in the picture; finite.
-        confidence: Of each joint in the picture.
-        joints_3d: Joints in space, axes as in the picture; finite.
+        joints_2d: Joints in the image, units of g; finite.
+        confidence: Weight of each joint in the image.
+        joints_3d: Joints in space in any unit, with the axes of the image; finite.
 
     Returns:
-        h at the mean shape, depth 0.
+        Hand parameters h with the mean shape and depth 0.
     """
     pose, rotation = pose_in_space(model, joints_3d, torch.ones_like(confidence))
     posed = model(pose=pose, rotation=rotation).joints
@@ -51,16 +51,16 @@ def start_in_picture(
 def start_in_space(
     model: HandModel, joints_3d: Float[Tensor, "b 21 3"], confidence: Float[Tensor, "b 21"], keep_size: bool
 ) -> Float[Tensor, "b 63"]:
-    """Pose and place the hand by joints in space.
+    """Pose, scale and translate the hand to joints in space.
 
     Args:
         model: Hand model.
-        joints_3d: Joints in space; finite.
-        confidence: Of each joint.
-        keep_size: Whether the scale is 1; else it follows by least squares.
+        joints_3d: Joints in space, metres if `keep_size`, otherwise any unit; finite.
+        confidence: Weight of each joint.
+        keep_size: Whether the scale is 1; otherwise it is found by least squares.
 
     Returns:
-        h at the mean shape.
+        Hand parameters h with the mean shape.
     """
     pose, rotation = pose_in_space(model, joints_3d, confidence)
     posed = model(pose=pose, rotation=rotation).joints
@@ -76,13 +76,14 @@ def scale_and_shift(
 ) -> tuple[Float[Tensor, " b"], Float[Tensor, "b d"]]:
     """Scale and shift points onto their targets by weighted least squares.
 
-    Points that fit badly would shrink to a point, so the scale is at least a third of the ratio of the two extents.
+    Least squares would shrink badly fitting points to one point, so the scale is at least a third of the ratio of the
+    two extents.
 
     Args:
-        points: x.
-        target: y.
-        weight: Of each point.
-        scale: A fixed scale.
+        points: Points x, any unit.
+        target: Targets y, any unit.
+        weight: Weight of each point.
+        scale: A fixed scale; None to find it.
 
     Returns:
         s and t of ``y = s x + t``.
@@ -99,15 +100,15 @@ def scale_and_shift(
 def pose_in_space(
     model: HandModel, joints_3d: Float[Tensor, "b 21 3"], confidence: Float[Tensor, "b 21"]
 ) -> tuple[Float[Tensor, "b 45"], Float[Tensor, "b 3 3"]]:
-    """Read pose and global rotation from joints in space.
+    """Compute pose and global rotation from joints in space.
 
     Args:
         model: Hand model.
-        joints_3d: Joints in space, any unit and place; finite.
-        confidence: Of each joint. At least three joints of the palm should have some.
+        joints_3d: Joints in space, any unit and origin; finite.
+        confidence: Weight of each joint; at least three joints of the palm should have a weight above 0.
 
     Returns:
-        Pose and rotation.
+        Axis-angle pose (radians) and rotation matrix.
     """
     rest = model(pose=model.hands_mean[None]).joints[:, PALM].expand(len(joints_3d), -1, -1)
     rotation = best_rotation(rest, joints_3d[:, PALM], confidence[:, PALM])
@@ -124,15 +125,15 @@ def bone_directions(joints: Float[Tensor, "b 21 3"]) -> Float[Tensor, "b 20 3"]:
 def best_rotation(
     points: Float[Tensor, "b n 3"], target: Float[Tensor, "b n 3"], weight: Float[Tensor, "b n"]
 ) -> Float[Tensor, "b 3 3"]:
-    """The rotation R with the least weighted sum of ``| s R x + t - y |^2`` for the best s and t.
+    """Find the rotation R that minimises the weighted sum of ``| s R x + t - y |^2`` over R, s and t.
 
     Args:
-        points: x.
-        target: y.
-        weight: Of each point.
+        points: Points x, any unit.
+        target: Targets y, any unit.
+        weight: Weight of each point.
 
     Returns:
-        Rotation matrices, never reflections.
+        Rotation matrices; they are never reflections.
 
     Source: Umeyama 1991.
     """
@@ -147,12 +148,12 @@ def best_rotation(
 def finger_poses(
     model: HandModel, directions: Float[Tensor, "b 20 3"], known: Bool[Tensor, "b 20"]
 ) -> Float[Tensor, "b 45"]:
-    """Turn each finger joint so that its bone points as given.
+    """Rotate each finger joint so that its bone has the given direction.
 
     Args:
         model: Hand model.
-        directions: Directions of the 20 bones in the model's frame.
-        known: Which of them count; the joint of another bone keeps its rotation of the mean pose.
+        directions: Unit directions of the 20 bones in the model's frame.
+        known: Whether each direction counts; a joint without a known bone keeps its rotation of the mean pose.
 
     Returns:
         A pose inside the joint limits.
@@ -178,14 +179,14 @@ def finger_poses(
 
 
 def smallest_turn(start: Float[Tensor, "*b 3"], end: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
-    """The rotation vector that turns one direction into another about their common normal.
+    """Return the rotation vector that turns one direction into another about their common normal.
 
     Args:
         start: Unit vectors.
         end: Unit vectors.
 
     Returns:
-        Rotation vectors; 0 where the two are parallel or opposite.
+        Rotation vectors, radians; 0 if the two vectors are parallel or opposite.
     """
     normal = torch.linalg.cross(start, end, dim=-1)
     sine, cosine = normal.norm(dim=-1, keepdim=True), (start * end).sum(-1, keepdim=True)
@@ -198,16 +199,16 @@ def pack_h(
     scale: Float[Tensor, " b"],
     translation: Float[Tensor, "b 3"],
 ) -> Float[Tensor, "b 63"]:
-    """Write a hand of mean shape as h.
+    """Pack the parameters of a hand with the mean shape into h.
 
     Args:
-        pose: Axis-angle pose relative to the flat hand.
+        pose: Axis-angle pose relative to the flat hand, radians.
         rotation: Global rotation.
         scale: Global scale, positive.
-        translation: Global translation.
+        translation: Global translation, in the unit of the scaled hand.
 
     Returns:
-        The h for :meth:`dhpe_lib.hand.model.HandModel.forward_h`.
+        Hand parameters h for :meth:`dhpe_lib.hand.model.HandModel.forward_h`.
     """
     quaternion = matrix_to_quaternion(rotation)
     identity = quaternion.new_tensor((1.0, 0.0, 0.0, 0.0))
@@ -217,7 +218,7 @@ def pack_h(
 
 
 def scale_offset(scale: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """The c_s of a positive scale: the inverse of :func:`dhpe_lib.hand.model.positive_scale`."""
+    """Compute c_s from a positive scale; this is the inverse of :func:`dhpe_lib.hand.model.positive_scale`."""
     floor = 1 + LINEAR_SCALE_FROM
-    bent = LINEAR_SCALE_FROM + floor * (scale.clamp_max(floor) / floor).log()
-    return torch.where(scale > floor, scale - 1, bent)
+    logarithmic = LINEAR_SCALE_FROM + floor * (scale.clamp_max(floor) / floor).log()
+    return torch.where(scale > floor, scale - 1, logarithmic)

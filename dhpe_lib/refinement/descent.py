@@ -1,4 +1,4 @@
-"""Gradient descent of many hands at once, each by itself: Adam, or plain steps as Eq. 13 has them."""
+"""Batched gradient descent with Adam, or with the plain steps of Eq. 13; the rows of a batch are independent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ Energy = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Descent:
-    """Where each row went.
+    """Result of a descent.
 
     Attributes:
-        h: The h of lowest energy that the row has seen.
-        energy: Its energy.
-        kept: After how many steps that was.
-        path: Every h from start to end.
+        h: The iterate of lowest energy of each row.
+        energy: Energy of this iterate.
+        kept: Number of steps after which this iterate was reached.
+        path: All iterates, including the start.
     """
 
     h: Float[Tensor, "b n"]
@@ -38,18 +38,18 @@ def descend(
     steps: StepRule = "adam",
     decay: bool = True,
 ) -> Descent:
-    """Descend from each row of h; a row whose energy or gradient is not finite stays where it is.
+    """Minimise a function from each row of h; a row whose energy or gradient is not finite does not move.
 
     Args:
-        function: Energy of each row; called once for each h on the way, in order, so it may change as it goes.
-        h: Starts.
-        iterations: Steps.
-        rate: First step size, gamma.
-        steps: "gradient" is ``h - gamma grad``.
-        decay: Whether the step size falls to zero along half a cosine.
+        function: Returns the energy of each row. It is called once for each iterate in order, so it may have state.
+        h: Starting points.
+        iterations: Number of steps.
+        rate: Initial step size gamma.
+        steps: "adam", or "gradient" for ``h - gamma grad``.
+        decay: Whether the step size decays to 0 along half a cosine.
 
     Returns:
-        The best of each row, and the way. A row that never had a finite energy keeps its start.
+        The best iterate of each row, and all iterates. A row that never had a finite energy keeps its start.
     """
     h = h.detach().clone().requires_grad_()
     optimizer = make_optimizer(h, rate, steps)
@@ -70,10 +70,10 @@ def descend(
 
 
 def make_optimizer(h: Float[Tensor, "b n"], rate: float, steps: StepRule) -> Optimizer:
-    """Adam, which treats each number by itself, or plain gradient steps.
+    """Build Adam or plain gradient steps for h.
 
-    Adam's betas are 0.9 and 0.99, not the usual 0.999: that is a memory of a thousand steps, and here are fifty to some
-    hundred. The paper names no betas.
+    Adam's betas are 0.9 and 0.99. The usual 0.999 averages over about 1000 steps, but a descent has only 50 to a few
+    hundred steps. The paper names no betas.
     """
     if steps == "adam":
         return Adam([h], lr=rate, betas=(0.9, 0.99), capturable=h.is_cuda)
@@ -81,15 +81,15 @@ def make_optimizer(h: Float[Tensor, "b n"], rate: float, steps: StepRule) -> Opt
 
 
 def descent_step(function: Energy, h: Float[Tensor, "b n"], optimizer: Optimizer) -> Float[Tensor, " b"]:
-    """One step, in place, without a wait for the device.
+    """Do one step in place, without synchronising with the device.
 
     Args:
-        function: Energy of each row.
-        h: Where the rows are; requires a gradient.
-        optimizer: Of h.
+        function: Returns the energy of each row.
+        h: Current iterates; requires a gradient.
+        optimizer: Optimiser of h.
 
     Returns:
-        The energies before the step.
+        Energies before the step.
     """
     value = function(h)
     (gradient,) = torch.autograd.grad(value.sum(), h)
@@ -97,6 +97,6 @@ def descent_step(function: Energy, h: Float[Tensor, "b n"], optimizer: Optimizer
     h.grad = torch.where(finite[:, None], gradient, 0)
     before = h.detach().clone()
     optimizer.step()
-    with torch.no_grad():  # Adam's momentum would move a row without a gradient
+    with torch.no_grad():  # Adam's momentum would move a row even if its gradient is 0
         h.copy_(torch.where(finite[:, None], h, before))
     return value.detach()

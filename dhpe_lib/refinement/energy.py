@@ -1,4 +1,4 @@
-"""The energy of a hand in a crop: what its picture says, and what is known of hands (Eq. 13; PAPER.md Secs. 5, 9.4).
+"""The energy of a hand in a crop: data terms of the image and prior terms of hands (Eq. 13; PAPER.md Secs. 5, 9.4).
 
 In the crop frame, units of g::
 
@@ -10,9 +10,10 @@ In the crop frame, units of g::
          + shape   * | s |^2
          + limits  * sum of squared angles beyond the joint limits
 
-The first three terms are Eq. 13, with its norms as :mod:`dhpe_lib.training.losses` reads them; they start from a network's
-estimate (:mod:`dhpe_lib.refinement.test_time`). A fit without a network (:mod:`dhpe_lib.refinement.fitting`) needs the last three. lambda is
-1 where the skeleton lies within tau of j2D, else 0, for each hand; it has no gradient.
+c_k is the confidence of joint k. The first three terms are Eq. 13, with the norms of :mod:`dhpe_lib.training.losses`;
+:mod:`dhpe_lib.refinement.test_time` minimises them from a network's estimate. A fit without a network
+(:mod:`dhpe_lib.refinement.fitting`) also needs the last three terms. lambda of a hand is 1 if the mean distance between
+its skeleton and j2D is below tau, else 0; it has no gradient.
 """
 
 from collections.abc import Callable
@@ -33,13 +34,13 @@ from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
 
 @dataclass(frozen=True)
 class Appearance:
-    """What F sees in the crops.
+    """Inputs of the feature term.
 
     Attributes:
         network: F, in evaluation mode.
-        images: x, at the size that F looks at.
+        images: x in [0, 1], at the input size of F.
         feature: F(x).
-        silhouette: Which of the renderer's silhouettes is f_Ren.
+        silhouette: Method of the silhouette renderer f_Ren.
     """
 
     network: FeatureNet
@@ -50,13 +51,13 @@ class Appearance:
 
 @dataclass(frozen=True)
 class Observations:
-    """What the picture says of each hand, in the crop frame: from labels, a detector of joints, or the network.
+    """2D evidence of each hand in the crop frame, from labels, a keypoint detector, or the network.
 
     Attributes:
-        joints_2d: 21 joints in canonical order, units of g.
-        confidence: Weight of each joint; 0 where it is not known.
-        mask: Foreground of the crop in [0, 1], or None.
-        appearance: For the feature term, or None.
+        joints_2d: 2D joints j2D in canonical order, units of g.
+        confidence: Weight of each joint; 0 for an unknown joint.
+        mask: Foreground mask in [0, 1], or None.
+        appearance: Inputs of the feature term, or None.
     """
 
     joints_2d: Float[Tensor, "b 21 2"]
@@ -67,13 +68,13 @@ class Observations:
 
 @dataclass(frozen=True)
 class EnergyWeights:
-    """Weights of the energy's terms; a term of weight 0 is not computed.
+    """Weights of the terms of the energy; a term of weight 0 is not computed.
 
     Attributes:
-        joints, feature, lap: Of Eq. 13. The paper has none, which is 21 for a mean over 21 joints.
-        mask: Where there is one.
-        pose, shape, limits: Of the priors; the paper has none of them.
-        tau: The feature term counts where the mean distance of skeleton and j2D is less, pixels of the 224.
+        joints, feature, lap: Weights of the terms of Eq. 13.
+        mask: Weight of the mask term; ignored without a mask.
+        pose, shape, limits: Weights of the priors, which the paper does not have.
+        tau: Mean 2D distance below which the feature term counts, pixels of the 224.
     """
 
     joints: float = 0.0
@@ -87,11 +88,12 @@ class EnergyWeights:
 
 
 EQ_13 = EnergyWeights(joints=21.0, feature=1.0, lap=1.0)
+"""Eq. 13 has no weights. Its joint term is a sum over 21 joints, and ours is a mean, so its weight here is 21."""
 
 
 @dataclass(frozen=True)
 class HandPrior:
-    """What is known of hands without a picture: the pose space, the joint limits, and how smooth the skin is."""
+    """Prior knowledge of hands: the pose space, the joint limits, and the smoothness of the mesh."""
 
     space: PoseSpace
     limits: JointLimits
@@ -99,16 +101,16 @@ class HandPrior:
 
 
 def hand_prior(model: HandModel) -> HandPrior:
-    """The prior of a model, in its dtype and on its device."""
+    """Build the prior of a hand model, in its dtype and on its device."""
     return HandPrior(pose_space(model), joint_limits().to(model.hands_mean), Laplacian(model))
 
 
 @dataclass(frozen=True)
 class EnergyTerms:
-    """The terms of each hand's energy, weighted; 0 where a weight is 0 or the evidence is missing.
+    """Weighted terms of each hand's energy; a term is 0 if its weight is 0 or its evidence is missing.
 
     Attributes:
-        joints, feature, lap, mask, pose, shape, limits: As in :class:`EnergyWeights`; `feature` with its lambda.
+        joints, feature, lap, mask, pose, shape, limits: See :class:`EnergyWeights`; `feature` includes lambda.
         gate: lambda; no gradient.
     """
 
@@ -130,27 +132,27 @@ class EnergyTerms:
 def energy(
     model: HandModel, h: Float[Tensor, "b 63"], evidence: Observations, weights: EnergyWeights, prior: HandPrior
 ) -> Float[Tensor, " b"]:
-    """E(h) of each hand; see the head of this module.
+    """Compute E(h) of each hand; the formula is at the top of this module.
 
     Args:
-        model: Hand model; right hands.
-        h: Parameters.
+        model: Model of a right hand.
+        h: Hand parameters.
         evidence: One row for each hand.
-        weights: Of the terms.
+        weights: Weights of the terms.
         prior: From :func:`hand_prior`.
 
     Returns:
-        Energies, differentiable in h.
+        Energies, differentiable with respect to h.
     """
     h = without_depth(h)
     return energy_terms(model, h, model.forward_h(h), evidence, weights, prior).total
 
 
 def without_depth(h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
-    """The same h without a gradient to its translation in depth.
+    """Detach the depth of h, its last number.
 
-    An orthographic picture does not depend on it, so its gradient is 0; but L_Lap leaves a rounding error there, which
-    Adam would follow as fast as a slope.
+    An orthographic image does not depend on the depth, so the true gradient is 0. L_Lap has a rounding error there, and
+    Adam would follow this error with full steps.
     """
     return torch.cat((h[:, :-1], h[:, -1:].detach()), 1)
 
@@ -163,18 +165,18 @@ def energy_terms(
     weights: EnergyWeights,
     prior: HandPrior,
 ) -> EnergyTerms:
-    """The terms of E(h), for a mesh that is already there.
+    """Compute the terms of E(h) for a given mesh.
 
     Args:
-        model: Hand model.
-        h: Parameters.
+        model: Model of a right hand.
+        h: Hand parameters.
         mesh: `model.forward_h(h)`.
         evidence: One row for each hand.
-        weights: Of the terms.
+        weights: Weights of the terms.
         prior: From :func:`hand_prior`.
 
     Returns:
-        The weighted terms, differentiable in h.
+        The weighted terms, differentiable with respect to h.
     """
     parts = split_h(h)
     near = is_near(mesh.joints, evidence, weights.tau)
@@ -198,22 +200,22 @@ def energy_terms(
 
 
 def joint_term(joints: Float[Tensor, "b 21 3"], evidence: Observations) -> Float[Tensor, " b"]:
-    """Mean squared distance of the projected skeleton to j2D, weighted by confidence."""
+    """Mean squared distance of the projected skeleton (units of g) to j2D, weighted by confidence."""
     return weighted_mean((joints[..., :2] - evidence.joints_2d).square().sum(-1), evidence.confidence)
 
 
 def is_near(joints: Float[Tensor, "b 21 3"], evidence: Observations, tau: float) -> Bool[Tensor, " b"]:
-    """Whether the projected skeleton lies within tau of j2D: the gate lambda.
+    """Whether the mean distance of the projected skeleton to j2D is below tau: the gate lambda.
 
     Args:
-        joints: Skeletons.
-        evidence: Whose j2D and confidence count.
-        tau: Mean distance, pixels of the 224.
+        joints: Skeletons, crop frame, units of g.
+        evidence: Its j2D and confidence are used.
+        tau: Threshold of the mean distance, pixels of the 224.
 
     Returns:
-        One answer for each hand; no gradient.
+        One boolean for each hand; no gradient.
 
-    Source: Eq. 12 by PAPER.md Secs. 9.3 and 9.4.
+    Source: Eq. 12, as read in PAPER.md Secs. 9.3 and 9.4.
     """
     return mean_distance_px(joints, evidence.joints_2d, evidence.confidence) < tau
 
@@ -221,18 +223,21 @@ def is_near(joints: Float[Tensor, "b 21 3"], evidence: Observations, tau: float)
 def feature_term(
     mesh: HandMesh, model: HandModel, appearance: Appearance, near: Bool[Tensor, " b"]
 ) -> Float[Tensor, " b"]:
-    """Mean of ``| F(x) - F(f_Ren(v) (.) x) |^2`` where a hand is near its j2D, else 0 without gradient.
+    """Mean of ``| F(x) - F(f_Ren(v) (.) x) |^2`` for hands with lambda = 1; 0 without gradient for the others.
 
-    The mesh is drawn at the size that F looks at, in full precision; F may run in a lower one under autocast.
+    The mesh is rendered at the input size of F, in full precision; F may run in lower precision under autocast.
     """
     size = appearance.images.shape[-1]
     with torch.autocast(mesh.vertices.device.type, enabled=False):
-        cover = silhouette(mesh.vertices, model.faces, size, appearance.silhouette)
-    masked = appearance.network(appearance.images * cover[:, None])
-    difference = (masked - appearance.feature).to(cover.dtype)
+        mask = silhouette(mesh.vertices, model.faces, size, appearance.silhouette)
+    masked_feature = appearance.network(appearance.images * mask[:, None])
+    difference = (masked_feature - appearance.feature).to(mask.dtype)
     return torch.where(near[:, None], difference, 0).square().mean(1)
 
 
 def mask_term(mesh: HandMesh, model: HandModel, mask: Float[Tensor, "b s s"]) -> Float[Tensor, " b"]:
-    """Mean of ``| f_Ren(v) - m |^2``; "coverage", which ends nearest where the joints have brought the hand near."""
+    """Mean of ``| f_Ren(v) - m |^2``, with the silhouette "coverage".
+
+    Of all silhouettes "coverage" gives the lowest error when the joints have already brought the hand near.
+    """
     return (silhouette(mesh.vertices, model.faces, mask.shape[-1], "coverage") - mask).square().mean((1, 2))

@@ -1,14 +1,15 @@
-r"""Inverse kinematics: the hand that explains given joints, by a few steps of Levenberg-Marquardt.
+r"""Inverse kinematics: fit the hand model to given joints with a few steps of Levenberg-Marquardt.
 
-A landmark network gives 21 joints in the picture with a confidence each, and 21 joints in space. The joints in the
-picture say where each joint is. The joints in space decide which way each finger bends in depth; only the directions of
-their bones are used, so their scale and proportions do not matter. The priors of :mod:`dhpe_lib.hand.poses` keep the hand
-natural. The fit starts from the closed form of :mod:`dhpe_lib.refinement.analytic_start` and takes ten steps
-down the energy of :mod:`dhpe_lib.refinement.landmark_energy`. The first steps use a wide robust loss, so that a poor
-start does not turn good joints into outliers (graduated non-convexity).
+A landmark network gives 21 joints in the image, each with a confidence, and 21 joints in space. The joints in the image
+determine the 2D position of each joint. The joints in space determine whether each finger bends towards or away from
+the camera; only the directions of their bones are used, so their scale and proportions do not matter. The priors of
+:mod:`dhpe_lib.hand.poses` keep the hand natural. The fit starts from the closed form of
+:mod:`dhpe_lib.refinement.analytic_start` and minimises the energy of :mod:`dhpe_lib.refinement.landmark_energy` in ten
+steps. The first steps use a wide robust loss, so that a poor start does not turn good joints into outliers (graduated
+non-convexity).
 
-Right hands; mirror the evidence of a left one (:func:`dhpe_lib.prediction.mirror_h`). Nothing here has a gradient. The
-model and all inputs share one dtype and one device.
+The model is a right hand; mirror the evidence of a left hand (:func:`dhpe_lib.prediction.mirror_h`). Nothing here has a
+gradient. The model and all inputs share one dtype and one device.
 """
 
 from dataclasses import dataclass, field, replace
@@ -38,18 +39,18 @@ from dhpe_lib.refinement.levenberg_marquardt import levenberg_marquardt
 
 FEWEST_JOINTS = 4
 WIDE = 6.0
-"""By how much c is larger in the first steps."""
+"""Factor of the outlier threshold c in the first steps."""
 
 
 @dataclass(frozen=True)
 class LandmarkOptions:
-    """The energy of the fit and the course of its minimisation.
+    """Options of the fit.
 
     Attributes:
-        deviations: Of the energy's terms.
-        wide_steps: Steps with the wide robust loss.
-        steps: Steps after these.
-        starts: Views tried where no joints in space are given.
+        deviations: Standard deviations of the energy's terms.
+        wide_steps: Number of steps with the wide robust loss.
+        steps: Number of steps after these.
+        starts: Number of views to try if no joints in space are given.
     """
 
     deviations: Deviations = field(default=Deviations())
@@ -63,12 +64,12 @@ class LandmarkFit:
     """One hand for each row.
 
     Attributes:
-        h: Parameters for ``HandModel.forward_h``, in the frame of the given joints.
-        joints: The 21 joints of that hand.
-        distance: From each joint to the given one, in their unit; 0 without confidence.
-        trust: How much each given joint still pulls, from 1 (it fits) to 0 (outlier); 0 without confidence.
-        energy: E(h); lower is the more natural explanation.
-        steps: How many steps lowered the energy.
+        h: Hand parameters for ``HandModel.forward_h``, in the frame of the given joints.
+        joints: The 21 joints of the fitted hand.
+        distance: Distance of each joint to the given joint, in their unit; 0 without confidence.
+        trust: Weight of each given joint in the robust loss, from 1 (inlier) to 0 (outlier); 0 without confidence.
+        energy: E(h); a lower energy is a more natural fit.
+        steps: Number of steps that lowered the energy.
     """
 
     h: Float[Tensor, "b 63"]
@@ -87,15 +88,15 @@ def fit_to_landmarks(
     joints_3d: Float[Tensor, "b 21 3"] | None = None,
     options: LandmarkOptions = LandmarkOptions(),
 ) -> LandmarkFit:
-    """Fit the hand model to joints in the picture, with joints in space as a hint on depth.
+    """Fit the hand model to joints in the image, with joints in space as a hint on depth.
 
     Args:
         model: Model of a right hand.
         joints_2d: Joints in the crop frame, units of g, canonical order.
-        confidence: Of each, 0 where it is not known; the joint itself may then be anything.
+        confidence: Weight of each joint; 0 for an unknown joint, whose position may be any value.
         joints_3d: Joints in space in any unit, axes as in the crop frame (x right, y down, z away), or None. Then
             several views are tried, and the energy chooses.
-        options: Energy and steps.
+        options: Options of the fit.
 
     Returns:
         One fit for each row, in the crop frame; the middle MCP lies at z = 0.
@@ -135,16 +136,16 @@ def fit_to_joints_3d(
     Args:
         model: Model of a right hand.
         joints_3d: Joints in space, canonical order.
-        confidence: Of each, 0 where it is not known; by default 1.
+        confidence: Weight of each joint; 0 for an unknown joint, None for 1.
         size: "metres": the scale is 1, and the shape explains how large the hand is. "any": the joints are known up
             to a similarity, and the scale is fitted.
-        options: Energy and steps; the directions of bones are not used.
+        options: Options of the fit; the directions of bones are not used.
 
     Returns:
         One fit for each row, in the frame of the joints.
 
     Raises:
-        ValueError: As in :func:`fit_to_landmarks`; or a hand has fewer than 3 known joints of wrist and MCPs.
+        ValueError: See :func:`fit_to_landmarks`; or a hand has fewer than 3 known joints among wrist and MCPs.
     """
     confidence = joints_3d.new_ones(joints_3d.shape[:2]) if confidence is None else confidence
     check_joints("joints_3d", joints_3d, confidence, 3)
@@ -161,13 +162,13 @@ def fit_to_joints_3d(
 def minimise(
     prior: LandmarkPrior, targets: LandmarkTargets, starts: Float[Tensor, "b n 63"], options: LandmarkOptions
 ) -> LandmarkFit:
-    """Minimise the energy of each hand from each of its starts, and keep the lowest.
+    """Minimise the energy of each hand from each of its starts, and keep the fit of lowest energy.
 
     Args:
-        prior: Of the hand model.
+        prior: Prior of the hand model.
         targets: One row for each hand.
-        starts: n for each hand.
-        options: Energy and steps.
+        starts: n starting points h for each hand.
+        options: Options of the fit.
 
     Returns:
         One fit for each hand.
@@ -187,7 +188,7 @@ def minimise(
 
 
 def all_but(entry: int, like: Tensor) -> Float[Tensor, " 63"]:
-    """Ones for all entries of h but one."""
+    """Return a vector that is 0 for one entry of h and 1 for all others."""
     free = torch.ones(63, dtype=like.dtype, device=like.device)
     free[entry] = 0
     return free
@@ -197,10 +198,10 @@ def check_joints(name: str, joints: Tensor, confidence: Tensor, size: int) -> No
     """Refuse joints that no hand can be fitted to.
 
     Args:
-        name: Of the argument.
-        joints: To be b x 21 x size.
-        confidence: To be b x 21.
-        size: 2 in the picture, 3 in space.
+        name: Name of the argument.
+        joints: Joints; their shape must be b x 21 x size.
+        confidence: Confidences; their shape must be b x 21.
+        size: 2 in the image, 3 in space.
 
     Raises:
         ValueError: The message names the argument, what is wrong and what is right.

@@ -1,6 +1,6 @@
 r"""The 21 joints of a hand and their Jacobian to h, without the mesh.
 
-f_Reg is linear in the posed vertices, and each posed vertex is a weighted sum over bones. Both sums can change places:
+f_Reg is linear in the posed vertices, and each posed vertex is a weighted sum over bones. The sums can be exchanged:
 
 .. math:: x_k = \sum_v r_{kv} \sum_j w_{vj} (G_j v + s_j) = \sum_j \big( G_j\, q_{kj} + \omega_{kj} s_j \big)
 
@@ -8,8 +8,8 @@ with :math:`q_{kj} = \sum_v r_{kv} w_{vj} v` and :math:`\omega_{kj} = \sum_v r_{
 in the shape and in the entries of the joint rotations, so q is too, and its coefficients are computed once. Only the
 pairs of joint k and bone j with a weight remain: 64 for the open hand, instead of 778 vertices with 16 weights.
 
-The Jacobian is the geometric one of robotics: turning bone i about an axis a through its joint c moves every point p
-that hangs on it by a x (p - c). The pose correctives add a second, small part. The values equal those of
+The Jacobian is the geometric Jacobian of robotics: a rotation of bone i about an axis a through its joint c moves each
+point p of its subtree by a x (p - c). The pose correctives add a second, small part. The values equal those of
 :meth:`dhpe_lib.hand.model.HandModel.forward_h` up to rounding.
 """
 
@@ -30,20 +30,20 @@ SMALL_SQUARED = 1e-4
 
 @dataclass(frozen=True)
 class JointKinematics:
-    """The hand model, reduced to its joints. The p pairs are the (joint, bone) with a common weight.
+    """The hand model, reduced to its joints. The p rows are the pairs (joint, bone) with a weight other than 0.
 
     Attributes:
         points: q of the template, metres times weight.
-        directions: How q depends on [shape 10, pose features 135].
-        weight: omega.
+        directions: Derivative of q with respect to [shape 10, pose features 135].
+        weight: omega of each pair.
         bone: Bone of each pair, MANO's order with the wrist.
-        to_joint: Sums the pairs of each joint.
-        to_subtree: Sums the pairs of joint k whose bone hangs on finger joint i.
+        to_joint: Matrix that sums the pairs of each joint.
+        to_subtree: Matrix that sums the pairs of joint k whose bone is in the subtree of finger joint i.
         subtree_weight: omega of these sums.
         parent_bone: Parent of each finger joint, MANO's order.
-        parent_joint: Parent of the joints 1..20, canonical order: where the 20 bones start.
+        parent_joint: Parent of the joints 1..20, canonical order; the 20 bones start there.
         rest: MANO's 16 joints at rest, metres.
-        rest_directions: How these depend on the shape.
+        rest_directions: Derivative of `rest` with respect to the shape.
     """
 
     points: Float[Tensor, "p 3"]
@@ -68,7 +68,7 @@ def joint_kinematics(model: HandModel) -> JointKinematics:
     Returns:
         Tables in the model's dtype and on its device.
 
-    Source: the head of this module.
+    Source: the formula at the top of this module.
     """
     joint, bone = ((model.regressor != 0).to(model.weights) @ (model.weights != 0).to(model.weights)).nonzero(
         as_tuple=True
@@ -76,7 +76,7 @@ def joint_kinematics(model: HandModel) -> JointKinematics:
     mix = model.regressor[joint] * model.weights.mT[bone]
     directions = torch.cat((model.shapedirs, model.posedirs), 2)
     to_joint = torch.nn.functional.one_hot(joint, 21).mT.to(mix)
-    to_subtree = to_joint[:, None] * _hangs_on().to(mix)[:, bone]
+    to_subtree = to_joint[:, None] * _in_subtree().to(mix)[:, bone]
     weight = mix.sum(1)
     return JointKinematics(
         points=mix @ model.v_template,
@@ -93,8 +93,8 @@ def joint_kinematics(model: HandModel) -> JointKinematics:
     )
 
 
-def _hangs_on() -> Float[Tensor, "15 16"]:
-    """1 where a bone (column) moves with a finger joint (row)."""
+def _in_subtree() -> Float[Tensor, "15 16"]:
+    """Return a matrix with 1 if a bone (column) moves with a finger joint (row), else 0."""
     table = torch.zeros(15, 16)
     for bone in range(1, 16):
         ancestor = bone
@@ -107,7 +107,7 @@ def _hangs_on() -> Float[Tensor, "15 16"]:
 def joints_and_jacobian(
     hand: JointKinematics, h: Float[Tensor, "b 63"]
 ) -> tuple[Float[Tensor, "b 21 3"], Float[Tensor, "b 21 3 63"]]:
-    r"""Pose the joints, and differentiate them by h.
+    r"""Pose the joints, and compute their Jacobian with respect to h.
 
     Args:
         hand: From :func:`joint_kinematics`.
@@ -148,7 +148,7 @@ def joints_and_jacobian(
 
 
 def left_jacobian(vectors: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
-    r"""Relate a change of a rotation vector to a small rotation: :math:`R(r + e) = R(J_l e)\, R(r)` to first order.
+    r"""Left Jacobian of SO(3), with :math:`R(r + e) = R(J_l e)\, R(r)` to first order.
 
     :math:`J_l = I + \frac{1 - \cos\theta}{\theta^2} [r]_\times + \frac{\theta - \sin\theta}{\theta^3} [r]_\times^2`.
 
@@ -171,7 +171,7 @@ def left_jacobian(vectors: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
 
 
 def skew(vectors: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
-    """The matrix [v]x, with [v]x u = v x u."""
+    """Return the cross product matrix [v]x, with [v]x u = v x u."""
     x, y, z = vectors.unbind(-1)
     o = torch.zeros_like(x)
     return torch.stack((o, -z, y, z, o, -x, -y, x, o), -1).unflatten(-1, (3, 3))
@@ -180,7 +180,7 @@ def skew(vectors: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3 3"]:
 def _rotation_slopes(
     rotations: Float[Tensor, "b 15 3 3"], left: Float[Tensor, "b 15 3 3"]
 ) -> Float[Tensor, "b 15 9 3"]:
-    """Derivative of the entries of R, row by row, to the rotation vector: dR = [J_l e]x R."""
+    """Derivative of the entries of R, row by row, with respect to the rotation vector: dR = [J_l e]x R."""
     slopes = torch.linalg.cross(left.mT[..., None], rotations[:, :, None], dim=3)
     return slopes.flatten(3).mT
 

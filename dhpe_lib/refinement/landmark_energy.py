@@ -1,7 +1,7 @@
-r"""The energy of a hand beside given joints, as residuals for :mod:`dhpe_lib.refinement.levenberg_marquardt`.
+r"""The energy of a hand and given joints, as residuals for :mod:`dhpe_lib.refinement.levenberg_marquardt`.
 
-With x the joints of the hand, y the given ones (in the picture or in space), u the unit of y in a metre, and each sigma
-a standard deviation, the energy of h is a sum of squares::
+Let x be the joints of the hand, y the given joints (in the image or in space), u the length of a metre in the unit of
+y, and each sigma a standard deviation. The energy of h is a sum of squares::
 
     E(h) = sum_k c_k rho(| x_k - y_k | / (u sigma_joint))           given joints with confidence c
          + sum_b rho(| d_b(x) - d_b | / sigma_direction)            directions of the 20 bones in space
@@ -10,7 +10,7 @@ a standard deviation, the energy of h is a sum of squares::
          + | shape / sigma_shape |^2
 
 so that E is, up to a constant, minus twice the log of a posterior. rho is the Geman-McClure loss,
-:math:`\rho(q) = q^2 / (1 + q^2 / c^2)`: a joint much more than c deviations away no longer pulls.
+:math:`\rho(q) = q^2 / (1 + q^2 / c^2)`: a joint that is much more than c deviations away has almost no influence.
 """
 
 from dataclasses import dataclass, replace
@@ -35,13 +35,13 @@ class Deviations:
     """Standard deviations of the energy's terms.
 
     Attributes:
-        joint: Of a given joint of confidence 1, metres at the hand.
-        direction: Of a bone's direction in space, radians.
-        pose: Of the pose, in deviations of the pose space.
-        smallest_pose: The deviations of the pose space are at least this, radians.
-        shape: Of each shape coefficient.
-        limits: Of an angle beyond the joint limits, radians.
-        outlier: c, in standard deviations of a joint or a direction.
+        joint: Deviation of a given joint of confidence 1, metres at the hand.
+        direction: Deviation of a bone's direction in space, radians.
+        pose: Deviation of the pose, in deviations of the pose space.
+        smallest_pose: Lower bound of the deviations of the pose space, radians.
+        shape: Deviation of each shape coefficient.
+        limits: Deviation of an angle beyond the joint limits, radians.
+        outlier: c of the robust loss, in standard deviations of a joint or a direction.
     """
 
     joint: float = 0.002
@@ -55,13 +55,13 @@ class Deviations:
 
 @dataclass(frozen=True)
 class LandmarkTargets:
-    """What the joints of each hand are compared with.
+    """Targets of the joints of each hand.
 
     Attributes:
-        joints: In the picture (2 coordinates) or in space (3).
-        confidence: Of each joint.
-        unit: One metre of the hand model in the unit of the joints.
-        directions: Of the 20 bones in space; 0 where not known.
+        joints: Given joints in the image (2 coordinates) or in space (3).
+        confidence: Weight of each joint.
+        unit: Length of one metre of the hand model in the unit of the joints.
+        directions: Unit directions of the 20 bones in space; 0 for an unknown direction.
         free: 1 for each entry of h that may change, else 0.
     """
 
@@ -100,9 +100,9 @@ def landmark_residuals(prior: LandmarkPrior, targets: LandmarkTargets, deviation
     """Write the energy as residuals of h.
 
     Args:
-        prior: Of the hand model.
+        prior: Prior of the hand model.
         targets: One row for each row of h.
-        deviations: Of the terms.
+        deviations: Standard deviations of the terms.
 
     Returns:
         A function from h to the residuals, whose squares sum to E(h), and their Jacobian.
@@ -181,26 +181,26 @@ def robust(
 
 
 def pull(off: Float[Tensor, "b k d"], outlier: float) -> Float[Tensor, "b k"]:
-    """How much a vector counts beside plain least squares: rho'(q) / 2 q = 1 / (1 + q^2 / c^2)^2.
+    """Weight of a vector relative to plain least squares: rho'(q) / 2 q = 1 / (1 + q^2 / c^2)^2.
 
     Args:
         off: Vectors of length q, in standard deviations.
-        outlier: c.
+        outlier: c of the robust loss.
 
     Returns:
-        From 1 at 0 to 0 far away.
+        Weight from 1 (q = 0) to 0 (q much larger than c).
     """
     return (1 + off.square().sum(-1) / outlier**2) ** -2
 
 
 def pose_block(h: Float[Tensor, "b 63"], space: PoseSpace, deviations: Deviations) -> Block:
-    """The pose along the components of its space, in deviations."""
+    """Residuals of the pose along the components of its space, in deviations."""
     rows = space.components / (deviations.pose * space.deviations.clamp_min(deviations.smallest_pose))[:, None]
     return (h[:, POSE] - space.mean) @ rows.mT, _columns(rows.expand(len(h), 45, 45), 0)
 
 
 def limit_block(h: Float[Tensor, "b 63"], limits: JointLimits, deviations: Deviations) -> Block:
-    """Angles beyond the joint limits, in standard deviations; 0 inside."""
+    """Residuals of the angles beyond the joint limits, in standard deviations; 0 inside the limits."""
     angles = joint_angles(h[:, POSE], limits)
     over = angles - angles.clamp(limits.bounds[..., 0], limits.bounds[..., 1])
     rows = torch.block_diag(*limits.axes) / deviations.limits
@@ -209,7 +209,7 @@ def limit_block(h: Float[Tensor, "b 63"], limits: JointLimits, deviations: Devia
 
 
 def shape_block(h: Float[Tensor, "b 63"], deviations: Deviations) -> Block:
-    """The shape, in standard deviations."""
+    """Residuals of the shape, in standard deviations."""
     rows = torch.eye(10, dtype=h.dtype, device=h.device) / deviations.shape
     return h[:, SHAPE] / deviations.shape, _columns(rows.expand(len(h), 10, 10), SHAPE.start)
 

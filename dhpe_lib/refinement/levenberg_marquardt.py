@@ -1,4 +1,4 @@
-r"""Levenberg-Marquardt for many small least-squares problems at once.
+r"""Batched Levenberg-Marquardt for small least-squares problems.
 
 Each row of a batch has its own unknowns x, its own residuals r(x) and its own energy :math:`E(x) = |r(x)|^2`. With the
 Jacobian :math:`J = \partial r / \partial x`, one step solves
@@ -30,13 +30,13 @@ LARGEST_DAMPING = 1e8
 
 @dataclass(frozen=True)
 class Minimum:
-    """Where each row ended.
+    """Result of the minimisation.
 
     Attributes:
-        x: Unknowns of the lowest energy that the row has reached.
-        energy: Sum of squared residuals there.
-        damping: Last damping mu. It is small where the last steps were accepted.
-        accepted: How many steps lowered the energy.
+        x: Unknowns of lowest energy of each row.
+        energy: Sum of squared residuals at `x`.
+        damping: Last damping mu; it is small if the last steps were accepted.
+        accepted: Number of steps that lowered the energy.
     """
 
     x: Float[Tensor, "b n"]
@@ -77,7 +77,7 @@ def levenberg_marquardt(
         linearise: Residuals and Jacobians, from :func:`by_autodiff` or analytic.
         x: Start of each row.
         steps: Number of steps tried, each with one evaluation of `linearise`.
-        damping: First mu. At 0 the first step is a Gauss-Newton step.
+        damping: Initial mu. With 0 the first step is a Gauss-Newton step.
 
     Returns:
         The best point of each row. A row whose energy is not finite at the start keeps its start.

@@ -1,17 +1,17 @@
-"""Test-time refinement (Sec. 3.4, Eq. 13): the network's estimate goes downhill before it is given out.
+"""Test-time refinement (Sec. 3.4, Eq. 13): improve the network's estimate by gradient descent.
 
 ::
 
     h(t+1) = h(t) - gamma grad_h ( | [f_DHPE(x)_J]_XY - j2D(t) |^2 + lambda | F(x) - F(f_Ren(v) (.) x) |^2 + L_Lap )
     j2D(t+1) = f_Ref(j2D(t), F(x), h(t), f_Reg(v(t)))
 
-Earlier work kept the 2D evidence as it was; here f_Ref mends it while h moves. f_Ref is linear: where its part that
-multiplies j2D has an eigenvalue beyond 1, fifty calls in a row diverge. "anchored" evidence, which is ours, cannot:
-f_Ref sees h(t) and v(t), but always the j2D that it was last given in the regressor. The energy is that of
-:mod:`dhpe_lib.refinement.energy`, which the fit without a network shares. The chapter is *Test-time refinement*.
+Earlier work kept the 2D evidence fixed; here f_Ref updates it while h moves. f_Ref is linear: if the part that
+multiplies j2D has an eigenvalue above 1, fifty calls in a row diverge. "anchored" evidence, which is ours, cannot
+diverge: f_Ref sees h(t) and v(t), but always the j2D that was its last input in the regressor. The energy is that of
+:mod:`dhpe_lib.refinement.energy`, which the fit without a network also uses. The chapter is *Test-time refinement*.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
@@ -37,23 +37,26 @@ from dhpe_lib.refinement.energy import (
 EvidenceMode = Literal["recursive", "anchored", "fixed"]
 
 FAR_PENALTY = 1e3
-"""What a hand far from its j2D counts more: energies with and without the feature term could not be compared."""
+"""Added to the energy of a hand whose lambda is 0.
+
+Such a hand has no feature term, so its energy would otherwise be lower than that of a hand near its j2D.
+"""
 
 
 @dataclass(frozen=True)
 class RefineOptions:
-    """The course of the refinement; the defaults are the paper's.
+    """Options of the refinement; the defaults are the paper's.
 
     Attributes:
-        weights: Of the terms; ``energy.EQ_13`` has no priors.
-        iterations: Steps.
-        rate: gamma, of Adam as the paper's text says; constant.
-        steps: "gradient" for the plain steps that Eq. 13 writes down.
-        evidence: "recursive" is the paper's: f_Ref of j2D(t) is j2D(t+1). "anchored": of the network's j2D, in each
-            step anew. "fixed" is earlier work: j2D stays as it is.
+        weights: Weights of the terms; ``energy.EQ_13`` has no priors.
+        iterations: Number of steps.
+        rate: Constant step size gamma.
+        steps: "adam", as in the paper's text, or "gradient" for the plain steps of Eq. 13.
+        evidence: "recursive" is the paper's: j2D(t+1) is f_Ref of j2D(t). "anchored": j2D(t+1) is f_Ref of the
+            network's j2D. "fixed", as in earlier work: j2D does not change.
     """
 
-    weights: EnergyWeights = field(default=EQ_13)
+    weights: EnergyWeights = EQ_13
     iterations: int = 50
     rate: float = 1e-3
     steps: StepRule = "adam"
@@ -68,21 +71,21 @@ REFINEMENTS = {
     "feature-only": RefineOptions(replace(EQ_13, joints=0.0)),
     "gradient-steps": RefineOptions(steps="gradient"),
 }
-"""By name, for the ablation; "without-refinement" is the estimate itself."""
+"""Variants of the refinement for the ablation, by name."""
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """A refined estimate and the way to it, start included.
+    """A refined estimate and all iterates, including the start.
 
     Attributes:
-        estimate: The network's, with one step more: the refined h, its mesh and its j2D. It is the iterate of lowest
-            energy, for each hand by itself; one near its j2D goes before one that is not.
-        kept: After how many steps that was.
+        estimate: The network's estimate with one more step: the refined h, its mesh and its j2D. For each hand it is
+            the iterate of lowest energy; an iterate with lambda = 1 is preferred to an iterate with lambda = 0.
+        kept: Number of steps after which this iterate was reached.
         path: h(t).
-        joints: The skeletons, crop frame.
-        joints_2d: j2D(t).
-        terms: Each term of the energy at h(t), weighted, and the gate.
+        joints: Skeletons f_Reg(v(t)), crop frame, units of g.
+        joints_2d: j2D(t), crop frame, units of g.
+        terms: Each weighted term of the energy at h(t), and the gate lambda.
     """
 
     estimate: Estimate
@@ -94,7 +97,7 @@ class Refinement:
 
     @property
     def energy(self) -> Float[Tensor, "steps b"]:
-        """E(h(t)), each against its own j2D(t)."""
+        """E(h(t)), computed with j2D(t)."""
         return torch.stack([term for name, term in self.terms.items() if name != "gate"]).sum(0)
 
 
@@ -105,46 +108,47 @@ def refine(
     options: RefineOptions = RefineOptions(),
     confidence: Float[Tensor, "b 21"] | None = None,
 ) -> Refinement:
-    """Refine a batch of estimates; every hand goes its own way.
+    """Refine a batch of estimates; the hands of a batch are independent.
 
     Args:
         network: f_DHPE; its F runs in evaluation mode here.
-        images: Crops x.
-        estimate: What the network found in them.
-        options: Terms and course.
-        confidence: Weight of each joint of j2D; the paper has none: 1.
+        images: Crops x in [0, 1].
+        estimate: The network's estimate for these crops.
+        options: Options of the refinement.
+        confidence: Weight of each joint of j2D; None for 1, since the paper has no weights.
 
     Returns:
-        The refined estimate and its trajectory, without gradient. A hand that is not finite stays as it is.
+        The refined estimate and its trajectory; no gradient. A hand that is not finite does not change.
 
     Source: Eq. 13; PAPER.md Secs. 5 and 9.4.
     """
     with evaluating(network):
         objective = RefinementEnergy(network, images, estimate, options, confidence)
-        found = descend(objective, objective.start, options.iterations, options.rate, options.steps, decay=False)
+        descent = descend(objective, objective.start, options.iterations, options.rate, options.steps, decay=False)
         joints, joints_2d = torch.stack(objective.joints), torch.stack(objective.all_joints_2d)
         with torch.no_grad():
-            mesh = network.hand.forward_h(found.h)
-            last = RegressorState(
-                found.h, joints_2d[found.kept, torch.arange(len(found.h), device=found.h.device)], mesh
-            )
-            drawn = network.render_mask(mesh, images.shape[-1])
+            mesh = network.hand.forward_h(descent.h)
+            hands = torch.arange(len(descent.h), device=descent.h.device)
+            last = RegressorState(descent.h, joints_2d[descent.kept, hands], mesh)
+            mask = network.render_mask(mesh, images.shape[-1])
     terms = {
-        name.name: torch.stack([getattr(one, name.name) for one in objective.terms]) for name in fields(EnergyTerms)
+        field.name: torch.stack([getattr(step, field.name) for step in objective.terms])
+        for field in fields(EnergyTerms)
     }
-    refined = replace(estimate, steps=(*estimate.steps, last), mask=drawn)
-    return Refinement(refined, found.kept, found.path, joints, joints_2d, terms)
+    refined = replace(estimate, steps=(*estimate.steps, last), mask=mask)
+    return Refinement(refined, descent.kept, descent.path, joints, joints_2d, terms)
 
 
 class RefinementEnergy:
-    """The energy of Eq. 13 as a function of h alone; each call notes what it saw and brings j2D(t) to j2D(t+1).
+    """The energy of Eq. 13 as a function of h; each call records its values and updates j2D(t) to j2D(t+1).
 
     Args:
         network: f_DHPE, in evaluation mode.
-        images: Crops x.
-        estimate: Where to start.
-        options: Terms, and whether j2D moves.
-        confidence: Of the joints of j2D, or None for 1; 0 for a network without f_J2D, whose j2D means nothing.
+        images: Crops x in [0, 1].
+        estimate: The estimate to start from.
+        options: Options of the refinement.
+        confidence: Weight of each joint of j2D. None stands for 1, or for 0 if the network has no f_J2D and thus no
+            j2D.
     """
 
     def __init__(
@@ -162,13 +166,13 @@ class RefinementEnergy:
         known = float(network.pose_machine is not None)
         self.confidence = torch.full_like(self.joints_2d[..., 0], known) if confidence is None else confidence
         self.feature = estimate.evidence.feature.detach()
-        small = resize(images, network.features.input_size)
-        self.appearance = Appearance(network.features, small, self.feature, network.config.silhouette)
+        resized = resize(images, network.features.input_size)
+        self.appearance = Appearance(network.features, resized, self.feature, network.config.silhouette)
         self.start = estimate.h.detach()
         self.forget()
 
     def __call__(self, h: Float[Tensor, "b 63"]) -> Float[Tensor, " b"]:
-        """The energy of each hand against j2D(t)."""
+        """Compute the energy of each hand with j2D(t)."""
         hand, h = self.network.hand, without_depth(h)
         mesh = hand.forward_h(h)
         evidence = Observations(self.joints_2d.clone(), self.confidence, appearance=self.appearance)
@@ -179,20 +183,20 @@ class RefinementEnergy:
         return terms.total + FAR_PENALTY * (1 - terms.gate)
 
     def forget(self) -> None:
-        """Drop what was noted."""
+        """Delete the recorded values."""
         self.joints: list[Tensor] = []
         self.all_joints_2d: list[Tensor] = []
         self.terms: list[EnergyTerms] = []
 
     def note(self, mesh: HandMesh, terms: EnergyTerms) -> None:
-        """Keep skeleton, j2D and terms."""
+        """Record skeleton, j2D and terms."""
         self.joints.append(mesh.joints.detach())
         self.all_joints_2d.append(self.joints_2d.clone())
         self.terms.append(EnergyTerms(**{name: value.detach() for name, value in vars(terms).items()}))
 
     @torch.no_grad()
     def refine_joints(self, h: Float[Tensor, "b 63"], mesh: HandMesh) -> None:
-        """j2D(t+1) by f_Ref, in place; no gradient."""
+        """Compute j2D(t+1) with f_Ref, in place; no gradient."""
         feature = self.feature.to(h.dtype)
-        seen = self.anchor if self.options.evidence == "anchored" else self.joints_2d
-        self.joints_2d.copy_(self.network.regressor.refine_joints(seen, feature, h, mesh.joints))
+        joints_2d = self.anchor if self.options.evidence == "anchored" else self.joints_2d
+        self.joints_2d.copy_(self.network.regressor.refine_joints(joints_2d, feature, h, mesh.joints))

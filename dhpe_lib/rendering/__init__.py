@@ -1,4 +1,4 @@
-"""The differentiable renderers: f_Ren draws silhouettes, f_TRen draws textured pictures."""
+"""The differentiable renderers: f_Ren renders silhouettes and f_TRen renders textured images."""
 
 from dhpe_lib.common.lazy import lazy_exports
 

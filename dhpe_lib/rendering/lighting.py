@@ -1,6 +1,6 @@
-"""Light on surfaces: unit normals of meshes, lamps and spherical harmonics, and how bright a matt surface is in them.
+"""Lighting: vertex normals, light sources, spherical harmonics and the shading of a diffuse surface.
 
-Everything has a gradient: to normals and vertices, and to the light's tensors.
+All functions have a gradient to normals, to vertices and to the tensors of the light.
 """
 
 import math
@@ -14,19 +14,21 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Light:
-    """The lamps. Each number is one for all images, or a tensor [batch, 1 or 3]; gradients flow to tensors.
+    """The light sources: ambient light, one directional light, and spherical harmonics.
 
     brightness = ambient + directional max(0, -n . direction) + sum_k harmonics_k Y_k(n)
 
+    A number holds for all images of a batch. A tensor has one row for each image, and gets a gradient.
+
     Attributes:
-        ambient: Everywhere the same; for each channel if [batch, 3].
-        directional: Of a lamp far away; for each channel if [batch, 3].
-        direction: In which the lamp's light travels (+z is away from the camera), of any length.
+        ambient: Brightness of the ambient light; [batch, 3] gives each channel its own.
+        directional: Brightness of the directional light; [batch, 3] gives each channel its own.
+        direction: Direction in which the light travels (+z is away from the camera), of any length.
         harmonics: Coefficients of `spherical_harmonics` for each channel.
     """
 
     ambient: float | Float[Tensor, "batch ambient_channels"] = 0.5
-    directional: float | Float[Tensor, "batch lamp_channels"] = 0.6
+    directional: float | Float[Tensor, "batch directional_channels"] = 0.6
     direction: tuple[float, float, float] | Float[Tensor, "batch 3"] = (0.4, 0.6, 1.0)
     harmonics: Float[Tensor, "batch 9 3"] | None = None
 
@@ -38,34 +40,38 @@ def vertex_normals(
     vertices: Float[Tensor, "batch vertices 3"],
     faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
 ) -> Float[Tensor, "batch vertices 3"]:
-    """Unit normals of a smooth surface: the mean of the normals of the faces around a vertex, weighted by their area.
+    """Compute vertex normals: the mean of the normals of the faces around a vertex, weighted by their area.
 
     Args:
-        vertices: In any unit.
+        vertices: Vertices in any unit.
         faces: Vertex indices. Corners in counterclockwise order seen from outside give outward normals.
 
     Returns:
-        Unit vectors; 0 at a vertex whose faces have no area or a corner that is not finite. Gradient to the vertices.
+        Unit vectors. The normal is 0 at a vertex whose faces have no area or a corner that is not finite. Gradient to
+        the vertices.
     """
     rows = faces.long().expand(len(vertices), -1, -1)
     finite = vertices.isfinite().all(-1)
     rows_3d = rows.clamp_min(0).flatten(1)[..., None].expand(-1, -1, 3)
-    lost = (rows < 0) | ~finite.gather(1, rows_3d[..., 0]).view_as(rows)
+    invalid = (rows < 0) | ~finite.gather(1, rows_3d[..., 0]).view_as(rows)
     corners = torch.where(finite[..., None], vertices, 0).gather(1, rows_3d).unflatten(1, (-1, 3))
     normals = torch.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0], dim=-1)
-    normals = normals.masked_fill(lost.any(-1, keepdim=True), 0)
+    normals = normals.masked_fill(invalid.any(-1, keepdim=True), 0)
     each_corner = normals.repeat_interleave(3, dim=1)
     return functional.normalize(torch.zeros_like(vertices).scatter_add(1, rows_3d, each_corner), dim=-1)
 
 
 def spherical_harmonics(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
-    """The nine real, orthonormal spherical harmonics up to degree 2, enough for what a matt surface shows of its light.
+    """Compute the nine real, orthonormal spherical harmonics up to degree 2.
+
+    These nine are enough to describe the light on a diffuse surface.
 
     Args:
         normals: Unit vectors.
 
     Returns:
-        Y_00, Y_1-1, Y_10, Y_11, Y_2-2, Y_2-1, Y_20, Y_21, Y_22 (of 1, y, z, x, xy, yz, 3 z^2 - 1, xz, x^2 - y^2).
+        Y_00, Y_1-1, Y_10, Y_11, Y_2-2, Y_2-1, Y_20, Y_21, Y_22, which are multiples of 1, y, z, x, xy, yz, 3 z^2 - 1,
+        xz and x^2 - y^2.
 
     Source:
         Ramamoorthi and Hanrahan, An Efficient Representation for Irradiance Environment Maps, SIGGRAPH 2001, Eq. 3.
@@ -82,32 +88,37 @@ def spherical_harmonics(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*b
 def shade(
     normals: Float[Tensor, "batch height width 3"], light: Light = DAYLIGHT
 ) -> Float[Tensor, "batch height width channels"]:
-    """How bright a matt white surface is.
+    """Compute the brightness of a white diffuse surface.
 
     brightness = ambient + directional max(0, -n . direction) + sum_k harmonics_k Y_k(n)
 
     Args:
-        normals: Unit vectors; where they are 0, only the ambient light shows.
-        light: The lamps.
+        normals: Unit vectors n, or 0, for which the directional light adds nothing.
+        light: The light sources.
 
     Returns:
-        Brightness, not below 0; one channel where no lamp has colour. Gradient to normals and the light's tensors.
+        Brightness, at least 0; one channel if no light source has a colour. Gradient to the normals and to the tensors
+        of the light.
+
+    Raises:
+        ValueError: The direction of the light is zero.
     """
 
-    def spread(value: float | Tensor) -> float | Tensor:
+    def for_each_pixel(value: float | Tensor) -> float | Tensor:
         return value[:, None, None].to(normals) if isinstance(value, Tensor) else value
 
     x, y, z = normals.unbind(-1)
     if isinstance(light.direction, Tensor):
         direction = functional.normalize(light.direction.to(normals), dim=-1)[:, None, None]
         towards = -(normals * direction).sum(-1)
-    else:  # plain numbers need no copy to the device
+    else:  # numbers are not copied to the device
         norm = math.sqrt(sum(part * part for part in light.direction))
         if norm == 0:
-            raise ValueError("light.direction = (0, 0, 0) points nowhere")
+            raise ValueError("light.direction = (0, 0, 0) points nowhere; give a vector of any length above 0")
         dx, dy, dz = (part / norm for part in light.direction)
         towards = -(dx * x + dy * y + dz * z)
-    brightness = spread(light.ambient) + spread(light.directional) * towards.clamp_min(0)[..., None]
+    directional = for_each_pixel(light.directional) * towards.clamp_min(0)[..., None]
+    brightness = for_each_pixel(light.ambient) + directional
     if light.harmonics is not None:
         brightness = brightness + torch.einsum(
             "bhwk,bkc->bhwc", spherical_harmonics(normals), light.harmonics.to(normals)

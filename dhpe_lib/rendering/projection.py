@@ -1,7 +1,8 @@
-"""From meshes to the pixels of an image: where their vertices lie, and what each pixel shows of which face.
+"""Project vertices to an image, rasterize faces, and interpolate attributes over the pixels.
 
-Without a camera, vertices are in the crop frame (PAPER 9.2) and seen by a scaled orthographic camera: x in [-1/2, 1/2]
-fills the image's width, y has the same unit, smaller z is nearer. With a `Pinhole` they are in its camera frame.
+Without a camera, vertices are in the crop frame (PAPER 9.2), seen by a scaled orthographic camera: x in [-1/2, 1/2]
+spans the width of the image, y has the unit of x, and a smaller z is nearer. With a `Pinhole`, vertices are in its
+camera frame.
 """
 
 import math
@@ -23,11 +24,12 @@ Backend = Literal["warp", "pytorch3d"]
 
 @dataclass(frozen=True)
 class Pinhole:
-    """A camera at the origin that looks along +z.
+    """A pinhole camera at the origin that looks along +z.
 
     Attributes:
-        k: One matrix, or one for each mesh; pixels of the image that is rendered, whose pixel i covers [i, i + 1).
-        near: Faces with a corner at a smaller z are not drawn; in the unit of the vertices.
+        k: Camera matrix in pixels of the rendered image; one for all meshes, or one for each. Pixel i covers
+            [i, i + 1).
+        near: Near plane, in the unit of the vertices. Faces with a corner at a smaller z are not drawn.
     """
 
     k: Float[Tensor, "one_or_batch 3 3"]
@@ -35,14 +37,14 @@ class Pinhole:
 
     def __post_init__(self) -> None:
         if not self.near > 0:
-            raise ValueError(f"near = {self.near} must be positive: nothing behind the camera can be seen")
+            raise ValueError(f"near = {self.near} must be positive: the camera sees nothing behind it")
 
 
 def rows_and_columns(image_size: ImageSize) -> tuple[int, int]:
-    """Height and width of an image.
+    """Return height and width of an image in pixels.
 
     Raises:
-        ValueError: One is not positive.
+        ValueError: The height or the width is not positive.
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     if min(height, width) <= 0:
@@ -53,20 +55,21 @@ def rows_and_columns(image_size: ImageSize) -> tuple[int, int]:
 def to_screen(
     vertices: Float[Tensor, "batch vertices 3"], image_size: ImageSize, camera: Pinhole | None = None
 ) -> Float[Tensor, "batch vertices 3"]:
-    """Where vertices lie in an image: u and v in pixels, and z as it is.
+    """Project vertices to screen coordinates: u and v in pixels, and z unchanged.
 
-    u = width (x + 1/2), v = height / 2 + width y without a camera; (u, v, 1) = K X / z with one.
+    Without a camera, u = width (x + 1/2) and v = height / 2 + width y. With a camera, (u, v, 1) = K X / z.
 
     Args:
-        vertices: In the crop frame, or in the camera's.
+        vertices: Vertices in the crop frame, or in the camera frame in any unit.
         image_size: Pixels along each side, or rows and columns.
         camera: A pinhole, or None for the crop frame.
 
     Returns:
-        Places; u and v are NaN for a vertex nearer to a pinhole than `near`. Finite gradient to the vertices, 0 there.
+        Screen coordinates (u, v, z). With a pinhole, u and v are NaN for a vertex with z at most `near`. The gradient
+        to the vertices is finite, and 0 for such a vertex.
 
     Raises:
-        ValueError: An image size that is not positive.
+        ValueError: The image size is not positive.
     """
     height, width = rows_and_columns(image_size)
     x, y, z = vertices.unbind(-1)
@@ -86,24 +89,24 @@ def rasterize(
     camera: Pinhole | None = None,
     backend: Backend = "warp",
 ) -> Fragments:
-    """The nearest face at each pixel's centre, with barycentric coordinates and depth.
+    """Find the nearest face at the centre of each pixel, with barycentric coordinates and depth.
 
-    Depth decides in float32, in float64 too; of faces at one depth the first in `faces` wins. Under a pinhole
-    barycentric coordinates are those of the point on the face, not of its image.
+    Depths are compared in float32, also if the vertices are float64. Of faces at equal depth the first in `faces` wins.
+    With a pinhole, barycentric coordinates belong to the point on the face in 3D (perspective correct).
 
     Args:
-        vertices: In the crop frame, or in the camera's.
-        faces: Vertex indices, seen from both sides; as in `silhouette`.
+        vertices: Vertices in the crop frame, or in the camera frame in any unit.
+        faces: Vertex indices as in `silhouette`; faces are visible from both sides.
         image_size: Pixels along each side, or rows and columns.
         camera: A pinhole, or None for the crop frame.
         backend: "warp", or "pytorch3d" if it is installed.
 
     Returns:
-        Face -1, barycentric 0 and infinite depth where no face covers the pixel's centre. Gradient of barycentric
-        coordinates and depth to the vertices, none where a pixel changes its face.
+        The fragments. A pixel without a face has face -1, barycentric coordinates 0 and infinite depth. Barycentric
+        coordinates and depth have a gradient to the vertices, but none for the change of a pixel's face.
 
     Raises:
-        TypeError, ValueError, IndexError, ImportError: As `silhouette`.
+        TypeError, ValueError, IndexError, ImportError: See `silhouette`.
     """
     height, width = rows_and_columns(image_size)
     checked = prepare_faces(vertices, faces)
@@ -113,7 +116,7 @@ def rasterize(
 def fragments_of(
     screen: Tensor, faces: Tensor, height: int, width: int, camera: Pinhole | None, backend: Backend
 ) -> Fragments:
-    """The nearest face at each pixel's centre, from places in pixels and checked faces, by either backend."""
+    """Rasterize faces from `prepare_faces` by either backend, given screen coordinates in pixels."""
     if backend == "pytorch3d":
         from dhpe_lib.rendering.pytorch3d_backend import rasterize as pytorch3d_rasterize
 
@@ -128,27 +131,27 @@ def interpolate(
     corners: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
     fragments: Fragments,
 ) -> Float[Tensor, "batch height width channels"]:
-    """Attributes of corners carried over the pixels: sum_c b_c attributes[corners[face, c]].
+    """Interpolate attributes of the corners over the pixels: sum_c b_c attributes[corners[face, c]].
 
     Args:
-        attributes: One set for all images, or one for each.
-        corners: For each face three rows of `attributes`: the mesh's faces, or a texture's own.
-        fragments: From `rasterize`; their dtype is the result's.
+        attributes: Values in any unit; one set for all images, or one for each.
+        corners: Three rows of `attributes` for each face: the faces of the mesh, or those of its texture.
+        fragments: From `rasterize`; the result has their dtype.
 
     Returns:
-        The values, 0 where there is no face. Gradient to the attributes, and through the fragments to the vertices.
+        The values; 0 at pixels without a face. Gradient to the attributes, and through the fragments to the vertices.
     """
     return fragment_functions.interpolate(attributes, prepare_faces(attributes, corners), fragments)
 
 
 def label_map(labels: Integer[Tensor, " faces"], fragments: Fragments) -> Int[Tensor, "batch height width"]:
-    """The label of the face that a pixel shows, such as the part of the hand.
+    """Return the label of the visible face at each pixel, such as the part of the hand.
 
     Args:
-        labels: One for each face.
+        labels: Label of each face.
         fragments: From `rasterize` or a `Rendering`.
 
     Returns:
-        Labels, -1 where there is no face.
+        Labels; -1 at pixels without a face. No gradient.
     """
     return functional.pad(labels.long(), (0, 1), value=-1)[fragments.face]

@@ -1,6 +1,7 @@
-"""PyTorch3D as the rasterizer, for users who have it: the same calls and conventions, `backend="pytorch3d"`.
+"""PyTorch3D as the rasterizer: the functions that `backend="pytorch3d"` calls.
 
-PyTorch3D's screen has x to the left and y up, spans [-1, 1] along the smaller side, and holds what has a positive z.
+In PyTorch3D's screen, x points left, y points up, the smaller side of the image spans [-1, 1], and only positive z is
+drawn.
 """
 
 import math
@@ -13,11 +14,14 @@ from dhpe_lib.rendering.rasterizer.fragments import Fragments
 from dhpe_lib.rendering.rasterizer.silhouettes import TAIL
 
 FACES_PER_PIXEL = 50
-"""Of the soft silhouette: PyTorch3D keeps the nearest so many, ours all. Enough up to sigma 1e-3 or so."""
+"""Number of nearest faces that PyTorch3D blends in a soft silhouette; enough up to a sigma of about 1e-3.
+
+The Warp kernel blends all faces.
+"""
 
 
 def _meshes(screen: Tensor, faces: Tensor, height: int, width: int, shift: Tensor | float):
-    """PyTorch3D's meshes on its screen; faces that are not drawn become one vertex thrice, which has no area."""
+    """Convert to PyTorch3D's meshes; a face that must not be drawn gets three equal corners, so it has no area."""
     try:
         from pytorch3d.structures import Meshes
     except ImportError as error:
@@ -33,15 +37,15 @@ def _meshes(screen: Tensor, faces: Tensor, height: int, width: int, shift: Tenso
     u, v, z = screen.unbind(-1)
     screen = torch.stack([(width / 2 - u) / half, (height / 2 - v) / half, z + shift], dim=-1)
     each = faces.long().expand(len(screen), -1, -1)
-    named = (each >= 0) & (each < screen.shape[1])
+    valid = (each >= 0) & (each < screen.shape[1])
     finite = screen.isfinite().all(-1)
-    drawn = finite.gather(1, (each * named).flatten(1)).view_as(each) & named
+    drawn = finite.gather(1, (each * valid).flatten(1)).view_as(each) & valid
     each = torch.where(drawn.all(-1, keepdim=True), each, 0)
     return Meshes(torch.where(finite[..., None], screen, 0.0), each)
 
 
 def _shift(screen: Tensor) -> Tensor:
-    """What brings every depth above 0, since PyTorch3D draws nothing at a negative one."""
+    """Return the number to add to all depths to make them positive; PyTorch3D draws nothing at a negative depth."""
     z = screen[..., 2].detach()
     return 1 - torch.where(z.isfinite(), z, math.inf).amin() if z.numel() else z.new_ones(())
 
@@ -54,22 +58,22 @@ def soft_silhouette(
     sigma: float,
     faces_per_pixel: int = FACES_PER_PIXEL,
 ) -> Float[Tensor, "batch height width"]:
-    """`dhpe_lib.rendering.rasterizer.silhouettes.soft` by PyTorch3D, of a pixel's nearest faces.
+    """Render `dhpe_lib.rendering.rasterizer.silhouettes.soft` with PyTorch3D, from the nearest faces of each pixel.
 
     Args:
-        screen: Pixels.
+        screen: Screen coordinates u and v in pixels, and depth.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
         sigma: Softness, squared pixels.
-        faces_per_pixel: So many.
+        faces_per_pixel: Number of nearest faces to blend.
 
     Returns:
         Probabilities in [0, 1].
 
     Raises:
-        ImportError: PyTorch3D is not there.
-        TypeError: The places are not float32.
+        ImportError: PyTorch3D is not installed.
+        TypeError: The screen coordinates are not float32.
     """
     meshes = _meshes(screen, faces, height, width, _shift(screen))
     if meshes.isempty():
@@ -92,21 +96,21 @@ def rasterize(
     width: int,
     pinhole: bool,
 ) -> Fragments:
-    """`dhpe_lib.rendering.rasterizer.fragments.rasterize` by PyTorch3D.
+    """Do `dhpe_lib.rendering.rasterizer.fragments.rasterize` with PyTorch3D.
 
     Args:
-        screen: Pixels and depth.
+        screen: Screen coordinates u and v in pixels, and depth.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
-        pinhole: Whether the image is a perspective one.
+        pinhole: Whether the projection is perspective.
 
     Returns:
         The fragments, with PyTorch3D's gradients.
 
     Raises:
-        ImportError: PyTorch3D is not there.
-        TypeError: The places are not float32.
+        ImportError: PyTorch3D is not installed.
+        TypeError: The screen coordinates are not float32.
     """
     shift = 0.0 if pinhole else _shift(screen)
     meshes = _meshes(screen, faces, height, width, shift)

@@ -1,11 +1,12 @@
-"""f_Ren and f_TRen: meshes to silhouettes and pictures, with gradients, by Warp kernels under torch's autograd.
+"""f_Ren and f_TRen: render meshes to silhouettes and images, with gradients, by Warp kernels under torch's autograd.
 
-Without a camera, vertices are in the crop frame (PAPER 9.2) and seen by a scaled orthographic camera: x in [-1/2, 1/2]
-fills the image's width, y has the same unit, smaller z is nearer. With a `Pinhole` they are in its camera frame.
+Without a camera, vertices are in the crop frame (PAPER 9.2), seen by a scaled orthographic camera: x in [-1/2, 1/2]
+spans the width of the image, y has the unit of x, and a smaller z is nearer. With a `Pinhole`, vertices are in its
+camera frame.
 
-Tensors are shared with Warp without a copy. On CUDA the kernels run on torch's current stream, nothing waits for the
-device, and after a first call all of it can be captured in a CUDA graph. On the CPU they run on as many threads as
-torch uses, and results are the same to the bit for a given number of threads; on CUDA sums are taken in any order, so
+Warp uses torch's tensors without a copy. On CUDA the kernels run on torch's current stream and never wait for the
+device. After a first call, everything can be captured in a CUDA graph. On the CPU the kernels use as many threads as
+torch (at most 8), and results are bit-equal for a given number of threads. On CUDA the order of additions varies, so
 the last digits of soft and coverage silhouettes and of all gradients may differ from run to run.
 """
 
@@ -36,40 +37,40 @@ from dhpe_lib.rendering.rasterizer.launch import prepare_faces
 Method = Literal["coverage", "soft", "kato"]
 
 DEFAULT_METHOD: Method = "kato"
-"""The paper's, and the one that brings most displaced meshes home by masks alone.
+"""The paper's method. It brings the most displaced meshes back to their target by the mask alone.
 
-"coverage" ends nearer to home, since its mask is exact; "soft" lies between (`benchmarks/homing.py`).
+"coverage" ends closer to the target, since its mask is exact; "soft" is in between (`benchmarks/homing.py`).
 """
 
 DEFAULT_SIGMA = 1e-4
-"""Softness of the soft silhouette: PyTorch3D's. The larger, the farther it sees, and the wider its mask."""
+"""Softness of the soft silhouette, PyTorch3D's default. A larger value gives a wider gradient and a wider mask."""
 
 
 @dataclass(frozen=True)
 class Texture:
-    """Colours in an image that is wrapped round the mesh.
+    """A texture image and its coordinates on the mesh.
 
     Attributes:
-        uv: Places in the image, from its top left (0, 0) to its bottom right (1, 1).
-        uv_faces: For each face of the mesh three rows of `uv`.
-        image: In [0, 1]; one for all meshes, or one for each.
+        uv: Texture coordinates, from (0, 0) at the top left of the image to (1, 1) at the bottom right.
+        uv_faces: Three rows of `uv` for each face of the mesh.
+        image: Colours in [0, 1]; one image for all meshes, or one for each.
     """
 
-    uv: Float[Tensor, "places 2"]
+    uv: Float[Tensor, "coordinates 2"]
     uv_faces: Integer[Tensor, "faces 3"]
     image: Float[Tensor, "height width 3"] | Float[Tensor, "batch height width 3"]
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """A picture of meshes.
+    """Rendered images of meshes.
 
     Attributes:
         image: Colours in [0, 1].
-        mask: How much of a pixel is covered, in [0, 1].
-        depth: Of the nearest face, in the unit of z; infinite where there is none.
-        normals: Unit vectors towards the camera; 0 where there is no face.
-        fragments: Face and barycentric coordinates of each sample, `supersample` of them along each side of a pixel.
+        mask: Covered share of each pixel, in [0, 1].
+        depth: Depth of the nearest face in the unit of z; infinite at pixels without a face.
+        normals: Unit normals on the side of the camera; 0 at pixels without a face.
+        fragments: Face and barycentric coordinates of each sample; a pixel has `supersample` samples along each side.
     """
 
     image: Float[Tensor, "batch height width 3"]
@@ -88,37 +89,41 @@ def silhouette(
     camera: Pinhole | None = None,
     backend: Backend = "warp",
 ) -> Float[Tensor, "batch height width"]:
-    """f_Ren: the mask of a mesh, with a gradient to its vertices.
+    """f_Ren: render the mask of a mesh, with a gradient to its vertices.
 
-    - "coverage": the share of the pixel's square under the mesh, exact for one layer up to 1e-5; its exact derivative,
-      which is at the outline's pixels.
-    - "soft": 1 - prod_k (1 - sigmoid(s_k / sigma)), with s_k the squared distance of the pixel's centre to face k's
-      boundary, positive inside, where the image's smaller side spans [-1, 1]. Equals PyTorch3D's
-      SoftSilhouetteShader with blur radius log(1 / 1e-4 - 1) sigma and no limit of faces per pixel. Triangles show
-      inside: where n faces meet, m is 1 - 2^-n.
-    - "kato": 0 or 1 by the pixel's centre, the paper's; an approximate gradient that reaches along rows and columns.
+    - "coverage": the share of the pixel's square that the mesh covers. It is exact for one layer of surface, up to
+      1e-5. The gradient is its exact derivative, which is nonzero only at pixels on the outline.
+    - "soft": 1 - prod_k (1 - sigmoid(s_k / sigma)). s_k is the squared distance of the pixel's centre to the boundary
+      of face k, positive inside, in units in which the smaller side of the image spans [-1, 1]. It equals PyTorch3D's
+      SoftSilhouetteShader with blur radius log(1 / 1e-4 - 1) sigma and no limit of faces per pixel. The triangles are
+      visible inside the mask: its value is 1 - 2^-n at a point where n faces meet.
+    - "kato": 0 or 1, decided at the pixel's centre. This is the paper's method. Its gradient is approximate, and
+      reaches along rows and columns.
 
-    No gradient to z in the crop frame (a silhouette does not depend on it); no second derivatives.
+    The mask has no second derivatives. In the crop frame it does not depend on z, so z has no gradient.
 
     Args:
-        vertices: In the crop frame, or in the camera's. A face with a corner that is not finite is not drawn, nor one
-            of at most 5e-5 square pixels. In float32 keep within a million pixels of the image.
-        faces: Vertex indices, one topology for all meshes or one for each; rows of -1 fill up a shorter one. The order
-            of the corners does not matter.
+        vertices: Vertices in the crop frame, or in the camera frame in any unit. A face is not drawn if a corner is not
+            finite or its area is at most 5e-5 square pixels. In float32, keep vertices within a million pixels of the
+            image.
+        faces: Vertex indices; one topology for all meshes, or one for each. Rows of -1 pad a shorter topology. The
+            order of the corners does not matter.
         image_size: Pixels along each side, or rows and columns.
-        method: Which of the three.
+        method: "coverage", "soft" or "kato".
         sigma: Softness of "soft": an edge is blurred over about sqrt(sigma) image_size / 2 pixels.
         camera: A pinhole, or None for the crop frame.
-        backend: "warp", or "pytorch3d" if it is installed, which has "soft" only.
+        backend: "warp", or "pytorch3d" if it is installed, which supports only "soft".
 
     Returns:
-        The mask in [0, 1], row = y.
+        The mask in [0, 1]; rows run along y.
 
     Raises:
         TypeError: The vertices are neither float32 nor float64.
-        ValueError: Faces on another device, sigma or image_size not positive, an unknown method or backend.
-        IndexError: A face names a vertex that is not there (on CUDA such a face is not drawn: asking would wait).
-        ImportError: PyTorch3D is asked for and absent.
+        ValueError: The faces are on another device, sigma or image_size is not positive, or the method or backend is
+            unknown.
+        IndexError: A face has a vertex index that does not exist. On CUDA this is not checked, since the check would
+            wait for the device; such a face is not drawn.
+        ImportError: The backend is "pytorch3d", which is not installed.
 
     Source:
         The paper's f_Ren (Sec. 3.3) for L_Sh (Eq. 9); Kato et al., CVPR 2018; Liu et al., ICCV 2019.
@@ -147,7 +152,7 @@ def silhouette(
 
 
 def _facing_normals(vertices: Tensor, screen: Tensor, faces: Tensor, fragments: Fragments) -> Tensor:
-    """Smooth unit normals at each pixel, on the side of the surface that the camera sees."""
+    """Interpolate unit normals over the pixels; the normals of faces seen from their back are reversed."""
     smooth = fragment_functions.interpolate(vertex_normals(vertices, faces), faces, fragments)
     normals = functional.normalize(smooth, dim=-1)
     each = faces.long().clamp_min(0).expand(len(screen), -1, -1)
@@ -159,21 +164,22 @@ def _facing_normals(vertices: Tensor, screen: Tensor, faces: Tensor, fragments: 
 
 
 def _albedo(colors: Tensor | Texture, faces: Tensor, fragments: Fragments) -> Tensor:
-    """The colour of the surface at each pixel."""
+    """Compute the colour of the surface at each pixel, without light."""
     if isinstance(colors, Tensor):
         return fragment_functions.interpolate(colors.view(-1, *colors.shape[-2:]), faces, fragments)
     return sample_texture(colors, fragments)
 
 
 def sample_texture(texture: Texture, fragments: Fragments) -> Float[Tensor, "batch height width 3"]:
-    """The texture's colour at each pixel, between texels bilinearly.
+    """Sample the texture at each pixel with bilinear interpolation.
 
     Args:
-        texture: Wrapped round the mesh that was rasterized.
+        texture: Texture of the mesh that was rasterized.
         fragments: From `rasterize`.
 
     Returns:
-        Colours; where there is no face, that of the texture's corner. Gradient to the image, the uv and the fragments.
+        Colours. A pixel without a face has the colour of the texture's corner. Gradient to the image, the uv and the
+        fragments.
     """
     grid = 2 * interpolate(texture.uv[None], texture.uv_faces, fragments) - 1
     texels = texture.image.to(grid.dtype).movedim(-1, -3).expand(len(grid), -1, -1, -1)
@@ -191,41 +197,42 @@ def render(
     camera: Pinhole | None = None,
     backend: Backend = "warp",
 ) -> Rendering:
-    """f_TRen: a shaded picture of meshes over a background, with anti-aliased edges and gradients to all of it.
+    """f_TRen: render shaded meshes over a background, with anti-aliased edges and gradients to all inputs.
 
-    color = albedo brightness(n) (see `shade`), with smooth normals n, turned to the camera on faces seen from their
-    back. Each sample shows its nearest face; then outlines are smoothed (`dhpe_lib.rendering.rasterizer.kernels.antialias`), a
-    pixel is the mean of its supersample^2 samples, and image = hand + (1 - mask) background.
+    The colour of a sample is albedo brightness(n) of its nearest face (see `shade`), where n is the smooth normal on
+    the side of the camera. Outlines are then anti-aliased (`dhpe_lib.rendering.rasterizer.kernels.antialias`). A pixel
+    is the mean of its supersample^2 samples, and image = hand + (1 - mask) background.
 
-    Gradient of image and mask to the vertices, also across outlines, to colours or texture, light and background; of
-    depth and normals to the vertices. None where a colour saturates at 0 or 1. The picture is piecewise continuous in
-    the vertices: it jumps where an outline begins to pass between other pixels. No soft shadows, and none cast.
+    Image and mask have a gradient to the vertices, also across outlines, and to colours or texture, light and
+    background. Depth and normals have a gradient to the vertices. There is no gradient where a colour saturates at 0 or
+    1. The image is piecewise continuous in the vertices: it jumps when an outline starts to pass between other pixels.
+    No shadows are rendered.
 
     Args:
-        vertices: In the crop frame, or in the camera's.
-        faces: Vertex indices; as in `silhouette`.
-        colors: In [0, 1], for each vertex; or a texture.
-        background: One image, or one for each mesh; black if None.
+        vertices: Vertices in the crop frame, or in the camera frame in any unit.
+        faces: Vertex indices; see `silhouette`.
+        colors: Vertex colours in [0, 1], or a texture.
+        background: Colours in [0, 1]; one image, or one for each mesh. Black if None.
         image_size: Pixels along each side, or rows and columns.
-        light: The lamps.
+        light: The light sources.
         supersample: Samples along each side of a pixel; 2 helps fine textures.
         camera: A pinhole, or None for the crop frame.
-        backend: What rasterizes: "warp", or "pytorch3d" if it is installed.
+        backend: Rasterizer: "warp", or "pytorch3d" if it is installed.
 
     Returns:
-        Image, coverage, and mean depth and normal of a pixel's covered samples.
+        Image, mask, and the mean depth and normal of a pixel's covered samples.
 
     Raises:
-        TypeError, ValueError, IndexError, ImportError: As `silhouette`.
+        TypeError, ValueError, IndexError, ImportError: See `silhouette`.
 
     Source:
         The paper's f_TRen (Sec. 3.5).
     """
     if supersample < 1:
-        raise ValueError(f"supersample = {supersample}: samples along each side of a pixel, 1 or more")
+        raise ValueError(f"supersample = {supersample}: give 1 or more samples along each side of a pixel")
     height, width = (supersample * side for side in rows_and_columns(image_size))
     checked = prepare_faces(vertices, faces)
-    _check_looks(vertices, checked, colors, background, rows_and_columns(image_size))
+    _check_appearance(vertices, checked, colors, background, rows_and_columns(image_size))
     screen = to_screen(vertices, image_size, camera)
     if supersample > 1:
         screen = torch.cat([supersample * screen[..., :2], screen[..., 2:]], dim=-1)
@@ -242,10 +249,10 @@ def render(
     return Rendering(image, mask, depth, normals, fragments)
 
 
-def _check_looks(
+def _check_appearance(
     vertices: Tensor, faces: Tensor, colors: Tensor | Texture, background: Tensor | None, size: tuple[int, int]
 ) -> None:
-    """Refuse colours and backgrounds that belong to another mesh or picture."""
+    """Raise an error if colours or background do not fit the mesh and the image size."""
     batch = len(vertices)
     if isinstance(colors, Texture):
         image, corners = colors.image, colors.uv_faces
@@ -278,7 +285,7 @@ def _check_looks(
 def _mean_of_covered(
     depth: Tensor, normals: Tensor, covered: Bool[Tensor, "batch height width 1"], factor: int
 ) -> tuple[Tensor, Tensor]:
-    """A pixel's depth and normal from its samples."""
+    """Average depth and normals over the covered samples of each pixel."""
     if factor == 1:
         return depth, normals
     share = _pool(covered.to(depth.dtype), factor)
@@ -288,5 +295,5 @@ def _mean_of_covered(
 
 
 def _pool(values: Tensor, factor: int) -> Tensor:
-    """Means over blocks of factor x factor pixels of [batch, height, width, channels]."""
+    """Average blocks of factor x factor pixels of [batch, height, width, channels]."""
     return values if factor == 1 else functional.avg_pool2d(values.movedim(-1, 1), factor).movedim(1, -1)

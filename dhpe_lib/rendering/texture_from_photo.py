@@ -1,10 +1,11 @@
-"""The look of a hand, lifted from a photo onto a mesh that fits it, and completed where the photo does not show it.
+"""Lift the texture of a hand from a photo onto a fitted mesh, and complete the parts that the photo does not show.
 
-What f_TRen needs to make new pictures of a seen hand (Sec. 3.5; the paper does not say how, PAPER.md 9.7):
+f_TRen needs this texture to render new views of the hand (Sec. 3.5). The paper does not describe the method (PAPER.md
+9.7). This project's method has three steps:
 
-1. find which vertices or texels the camera sees, well inside the outline and not at a grazing angle;
-2. take the photo's colours there, divided by the brightness of the light that explains them best;
-3. complete the rest: colours relative to a base skin spread over the mesh as smoothly as they can.
+1. Find the vertices or texels that the camera sees, well inside the outline and not at a grazing angle.
+2. Take the photo's colours there, and divide them by the brightness of the estimated light.
+3. Complete the rest: extend the colours, relative to a base skin, as smoothly as possible over the mesh.
 """
 
 from dataclasses import dataclass, replace
@@ -17,19 +18,31 @@ from torch.nn import functional
 from dhpe_lib.rendering.lighting import Light, shade, spherical_harmonics, vertex_normals
 from dhpe_lib.rendering.projection import Pinhole, interpolate, rasterize, to_screen
 from dhpe_lib.rendering.renderer import Texture
-from dhpe_lib.rendering.uv_layout import colors_at_texels, colors_at_vertices, fill_margin, for_each, texels_of
+from dhpe_lib.rendering.uv_layout import (
+    colors_at_texels,
+    colors_at_vertices,
+    fill_margin,
+    rasterize_layout,
+    repeat_fragments,
+)
 
 GRAZING, FRONTAL = 0.15, 0.45
-"""Cosines of the angle to the camera between which a surface's colours begin to count in full."""
-SLACK = 0.015
-"""How far behind the depth buffer a point may lie and still be seen, in sizes of the mesh."""
-SPREAD = 0.05
-"""Weight of a smooth completion against what is seen."""
+"""Cosines of the angle between normal and camera: a colour has weight 0 at `GRAZING` and weight 1 at `FRONTAL`."""
+DEPTH_TOLERANCE = 0.015
+"""Largest distance of a visible point behind the depth buffer, as a share of the size of the mesh."""
+SMOOTHNESS = 0.05
+"""Weight mu of the smoothness term in `complete`."""
 
 
 @dataclass(frozen=True)
 class LiftedColors:
-    """Colours of the vertices of a mesh without its light, how far each was seen (0 to 1), and the light."""
+    """Vertex colours of a mesh, lifted from a photo.
+
+    Attributes:
+        colors: Colours under white light, in [0, 1].
+        seen: Visibility of each vertex, 0 to 1.
+        light: Estimated light of the photo.
+    """
 
     colors: Float[Tensor, "batch vertices 3"]
     seen: Float[Tensor, "batch vertices"]
@@ -38,7 +51,13 @@ class LiftedColors:
 
 @dataclass(frozen=True)
 class LiftedTexture:
-    """A texture for each photo, how far each texel was seen (0 to 1), and the light that was taken out."""
+    """A texture for each photo.
+
+    Attributes:
+        texture: Texture under white light.
+        seen: Visibility of each texel, 0 to 1.
+        light: Estimated light of the photo, which was removed from the texture.
+    """
 
     texture: Texture
     seen: Float[Tensor, "batch height width"]
@@ -47,10 +66,10 @@ class LiftedTexture:
 
 @dataclass(frozen=True)
 class _View:
-    """The picture that a mesh was fitted in: how near it shows it, its camera, and where the hand is known to be."""
+    """The view of a mesh in its photo: depth buffer, depth tolerance, camera and hand mask."""
 
     depth: Float[Tensor, "batch height width"]
-    slack: Float[Tensor, " batch"]
+    tolerance: Float[Tensor, " batch"]
     camera: Pinhole | None
     mask: Float[Tensor, "batch height width"] | None
 
@@ -58,29 +77,30 @@ class _View:
 def _view_of(photo: Tensor, vertices: Tensor, faces: Tensor, camera: Pinhole | None, mask: Tensor | None) -> _View:
     fragments = rasterize(vertices, faces, (photo.shape[1], photo.shape[2]), camera)
     size = (vertices.amax(1) - vertices.amin(1)).amax(-1)
-    return _View(fragments.depth, SLACK * size, camera, mask)
+    return _View(fragments.depth, DEPTH_TOLERANCE * size, camera, mask)
 
 
 def _visibility(view: _View, points: Tensor, screen: Tensor, normals: Tensor) -> Float[Tensor, "batch n"]:
-    """How well points on the surface are seen, from their places in the picture and unit normals, all [batch, n, 3]."""
+    """Compute the visibility (0 to 1) of surface points from points, screen coordinates and normals [batch, n, 3]."""
     height, width = view.depth.shape[1:]
     extent = screen.new_tensor((width, height))
     grid = (2 * screen[..., :2] / extent - 1)[:, None]
     sentinel = 1e9
     depth = view.depth.clamp_max(sentinel)[:, None]
-    # the outline's pixels are mixed with the background, and a bilinear sample reaches for the pixels beside it
+    # Pixels at the outline are mixed with the background, and a bilinear sample uses the pixels next to it. So a point
+    # counts only if all pixels within two pixels of it show the mesh.
     farthest = functional.max_pool2d(depth, 5, 1, 2)
     behind = functional.grid_sample(depth, grid, mode="nearest", padding_mode="zeros", align_corners=False)[:, 0, 0]
     beside = functional.grid_sample(farthest, grid, mode="nearest", padding_mode="zeros", align_corners=False)[:, 0, 0]
     inside = (grid.abs() <= 1).all(-1)[:, 0] & (beside < sentinel)
-    shown = inside & (screen[..., 2] <= behind + view.slack[:, None])
-    cosine = (normals * _toward(points, view.camera)).sum(-1)
+    shown = inside & (screen[..., 2] <= behind + view.tolerance[:, None])
+    cosine = (normals * _direction_to_camera(points, view.camera)).sum(-1)
     seen = shown * ((cosine - GRAZING) / (FRONTAL - GRAZING)).clamp(0, 1)
     return seen if view.mask is None else seen * _sample(view.mask[..., None], screen)[..., 0]
 
 
 def _sample(photo: Tensor, points: Tensor) -> Float[Tensor, "batch n channels"]:
-    """A picture's values at places in pixels."""
+    """Sample an image bilinearly at screen coordinates in pixels."""
     extent = points.new_tensor((photo.shape[2], photo.shape[1]))
     grid = (2 * points[..., :2] / extent - 1)[:, None].clamp(-2, 2)
     return functional.grid_sample(photo.movedim(-1, 1), grid, padding_mode="border", align_corners=False)[:, :, 0].mT
@@ -92,19 +112,19 @@ def estimate_light(
     weights: Float[Tensor, "batch n"],
     albedo: Float[Tensor, "batch n 3"],
 ) -> Light:
-    """The light that explains colours best: constant and linear harmonics, by weighted least squares.
+    """Estimate the light from observed colours by weighted least squares over constant and linear harmonics.
 
-    min sum_i w_i (colors_i - albedo_i sum_k l_k Y_k(n_i))^2, with a small pull of l to white light.
+    It minimises sum_i w_i (colors_i - albedo_i sum_k l_k Y_k(n_i))^2 + 1e-3 |l - white light|^2.
 
     Args:
-        colors: As seen.
-        normals: Unit vectors.
-        weights: How much each counts.
-        albedo: The colours under white light, as far as they are known.
+        colors: Observed colours in [0, 1].
+        normals: Unit vectors n_i.
+        weights: Weights w_i; they are divided by their sum.
+        albedo: Approximate colours under white light, in [0, 1].
 
     Returns:
-        A light of harmonics only. Its mean brightness over the weights is 1: a photo cannot tell dark skin in bright
-        light from the opposite.
+        A light of harmonics only. Its weighted mean brightness is 1, since a photo cannot tell dark skin in bright
+        light from bright skin in dim light.
 
     Source:
         Ramamoorthi and Hanrahan, SIGGRAPH 2001, for the basis.
@@ -115,7 +135,7 @@ def estimate_light(
     normal = torch.einsum("bn,bnkc,bnlc->bckl", weights, scaled, scaled)
     right = torch.einsum("bn,bnkc,bnc->bck", weights, scaled, colors)
     pull = 1e-3 * torch.eye(4, dtype=colors.dtype, device=colors.device)
-    white = colors.new_tensor((3.5449077, 0, 0, 0))  # 2 sqrt(pi), for which sum_k l_k Y_k = 1
+    white = colors.new_tensor((3.5449077, 0, 0, 0))  # 2 sqrt(pi) gives sum_k l_k Y_k = 1
     found = torch.linalg.solve(normal + pull, right + pull @ white)  # [b, 3, 4]
     brightness = torch.einsum("bn,bnk,bck->b", weights, basis, found) / 3
     found = found / torch.where(brightness > 1e-3, brightness, 1.0)[:, None, None]
@@ -127,25 +147,25 @@ def complete(
     seen: Float[Tensor, "batch vertices"],
     faces: Integer[Tensor, "faces 3"],
 ) -> Float[Tensor, "batch vertices 3"]:
-    """Spread what is seen over the mesh: min sum_i seen_i (c_i - colors_i)^2 + mu sum_edges (c_i - c_j)^2.
+    """Extend the visible colours over the mesh: minimise sum_i seen_i (c_i - colors_i)^2 + mu sum_edges (c_i - c_j)^2.
 
     Args:
-        colors: Of the vertices.
-        seen: How far each counts, 0 to 1.
+        colors: Vertex colours in [0, 1].
+        seen: Weight of each vertex, 0 to 1.
         faces: Vertex indices.
 
     Returns:
-        Colours of all vertices: harmonic where nothing is seen, and near to what is seen elsewhere; white if nothing is
-        seen at all.
+        Colours of all vertices: close to the visible colours, and harmonic at vertices that are not visible. All are
+        white if no vertex is visible.
     """
     count = colors.shape[1]
     edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).long()
-    joined = torch.zeros(count, count, dtype=colors.dtype, device=colors.device)
-    joined[edges[:, 0], edges[:, 1]] = 1
-    joined = torch.maximum(joined, joined.T)
-    laplacian = torch.diag(joined.sum(1)) - joined
-    anchor = 1e-5  # to white: decides only where nothing is seen
-    matrix = torch.diag_embed(seen + anchor) + SPREAD * laplacian
+    adjacency = torch.zeros(count, count, dtype=colors.dtype, device=colors.device)
+    adjacency[edges[:, 0], edges[:, 1]] = 1
+    adjacency = torch.maximum(adjacency, adjacency.T)
+    laplacian = torch.diag(adjacency.sum(1)) - adjacency
+    anchor = 1e-5  # small weight towards white; it matters only if nothing is visible
+    matrix = torch.diag_embed(seen + anchor) + SMOOTHNESS * laplacian
     return torch.linalg.solve(matrix, seen[..., None] * colors + anchor)
 
 
@@ -158,29 +178,28 @@ def lift_colors(
     camera: Pinhole | None = None,
     mask: Float[Tensor, "batch height width"] | None = None,
 ) -> LiftedColors:
-    """The colours of a photo on the vertices of the mesh that fits it; no gradient.
+    """Lift the colours of a photo to the vertices of the fitted mesh; no gradient.
 
     Args:
-        photo: In [0, 1], the picture in which the mesh was fitted.
-        vertices: In the crop frame of the photo, or in the camera's.
+        photo: Photo in which the mesh was fitted, colours in [0, 1].
+        vertices: Vertices in the crop frame of the photo, or in the camera frame in any unit.
         faces: Vertex indices, counterclockwise seen from outside.
-        base: What the skin is like where it is not seen, up to a smooth factor; plain if None.
+        base: Skin colours in [0, 1] for the parts that are not visible, up to a smooth factor; uniform if None.
         camera: A pinhole, or None for the crop frame.
-        mask: Where the photo shows the hand, 0 to 1, if that is known: a fit that is a little off then takes nothing of
-            the background.
+        mask: Hand mask of the photo, 0 to 1, if it is known. It keeps background colours out of an inexact fit.
 
     Returns:
-        Colours under white light, what was seen, and the photo's light.
+        Colours under white light, visibility, and the photo's light.
 
     Raises:
-        ValueError: A vertex is not finite, or there are not as many photos as meshes.
+        ValueError: A vertex is not finite, or the numbers of photos and meshes differ.
     """
     if len(photo) != len(vertices):
         raise ValueError(
             f"{len(photo)} photos for {len(vertices)} meshes; each mesh needs the photo that it was fitted in"
         )
     if not vertices.isfinite().all():
-        raise ValueError("vertices are not finite: nothing can be lifted to a mesh that is not there; fit it again")
+        raise ValueError("vertices are not finite, so no colours can be lifted to the mesh; fit it again")
     screen = to_screen(vertices, (photo.shape[1], photo.shape[2]), camera)
     normals = vertex_normals(vertices, faces)
     seen = _visibility(_view_of(photo, vertices, faces, camera, mask), vertices, screen, normals)
@@ -192,15 +211,15 @@ def lift_colors(
     return LiftedColors((skin * complete(plain / skin.clamp_min(0.02), seen, faces)).clamp(0, 1), seen, light)
 
 
-def _toward(points: Tensor, camera: Pinhole | None) -> Tensor:
-    """Unit vectors from points to the camera."""
+def _direction_to_camera(points: Tensor, camera: Pinhole | None) -> Tensor:
+    """Return the unit vectors from points to the camera."""
     if camera is None:
         return points.new_tensor((0, 0, -1)).expand_as(points)
     return functional.normalize(-points, dim=-1)
 
 
 def _mean_ratio(colors: Tensor, skin: Tensor, seen: Tensor) -> Tensor:
-    """What the base skin must be multiplied with to have the photo's mean colour; 1 if nothing is seen."""
+    """Return the factor that gives the base skin the photo's mean colour; 1 if nothing is visible."""
     weights = seen[..., None]
     total = (weights * skin).sum(1, keepdim=True)
     return torch.where(total > 1e-6, (weights * colors).sum(1, keepdim=True) / total.clamp_min(1e-6), 1.0)
@@ -216,26 +235,27 @@ def lift_texture(
     camera: Pinhole | None = None,
     mask: Float[Tensor, "batch height width"] | None = None,
 ) -> LiftedTexture:
-    """The texture of a photo, on the visible part of the mesh that fits it, the rest completed; no gradient.
+    """Lift the texture of a photo to the visible part of the fitted mesh, and complete the rest; no gradient.
 
     Args:
-        photo: In [0, 1], the picture in which the mesh was fitted.
-        vertices: In the crop frame of the photo, or in the camera's.
+        photo: Photo in which the mesh was fitted, colours in [0, 1].
+        vertices: Vertices in the crop frame of the photo, or in the camera frame in any unit.
         faces: Vertex indices, counterclockwise seen from outside.
-        base: The mesh's texture coordinates, and what skin is like where it is not seen, up to a smooth factor.
+        base: Texture with the mesh's texture coordinates, and skin for the parts that are not visible, up to a smooth
+            factor.
         size: Texels along each side.
         camera: A pinhole, or None for the crop frame.
-        mask: As in `lift_colors`.
+        mask: Hand mask of the photo; see `lift_colors`.
 
     Returns:
-        Textures under white light, what was seen, and the photo's light. Render with that light to get the photo back.
+        Textures under white light, visibility, and the photo's light. Rendering with this light reproduces the photo.
 
     Raises:
-        ValueError: A vertex is not finite, or there are not as many photos as meshes.
+        ValueError: A vertex is not finite, or the numbers of photos and meshes differ.
     """
     base = replace(base, uv=base.uv.to(vertices), image=base.image.to(vertices))
-    texels = texels_of(base, size)
-    fragments = for_each(texels, len(vertices))
+    texels = rasterize_layout(base, size)
+    fragments = repeat_fragments(texels, len(vertices))
     base_vertices = colors_at_vertices(base, vertices.shape[1], faces)
     lifted = lift_colors(photo, vertices, faces, base_vertices, camera, mask)
     screen = to_screen(vertices, (photo.shape[1], photo.shape[2]), camera)

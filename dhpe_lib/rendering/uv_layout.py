@@ -1,4 +1,4 @@
-"""The skin that comes with a hand, and the layout of its texture: which texel lies where on the mesh."""
+"""The texture that comes with a hand, and its UV layout, which maps each texel to a point on the mesh."""
 
 from dataclasses import dataclass, replace
 
@@ -18,53 +18,54 @@ from dhpe_lib.rendering.renderer import Texture
 
 
 def hand_texture(model: HandModel) -> Texture:
-    """The skin that comes with a hand.
+    """Return the texture that comes with a hand.
 
     Args:
         model: A hand with texture coordinates, such as the open hand.
 
     Returns:
-        Its texture, on the model's device.
+        The texture, on the model's device.
 
     Raises:
-        ValueError: The model has none, as MANO's files have not; its colours can be lifted to vertices.
+        ValueError: The model has no texture. MANO's files have none; use vertex colours from `lift_colors` instead.
     """
     if not {"vt", "ft", "texture"} <= set(model.hand):
-        raise ValueError("this hand has no texture coordinates (vt, ft, texture); lift its colours with lift_colors")
+        raise ValueError("this hand has no texture coordinates (vt, ft, texture); use vertex colours from lift_colors")
     uv, corners, image = (torch.as_tensor(model.hand[name].astype(float)) for name in ("vt", "ft", "texture"))
     like = model.v_template
     return Texture(uv.to(like), corners.long().to(like.device), image.to(like) / 255)
 
 
-def texels_of(texture: Texture, size: int) -> Fragments:
-    """For each texel the face whose colours it holds, and where in it: the layout, rasterized."""
+def rasterize_layout(texture: Texture, size: int) -> Fragments:
+    """Rasterize the UV layout: the face of each texel, and its barycentric coordinates on that face."""
     layout = torch.cat([size * texture.uv, torch.zeros_like(texture.uv[:, :1])], dim=1)[None]
     return fragment_functions.rasterize(layout, prepare_faces(layout, texture.uv_faces), size, size, False)
 
 
-def for_each(texels: Fragments, n: int) -> Fragments:
-    """The same for n meshes."""
+def repeat_fragments(texels: Fragments, n: int) -> Fragments:
+    """Repeat the fragments of one image for n meshes, without a copy."""
     return map_rows(texels, lambda values: values.expand(n, *values.shape[1:]))
 
 
 def colors_at_texels(base: Texture, texels: Fragments) -> Float[Tensor, "one height width 3"]:
-    """The base's image at the size of the new one."""
+    """Resize the image of the base texture to the size of the texels."""
     image = base.image.view(-1, *base.image.shape[-3:])[:1].movedim(-1, 1)
     return functional.interpolate(image, texels.face.shape[1:], mode="area").movedim(1, -1)
 
 
 def colors_at_vertices(base: Texture, count: int, faces: Integer[Tensor, "faces 3"]) -> Float[Tensor, "vertices 3"]:
-    """The base's colour at each vertex; where a seam has several, one of them."""
+    """Sample the base texture at each vertex; a vertex on a seam takes one of its colours."""
     corner_of_vertex = torch.zeros(count, dtype=torch.int64, device=faces.device)
     corner_of_vertex.scatter_(0, faces.long().flatten(), base.uv_faces.long().flatten())
     image = base.image.view(-1, *base.image.shape[-3:])[:1]
-    blurred = functional.avg_pool2d(image.movedim(-1, 1), 9, 1, 4, count_include_pad=False)  # skin, not a nail's edge
+    # The blur gives the colour of the skin around a vertex, not of a detail such as the edge of a nail.
+    blurred = functional.avg_pool2d(image.movedim(-1, 1), 9, 1, 4, count_include_pad=False)
     grid = 2 * base.uv[corner_of_vertex][None, None] - 1
     return functional.grid_sample(blurred, grid, padding_mode="border", align_corners=False)[0, :, 0].T
 
 
 def fill_margin(image: Tensor, used: Tensor, steps: int = 4) -> Tensor:
-    """Grow the used texels outwards, so that bilinear sampling at a seam finds skin."""
+    """Extend the colours of the used texels outwards by `steps` texels; bilinear sampling needs them at a seam."""
     weight = used[:, None].to(image.dtype)
     filled = image.movedim(-1, 1) * weight
     for _ in range(steps):
@@ -77,16 +78,16 @@ def fill_margin(image: Tensor, used: Tensor, steps: int = 4) -> Tensor:
 
 @dataclass(frozen=True)
 class TintedSkin:
-    """Makes textures from colours of vertices: the skin that comes with a hand, tinted so that it has them.
+    """Makes textures from vertex colours: the hand's own texture is multiplied by a smooth tint.
 
-    A colour for each vertex takes a hundredth of a texture's memory; creases and nails come from the hand's own skin.
+    Vertex colours take a hundredth of the memory of a texture. Creases and nails come from the hand's own texture.
 
     Attributes:
-        base: The hand's own texture.
-        vertices: Its colours at the vertices.
-        faces: Of the mesh.
-        texels: For each texel its place on the mesh; outside the layout that of the nearest texel inside.
-        image: The base's colours there.
+        base: Texture that comes with the hand.
+        vertices: Colours of the base at the vertices, in [0, 1].
+        faces: Faces of the mesh.
+        texels: Point on the mesh of each texel. A texel outside the layout has the point of the nearest texel inside.
+        image: Colours of the base at the texels, in [0, 1].
     """
 
     base: Texture
@@ -97,37 +98,39 @@ class TintedSkin:
 
     @classmethod
     def of(cls, model: HandModel, size: int = 256) -> "TintedSkin":
-        """Prepare a hand.
+        """Prepare the texture of a hand for tinting.
 
         Args:
             model: A hand with texture coordinates, such as the open hand.
             size: Texels along each side.
 
         Returns:
-            The skin, on the model's device.
+            The tinted skin, on the model's device.
 
         Raises:
             ValueError: The model has no texture.
         """
         base = hand_texture(model)
-        texels = texels_of(base, size)
+        texels = rasterize_layout(base, size)
         rows, columns = distance_transform_edt(
             (texels.face[0] < 0).cpu().numpy(), return_distances=False, return_indices=True
         )
-        place = torch.as_tensor(rows * size + columns, device=texels.face.device).flatten().long()
-        face, barycentric = texels.face.flatten()[place], texels.barycentric.flatten(0, 2)[place]
+        nearest = torch.as_tensor(rows * size + columns, device=texels.face.device).flatten().long()
+        face, barycentric = texels.face.flatten()[nearest], texels.barycentric.flatten(0, 2)[nearest]
         filled = replace(texels, face=face.view(1, size, size), barycentric=barycentric.view(1, size, size, 3))
-        image = colors_at_texels(base, texels).reshape(-1, 3)[place].view(1, size, size, 3)
+        image = colors_at_texels(base, texels).reshape(-1, 3)[nearest].view(1, size, size, 3)
         return cls(base, colors_at_vertices(base, len(model.v_template), model.faces), model.faces, filled, image)
 
     def texture(self, colors: Float[Tensor, "batch vertices 3"]) -> Texture:
-        """The skin with these colours at the vertices, between them with its own detail.
+        """Make a texture with these colours at the vertices and the detail of the base between them.
 
         Args:
-            colors: In [0, 1], for instance of :func:`dhpe_lib.rendering.texture_from_photo.lift_colors` with `vertices` as its base.
+            colors: Vertex colours in [0, 1], for example from
+                :func:`dhpe_lib.rendering.texture_from_photo.lift_colors` with `vertices` as its base.
 
         Returns:
-            A texture for each row. Gradient to the colours.
+            Textures, one image for each row of colours. Gradient to the colours.
         """
-        tint = interpolate(colors / self.vertices.clamp_min(0.02), self.faces, for_each(self.texels, len(colors)))
+        texels = repeat_fragments(self.texels, len(colors))
+        tint = interpolate(colors / self.vertices.clamp_min(0.02), self.faces, texels)
         return replace(self.base, image=(self.image * tint).clamp(0, 1))

@@ -6,6 +6,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "engine": ["Style", "SyntheticHands"],
+        "views": ["NEW_PEOPLE", "render_hands"],
         "orh": ["Recipe", "make"],
         "sampling": ["seed_of"],
     },

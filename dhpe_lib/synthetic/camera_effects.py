@@ -1,6 +1,6 @@
-"""What a camera does to a picture: lens, motion, exposure, white balance, noise, JPEG.
+"""Camera effects: lens and motion blur, exposure, white balance, noise and JPEG compression.
 
-All of it is plain torch on whole batches, the JPEG too, so that it runs where the renderer does.
+All effects, JPEG included, are plain torch operations on whole batches, so they run on the renderer's device.
 """
 
 import math
@@ -16,8 +16,9 @@ from dhpe_lib.synthetic.lighting import temperature
 from dhpe_lib.synthetic.sampling import Sampler
 
 TAPS = 9
+"""Side of the blur kernel, pixels."""
 MIDDLE = 0.45
-"""The grey that more contrast leaves as it is."""
+"""Grey value that contrast does not change."""
 LUMINANCE = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
     14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
@@ -31,15 +32,16 @@ CHROMINANCE = (17, 18, 24, 47, 99, 18, 21, 26, 66, 99, 24, 26, 56, 99, 99, 47, 6
 
 @dataclass(frozen=True)
 class Cameras:
-    """Of each image.
+    """Parameters of the camera of each image.
 
     Attributes:
-        blur: Standard deviation of the lens, and of the motion on top along `direction`, pixels.
-        direction: Of the motion, radians.
-        gain: Exposure and white balance.
+        blur: Standard deviation of the lens blur and of the motion blur along `direction`, pixels.
+        direction: Direction of the motion, radians.
+        gain: Factor of each channel: exposure times white balance.
         curve: Exponent of the tone curve, contrast around a middle grey, and saturation.
-        noise: Deviation that grows with the root of the light, and that does not.
-        quality: Of the JPEG, 1 to 100.
+        noise: Standard deviation of the shot noise at brightness 1 (it grows with the square root of the brightness),
+            and of the read noise, which is constant.
+        quality: JPEG quality, 1 to 100.
     """
 
     blur: Float[Tensor, "b 2"]
@@ -51,7 +53,7 @@ class Cameras:
 
 
 def draw_cameras(sampler: Sampler) -> Cameras:
-    """Draw cameras, from a good one to a bad one in the dark; one picture in five is moved."""
+    """Sample cameras, from a good camera to a bad camera in the dark; one picture in five has motion blur."""
     moved = sampler.uniform(0.5, 2.6) * sampler.chance(0.2)
     lens = sampler.log_uniform(0.38, 1.2)
     exposure = sampler.normal(0.16, 1).exp()
@@ -68,15 +70,15 @@ def draw_cameras(sampler: Sampler) -> Cameras:
 
 
 def photograph(cameras: Cameras, scene: Float[Tensor, "b 3 s s"], noise: torch.Generator) -> UInt8[Tensor, "b 3 s s"]:
-    """Take the picture: blur, expose, develop, add noise, compress.
+    """Apply the camera: blur, gain, tone curve, contrast, saturation, noise, JPEG.
 
     Args:
-        cameras: One for each image.
-        scene: sRGB in [0, 1].
-        noise: On the device of the scene.
+        cameras: Parameters of each image.
+        scene: Rendered images, sRGB in [0, 1].
+        noise: Generator of the noise, on the device of the scene.
 
     Returns:
-        What is on the memory card.
+        The decoded JPEG images.
     """
     contrast, saturation = cameras.curve[:, 1:, None, None, None].unbind(1)
     shot, read = cameras.noise[:, :, None, None, None].square().unbind(1)
@@ -93,12 +95,12 @@ def photograph(cameras: Cameras, scene: Float[Tensor, "b 3 s s"], noise: torch.G
 def blurred(
     picture: Float[Tensor, "b c s s"], blur: Float[Tensor, "b 2"], direction: Float[Tensor, " b"]
 ) -> Float[Tensor, "b c s s"]:
-    """Gaussian blur of each image by its own kernel, longer along one direction.
+    """Blur each image with its own Gaussian kernel, which is longer along one direction.
 
     Args:
-        picture: Any channels.
-        blur: Standard deviation across, and what is added along (variances add), pixels.
-        direction: Radians from x towards y.
+        picture: Images with any number of channels.
+        blur: Standard deviations, pixels: across the direction, and the additional one along it (variances add).
+        direction: Direction of the long axis, radians from x towards y.
 
     Returns:
         The blurred images; borders are replicated.
@@ -110,7 +112,7 @@ def blurred(
     narrow = blur[:, 0, None, None].square()
     wide = narrow + blur[:, 1, None, None].square()
     kernel = (-0.5 * (along.square() / wide + across.square() / narrow)).exp()
-    kernel = torch.where(kernel > 1e-5, kernel, 0.0)  # processors are slow with the tiniest numbers
+    kernel = torch.where(kernel > 1e-5, kernel, 0.0)  # CPUs are slow with denormal numbers
     kernel = kernel / kernel.sum((1, 2), keepdim=True)
     b, c = picture.shape[:2]
     weights = kernel.repeat_interleave(c, 0)[:, None]
@@ -120,7 +122,7 @@ def blurred(
 
 @cache
 def _dct_basis() -> Float[Tensor, "64 64"]:
-    """Rows: the 64 cosine waves of an 8 x 8 block, orthonormal."""
+    """Return the 64 cosine waves of an 8 x 8 block as orthonormal rows."""
     k = torch.arange(8.0)
     waves = (math.pi * (2 * k + 1) * k[:, None] / 16).cos() / 2
     waves[0] /= math.sqrt(2)
@@ -129,22 +131,24 @@ def _dct_basis() -> Float[Tensor, "64 64"]:
 
 @cache
 def _steps() -> Float[Tensor, "2 64"]:
+    """Return the quantisation steps of luminance and chrominance at quality 50."""
     chrominance = torch.full((8, 8), 99.0)
     chrominance[:5, :5] = torch.tensor(CHROMINANCE).view(5, 5)
     return torch.stack((torch.tensor(LUMINANCE).float(), chrominance.flatten()))
 
 
 def jpeg(picture: Float[Tensor, "b 3 s s"], quality: Float[Tensor, " b"]) -> UInt8[Tensor, "b 3 s s"]:
-    """What JPEG leaves of a picture: cosine waves of 8 x 8 blocks rounded to multiples of their steps.
+    """Compress and decompress pictures as JPEG does.
 
-    Colour has half the resolution, as cameras store it (4:2:0).
+    The cosine coefficients of 8 x 8 blocks are rounded to multiples of their quantisation steps. Colour has half the
+    resolution, as in most cameras (4:2:0).
 
     Args:
         picture: sRGB in [0, 1]; the side is a multiple of 16.
-        quality: 1 to 100, with libjpeg's meaning.
+        quality: 1 to 100, as in libjpeg.
 
     Returns:
-        RGB.
+        RGB images.
 
     Source: ITU T.81; JFIF 1.02 for the colours.
     """
@@ -166,7 +170,7 @@ def jpeg(picture: Float[Tensor, "b 3 s s"], quality: Float[Tensor, " b"]) -> UIn
 
 
 def _quantised(plane: Float[Tensor, "b c s s"], steps: Float[Tensor, "b 64"]) -> Float[Tensor, "b c s s"]:
-    """Round the waves of each block to multiples of their steps."""
+    """Round the cosine coefficients of each block to multiples of their steps."""
     b, c, s, _ = plane.shape
     blocks = plane.view(b, c, s // 8, 8, s // 8, 8).transpose(3, 4).reshape(b, -1, 64)
     basis, steps = _dct_basis().to(plane), steps[:, None]

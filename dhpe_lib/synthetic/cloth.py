@@ -1,4 +1,4 @@
-"""What is not skin: sleeves and things, their colours and patterns."""
+"""Colours and patterns of sleeves and held objects."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from dhpe_lib.synthetic.sampling import Sampler
 
 @dataclass(frozen=True)
 class Materials:
-    """Of each image.
+    """Materials of each image.
 
     Attributes:
-        offset: Where noise is read.
+        offset: Offset of the noise texture, in periods of the noise.
         cloth: Two colours of the sleeve, linear sRGB.
-        weave: Direction and frequency (per metre) of its pattern, its contrast and its sharpness.
-        thing: Two colours of the thing.
-        pattern: The same of the thing.
-        gloss: Strength and power of the thing's highlight.
+        weave: Pattern of the sleeve: wave vector (3 numbers, radians per metre), contrast and sharpness.
+        thing: Two colours of the object, linear sRGB.
+        pattern: Pattern of the object, as in `weave`.
+        gloss: Strength and power of the object's highlight.
     """
 
     offset: Float[Tensor, "b 2"]
@@ -31,7 +31,7 @@ class Materials:
 
 
 def draw_materials(sampler: Sampler) -> Materials:
-    """Draw colours, half of them greys as most clothes and devices are, and stripes of all widths."""
+    """Sample colours and stripes of all widths; many colours are greyish, as most clothes and devices are."""
 
     def colors() -> Tensor:
         grey = sampler.uniform(0.0, 1.0, 2, 1).square() * 0.85 + 0.015
@@ -51,23 +51,33 @@ def draw_materials(sampler: Sampler) -> Materials:
     return Materials(sampler.uniform(0.0, 1.0, 2), colors(), pattern(), colors(), pattern(), gloss)
 
 
-def _striped(colors: Tensor, pattern: Tensor, place: Tensor) -> Tensor:
-    wave = (pattern[:, 4] * (pattern[:, :3] * place).sum(-1).sin()).clamp(-1, 1)
+def _striped(colors: Tensor, pattern: Tensor, position: Tensor) -> Tensor:
+    wave = (pattern[:, 4] * (pattern[:, :3] * position).sum(-1).sin()).clamp(-1, 1)
     share = pattern[:, 3] * (0.5 + 0.5 * wave)
     return colors[:, 0] + share[:, None] * (colors[:, 1] - colors[:, 0])
 
 
 def cloth_color(
-    materials: Materials, image: Tensor, place: Float[Tensor, "n 3"], spots: Float[Tensor, "n 2"]
+    materials: Materials, image: Tensor, position: Float[Tensor, "n 3"], spots: Float[Tensor, "n 2"]
 ) -> Float[Tensor, "n 3"]:
-    """Stripes over a weave of noise."""
-    color = _striped(materials.cloth[image], materials.weave[image], place)
+    """Compute the colour of a sleeve: stripes with noise.
+
+    Args:
+        materials: Materials of each image.
+        image: Index of the image of each sample.
+        position: Position on the surface at rest, metres.
+        spots: Values of the two noise textures, without unit.
+
+    Returns:
+        Linear sRGB.
+    """
+    color = _striped(materials.cloth[image], materials.weave[image], position)
     return color * (0.10 * spots[:, :1] + 0.05 * spots[:, 1:]).exp()
 
 
 def thing_color(
-    materials: Materials, image: Tensor, place: Float[Tensor, "n 3"], spots: Float[Tensor, "n 2"]
+    materials: Materials, image: Tensor, position: Float[Tensor, "n 3"], spots: Float[Tensor, "n 2"]
 ) -> Float[Tensor, "n 3"]:
-    """Stripes, a little worn."""
-    color = _striped(materials.thing[image], materials.pattern[image], place)
+    """Compute the colour of an object: stripes with slight noise. Arguments and result as in :func:`cloth_color`."""
+    color = _striped(materials.thing[image], materials.pattern[image], position)
     return color * (0.06 * spots[:, :1]).exp()

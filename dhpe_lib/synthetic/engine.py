@@ -1,8 +1,8 @@
-"""The synthetic engine: a seed in, pictures of hands out, with everything known of them.
+"""The synthetic engine: it renders labelled pictures of hands from a random seed.
 
-The order is that of the world: a hand, its arm and what it holds; skin, cloth and light; what is behind; the camera.
-Everything is drawn on the CPU from one seed, so a seed means one scene; on the CPU it means the same bytes, for the
-same number of threads and version of PyTorch. Nothing here has a gradient.
+It samples a hand, its arm and a held object, then skin, cloth and light, the background and the camera. All random
+numbers are drawn on the CPU, so a seed gives the same scene on every device. On the CPU a seed also gives the same
+bytes, as long as the number of threads and the version of PyTorch are the same. Nothing here has a gradient.
 """
 
 from dataclasses import dataclass
@@ -18,34 +18,35 @@ from dhpe_lib.data.crops import Crops, pack_masks
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.skeleton import MIDDLE_MCP
 from dhpe_lib.synthetic import scenery
-from dhpe_lib.synthetic.arm import Arms, draw_arms, grow_arms
+from dhpe_lib.synthetic.arm import Arms, arm_meshes, draw_arms
 from dhpe_lib.synthetic.camera_effects import Cameras, draw_cameras, photograph
 from dhpe_lib.synthetic.cloth import Materials, draw_materials
 from dhpe_lib.synthetic.hands import Hands, draw_poses, draw_shots, in_perspective, place_hands
 from dhpe_lib.synthetic.lighting import Lights, draw_lights
 from dhpe_lib.synthetic.objects import Things, draw_things, place_things
 from dhpe_lib.synthetic.sampling import Sampler
-from dhpe_lib.synthetic.shading import HAND, Stage, draw_picture
+from dhpe_lib.synthetic.shading import HAND, SceneAssets, draw_picture
 from dhpe_lib.synthetic.skin import Skin, draw_skin
 
 AT_A_TIME = 8
+"""Number of pictures that the CPU renders at a time."""
 CLOSEST = 0.25
-"""Nothing comes nearer to the camera than this share of the root's depth."""
+"""Vertices nearer to the camera than this fraction of the root's depth are moved back to it."""
 FLESH = (0.032, 0.030, 0.022, 0.017, 0.010) + 4 * (0.024, 0.016, 0.014, 0.008)
-"""Metres from a joint to the skin before it, at most, on any side that it can be seen from."""
+"""Largest distance of each joint to the skin in front of it, from any visible side, metres."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """What kind of pictures are drawn.
+    """Kind of pictures that the engine renders.
 
     Attributes:
-        jitter: Whether crops miss their hand by a little, as a detector's do.
-        fingertips: Whether crops are those of a dataset that knows fingertips only.
-        things: Share of hands that hold something.
-        new_people: Whether skins are those that training never shows.
-        new_things: Whether things have shapes that training never shows.
-        painters: Kinds of backgrounds.
+        jitter: Whether crops are slightly off the hand, as a detector's crops are.
+        fingertips: Whether crops are those of a dataset with fingertip labels only.
+        things: Fraction of hands that hold an object.
+        new_people: Whether to use skin tones that never appear in training.
+        new_things: Whether to use object shapes that never appear in training.
+        painters: Kinds of painted backgrounds.
     """
 
     jitter: bool = True
@@ -61,7 +62,7 @@ TRAINING = Style()
 
 @dataclass(frozen=True)
 class Look:
-    """Everything about a picture but where the hand is and what is behind it."""
+    """Parameters of a picture other than the pose of the hand and the background."""
 
     arms: Arms
     things: Things
@@ -72,12 +73,12 @@ class Look:
 
 
 def draw_look(sampler: Sampler, style: Style, surroundings: Float[Tensor, "b 3"]) -> Look:
-    """Draw arms, things, skin, cloth, light and camera.
+    """Sample arms, objects, skin, cloth, light and camera.
 
     Args:
-        sampler: Source of randomness.
-        style: What kind.
-        surroundings: Mean colours of the backgrounds.
+        sampler: Random number generator.
+        style: Kind of pictures.
+        surroundings: Mean colour of each background, sRGB in [0, 1].
     """
     return Look(
         draw_arms(sampler),
@@ -91,21 +92,21 @@ def draw_look(sampler: Sampler, style: Style, surroundings: Float[Tensor, "b 3"]
 
 @dataclass(frozen=True)
 class SyntheticBatch:
-    """Pictures and the truth.
+    """Rendered pictures and their ground truth.
 
     Attributes:
-        images: RGB; s is 224, of which is g, plus twice the margin.
-        masks: Where hand is seen, at a pixel's centre. The arm beyond the wrist's ring is not hand, as in MANO's mesh;
-            what a thing hides is not either.
-        depth: Of the nearest surface of anything, crop frame (units of g from the root); infinite on the background.
-        joints_crop: Crop frame, Eq. 8: x, y in perspective.
-        joints_mm: Camera frame of the picture.
-        visible: Whether a joint lies in the picture with nothing before it but the flesh around it.
-        h: The hand before perspective (Eq. 4): `HandModel.forward_h` and then
-            :func:`dhpe_lib.synthetic.hands.in_perspective` with kappa and axis give the mesh in the picture.
-        kappa: The side g over the focal length.
-        axis: Where the optical axis meets the crop.
-        k: The camera of the picture.
+        images: RGB; s is 224, which is g, plus twice the margin.
+        masks: Whether the hand is visible at a pixel's centre. As in MANO's mesh, the arm beyond the wrist's ring is
+            not part of the hand.
+        depth: Depth of the nearest surface, crop frame (units of g from the root); infinite on the background.
+        joints_crop: Joints in the crop frame of Eq. 8, units of g; x and y are in perspective.
+        joints_mm: Joints in the camera frame of the picture, millimetres.
+        visible: Whether a joint lies in the picture and is hidden by nothing but the flesh around it.
+        h: Parameters of the hand before perspective (Eq. 4). `HandModel.forward_h`, followed by
+            :func:`dhpe_lib.synthetic.hands.in_perspective` with kappa and axis, gives the mesh in the picture.
+        kappa: The side g divided by the focal length.
+        axis: Intersection of the optical axis with the crop, units of g from its centre.
+        k: Camera matrix of the picture, pixels.
     """
 
     images: UInt8[Tensor, "b s s 3"]
@@ -120,7 +121,7 @@ class SyntheticBatch:
     k: Float[Tensor, "b 3 3"]
 
     def crops(self) -> Crops:
-        """The same as every other dataset's crops."""
+        """Convert to the crops that all datasets use."""
         n, device = len(self.h), self.h.device
         middle = torch.full((n, 2), self.images.shape[1] / 2, device=device)
         side = torch.full((n,), float(SIZE), device=device)
@@ -143,40 +144,40 @@ class SyntheticBatch:
 
 
 class SyntheticHands:
-    """Draws batches of hands.
+    """The renderer of batches of labelled hands.
 
     Args:
-        device: Where the pictures are made and stay.
-        photos: NYU depth v2 or a folder of images, for the backgrounds; by default they are painted.
+        device: Device that renders the pictures and holds them.
+        photos: NYU depth v2 or a folder of images, for the backgrounds; by default backgrounds are painted.
     """
 
     def __init__(self, device: torch.device | str = "cpu", photos: Path | None = None) -> None:
         self.device = torch.device(device)
         self.model = HandModel.open_hand().to(self.device)
-        self.stage = Stage.build(self.model)
+        self.assets = SceneAssets.build(self.model)
         self.photos = photos
 
     def backgrounds(self, n: int, seed: int, style: Style = TRAINING) -> UInt8[Tensor, "n 3 288 288"]:
-        """A pool of backgrounds, painted or cut from photos; a batch chooses from it."""
+        """Make a pool of `n` backgrounds, painted or cut out of photos; batches choose from it."""
         return scenery.make_backgrounds(n, seed, self.photos, style.painters).to(self.device)
 
     def batch(
         self, n: int, seed: int, pool: UInt8[Tensor, "n 3 288 288"], style: Style = TRAINING, margin: int = 0
     ) -> SyntheticBatch:
-        """Draw some pictures.
+        """Sample and render pictures.
 
         Args:
-            n: How many.
-            seed: The same seed gives the same scenes, and on the CPU the same bytes.
+            n: Number of pictures.
+            seed: Random seed; equal seeds give equal scenes, and on the CPU equal bytes.
             pool: Backgrounds to choose from.
-            style: What kind of pictures.
-            margin: Pixels around the 224 x 224 view, a multiple of 8.
+            style: Kind of pictures.
+            margin: Margin around the 224 x 224 view, pixels; a multiple of 8.
 
         Returns:
-            The batch.
+            The pictures and their ground truth.
         """
         sampler = Sampler.from_seed(seed, n, self.device)
-        behind = scenery.behind(pool, sampler, SIZE + 2 * margin)
+        behind = scenery.draw_backgrounds(pool, sampler, SIZE + 2 * margin)
         pose, shape, shots = draw_poses(sampler), sampler.normal(1.0, 10), draw_shots(sampler, style.jitter)
         hands = place_hands(self.model, pose, shape, shots, style.fingertips)
         look = draw_look(sampler, style, behind.mean((2, 3)))
@@ -185,16 +186,16 @@ class SyntheticHands:
     def render(
         self, hands: Hands, look: Look, behind: Float[Tensor, "b 3 s s"], noise: torch.Generator
     ) -> SyntheticBatch:
-        """Picture hands: on a GPU all at once, on the CPU a few at a time, since more do not fit its caches.
+        """Render hands: on a GPU all at once, on the CPU a few at a time, since more do not fit its caches.
 
         Args:
-            hands: Where they are.
-            look: What they look like.
-            behind: Backgrounds, sRGB.
-            noise: Source of the sensor's noise, on the engine's device.
+            hands: Hands in their crops.
+            look: Appearance of each picture.
+            behind: Backgrounds, sRGB in [0, 1].
+            noise: Generator of the sensor's noise, on the engine's device.
 
         Returns:
-            The pictures and the truth about them.
+            The pictures and their ground truth.
         """
         rows = torch.arange(len(hands.h), device=self.device)
         parts = rows.split(AT_A_TIME if self.device.type == "cpu" else len(rows))
@@ -207,7 +208,7 @@ class SyntheticHands:
     ) -> SyntheticBatch:
         seen, solid = self.vertices(hands, look)
         surfaces, wall = (look.skin, look.materials, look.lights), behind.permute(0, 2, 3, 1).contiguous()
-        picture = draw_picture(self.stage, solid, seen, surfaces, 1000 / hands.unit, wall)
+        picture = draw_picture(self.assets, solid, seen, surfaces, 1000 / hands.unit, wall)
         photo = photograph(look.cameras, picture.image.permute(0, 3, 1, 2), noise)
         return SyntheticBatch(
             images=photo.permute(0, 2, 3, 1).contiguous(),
@@ -223,8 +224,8 @@ class SyntheticHands:
         )
 
     def vertices(self, hands: Hands, look: Look) -> tuple[Float[Tensor, "b v 3"], Float[Tensor, "b v 3"]]:
-        """All vertices, hand, arm, sleeve and thing, in perspective and before it."""
-        arm = grow_arms(look.arms, hands.body[:, self.stage.ring], hands.rotation, hands.unit)
+        """Return all vertices (hand, arm, sleeve, object) with and without perspective, crop frame, units of g."""
+        arm = arm_meshes(look.arms, hands.body[:, self.assets.ring], hands.rotation, hands.unit)
         thing = place_things(look.things, hands)
         solid = torch.cat((hands.body, arm.arm, arm.sleeve, thing), 1)
         nearest = ((CLOSEST - 1) / hands.kappa)[:, None]
@@ -235,15 +236,15 @@ class SyntheticHands:
 def visible_joints(
     depth: Float[Tensor, "b s s"], joints: Float[Tensor, "b 21 3"], scale: Float[Tensor, " b"]
 ) -> Bool[Tensor, "b 21"]:
-    """Which joints are in the picture with the hand's own flesh before them, and no more than that.
+    """Decide which joints lie in the picture and are covered only by the flesh around them.
 
     Args:
-        depth: Of the nearest surface, crop frame.
-        joints: Crop frame.
+        depth: Depth of the nearest surface, crop frame, units of g.
+        joints: Joints in the crop frame, units of g.
         scale: Units of g in a metre.
 
     Returns:
-        One answer for each joint.
+        True for visible joints.
     """
     size = depth.shape[-1]
     pixel = (size / 2 + SIZE * joints[..., :2]).floor().long()

@@ -1,13 +1,13 @@
-"""Hands before a camera: pose, shape, viewpoint and crop of each picture, as the paper's h and three numbers more.
+"""Hands in front of a camera: the pose, shape, viewpoint and crop of each picture, as the paper's h and three numbers.
 
-The paper's camera is scaled orthographic, a real one is not. Here both are one: h gives a rigid hand in the crop frame
-(:meth:`HandModel.forward_h`), and the camera shows a point (x, y, z) of it at
+The paper's camera is scaled orthographic; a real camera is not. Both are combined here: h gives a rigid hand in the
+crop frame (:meth:`HandModel.forward_h`), and the camera projects its point (x, y, z) to
 
-    axis + ((x, y) - axis) / (1 + kappa z),   kappa = g / c_f,
+    axis + ((x, y) - axis) / (1 + kappa z),   kappa = g / c_f.
 
-the pinhole projection written in units of g, with the optical axis through `axis`: kappa = 0 is the orthographic
-camera. So the 2D joints, the picture and the mask are true to perspective, joints in millimetres are those of a rigid
-hand, `CropFrame.normalise` of them gives the joints of the crop frame, and h is exact.
+This is the pinhole projection in units of g, with the optical axis through `axis`; kappa = 0 is the orthographic
+camera. Therefore the picture, its mask and its 2D joints have correct perspective, and h is exact. The joints in
+millimetres are those of a rigid hand, and `CropFrame.normalise` converts them to the joints of the crop frame.
 """
 
 import math
@@ -27,13 +27,13 @@ from dhpe_lib.hand.skeleton import JOINT_NAMES, MIDDLE_MCP
 from dhpe_lib.synthetic.sampling import Sampler
 
 NEAREST, FARTHEST = 0.35, 1.8
-"""Metres from the camera to the hand."""
+"""Range of the distance from the camera to the hand, metres."""
 
 OFF_AXIS = 0.12
-"""Radians between the optical axis and the hand, standard deviation in each direction."""
+"""Standard deviation, in each direction, of the tangent of the angle between the optical axis and the hand."""
 TIPS = [k for k, name in enumerate(JOINT_NAMES) if name.endswith("_tip")]
 FLAT = 0.2
-"""Share of hands that are opened on the way to the flat hand, which people show more than the sampler draws it."""
+"""Fraction of hands whose pose is moved towards the flat hand: people show open hands more often than the sampler."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Hands:
 
     Attributes:
         h: The hand in the crop frame before perspective (Eq. 4).
-        kappa: g / c_f, the crop's side over the focal length.
-        axis: Where the optical axis meets the crop.
-        unit: Millimetres in one unit of g at the root's depth.
-        rotation: From the hand model's frame to the crop's.
-        body: Vertices of :meth:`HandModel.forward_h`, before perspective.
-        skeleton: Its joints.
+        kappa: g / c_f, the crop's side divided by the focal length.
+        axis: Intersection of the optical axis with the crop, units of g from its centre.
+        unit: Length of a unit of g at the root's depth, millimetres.
+        rotation: Rotation from the hand model's frame to the crop frame.
+        body: Vertices of :meth:`HandModel.forward_h`, before perspective, units of g.
+        skeleton: Joints of :meth:`HandModel.forward_h`, before perspective, units of g.
     """
 
     h: Float[Tensor, "b 63"]
@@ -60,7 +60,7 @@ class Hands:
 
     @property
     def joints_crop(self) -> Float[Tensor, "b 21 3"]:
-        """Joints in the crop frame as Eq. 8 has them: x, y where the camera shows them."""
+        """Joints in the crop frame of Eq. 8, units of g; x and y are in perspective."""
         return in_perspective(self.skeleton, self.kappa, self.axis)
 
     @property
@@ -75,7 +75,7 @@ class Hands:
         return self.unit[:, None, None] * (self.skeleton - eye[:, None])
 
     def camera(self, size: int) -> Float[Tensor, "b 3 3"]:
-        """The pinhole camera of a picture of so many pixels, 224 of which are g."""
+        """Return the camera matrix, in pixels, of a picture with side `size`; g spans 224 pixels."""
         k = torch.eye(3).to(self.h).repeat(len(self.h), 1, 1)
         k[:, 0, 0] = k[:, 1, 1] = SIZE / self.kappa
         k[:, :2, 2] = size / 2 + SIZE * self.axis
@@ -85,33 +85,34 @@ class Hands:
 def in_perspective(
     points: Float[Tensor, "b n 3"], kappa: Float[Tensor, " b"], axis: Float[Tensor, "b 2"]
 ) -> Float[Tensor, "b n 3"]:
-    """Show points where the camera sees them: axis + ((x, y) - axis) / (1 + kappa z); z stays.
+    """Project points with perspective: (x, y) becomes axis + ((x, y) - axis) / (1 + kappa z); z is kept.
 
     Args:
-        points: In the crop frame, in front of the camera: 1 + kappa z > 0.
-        kappa: The crop's side over the focal length.
-        axis: Where the optical axis meets the crop.
+        points: Points before perspective, crop frame, units of g. They lie in front of the camera: 1 + kappa z > 0.
+        kappa: The crop's side divided by the focal length.
+        axis: Intersection of the optical axis with the crop, units of g from its centre.
 
     Returns:
-        The points of the crop frame as Eq. 8 defines it.
+        Points in the crop frame of Eq. 8, units of g.
     """
     shrink = 1 + kappa[:, None, None] * points[..., 2:]
-    places = axis[:, None] + (points[..., :2] - axis[:, None]) / shrink
-    return torch.cat((places, points[..., 2:]), -1)
+    xy = axis[:, None] + (points[..., :2] - axis[:, None]) / shrink
+    return torch.cat((xy, points[..., 2:]), -1)
 
 
 def viewpoints(sampler: Sampler) -> Float[Tensor, "b 3 3"]:
-    """Draw rotations from the hand model's frame to the camera's.
+    """Sample rotations from the hand model's frame to the camera's frame.
 
-    The forearm (the model's +x) points to a place in the picture, at a tilt, and the hand is turned about it. The turn
-    is uniform. The tilt is less spread than on a sphere: a forearm that points at the camera would hide its hand. In
-    six of ten pictures the forearm comes from below, as in most photos, else from anywhere.
+    The forearm (the model's +x) has a direction in the picture and a tilt away from the picture plane. The hand is
+    rotated about the forearm by a uniform angle. The tilt varies less than for a uniform direction on the sphere, since
+    a forearm that points at the camera would hide its hand. In six of ten pictures the forearm comes from below, as in
+    most photos; in the others its direction in the picture is uniform.
     """
     tilt = sampler.normal(0.42).add(0.12).clamp(-0.75, 0.93)  # z of the forearm: positive is away from the camera
     below = math.pi / 2 + sampler.normal(0.6)
-    place = torch.where(sampler.chance(0.6), below, sampler.uniform(-math.pi, math.pi))
+    direction = torch.where(sampler.chance(0.6), below, sampler.uniform(-math.pi, math.pi))
     flat = (1 - tilt.square()).sqrt()
-    along = torch.stack((flat * place.cos(), flat * place.sin(), tilt), -1)
+    along = torch.stack((flat * direction.cos(), flat * direction.sin(), tilt), -1)
     side = functional.normalize(torch.stack((-along[:, 1], along[:, 0], torch.zeros_like(tilt)), -1), dim=-1)
     up = torch.linalg.cross(along, side)
     turn = sampler.uniform(-math.pi, math.pi)[:, None]
@@ -120,14 +121,14 @@ def viewpoints(sampler: Sampler) -> Float[Tensor, "b 3 3"]:
 
 @dataclass(frozen=True)
 class Shots:
-    """How each hand is shot.
+    """Viewpoint and crop of each hand.
 
     Attributes:
-        rotation: From the hand model's frame to the camera's.
-        distance: From the camera to the middle MCP, metres.
-        aside: Of the optical axis from the middle MCP, metres.
-        growth: Side of the crop over the paper's g.
-        shift: Where the crop's own centre lies in the crop, units of g; 0 is the paper's.
+        rotation: Rotation from the hand model's frame to the camera's frame.
+        distance: Distance from the camera to the middle MCP, metres.
+        aside: Offset of the optical axis from the middle MCP, metres.
+        growth: Side of the crop divided by the paper's g.
+        shift: Position of the paper's crop centre in the crop, units of g; 0 for the paper's crop.
     """
 
     rotation: Float[Tensor, "b 3 3"]
@@ -138,17 +139,17 @@ class Shots:
 
 
 def draw_poses(sampler: Sampler) -> Float[Tensor, "b 45"]:
-    """Draw natural poses, some of them opened on the way to the flat hand."""
+    """Sample natural poses, radians relative to the flat hand; some are moved towards the flat hand."""
     pose = sample_poses(sampler.batch, sampler.generator, at_a_time=2 * sampler.batch).to(sampler.device)
     return pose * torch.where(sampler.chance(FLAT), sampler.uniform(0.0, 0.7), 1.0)[:, None]
 
 
 def draw_shots(sampler: Sampler, jitter: bool) -> Shots:
-    """Draw viewpoints, distances and crops.
+    """Sample viewpoints, distances and crops.
 
     Args:
-        sampler: Source of randomness.
-        jitter: Whether the crop misses the hand and the paper's size by a little, as a detector's would.
+        sampler: Random number generator.
+        jitter: Whether centre and size of the crop differ slightly from the paper's, as a detector's would.
     """
     rotation, distance = viewpoints(sampler), sampler.log_uniform(NEAREST, FARTHEST)
     growth, shift = sampler.log_uniform(0.88, 1.15), sampler.normal(0.04, 2)
@@ -160,15 +161,15 @@ def draw_shots(sampler: Sampler, jitter: bool) -> Shots:
 def place_hands(
     model: HandModel, pose: Float[Tensor, "b 45"], shape: Float[Tensor, "b 10"], shots: Shots, fingertips: bool
 ) -> Hands:
-    """Put hands before cameras, each in its crop.
+    """Put hands in front of cameras, each in its crop.
 
     Args:
-        model: The hand.
-        pose: Relative to the flat hand, radians.
-        shape: Standard deviations.
-        shots: How they are shot.
-        fingertips: Whether the crop is that of a dataset which knows nothing but fingertips
-            (:func:`dhpe_lib.data.cropping.hand_frame`), else the paper's.
+        model: The hand model.
+        pose: Pose relative to the flat hand, axis-angle in radians.
+        shape: Shape, standard deviations.
+        shots: Viewpoints and crops.
+        fingertips: Whether to use the crop of a dataset with fingertip labels only
+            (:func:`dhpe_lib.data.cropping.hand_frame`), not the paper's crop.
 
     Returns:
         The hands.

@@ -1,4 +1,4 @@
-"""Light: a room brighter on one side, a lamp with a shadow, a weaker one without; and how surfaces return it."""
+"""Light: a room that is brighter on one side, a lamp with a shadow, a weaker lamp without, and their reflection."""
 
 from dataclasses import dataclass
 
@@ -11,26 +11,27 @@ from dhpe_lib.rendering.projection import rasterize
 from dhpe_lib.synthetic.sampling import Sampler
 
 SHADOW_SIZE = 128
+"""Side of the shadow map, pixels."""
 SHADOW_EXTENT = 1.5
 """Side of the shadow map, units of g."""
 SHADOW_BIAS = 0.035
-"""Units of g that a surface lies behind its own shadow map without being in shadow."""
+"""Distance behind the shadow map at which a surface is half in shadow, units of g."""
 OCCLUSION_RADII = (3, 7)
-"""Pixels, at half the picture's size, that ambient occlusion looks to."""
+"""Distances of the neighbours that ambient occlusion compares, pixels at half the picture's size."""
 SUBSURFACE = (0.34, 0.16, 0.10)
-"""How far light reaches around skin into the shade, for red, green and blue: it travels inside."""
+"""Wrap of diffuse light around skin, for red, green and blue: light scatters inside skin, red light farthest."""
 
 
 @dataclass(frozen=True)
 class Lights:
-    """The light of each picture, linear; directions are those that light travels in, in the crop frame.
+    """Light of each picture: linear colours, and directions in the crop frame along which light travels.
 
     Attributes:
-        near, far: Colour of the room on the side that `up` points to and on the other.
-        up: Unit vector.
-        lamps: Colours of two lamps.
-        directions: Of the two, unit vectors.
-        softness: Of the first lamp's shadow, units of g.
+        near, far: Colour of the room on the side that `up` points to, and on the opposite side.
+        up: Unit vector to the near side of the room.
+        lamps: Colours of the two lamps.
+        directions: Directions of the two lamps, unit vectors.
+        softness: Softness of the first lamp's shadow, units of g.
     """
 
     near: Float[Tensor, "b 3"]
@@ -42,11 +43,11 @@ class Lights:
 
 
 def draw_lights(sampler: Sampler, surroundings: Float[Tensor, "b 3"]) -> Lights:
-    """Draw light, from a dull day to a single lamp.
+    """Sample light, from an overcast day to a single lamp.
 
     Args:
-        sampler: Source of randomness.
-        surroundings: Mean colour of the background, which the room's light takes on in part.
+        sampler: Random number generator.
+        surroundings: Mean colour of the background, sRGB in [0, 1]; it tints the room's light in part.
     """
     tint = (surroundings + 0.3) / (surroundings + 0.3).mean(1, keepdim=True)
     hardness, exposure = sampler.uniform(0.0, 1.0, 1), sampler.log_uniform(0.85, 1.45, 1)
@@ -63,7 +64,7 @@ def draw_lights(sampler: Sampler, surroundings: Float[Tensor, "b 3"]) -> Lights:
 
 
 def temperature(warmth: Float[Tensor, "*b"]) -> Float[Tensor, "*b 3"]:
-    """Gains of red, green and blue along the line from cold to warm light, of mean 1 in their logarithm."""
+    """Return the gains of red, green and blue for cold (negative) to warm light: exp(w), 1, exp(-w)."""
     return (warmth[..., None] * warmth.new_tensor((1.0, 0.0, -1.0))).exp()
 
 
@@ -75,22 +76,25 @@ def irradiance(
     open_sky: Float[Tensor, " n"],
     lit: Float[Tensor, " n"],
 ) -> Float[Tensor, "n 3"]:
-    """Light that arrives, sum of room and lamps; on skin it wraps around the edge of the shade, red farthest.
+    """Compute the light on each sample from the room and the lamps.
+
+    The room gives far + (near - far) (1 + n . up) / 2. A lamp gives max(0, (f + w) / (1 + w)), where f is the cosine
+    between normal and light, and w wraps light around skin, red farthest.
 
     Args:
-        lights: Of each image.
-        image: Which image a sample is in.
+        lights: Lights of each image.
+        image: Index of the image of each sample.
         normal: Unit normals.
         skin: 1 on skin, else 0.
-        open_sky: What occlusion leaves of the room's light.
-        lit: What the shadow leaves of the first lamp's.
+        open_sky: Fraction of the room's light that occlusion leaves.
+        lit: Fraction of the first lamp's light that the shadow leaves.
 
     Returns:
         Linear colour; 1 shows a white surface as white.
     """
     lamps, directions = lights.lamps.flatten(1), lights.directions.flatten(1)
-    of_each = torch.cat((lights.near - lights.far, lights.far, lights.up, lamps, directions), 1).index_select(0, image)
-    more, far, up, first, second, along_first, along_second = of_each.split(3, 1)
+    packed = torch.cat((lights.near - lights.far, lights.far, lights.up, lamps, directions), 1).index_select(0, image)
+    more, far, up, first, second, along_first, along_second = packed.split(3, 1)
     upward = 0.5 + 0.5 * (normal * up).sum(-1, keepdim=True)
     total = (far + more * upward).mul_(open_sky[:, None])
     wrap = skin[:, None] * normal.new_tensor(SUBSURFACE) + 0.03
@@ -104,36 +108,46 @@ def irradiance(
 def highlight(
     lights: Lights, image: Int[Tensor, " n"], normal: Float[Tensor, "n 3"], power: Float[Tensor, " n"]
 ) -> Float[Tensor, "n 3"]:
-    """Blinn's highlight of the first lamp, seen along z: (n . half)^power, scaled to keep its energy."""
+    """Compute Blinn's highlight of the first lamp, seen along z: (power + 8) / 25 * (n . half)^power * lamp.
+
+    The factor keeps the energy about constant when the power changes.
+    """
     half = functional.normalize(-lights.directions[:, 0] - normal.new_tensor((0.0, 0.0, 1.0)), dim=-1)
     toward = (normal * half.index_select(0, image)).sum(-1).clamp_min(0.5)
     return (toward**power * (power + 8) / 25)[:, None] * lights.lamps[:, 0].index_select(0, image)
 
 
 def occlusion(depth: Float[Tensor, "b s s"]) -> Float[Tensor, "b s s"]:
-    """What nearby surfaces in front leave of the room's light: 1 in the open. Looked for at half the resolution.
+    """Estimate the fraction of the room's light that nearby surfaces do not block, at half the resolution.
+
+    1 - 0.62 * mean over 16 neighbours (8 at each radius r) of clamp((z - z_neighbour - 0.006) / (0.010 r), 0, 1).
+
+    A neighbour blocks light only if it is nearer to the camera than the pixel by more than 0.006 g. It blocks its whole
+    share from 0.006 g + 0.010 r g on, which is about a finger's breadth for r = 7. 0.62 is the largest darkening.
 
     Args:
-        depth: Units of g; infinite where nothing is.
+        depth: Depth, units of g; infinite on the background.
 
     Returns:
-        Shares of light.
+        Fraction of the light, 1 in the open.
     """
     coarse = depth[:, ::2, ::2]
     finite = coarse.where(coarse.isfinite(), 10.0)
     hidden, size = torch.zeros_like(finite), finite.shape[-1]
-    for reach in OCCLUSION_RADII:
-        # A neighbour hides some of the sky if it is nearer, the more the nearer, up to about a finger's breadth.
-        padded = functional.pad(finite[:, None], (reach,) * 4, mode="replicate")[:, 0]
+    for radius in OCCLUSION_RADII:
+        padded = functional.pad(finite[:, None], (radius,) * 4, mode="replicate")[:, 0]
         for x, y in ((0, 1), (1, 0), (1, 2), (2, 1), (0, 0), (2, 2), (0, 2), (2, 0)):
-            other = padded[:, y * reach : y * reach + size, x * reach : x * reach + size]
-            hidden += ((finite - other - 0.006) / (0.010 * reach)).clamp_(0, 1)
+            neighbour = padded[:, y * radius : y * radius + size, x * radius : x * radius + size]
+            hidden += ((finite - neighbour - 0.006) / (0.010 * radius)).clamp_(0, 1)
     sky = 1 - 0.62 * hidden[:, None] / (8 * len(OCCLUSION_RADII))
     return functional.interpolate(sky, scale_factor=2, mode="bilinear", align_corners=False)[:, 0]
 
 
 def toward_lamp(lights: Lights, vertices: Float[Tensor, "b v 3"]) -> Float[Tensor, "b v 3"]:
-    """Vertices as the first lamp sees them: z along its light, the crop in the middle of [-1/2, 1/2]."""
+    """Convert vertices to the first lamp's view: z along its light, and x, y of the crop around 0 in [-1/2, 1/2].
+
+    One unit is `SHADOW_EXTENT` units of g.
+    """
     travel = lights.directions[:, 0]
     side = functional.normalize(
         torch.linalg.cross(travel, travel.new_tensor((0.3, 1.0, 0.2)).expand_as(travel)), dim=-1
@@ -147,24 +161,24 @@ def lit_by_lamp(
     in_light: Float[Tensor, "b v 3"],
     faces: Tensor,
     image: Int[Tensor, " n"],
-    place: Float[Tensor, "n 3"],
+    position: Float[Tensor, "n 3"],
 ) -> Float[Tensor, " n"]:
-    """What the first lamp's shadow leaves at each place, by a second z-buffer seen from the lamp.
+    """Compute the first lamp's shadow at each position with a shadow map: a z-buffer seen from the lamp.
 
     Args:
-        lights: Of each image.
-        in_light: Vertices of everything that throws a shadow, from `toward_lamp`.
-        faces: Its faces.
-        image: Which image a place is in.
-        place: Seen from the lamp as well.
+        lights: Lights of each image.
+        in_light: Vertices of everything that casts a shadow, from `toward_lamp`, in its units.
+        faces: Faces of these vertices.
+        image: Index of the image of each position.
+        position: Positions in the lamp's view, in the units of `toward_lamp`.
 
     Returns:
-        1 in the light, 0 in the shadow, softened by the mean of four looks.
+        1 in the light, 0 in the shadow; the mean of four lookups softens the edge.
     """
     first = rasterize(in_light, faces, SHADOW_SIZE).depth.flatten()
-    pixel = (place[:, :2] + 0.5) * SHADOW_SIZE
+    pixel = (position[:, :2] + 0.5) * SHADOW_SIZE
     softness = lights.softness[image] * (SHADOW_SIZE / SHADOW_EXTENT)
-    behind, total = place[:, 2] * (SHADOW_EXTENT / SHADOW_BIAS) - 0.5, torch.zeros_like(place[:, 2])
+    behind, total = position[:, 2] * (SHADOW_EXTENT / SHADOW_BIAS) - 0.5, torch.zeros_like(position[:, 2])
     for x, y in ((-1, -0.4), (0.4, -1), (1, 0.4), (-0.4, 1)):
         column, row = ((pixel[:, k] + o * softness).clamp(0, SHADOW_SIZE - 1).long() for k, o in enumerate((x, y)))
         blocker = first[(image * SHADOW_SIZE + row) * SHADOW_SIZE + column]

@@ -1,7 +1,7 @@
-"""Things in the hand: superquadrics, one mesh that is a ball, a can, a box or anything between.
+"""Objects in the hand: superquadrics, a family of shapes that includes balls, cans, boxes and forms between them.
 
-(x, y, z) = (a cos^e1 v cos^e2 u, b cos^e1 v sin^e2 u, c sin^e1 v), with signed powers: exponents near 0 make edges,
-1 makes an ellipsoid (Barr 1981). Tapered, x and y shrink along z, as in cups and cones (Barr 1984).
+(x, y, z) = (a cos^e1 v cos^e2 u, b cos^e1 v sin^e2 u, c sin^e1 v), with signed powers. Exponents near 0 give edges, 1
+gives an ellipsoid (Barr 1981). Taper makes x and y shrink along z, as in cups and cones (Barr 1984).
 """
 
 import math
@@ -21,16 +21,16 @@ STACKS, SLICES = 14, 20
 
 @dataclass(frozen=True)
 class Things:
-    """What each hand holds.
+    """Objects of a batch of hands.
 
     Attributes:
-        present: Whether it holds anything.
+        present: Whether the hand holds an object.
         exponents: e1 and e2.
-        taper: How much wider than the middle the end of the axis is, as a share; the other end is narrower by as much.
+        taper: Relative widening of the positive end of the axis; the other end is narrower by the same fraction.
         size: Half lengths, metres; the last is along the axis.
-        grip: 0: in the palm, under the fingers; 1: between thumb and index finger; 2: somewhere before the hand.
-        shift: Along the axis and aside, in shares of the size.
-        turn: A rotation of the thing's own, used by grips 1 and 2.
+        grip: 0: in the palm, under the fingers; 1: between thumb and index finger; 2: in front of the hand.
+        shift: Shift along each axis, relative to the half lengths; only the shift along z is used.
+        turn: Rotation of the object, used by grips 1 and 2.
     """
 
     present: Tensor
@@ -43,12 +43,12 @@ class Things:
 
 
 def draw_things(sampler: Sampler, often: float, new: bool) -> Things:
-    """Draw things: cans, pens, boxes, balls and rounded shapes; or, to be new to a network, tapered ones.
+    """Sample objects: cans, pens, boxes, balls and rounded shapes, or tapered shapes for tests.
 
     Args:
-        sampler: Source of randomness.
-        often: Share of hands that hold one.
-        new: Whether things are of shapes that no training picture shows: cups, cones and wedges.
+        sampler: Random number generator.
+        often: Fraction of hands that hold an object.
+        new: Whether to use shapes that no training picture shows: cups, cones and wedges.
     """
     first = sampler.choice((0.12, 0.12, 1.0, 0.5), (4.0, 3.0, 2.0, 2.0))
     second = torch.where(sampler.chance(0.6), 1.0, sampler.uniform(0.12, 0.4)).where(first < 0.4, 1.0)
@@ -63,7 +63,7 @@ def draw_things(sampler: Sampler, often: float, new: bool) -> Things:
 
 
 def thing_faces() -> Int64[Tensor, "faces 3"]:
-    """Triangles of the superquadric's grid, outward."""
+    """Return the triangles of the superquadric's grid; they face outwards."""
     index = torch.arange(STACKS * SLICES).view(STACKS, SLICES)
     a, b, c, d = index[:-1], index[:-1].roll(-1, 1), index[1:], index[1:].roll(-1, 1)
     return torch.stack((a, b, c, b, d, c), -1).reshape(-1, 3)
@@ -72,15 +72,15 @@ def thing_faces() -> Int64[Tensor, "faces 3"]:
 def superquadrics(
     exponents: Float[Tensor, "b 2"], taper: Float[Tensor, " b"], size: Float[Tensor, "b 3"]
 ) -> Float[Tensor, "b points 3"]:
-    """Points of the surfaces on a grid of stacks and slices.
+    """Compute points of superquadrics on a grid of stacks and slices.
 
     Args:
         exponents: e1 (stacks) and e2 (slices).
-        taper: Of x and y along z; 0 for none.
-        size: Half lengths.
+        taper: Taper of x and y along z; 0 for none.
+        size: Half lengths, metres.
 
     Returns:
-        The points, stack by stack.
+        The points, stack by stack, metres.
     """
     v = torch.linspace(-math.pi / 2, math.pi / 2, STACKS).to(size)
     u = torch.linspace(-math.pi, math.pi, SLICES + 1).to(size)[:-1]
@@ -103,17 +103,17 @@ def superquadrics(
 
 
 def place_things(things: Things, hands: Hands) -> Float[Tensor, "b points 3"]:
-    """Put each thing into its hand.
+    """Put each object into its hand.
 
-    A thing in the palm lies across it, along the knuckles, and is as thick as the fingers leave room for; one between
-    thumb and index finger is as thick as their distance, and lies in the palm if they are far apart.
+    An object in the palm lies across it, parallel to the knuckles, and is as thick as the space under the fingers. An
+    object between thumb and index finger is as thick as their distance; if they are far apart, it is put into the palm.
 
     Args:
-        things: What.
-        hands: Where.
+        things: Objects.
+        hands: Hands that hold them.
 
     Returns:
-        Vertices in the crop frame before perspective; of a thing that is not there, a single point.
+        Vertices in the crop frame before perspective, units of g. All vertices of a missing object are one point.
     """
     scale = 1000 / hands.unit[:, None]
     joints = hands.skeleton
@@ -146,7 +146,7 @@ def place_things(things: Things, hands: Hands) -> Float[Tensor, "b points 3"]:
 
 
 def _frame(first: Float[Tensor, "b 3"], near: Float[Tensor, "b 3"]) -> Float[Tensor, "b 3 3"]:
-    """Rotations whose first column points along one vector and whose second is as near to another as it can be."""
+    """Return rotations with the first column along `first` and the second column as close to `near` as possible."""
     first = functional.normalize(first, dim=-1)
     third = functional.normalize(torch.linalg.cross(first, near), dim=-1)
     return torch.stack((first, torch.linalg.cross(third, first), third), -1)

@@ -1,9 +1,13 @@
-"""The open rendered hands: three benchmarks that anybody can make again from a seed, byte for byte.
+"""Open Rendered Hands: three benchmarks that anybody can reproduce byte for byte from a seed.
 
-They stand in for the paper's three: ORH for RHD (hands of any kind), ORH-S for STB (twelve sequences of slow motion),
-ORH-O for Dexter+Object (hands with things; skins, things and backgrounds of kinds that no other part shows; fingertips
-are all that is labelled). They have the same numbers of pictures. Their people are not shared either: the skins of a
-test split are of tones that the training split leaves out.
+They replace the paper's three datasets and have as many pictures:
+
+- ORH replaces RHD: all kinds of hands.
+- ORH-S replaces STB: twelve sequences of slow motion.
+- ORH-O replaces Dexter+Object: hands with objects, of which only the fingertips are labelled. Its skins, objects and
+  backgrounds are of kinds that no training split shows.
+
+Training and test splits share no people: the skin tones of the test splits are left out of the training splits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,32 +34,33 @@ from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.synthetic.sequences import sequence_batch
 
 VERSION = 2
-"""Goes up when the same seed no longer gives the same pictures."""
+"""Version of the engine; it is increased when a seed no longer gives the same pictures."""
 COUNTS = {
     "orh": {"train": 41_258, "test": 2_728},
     "orh-s": {"train": 30_000, "test": 6_000},
     "orh-o": {"test": 3_145},
 }
 FRAMES = 3_000
-"""Of each sequence of ORH-S."""
+"""Number of frames of each sequence of ORH-S."""
 SHARED = 1024
-"""Pictures that choose from one pool of backgrounds."""
+"""Number of pictures that share a pool of backgrounds."""
 POOL = 160
+"""Number of backgrounds in a pool."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One split of one benchmark.
+    """Description of one split of a benchmark.
 
     Attributes:
         name: "orh", "orh-s" or "orh-o".
         split: "train" or "test".
-        count: Pictures; fewer than the benchmark has are a sample of its kind, not its first ones.
-        seed: Of the benchmark.
-        photos: NYU depth v2 or a folder of images, for the backgrounds; None paints them.
+        count: Number of pictures. A smaller number than the benchmark's gives other pictures, not its first ones.
+        seed: Random seed of the benchmark.
+        photos: NYU depth v2 or a folder of images, for the backgrounds; None for painted backgrounds.
 
     Raises:
-        ValueError: There is no such benchmark or split, or it has fewer pictures.
+        ValueError: The benchmark or split does not exist, or has fewer pictures.
     """
 
     name: str
@@ -67,8 +72,8 @@ class Recipe:
     def __post_init__(self) -> None:
         published = COUNTS.get(self.name, {}).get(self.split)
         if published is None:
-            there = ", ".join(f"{name} {split}" for name, counts in COUNTS.items() for split in counts)
-            raise ValueError(f"there is no {self.name} {self.split}, only {there}")
+            existing = ", ".join(f"{name} {split}" for name, counts in COUNTS.items() for split in counts)
+            raise ValueError(f"there is no {self.name} {self.split}, only {existing}")
         if not 0 < self.count <= published:
             raise ValueError(f"{self.name} {self.split} has {published:,} pictures; {self.count:,} cannot be made")
 
@@ -82,14 +87,14 @@ class Recipe:
 
     @property
     def contents(self) -> Contents:
-        """What its cache holds; photos are read to tell them from others."""
+        """Description of the cache's contents; all photos are read to compute their fingerprint."""
         backgrounds = "painted" if self.photos is None else fingerprint(self.photos)
         source = {"engine": VERSION, "seed": self.seed, "backgrounds": backgrounds}
         return Contents(self.name, self.split, self.ids, source)
 
     @property
     def style(self) -> Style:
-        """What kind of pictures: crops as the paper cuts them; what tests show is new."""
+        """Kind of pictures: the paper's crops without jitter; test splits have new people, ORH-O also new objects."""
         if self.name == "orh-o":
             new = Style(fingertips=True, things=1.0, new_people=True, new_things=True, painters=scenery.UNSEEN)
             return replace(new, jitter=False)
@@ -97,16 +102,16 @@ class Recipe:
 
 
 def make(recipe: Recipe, out: Path, workers: int, console: Console) -> Prepared:
-    """Make a split, or go on where an earlier run was stopped.
+    """Make a split, or continue an interrupted run.
 
     Args:
-        recipe: Which one.
-        out: Its folder.
-        workers: Processes; their number changes no byte.
-        console: Where the progress bar goes.
+        recipe: Description of the split.
+        out: Folder of the split.
+        workers: Number of processes; it does not change the result.
+        console: Console for the progress bar.
 
     Returns:
-        The cache, open; its ``meta.json`` has a SHA-256 of all of it and one for each part.
+        The opened cache; its ``meta.json`` has a SHA-256 of the whole cache and one for each part.
 
     Raises:
         PreparedError: The folder holds something else, the disk is too small, or a worker died.
@@ -124,14 +129,14 @@ def make(recipe: Recipe, out: Path, workers: int, console: Console) -> Prepared:
 
 
 def draw_part(recipe: Recipe, rows: range) -> Crops:
-    """The pictures of some rows: a part of the cache.
+    """Render the pictures of one part of the cache.
 
     Args:
-        recipe: Of the split.
-        rows: Whose first row decides what is drawn, so that parts do not depend on each other.
+        recipe: Description of the split.
+        rows: Rows of the part. The first row is the seed, so parts do not depend on each other.
 
     Returns:
-        The crops; of ORH-O only the fingertips are known, and neither mask nor h.
+        The crops. For ORH-O only the fingertips are known; masks and h are unknown.
     """
     engine = engine_for(recipe.photos)
     with one_thread():
@@ -154,7 +159,7 @@ def _draw_frames(engine: SyntheticHands, recipe: Recipe, rows: range) -> Crops:
 
 
 def tips_only(crops: Crops) -> Crops:
-    """What Dexter+Object would say of the same pictures: where the fingertips are."""
+    """Remove all labels except the fingertips, as in Dexter+Object."""
     other = torch.ones(21, dtype=torch.bool)
     other[TIPS] = False
     joints_3d = crops.joints_3d.masked_fill(other[:, None], torch.nan)
@@ -172,19 +177,19 @@ def tips_only(crops: Crops) -> Crops:
 
 @lru_cache(maxsize=1)
 def engine_for(photos: Path | None) -> SyntheticHands:
-    """The engine of this process."""
+    """Return the engine of this process; it is created once."""
     return SyntheticHands(photos=photos)
 
 
 @lru_cache(maxsize=2)
 def pool_for(recipe: Recipe, number: int) -> torch.Tensor:
-    """The backgrounds that `SHARED` pictures choose from."""
+    """Return pool `number` of the backgrounds, which `SHARED` pictures choose from."""
     seed = seed_of(recipe.seed, recipe.name, recipe.split, "pool", number)
     return engine_for(recipe.photos).backgrounds(min(POOL, recipe.count), seed, recipe.style)
 
 
 def _run(recipe: Recipe, out: Path, parts: Sequence[range], workers: int) -> Iterator[range]:
-    """Each part when it is written, in any order."""
+    """Yield each part when it is written, in any order."""
     if workers <= 1 or len(parts) <= 1:
         for part in parts:
             _write(recipe, out, part)

@@ -1,4 +1,4 @@
-"""Random numbers of the synthetic engine: drawn on the CPU, so that one seed means one scene on every device."""
+"""Random numbers of the synthetic engine. They are drawn on the CPU, so a seed gives the same scene on every device."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,18 +10,20 @@ from torch import Tensor
 
 
 def seed_of(*parts: object) -> int:
-    """A seed from anything that prints the same each time: 63 bits of its SHA-256."""
+    """Derive a seed from values with a reproducible `repr`: 63 bits of the SHA-256 of their `repr`."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8]) >> 1
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A source of random numbers, one row for each of a batch of images.
+    """A random number generator for a batch: each call returns one row for each image.
+
+    The argument `more` of the methods is the shape of a row.
 
     Attributes:
-        generator: On the CPU; its state is what makes one draw differ from the next.
-        batch: Rows.
-        device: Where the numbers are needed.
+        generator: Generator on the CPU; each call advances its state.
+        batch: Number of rows.
+        device: Device of the returned tensors.
     """
 
     generator: torch.Generator
@@ -30,37 +32,37 @@ class Sampler:
 
     @classmethod
     def from_seed(cls, seed: int, batch: int, device: torch.device | str = "cpu") -> "Sampler":
-        """Dice that start from a seed."""
+        """Create a sampler from a random seed."""
         return cls(torch.Generator().manual_seed(seed), batch, torch.device(device))
 
     def uniform(self, low: float, high: float, *more: int) -> Float[Tensor, "b ..."]:
-        """Between two bounds."""
+        """Sample uniformly between two bounds."""
         return (low + (high - low) * torch.rand(self.batch, *more, generator=self.generator)).to(self.device)
 
     def log_uniform(self, low: float, high: float, *more: int) -> Float[Tensor, "b ..."]:
-        """Between two positive bounds, each factor as likely as any other."""
+        """Sample between two positive bounds, with a uniform logarithm."""
         return low * (high / low) ** self.uniform(0.0, 1.0, *more)
 
     def normal(self, deviation: float, *more: int) -> Float[Tensor, "b ..."]:
-        """Around zero, and never farther than 2.5 standard deviations."""
+        """Sample a normal distribution with mean zero, clamped to 2.5 standard deviations."""
         draw = torch.randn(self.batch, *more, generator=self.generator).clamp(-2.5, 2.5)
         return (deviation * draw).to(self.device)
 
     def chance(self, probability: float, *more: int) -> Bool[Tensor, "b ..."]:
-        """True so often."""
+        """Sample booleans that are True with the given probability."""
         return self.uniform(0.0, 1.0, *more) < probability
 
     def index(self, n: int, *more: int) -> Int64[Tensor, "b ..."]:
-        """One of n."""
+        """Sample indices uniformly from 0 to n - 1."""
         return torch.randint(n, (self.batch, *more), generator=self.generator).to(self.device)
 
     def choice(self, values: Sequence[float], weights: Sequence[float], *more: int) -> Float[Tensor, "b ..."]:
-        """One of some values, each as often as its weight says."""
-        shares = torch.tensor(weights, device=self.device).cumsum(0) / sum(weights)
-        place = torch.searchsorted(shares, self.uniform(0.0, 1.0, *more)).clamp_max(len(values) - 1)
-        return torch.tensor(values, device=self.device)[place]
+        """Sample from a list of values, with probabilities proportional to the weights."""
+        cumulative = torch.tensor(weights, device=self.device).cumsum(0) / sum(weights)
+        index = torch.searchsorted(cumulative, self.uniform(0.0, 1.0, *more)).clamp_max(len(values) - 1)
+        return torch.tensor(values, device=self.device)[index]
 
     def pixel_generator(self) -> torch.Generator:
-        """A generator on the device itself, for noise in every pixel."""
+        """Create a generator on the device itself, for noise in every pixel."""
         seed = int(torch.randint(2**62, (1,), generator=self.generator))
         return torch.Generator(self.device).manual_seed(seed)

@@ -1,7 +1,7 @@
-"""What is behind the hands: painted rooms, greenery, cloth, studios and clutter, or squares of photos.
+"""Backgrounds: painted rooms, greenery, cloth, plain walls, clutter and people, or squares cut out of photos.
 
-No painted one looks like a photo, and none needs to: a network has to learn that whatever is there is not the hand. So
-many hold shapes in the colours of skin.
+Painted backgrounds do not look like photos and need not: a network has to learn that no background is a hand.
+Therefore many of them contain shapes in skin colours.
 """
 
 import colorsys
@@ -22,18 +22,19 @@ from dhpe_lib.data.backgrounds import open_backgrounds
 from dhpe_lib.synthetic.sampling import Sampler
 
 SIZE = 288
+"""Side of a background, pixels."""
 AT_A_TIME = 8
-"""Pictures that are moved at a time: more do not fit a processor's caches."""
+"""Number of pictures that are transformed at a time; more do not fit a processor's caches."""
 
 SATURATION = (0.15, 0.85)
-"""Of painted pictures; paint is more vivid than rooms are."""
+"""Range of the saturation factor of painted pictures, whose colours are more vivid than those of rooms."""
 HAIR = ((25, 20, 18), (60, 42, 30), (110, 75, 45), (190, 150, 95), (150, 145, 140))
 
 Painter = Callable[[np.random.Generator], Image.Image]
 
 
 def octaves(rng: np.random.Generator, coarsest: int, levels: int, decay: float) -> Float[ndarray, "s s"]:
-    """Noise of several scales, each finer one weaker, in [0, 1]."""
+    """Sample noise of several scales in [0, 1]; from scale to scale the amplitude is multiplied by `decay`."""
     total = np.zeros((SIZE, SIZE), np.float32)
     for level in range(levels):
         n = min(SIZE, coarsest * 2**level)
@@ -45,40 +46,40 @@ def octaves(rng: np.random.Generator, coarsest: int, levels: int, decay: float) 
 
 
 def color(rng: np.random.Generator, saturation: float = 1.0) -> tuple[int, int, int]:
-    """Any colour, greyish ones more often."""
+    """Sample a colour; greyish colours are more frequent."""
     r, g, b = colorsys.hsv_to_rgb(rng.random(), saturation * rng.random() ** 1.6, 0.08 + 0.92 * rng.random() ** 0.8)
     return round(255 * r), round(255 * g), round(255 * b)
 
 
 def skin_color(rng: np.random.Generator) -> tuple[int, int, int]:
-    """A colour that skin may have in some light."""
+    """Sample a colour that skin may have in some light."""
     light = rng.uniform(0.25, 0.98)
     r, g, b = colorsys.hsv_to_rgb(rng.uniform(0.02, 0.10), rng.uniform(0.15, 0.6), light)
     return round(255 * r), round(255 * g), round(255 * b)
 
 
 def dimmed(ink: Sequence[int], share: float) -> tuple[int, int, int]:
-    """A darker ink."""
+    """Multiply a colour by a factor below 1."""
     r, g, b = (round(share * value) for value in ink)
     return r, g, b
 
 
 def mixed(share: Float[ndarray, "s s"], stops: Sequence[tuple[int, int, int]]) -> Image.Image:
-    """Colours along a ramp."""
-    steps, places = np.linspace(0, 1, 256), np.linspace(0, 1, len(stops))
-    table = np.stack([np.interp(steps, places, [stop[c] for stop in stops]) for c in range(3)], -1)
+    """Map values in [0, 1] to colours between equally spaced stops."""
+    levels, positions = np.linspace(0, 1, 256), np.linspace(0, 1, len(stops))
+    table = np.stack([np.interp(levels, positions, [stop[c] for stop in stops]) for c in range(3)], -1)
     return Image.fromarray(table.astype(np.uint8)[(255 * share).astype(np.uint8)])
 
 
 def ramp(rng: np.random.Generator) -> Float[ndarray, "s s"]:
-    """A gradient in some direction, in [0, 1]."""
+    """Return a linear gradient with a random direction, in [0, 1]."""
     angle = rng.uniform(0, 2 * math.pi)
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32) / SIZE - 0.5
     return np.clip(0.5 + 0.7 * (x * math.cos(angle) + y * math.sin(angle)), 0, 1)
 
 
-def studio(rng: np.random.Generator) -> Image.Image:
-    """A plain wall, lit from one side."""
+def plain_wall(rng: np.random.Generator) -> Image.Image:
+    """Paint a plain wall, lit from one side."""
     base = color(rng, 0.6)
     if rng.random() < 0.4:
         base = (round(rng.uniform(190, 255)),) * 3
@@ -87,7 +88,7 @@ def studio(rng: np.random.Generator) -> Image.Image:
 
 
 def room(rng: np.random.Generator) -> Image.Image:
-    """A wall and a floor, furniture, a window, shelves with things on them."""
+    """Paint a wall and a floor, with furniture, windows and shelves."""
     picture = mixed(ramp(rng), [color(rng, 0.5), color(rng, 0.5)])
     draw = ImageDraw.Draw(picture)
     horizon = rng.uniform(0.45, 0.95) * SIZE
@@ -111,7 +112,7 @@ def room(rng: np.random.Generator) -> Image.Image:
 
 
 def greenery(rng: np.random.Generator) -> Image.Image:
-    """Leaves, grass, earth and sky: noise of many scales in the colours of plants, stones or water."""
+    """Paint leaves, grass, earth and sky: noise of many scales in the colours of plants, stones or water."""
     palettes = (
         [(18, 28, 10), (60, 85, 30), (120, 150, 60), (215, 225, 170)],
         [(35, 25, 18), (95, 75, 50), (160, 135, 95), (220, 205, 170)],
@@ -134,7 +135,7 @@ def greenery(rng: np.random.Generator) -> Image.Image:
 
 
 def pattern(rng: np.random.Generator) -> Image.Image:
-    """Cloth or paper with stripes, checks, dots or flowers."""
+    """Paint cloth or paper with stripes, checks, dots or flowers."""
     angle, period = rng.uniform(0, math.pi), rng.uniform(6, 60)
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     u, v = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
@@ -157,7 +158,7 @@ def pattern(rng: np.random.Generator) -> Image.Image:
 
 
 def clutter(rng: np.random.Generator, skins: float = 0.15) -> Image.Image:
-    """Shapes of all kinds and sizes on top of each other, large ones first."""
+    """Paint overlapping shapes of all kinds and sizes, large shapes first; a share `skins` of them has skin colours."""
     picture = mixed(octaves(rng, 2, 5, 0.55), [color(rng), color(rng), color(rng)])
     draw = ImageDraw.Draw(picture)
     for size in np.sort(rng.uniform(0.02, 0.55, rng.integers(8, 60)) ** 1.5)[::-1] * SIZE:
@@ -181,8 +182,8 @@ def clutter(rng: np.random.Generator, skins: float = 0.15) -> Image.Image:
 
 
 def people(rng: np.random.Generator) -> Image.Image:
-    """Someone in front of something: hair, face and clothes as soft shapes, fingers of others as sticks of skin."""
-    picture = (room, studio, greenery)[rng.integers(3)](rng).filter(ImageFilter.GaussianBlur(rng.uniform(0, 4)))
+    """Paint a person in front of a background (hair, face and clothes as soft shapes), and other people's limbs."""
+    picture = (room, plain_wall, greenery)[rng.integers(3)](rng).filter(ImageFilter.GaussianBlur(rng.uniform(0, 4)))
     layer = picture.copy()
     draw, skin = ImageDraw.Draw(layer), skin_color(rng)
     x, y, r = rng.uniform(0.1, 0.9) * SIZE, rng.uniform(0.0, 0.6) * SIZE, rng.uniform(0.08, 0.26) * SIZE
@@ -210,7 +211,7 @@ def people(rng: np.random.Generator) -> Image.Image:
 
 
 def facets(rng: np.random.Generator) -> Image.Image:
-    """Cells of a random mosaic (kept for tests: no training picture has it)."""
+    """Paint the cells of a random mosaic; only test splits use it."""
     points = rng.uniform(0, SIZE, (int(rng.integers(12, 120)), 2))
     nearest = spatial.KDTree(points).query(np.argwhere(np.ones((SIZE, SIZE))))[1].reshape(SIZE, SIZE)
     inks = np.array([skin_color(rng) if rng.random() < 0.15 else color(rng) for _ in points], np.float32)
@@ -219,7 +220,7 @@ def facets(rng: np.random.Generator) -> Image.Image:
 
 
 def rings(rng: np.random.Generator) -> Image.Image:
-    """Warped waves around several centres, like wood, marble or water (kept for tests)."""
+    """Paint warped waves around several centres, like wood, marble or water; only test splits use it."""
     y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
     field = 60 * octaves(rng, 3, 5, 0.6)
     for cx, cy in rng.uniform(-0.5, 1.5, (rng.integers(1, 4), 2)) * SIZE:
@@ -228,20 +229,22 @@ def rings(rng: np.random.Generator) -> Image.Image:
     return mixed(share, [color(rng), color(rng), color(rng)])
 
 
-SEEN: tuple[Painter, ...] = (studio, room, room, greenery, greenery, pattern, clutter, clutter, people)
+SEEN: tuple[Painter, ...] = (plain_wall, room, room, greenery, greenery, pattern, clutter, clutter, people)
+"""Painters of training backgrounds; a painter that is listed twice is used twice as often."""
 UNSEEN: tuple[Painter, ...] = (facets, rings)
+"""Painters that only test splits use."""
 
 
 def paint_backgrounds(n: int, seed: int, painters: Sequence[Painter] = SEEN) -> UInt8[Tensor, "n 3 288 288"]:
-    """Paint pictures, most of them muted, as rooms are, and out of focus, as what is behind a hand is.
+    """Paint backgrounds; most have muted colours, as rooms do, and are out of focus, as behind a hand.
 
     Args:
-        n: How many.
-        seed: The same seed gives the same pictures.
-        painters: What to choose from, each equally often.
+        n: Number of pictures.
+        seed: Random seed; equal seeds give equal pictures.
+        painters: Painters to choose from with equal probability.
 
     Returns:
-        RGB.
+        RGB pictures.
     """
     rng = np.random.default_rng(seed)
     pictures = []
@@ -260,15 +263,15 @@ def cut_backgrounds(path: Path, n: int, seed: int) -> UInt8[Tensor, "n 3 288 288
 
     Args:
         path: NYU depth v2, as in the paper, or a folder of images (:mod:`dhpe_lib.data.backgrounds`).
-        n: How many squares.
-        seed: The same seed gives the same squares, as long as the photos stay the same.
+        n: Number of squares.
+        seed: Random seed; equal seeds give equal squares, as long as the photos do not change.
 
     Returns:
-        RGB.
+        RGB pictures.
 
     Raises:
         FileNotFoundError: There are no photos.
-        PhotoError, DatasetError: One of them is damaged.
+        PhotoError, DatasetError: A photo is damaged.
     """
     rng, photos, squares = np.random.default_rng(seed), open_backgrounds(path), []
     for _ in range(n):
@@ -284,27 +287,27 @@ def cut_backgrounds(path: Path, n: int, seed: int) -> UInt8[Tensor, "n 3 288 288
 def make_backgrounds(
     n: int, seed: int, photos: Path | None = None, painters: Sequence[Painter] = SEEN
 ) -> UInt8[Tensor, "n 3 288 288"]:
-    """Backgrounds, painted, or cut out of photos where there are any.
+    """Make backgrounds: cut out of photos if a path is given, else painted.
 
     Args:
-        n: How many.
-        seed: The same seed gives the same pictures.
-        photos: NYU depth v2 or a folder of images; None paints.
-        painters: What to choose from.
+        n: Number of pictures.
+        seed: Random seed; equal seeds give equal pictures.
+        photos: NYU depth v2 or a folder of images; None for painted backgrounds.
+        painters: Painters to choose from; unused with photos.
 
     Returns:
-        RGB.
+        RGB pictures.
     """
     return paint_backgrounds(n, seed, painters) if photos is None else cut_backgrounds(photos, n, seed)
 
 
-def behind(pool: UInt8[Tensor, "n 3 288 288"], sampler: Sampler, size: int) -> Float[Tensor, "b 3 s s"]:
-    """A background for each image: one of a pool, turned, mirrored, magnified, in another light.
+def draw_backgrounds(pool: UInt8[Tensor, "n 3 288 288"], sampler: Sampler, size: int) -> Float[Tensor, "b 3 s s"]:
+    """Choose a background for each image from a pool; rotate, mirror and magnify it and change its brightness.
 
     Args:
-        pool: Pictures.
-        sampler: Source of randomness.
-        size: Pixels along each side.
+        pool: Pictures, RGB.
+        sampler: Random number generator.
+        size: Pixels along each side of the result.
 
     Returns:
         sRGB in [0, 1].
@@ -315,11 +318,11 @@ def behind(pool: UInt8[Tensor, "n 3 288 288"], sampler: Sampler, size: int) -> F
     shift = sampler.uniform(-1.0, 1.0, 2) * (1 - zoom)[:, None]
     theta = torch.stack((cos * flip, -sin, shift[:, 0], sin * flip, cos, shift[:, 1]), -1).view(-1, 2, 3)
     gain = (sampler.normal(0.2, 1) + sampler.normal(0.08, 3)).exp() / 255
-    few = zip(chosen.split(AT_A_TIME), theta.split(AT_A_TIME), gain.split(AT_A_TIME), strict=True)
-    return torch.cat([_moved(pool[which].float(), place, light, size) for which, place, light in few])
+    parts = zip(chosen.split(AT_A_TIME), theta.split(AT_A_TIME), gain.split(AT_A_TIME), strict=True)
+    return torch.cat([_transformed(pool[rows].float(), affine, factor, size) for rows, affine, factor in parts])
 
 
-def _moved(
+def _transformed(
     pictures: Float[Tensor, "b 3 288 288"], theta: Float[Tensor, "b 2 3"], gain: Float[Tensor, "b 3"], size: int
 ) -> Float[Tensor, "b 3 s s"]:
     grid = functional.affine_grid(theta, [len(pictures), 3, size, size], align_corners=False)

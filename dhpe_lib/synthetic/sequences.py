@@ -1,7 +1,8 @@
-"""Hands that move: one person, one room, one camera, and a pose, a viewpoint and a distance that change smoothly.
+"""Sequences of a moving hand: one person, room and camera; pose, viewpoint and distance change smoothly.
 
-Between key poses the joints' angles follow a cubic ease. A key pose is taken only if no finger passes through another
-on the way to it; of those tried the one with the fewest such moments is taken if all have some.
+Between two key poses the joint angles follow a cubic ease. Several candidates are tried for each key pose, and the
+motion to each candidate is checked at a few moments. The candidate whose fingers pass through each other at the fewest
+moments is used.
 """
 
 import math
@@ -24,46 +25,52 @@ from dhpe_lib.synthetic.hands import Shots, draw_shots, place_hands
 from dhpe_lib.synthetic.sampling import Sampler, seed_of
 
 KEY_EVERY = 30
-"""Frames from one key pose to the next: a second of video."""
-CANDIDATES, LOOKS = 6, 5
-"""Key poses that are tried, and moments on the way at which fingers are looked at."""
+"""Number of frames from one key pose to the next: a second of video."""
+CANDIDATES, CHECKS = 6, 5
+"""Number of candidates for a key pose, and of moments at which the motion to a candidate is checked."""
 WAVES = 4
+"""Number of waves of each quantity that wanders."""
 
 
 @lru_cache(maxsize=2)
 def key_poses(n: int, seed: int) -> Float[Tensor, "n 45"]:
-    """Key poses, each reached from the one before without fingers passing through each other, if that can be.
+    """Sample key poses such that fingers do not pass through each other between them, if possible.
 
     Args:
-        n: How many.
-        seed: The same seed gives the same poses.
+        n: Number of key poses.
+        seed: Random seed; equal seeds give equal poses.
+
+    Returns:
+        Poses relative to the flat hand, axis-angle in radians.
     """
     model, drawn = HandModel.open_hand(), sample_poses(n * CANDIDATES, torch.Generator().manual_seed(seed))
     tried = drawn.view(n, CANDIDATES, 45)
     chosen = [tried[0, 0]]
-    share = (torch.arange(LOOKS) + 1) / (LOOKS + 1)
+    share = (torch.arange(CHECKS) + 1) / (CHECKS + 1)
     for candidates in tried[1:]:
-        way = chosen[-1] + share[:, None, None] * (candidates - chosen[-1])
-        hits = collides(model(pose=way.flatten(0, 1)).joints).view(LOOKS, CANDIDATES).sum(0)
+        path = chosen[-1] + share[:, None, None] * (candidates - chosen[-1])
+        hits = collides(model(pose=path.flatten(0, 1)).joints).view(CHECKS, CANDIDATES).sum(0)
         chosen.append(candidates[hits.argmin()])
     return torch.stack(chosen)
 
 
 def poses_at(keys: Float[Tensor, "n 45"], frames: Int64[Tensor, " f"]) -> Float[Tensor, "f 45"]:
-    """Poses on the way from key to key."""
-    place = frames / KEY_EVERY
-    before = place.long()
-    share = place - before
+    """Interpolate key poses at some frames, with zero velocity at each key pose; poses are in radians."""
+    position = frames / KEY_EVERY
+    before = position.long()
+    share = position - before
     share = (share * share * (3 - 2 * share))[:, None]
     return keys[before] + share * (keys[before + 1] - keys[before])
 
 
 @dataclass(frozen=True)
 class Wander:
-    """Smooth motions around zero: sums of slow waves.
+    """Smooth random motions around zero: sums of slow sine waves.
 
     Attributes:
-        amplitude, frequency, phase: Of each wave of each quantity; frequency in radians for a frame.
+        amplitude: Amplitude of each wave of each quantity, in the unit of the quantity.
+        frequency: Angular frequency of each wave, radians per frame.
+        phase: Phase of each wave, radians.
     """
 
     amplitude: Float[Tensor, "waves c"]
@@ -72,13 +79,13 @@ class Wander:
 
     @classmethod
     def draw(cls, sampler: Sampler, deviation: float, quantities: int) -> "Wander":
-        """Draw waves that take from two to forty seconds at thirty frames a second."""
+        """Sample waves with periods from 2 to 40 seconds at 30 frames per second."""
         amplitude = sampler.normal(deviation * math.sqrt(2 / WAVES), WAVES, quantities)[0]
         period = sampler.log_uniform(60.0, 1200.0, WAVES, quantities)[0]
         return cls(amplitude, 2 * math.pi / period, sampler.uniform(0.0, 2 * math.pi, WAVES, quantities)[0])
 
     def at(self, frames: Int64[Tensor, " f"]) -> Float[Tensor, "f c"]:
-        """Values at some frames."""
+        """Compute the values at some frames."""
         angle = self.frequency * frames.to(self.phase)[:, None, None] + self.phase
         return (self.amplitude * angle.sin()).sum(1)
 
@@ -86,18 +93,18 @@ class Wander:
 def sequence_batch(
     engine: SyntheticHands, seed: int, length: int, frames: Int64[Tensor, " f"], style: Style, margin: int
 ) -> SyntheticBatch:
-    """Some frames of a sequence.
+    """Render some frames of a sequence.
 
     Args:
-        engine: Draws them.
-        seed: Of the sequence.
-        length: Frames that it has in all.
-        frames: Which ones, from 0.
-        style: What kind of pictures.
-        margin: Pixels around the 224 x 224 view.
+        engine: Engine that renders the frames.
+        seed: Random seed of the sequence.
+        length: Number of frames of the whole sequence.
+        frames: Indices of the frames to render, from 0.
+        style: Kind of pictures.
+        margin: Margin around the 224 x 224 view, pixels.
 
     Returns:
-        The frames; each is the same whichever others are asked for, up to the noise of its pixels.
+        The frames. A frame does not depend on the other requested frames, except for the noise of its pixels.
     """
     n, sampler = len(frames), Sampler.from_seed(seed, 1, engine.device)
     keys = key_poses(length // KEY_EVERY + 2, seed_of("poses", seed)).to(engine.device)
@@ -114,17 +121,17 @@ def sequence_batch(
     shape = sampler.normal(1.0, 10).expand(n, -1)
     hands = place_hands(engine.model, poses_at(keys, at), shape, shots, fingertips=False)
     wall = engine.backgrounds(1, seed_of("wall", seed), style).float() / 255
-    behind = _passing_by(wall, hands.axis, SIZE + 2 * margin)
+    behind = _wall_crops(wall, hands.axis, SIZE + 2 * margin)
     look = take_rows(draw_look(sampler, style, wall.mean((2, 3))), torch.zeros_like(at))
     noise = torch.Generator(engine.device).manual_seed(seed_of("noise", seed, int(frames[0])))
     return engine.render(hands, look, behind, noise)
 
 
-def _passing_by(wall: Float[Tensor, "1 3 288 288"], axis: Float[Tensor, "f 2"], size: int) -> Float[Tensor, "f 3 s s"]:
-    """The part of the wall that a crop shows: it stays where it is when the hand moves."""
+def _wall_crops(wall: Float[Tensor, "1 3 288 288"], axis: Float[Tensor, "f 2"], size: int) -> Float[Tensor, "f 3 s s"]:
+    """Return the part of the wall that each crop shows; the wall does not move when the hand moves."""
     ticks = (torch.arange(size, device=wall.device) + 0.5) / SIZE - 0.5 * size / SIZE
     y, x = torch.meshgrid(ticks, ticks, indexing="ij")
-    place = torch.stack((x, y), -1) - axis[:, None, None]
-    grid = place * (SIZE / scenery.SIZE)
+    offset = torch.stack((x, y), -1) - axis[:, None, None]
+    grid = offset * (SIZE / scenery.SIZE)
     wide = wall.expand(len(axis), -1, -1, -1)
     return functional.grid_sample(wide, grid, padding_mode="reflection", align_corners=False)

@@ -1,6 +1,6 @@
-"""From a posed scene to a picture: one z-buffer for hand, arm, sleeve and thing, colour, and smooth edges.
+"""Shading of a posed scene: one z-buffer for hand, arm, sleeve and object, then colours and anti-aliased edges.
 
-Only pixels that show something are coloured, as one list for the whole batch.
+Only pixels that show a surface are shaded, as one list for the whole batch.
 """
 
 from dataclasses import dataclass
@@ -23,23 +23,25 @@ from dhpe_lib.synthetic.objects import superquadrics, thing_faces
 from dhpe_lib.synthetic.skin import GLOSS, MELANIN, REDNESS, SLOPE_U, Skin, albedo, palm_share, skin_maps
 
 HAND, ARM, SLEEVE, THING, NOTHING = range(5)
-"""What a pixel shows."""
+"""Surface that a pixel shows."""
 STEEPEST = 0.7
+"""Largest slope of the skin's relief along x and y."""
 NOISE_SIZE, NOISE_EXTENT = 256, 0.12
+"""Period of the noise texture, in pixels and in metres on the surface."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What all pictures have in common: the topology of the scene, the skin's maps, noise.
+class SceneAssets:
+    """Data that all pictures share: the topology of the scene, the skin's maps and noise.
 
     Attributes:
-        faces: Of hand, arm, sleeve and thing, in this order.
-        part: Of no face (first) and of each face.
-        ring: The wrist's vertices.
+        faces: Faces of hand, arm, sleeve and object, in this order.
+        part: Surface of no face (first entry) and of each face.
+        ring: Indices of the wrist's vertices.
         uv: Texture coordinates of each corner of the hand's faces.
-        maps: The skin's.
-        rest: Of each vertex, a place of its own surface at rest, metres, and how much it is of the palm's side.
-        noise: Two smooth noises, deviation 1, that repeat.
+        maps: Maps of the skin; see :func:`dhpe_lib.synthetic.skin.skin_maps`.
+        rest: For each vertex its position on its own surface at rest, metres, and its share of the palm's skin.
+        noise: Two periodic smooth noise textures with standard deviation 1.
     """
 
     faces: Tensor
@@ -51,8 +53,8 @@ class Stage:
     noise: Float[Tensor, "2 256 256"]
 
     @classmethod
-    def build(cls, model: HandModel) -> "Stage":
-        """Set the stage for the open hand, on its device."""
+    def build(cls, model: HandModel) -> "SceneAssets":
+        """Compute the assets for the open hand, on its device."""
         device, ring = model.v_template.device, wrist_ring(model.faces)
         n = len(model.v_template)
         arm = n + torch.arange(len(RINGS) * COLUMNS).view(-1, COLUMNS)
@@ -68,17 +70,18 @@ class Stage:
         ).to(torch.uint8)
         corners = torch.as_tensor(model.hand["ft"].astype(np.int64))
         uv = torch.as_tensor(model.hand["vt"]).float()[corners]
-        stage = cls(torch.cat(parts), part, ring, uv, skin_maps(model), rest_places(model, ring), tileable_noise())
-        return stage.to(device)
+        rest = rest_positions(model, ring)
+        assets = cls(torch.cat(parts), part, ring, uv, skin_maps(model), rest, tileable_noise())
+        return assets.to(device)
 
-    def to(self, device: torch.device) -> "Stage":
-        """The same on another device."""
+    def to(self, device: torch.device) -> "SceneAssets":
+        """Copy to a device."""
         names = ("faces", "part", "uv", "maps", "rest", "noise")
-        return Stage(ring=self.ring, **{name: getattr(self, name).to(device) for name in names})
+        return SceneAssets(ring=self.ring, **{name: getattr(self, name).to(device) for name in names})
 
 
-def rest_places(model: HandModel, ring: list[int]) -> Float[Tensor, "vertices 4"]:
-    """Where noise and patterns are read for each vertex, and the palm's share of the skin's colour there."""
+def rest_positions(model: HandModel, ring: list[int]) -> Float[Tensor, "vertices 4"]:
+    """Return for each vertex the position at which noise and patterns are read, metres, and the share of palm skin."""
     rest = model.v_template.cpu()
     palm = palm_share(vertex_normals(rest[None], model.faces.cpu())[0])
     along, around = torch.tensor(RINGS), rest[ring]
@@ -86,13 +89,16 @@ def rest_places(model: HandModel, ring: list[int]) -> Float[Tensor, "vertices 4"
     inner = palm[ring] * (0.45 + 0.55 * (1 - along / 0.12).clamp(0, 1))[:, None]
     sleeve = 1.2 * (around - around.mean(0)) + functional.pad(torch.tensor(CUFF)[:, None, None], (0, 2))
     thing = superquadrics(torch.ones(1, 2), torch.zeros(1), torch.full((1, 3), 0.03))[0]
-    places = torch.cat((rest, arm.flatten(0, 1), sleeve.flatten(0, 1), thing))
+    positions = torch.cat((rest, arm.flatten(0, 1), sleeve.flatten(0, 1), thing))
     shares = torch.cat((palm, inner.flatten(), torch.zeros(sleeve[..., 0].numel() + len(thing))))
-    return torch.cat((places, shares[:, None]), 1)
+    return torch.cat((positions, shares[:, None]), 1)
 
 
 def tileable_noise(seed: int = 11) -> Float[Tensor, "2 256 256"]:
-    """Noise whose amplitude falls with frequency, like blotches on skin: filtered in Fourier space, so it repeats."""
+    """Make periodic noise, like blotches on skin: white noise, filtered in Fourier space.
+
+    The amplitude falls with the frequency f (periods in the texture) as max(f, 3)^-1.4.
+    """
     white = torch.randn(2, NOISE_SIZE, NOISE_SIZE, generator=torch.Generator().manual_seed(seed))
     across, down = torch.fft.rfftfreq(NOISE_SIZE), torch.fft.fftfreq(NOISE_SIZE)[:, None]
     frequency = (across.square() + down.square()).sqrt() * NOISE_SIZE
@@ -103,12 +109,12 @@ def tileable_noise(seed: int = 11) -> Float[Tensor, "2 256 256"]:
 
 @dataclass(frozen=True)
 class Picture:
-    """What the z-buffer shows.
+    """A shaded picture and its buffers.
 
     Attributes:
-        image: sRGB, before the background, with smooth edges.
-        part: What a pixel's centre shows.
-        depth: Of the nearest surface, units of g from the root; infinite where there is none.
+        image: sRGB in front of the background, with anti-aliased edges.
+        part: Surface at a pixel's centre.
+        depth: Depth of the nearest surface, units of g from the root; infinite if there is none.
     """
 
     image: Float[Tensor, "b s s 3"]
@@ -118,7 +124,15 @@ class Picture:
 
 @dataclass(frozen=True)
 class Samples:
-    """The pixels that show a surface: image, place among all pixels of the batch, part, face, where in it."""
+    """The pixels that show a surface.
+
+    Attributes:
+        image: Index of the image.
+        pixel: Index among all pixels of the batch.
+        part: Kind of surface.
+        face: Index of the face.
+        barycentric: Barycentric coordinates in the face.
+    """
 
     image: Tensor
     pixel: Tensor
@@ -128,73 +142,85 @@ class Samples:
 
 
 def draw_picture(
-    stage: Stage,
+    assets: SceneAssets,
     solid: Float[Tensor, "b v 3"],
     seen: Float[Tensor, "b v 3"],
     looks: tuple[Skin, Materials, Lights],
     scale: Float[Tensor, " b"],
     behind: Float[Tensor, "b s s 3"],
 ) -> Picture:
-    """Draw the scene.
+    """Render the scene.
 
     Args:
-        stage: Topology and maps.
-        solid: All vertices in the crop frame before perspective: their normals are the true ones.
-        seen: The same in perspective.
-        looks: Skin, cloth and things, light of each image.
+        assets: Topology and maps.
+        solid: All vertices in the crop frame before perspective, units of g; normals are computed from them.
+        seen: The vertices in perspective.
+        looks: Skin, materials and lights of each image.
         scale: Units of g in a metre.
-        behind: Backgrounds, sRGB.
+        behind: Backgrounds, sRGB in [0, 1].
 
     Returns:
-        Colour and buffers.
+        The picture and its buffers.
     """
     size = behind.shape[1]
     extent = size / SIZE
     view = seen * seen.new_tensor((1 / extent, 1 / extent, 1.0))
-    fragments = rasterize(view, stage.faces, size)
-    part = stage.part.index_select(0, fragments.face.flatten() + 1)
+    fragments = rasterize(view, assets.faces, size)
+    part = assets.part.index_select(0, fragments.face.flatten() + 1)
     pixel = (part != NOTHING).nonzero()[:, 0]
     face, share = fragments.face.flatten()[pixel].long(), fragments.barycentric.view(-1, 3).index_select(0, pixel)
     samples = Samples(pixel // size**2, pixel, part[pixel], face, share)
-    color = shade(stage, samples, (vertex_normals(solid, stage.faces), view, seen), looks, scale, fragments.depth)
+    color = shade(assets, samples, (vertex_normals(solid, assets.faces), view, seen), looks, scale, fragments.depth)
     hard = behind.flatten(0, 2).index_copy(0, pixel, color).view_as(behind)
-    image = antialias(hard, to_screen(view, size), stage.faces.int()[None], fragments)
+    image = antialias(hard, to_screen(view, size), assets.faces.int()[None], fragments)
     return Picture(image, part.view_as(fragments.face), fragments.depth)
 
 
-def carried(table: Float[Tensor, "rows c"], corners: Tensor, samples: Samples) -> Float[Tensor, "n c"]:
-    """Weighted sum of three rows of a table for each sample: its corners' values, barycentric."""
+def interpolated(table: Float[Tensor, "rows c"], corners: Tensor, samples: Samples) -> Float[Tensor, "n c"]:
+    """Interpolate three rows of a table for each sample, with its barycentric coordinates."""
     return functional.embedding_bag(corners, table, per_sample_weights=samples.barycentric, mode="sum")
 
 
 def shade(
-    stage: Stage,
+    assets: SceneAssets,
     samples: Samples,
     geometry: tuple[Tensor, Tensor, Tensor],
     looks: tuple[Skin, Materials, Lights],
     scale: Float[Tensor, " b"],
     depth: Float[Tensor, "b s s"],
 ) -> Float[Tensor, "n 3"]:
-    """Colour of each sample, sRGB in [0, 1]."""
+    """Compute the colour of each sample, sRGB in [0, 1].
+
+    Args:
+        assets: Topology and maps.
+        samples: Pixels to shade.
+        geometry: Vertex normals; vertices as the z-buffer sees them; vertices in perspective, units of g.
+        looks: Skin, materials and lights of each image.
+        scale: Units of g in a metre.
+        depth: Depth buffer, units of g.
+
+    Returns:
+        sRGB of each sample.
+    """
     (skin, materials, lights), (normals, view, seen) = looks, geometry
     image, part = samples.image, samples.part
-    corners = stage.faces.index_select(0, samples.face)
-    rest = carried(stage.rest, corners, samples)
-    normal = carried(normals.flatten(0, 1), corners + normals.shape[1] * image[:, None], samples)
+    corners = assets.faces.index_select(0, samples.face)
+    rest = interpolated(assets.rest, corners, samples)
+    normal = interpolated(normals.flatten(0, 1), corners + normals.shape[1] * image[:, None], samples)
     on_hand = (part == HAND).nonzero()[:, 0]
-    of_hand, slope = hand_maps(stage, samples, on_hand, view, depth.shape[-1] / SIZE)
+    of_hand, slope = hand_maps(assets, samples, on_hand, view, depth.shape[-1] / SIZE)
     palm = rest[:, 3]
-    maps = torch.zeros(len(palm), stage.maps.shape[0]).to(palm)
+    maps = torch.zeros(len(palm), assets.maps.shape[0]).to(palm)
     maps[:, MELANIN], maps[:, REDNESS] = 1 - 0.62 * palm, 0.25 + 0.55 * palm
     maps = maps.index_copy_(0, on_hand, of_hand)
     relief = (scale * skin.variety[:, 4]).index_select(0, image[on_hand])[:, None] * slope
     relief = torch.zeros_like(normal).index_copy_(0, on_hand, functional.pad(relief.clamp(-STEEPEST, STEEPEST), (0, 1)))
-    # What the camera sees faces it; and the relief tilts it.
+    # A visible surface faces the camera, so z of its normal is negative. The relief tilts the normal.
     upright = -normal[:, 2:].abs()
     normal = functional.normalize(torch.cat((normal[:, :2], upright), 1) + relief * upright, dim=-1)
 
     is_skin = part <= ARM
-    spots = noise_at(stage, rest, materials.offset.index_select(0, image))
+    spots = noise_at(assets, rest, materials.offset.index_select(0, image))
     color = albedo(skin, image, maps, spots)
     for kind, paint in ((SLEEVE, cloth_color), (THING, thing_color)):
         those = (part == kind).nonzero()[:, 0]
@@ -202,8 +228,8 @@ def shade(
 
     sky = occlusion(depth).flatten()[samples.pixel]
     in_light = toward_lamp(lights, seen)
-    place = carried(in_light.flatten(0, 1), corners + in_light.shape[1] * image[:, None], samples)
-    lit = lit_by_lamp(lights, in_light, stage.faces, image, place)
+    position = interpolated(in_light.flatten(0, 1), corners + in_light.shape[1] * image[:, None], samples)
+    lit = lit_by_lamp(lights, in_light, assets.faces, image, position)
     light = irradiance(lights, image, normal, is_skin.to(color), sky, lit)
     gloss = torch.where(is_skin, 0.045 * skin.variety[image, 5] + 0.12 * maps[:, GLOSS], materials.gloss[image, 0])
     gloss = torch.where(part == SLEEVE, 0.01, gloss)
@@ -213,40 +239,52 @@ def shade(
 
 
 def hand_maps(
-    stage: Stage, samples: Samples, on_hand: Int64[Tensor, " m"], view: Float[Tensor, "b v 3"], extent: float
+    assets: SceneAssets, samples: Samples, on_hand: Int64[Tensor, " m"], view: Float[Tensor, "b v 3"], extent: float
 ) -> tuple[Float[Tensor, "m 7"], Float[Tensor, "m 2"]]:
-    """The skin's maps at the samples on the hand, and the slope of its relief along x and y of the picture."""
+    """Read the skin's maps at the samples on the hand.
+
+    Args:
+        assets: Topology and maps.
+        samples: All samples.
+        on_hand: Indices of the samples on the hand.
+        view: Vertices as the z-buffer sees them.
+        extent: Side of the picture, units of g.
+
+    Returns:
+        Maps, and the slope of the skin's relief along x and y of the picture, metres per unit of g.
+    """
     image, face = samples.image[on_hand], samples.face[on_hand]
     share = samples.barycentric.index_select(0, on_hand)
     three = 3 * face[:, None] + torch.arange(3, device=face.device)
-    uv = functional.embedding_bag(three, stage.uv.flatten(0, 1), per_sample_weights=share, mode="sum")
+    uv = functional.embedding_bag(three, assets.uv.flatten(0, 1), per_sample_weights=share, mode="sum")
     grid = 2 * uv[None, None] - 1
-    maps = functional.grid_sample(stage.maps[None], grid, padding_mode="border", align_corners=False)[0, :, 0].mT
+    maps = functional.grid_sample(assets.maps[None], grid, padding_mode="border", align_corners=False)[0, :, 0].mT
     maps = maps.contiguous()
-    # d(uv)/d(xy) of each face: texture edges times the inverse of picture edges.
-    corners = view[:, stage.faces[: len(stage.uv)], :2] * extent
+    # d(uv)/d(xy) of each face = [a b] [A B]^-1, where a, b are two edges in the texture and A, B in the picture:
+    # d(uv)/dx = (B_y a - A_y b) / det, d(uv)/dy = (A_x b - B_x a) / det, det = A_x B_y - A_y B_x.
+    corners = view[:, assets.faces[: len(assets.uv)], :2] * extent
     (ax, ay), (bx, by) = ((corners[:, :, k] - corners[:, :, 0]).unbind(-1) for k in (1, 2))
-    a, b = ((stage.uv[:, k] - stage.uv[:, 0]) for k in (1, 2))
+    a, b = ((assets.uv[:, k] - assets.uv[:, 0]) for k in (1, 2))
     determinant = ax * by - ay * bx
     determinant = torch.where(determinant.abs() < 1e-7, 1e-7, determinant)[..., None]
     along_x, along_y = by[..., None] * a - ay[..., None] * b, ax[..., None] * b - bx[..., None] * a
     jacobian = torch.cat((along_x, along_y), -1) / determinant
-    u_x, v_x, u_y, v_y = jacobian.flatten(0, 1).index_select(0, image * len(stage.uv) + face).unbind(1)
+    u_x, v_x, u_y, v_y = jacobian.flatten(0, 1).index_select(0, image * len(assets.uv) + face).unbind(1)
     slope_u, slope_v = maps[:, SLOPE_U], maps[:, SLOPE_U + 1]
     return maps, torch.stack((u_x * slope_u + v_x * slope_v, u_y * slope_u + v_y * slope_v), 1)
 
 
-def noise_at(stage: Stage, rest: Float[Tensor, "n 4"], offset: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
-    """The noises where a place lies at rest, seen along y: continuous over the whole surface."""
-    where = rest[:, ::2][:, :2] / NOISE_EXTENT + offset
-    grid = 2 * where.remainder(1.0) - 1
-    return functional.grid_sample(stage.noise[None], grid[None, None], padding_mode="border", align_corners=False)[
+def noise_at(assets: SceneAssets, rest: Float[Tensor, "n 4"], offset: Float[Tensor, "n 2"]) -> Float[Tensor, "n 2"]:
+    """Read the noise textures at x and z of the rest position, so the noise is continuous over the whole surface."""
+    position = rest[:, ::2][:, :2] / NOISE_EXTENT + offset
+    grid = 2 * position.remainder(1.0) - 1
+    return functional.grid_sample(assets.noise[None], grid[None, None], padding_mode="border", align_corners=False)[
         0, :, 0
     ].mT
 
 
 def to_srgb(linear: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
-    """Linear light to sRGB's curve, with a shoulder above 0.8 in place of hard clipping."""
+    """Convert linear light to sRGB. Light x above 0.7 is compressed to 1 - 0.3 exp((0.7 - x) / 0.3), not clipped."""
     bright = linear.clamp_min(0)
     bright = torch.where(bright > 0.7, 1 - 0.3 * ((0.7 - bright) / 0.3).exp(), bright)
     return torch.where(bright < 0.0031308, 12.92 * bright, 1.055 * bright.clamp_min(1e-8) ** (1 / 2.4) - 0.055)

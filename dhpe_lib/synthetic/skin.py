@@ -1,9 +1,9 @@
-"""Skin of every tone: how much melanin and blood lies where on the hand, and the colour that this gives.
+"""Skin of every tone: the distribution of melanin and blood on the hand, and the resulting colour.
 
-The colour of a place on the skin is exp(-(melanin + blood)) in linear light: pigments absorb. What differs between
-people is the amount of melanin, and it is measured by the individual typology angle, ITA = atan((L* - 50) / b*): above
-55 degrees skin is called very light, above 41 light, 28 intermediate, 10 tan, -30 brown, and dark below (Chardon et al.
-1991; Del Bino and Bernerd 2013). The palm and the nails have little of it, whatever the rest of the skin has.
+Pigments absorb light, so the colour of skin in linear light is exp(-(melanin + blood)). People differ in the amount of
+melanin, which is measured by the individual typology angle ITA = atan((L* - 50) / b*). Skin is called very light above
+55 degrees, light above 41, intermediate above 28, tan above 10, brown above -30, and dark below (Chardon et al. 1991;
+Del Bino and Bernerd 2013). Palms and nails have little melanin for every skin tone.
 """
 
 import math
@@ -24,11 +24,13 @@ from dhpe_lib.rendering.projection import interpolate, rasterize
 from dhpe_lib.synthetic.sampling import Sampler
 
 MAP_SIZE = 512
+"""Side of the skin's maps, texels."""
 LIGHTEST, DARKEST = 62.0, -58.0
-"""Degrees of ITA that tones are drawn between."""
+"""Range of skin tones, degrees of ITA."""
 BANDS = 15
+"""Number of bands into which the range is divided; see `draw_tones`."""
 BLOODLESS = (77.0, 5.0, 13.0)
-"""CIELAB of skin without melanin: the palest that tones go to."""
+"""CIELAB of skin without melanin, the palest skin."""
 BLOOD = (0.13, 1.0, 0.85)
 """Relative absorption of haemoglobin in red, green and blue."""
 MELANIN, REDNESS, DARKNESS, GLOSS, VEIN, SLOPE_U, SLOPE_V = range(7)
@@ -36,7 +38,7 @@ MELANIN, REDNESS, DARKNESS, GLOSS, VEIN, SLOPE_U, SLOPE_V = range(7)
 
 
 def lab_to_linear(lab: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
-    """CIELAB (D65) to linear sRGB, not clipped."""
+    """Convert CIELAB (D65) to linear sRGB, without clipping."""
     y = (lab[..., 0] + 16) / 116
     f = torch.stack((y + lab[..., 1] / 500, y, y - lab[..., 2] / 200), -1)
     xyz = torch.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * f.new_tensor((0.95047, 1.0, 1.08883))
@@ -45,14 +47,15 @@ def lab_to_linear(lab: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
 
 
 def draw_tones(sampler: Sampler, new: bool) -> Float[Tensor, "b 3"]:
-    """Draw the colour of the back of each hand, uniform in ITA over the whole human range.
+    """Sample the colour of the back of each hand, uniform in ITA over the whole human range.
 
-    Chroma is that of measured skin: b* is highest for tan skin and falls to either side, a* is around 10. The range is
-    cut into `BANDS`, and the last quarter of each is kept for people who are new to a network.
+    The chroma follows measured skin: b* is highest for tan skin and lower for lighter and darker skin; a* is about 10.
+    The range is divided into `BANDS` bands. The last quarter of each band is reserved for people who never appear in
+    training.
 
     Args:
-        sampler: Source of randomness.
-        new: Whether people are those kept.
+        sampler: Random number generator.
+        new: Whether to use the reserved tones.
 
     Returns:
         Linear sRGB.
@@ -68,12 +71,12 @@ def draw_tones(sampler: Sampler, new: bool) -> Float[Tensor, "b 3"]:
 
 @dataclass(frozen=True)
 class Skin:
-    """What one person's skin is like.
+    """Skin of a person.
 
     Attributes:
-        tone: Back of the hand, linear sRGB.
-        variety: How strong, of melanin spots, blotches of blood, creases, veins, relief and gloss, 1 being usual.
-        nails: Colour of nail polish, linear sRGB, and how much it covers.
+        tone: Colour of the back of the hand, linear sRGB.
+        variety: Strength of melanin spots, blotches of blood, creases, veins, relief and gloss; 1 is average.
+        nails: Colour of nail polish, linear sRGB, and its opacity.
     """
 
     tone: Float[Tensor, "b 3"]
@@ -82,28 +85,28 @@ class Skin:
 
 
 def draw_skin(sampler: Sampler, new: bool) -> Skin:
-    """Draw a skin for each image; one hand in twelve has painted nails. `new` as in `draw_tones`."""
+    """Sample a skin for each image; one hand in twelve has nail polish. For `new` see :func:`draw_tones`."""
     polish = torch.cat((sampler.uniform(0.02, 0.9, 3), 0.92 * sampler.chance(0.08, 1).float()), 1)
     return Skin(draw_tones(sampler, new), sampler.log_uniform(0.5, 1.8, 6), polish)
 
 
 def albedo(skin: Skin, image: Tensor, maps: Float[Tensor, "n 7"], spots: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
-    """Colour of places on the skin.
+    """Compute the colour of points on the skin.
 
     log colour = log bloodless + melanin (log tone - log bloodless) - blood absorption - darkness.
 
     Args:
-        skin: Of each image.
-        image: Which image a place is in.
-        maps: The skin's maps there.
-        spots: Noise of melanin and blood there, around 0.
+        skin: Skin of each image.
+        image: Index of the image of each point.
+        maps: Maps of the skin at the points.
+        spots: Noise of melanin and blood at the points, with mean 0.
 
     Returns:
         Linear sRGB.
     """
     pale = lab_to_linear(maps.new_tensor(BLOODLESS)).log()
-    of_each = torch.cat((skin.variety, skin.tone.log() - pale, skin.nails), 1).index_select(0, image)
-    variety, darker, polish, cover = of_each.split((6, 3, 3, 1), 1)
+    packed = torch.cat((skin.variety, skin.tone.log() - pale, skin.nails), 1).index_select(0, image)
+    variety, darker, polish, cover = packed.split((6, 3, 3, 1), 1)
     melanin = maps[:, MELANIN] * (1 + 0.05 * variety[:, 0] * spots[:, 0])
     blood = 0.20 * maps[:, REDNESS] + 0.045 * variety[:, 1] * spots[:, 1]
     dark = 0.55 * variety[:, 2] * maps[:, DARKNESS] + 0.06 * variety[:, 3] * maps[:, VEIN]
@@ -114,12 +117,19 @@ def albedo(skin: Skin, image: Tensor, maps: Float[Tensor, "n 7"], spots: Float[T
     return color + cover * (maps[:, GLOSS, None] > 0.5) * (polish - color)
 
 
-# Where melanin, blood and creases lie
+# ---------------------------------------------------------------------------------------------- the maps of the skin
 
 
 @dataclass(frozen=True)
 class Texels:
-    """What lies under each texel of the hand's texture: place, normal and skin weights at rest; covered or not."""
+    """The surface under each texel of the hand's texture, at rest.
+
+    Attributes:
+        position: Position, metres.
+        normal: Unit normal.
+        weights: Skinning weights.
+        covered: Whether a face covers the texel.
+    """
 
     position: Float[Tensor, "s s 3"]
     normal: Float[Tensor, "s s 3"]
@@ -128,7 +138,7 @@ class Texels:
 
 
 def texels(model: HandModel) -> Texels:
-    """Rasterise the hand in its texture's own plane."""
+    """Rasterise the hand in the plane of its texture."""
     uv = torch.as_tensor(model.hand["vt"]).float() - 0.5
     corners = torch.as_tensor(model.hand["ft"].astype(np.int64))
     fragments = rasterize(functional.pad(uv, (0, 1))[None], corners, MAP_SIZE)
@@ -142,23 +152,24 @@ def texels(model: HandModel) -> Texels:
 
 
 def bump(x: Tensor, width: float) -> Tensor:
-    """exp(-(x / width)^2)."""
+    """Compute exp(-(x / width)^2)."""
     return (-((x / width) ** 2)).exp()
 
 
 def palm_share(normal: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n"]:
-    """How much a place belongs to the palm's side, by its normal at rest."""
+    """Compute the share of palm skin, 0 to 1, from the normal at rest; the palm faces -y."""
     return torch.sigmoid(-7 * (normal[..., 1] + 0.2))
 
 
 def skin_maps(model: HandModel) -> Float[Tensor, "7 512 512"]:
-    """Paint the maps of the open hand: melanin, redness, creases, gloss, veins and the slope of its relief.
+    """Paint the maps of the open hand: melanin, redness, creases, gloss, veins and the slope of the relief.
 
     Args:
-        model: The open hand, which has a texture's coordinates.
+        model: The open hand, which has texture coordinates.
 
     Returns:
-        Channels in the order MELANIN .. SLOPE_V; the slope is that of the height in texture coordinates, in metres.
+        Channels in the order MELANIN .. SLOPE_V. The slope is the derivative of the height (metres) with respect to the
+        texture coordinates.
     """
     t = texels(model)
     palm = palm_share(t.normal)
@@ -208,7 +219,17 @@ def skin_maps(model: HandModel) -> Float[Tensor, "7 512 512"]:
 
 
 def paint_nail(layers: tuple[Tensor, ...], mine: Tensor, s: Tensor, r: Tensor) -> tuple[Tensor, ...]:
-    """A nail: a superellipse on the back of the last bone; `s` runs from the joint (0) to the tip (1), `r` across."""
+    """Paint a nail: a superellipse on the back of the last bone.
+
+    Args:
+        layers: Melanin, redness, darkness, gloss and height (metres).
+        mine: Share of the texel that belongs to the back of this bone.
+        s: Position along the bone, from the joint (0) to the tip (1).
+        r: Position across the bone, relative to 0.30 of its length.
+
+    Returns:
+        The layers with the nail.
+    """
     melanin, redness, dark, gloss, height = layers
     edge = ((s - 0.71) / 0.27) ** 4 + r.abs() ** 3.2
     inside = torch.sigmoid(14 * (0.95 - edge)) * (mine > 0.5)
@@ -227,7 +248,7 @@ def paint_nail(layers: tuple[Tensor, ...], mine: Tensor, s: Tensor, r: Tensor) -
 
 
 def palm_lines(t: Texels, rest: Float[Tensor, "16 3"]) -> Tensor:
-    """The three great lines of the palm, as arcs between points given in shares of palm length and breadth."""
+    """Paint the three main lines of the palm, as arcs whose points are given in units of palm length and breadth."""
     index, little = rest[1], rest[7]
     along, across = rest[4] - rest[0], little - index
     u = (t.position - rest[0]) @ along / (along @ along)  # 0 at the wrist, 1 at the knuckles
@@ -240,18 +261,17 @@ def palm_lines(t: Texels, rest: Float[Tensor, "16 3"]) -> Tensor:
 
 
 def veins(t: Texels) -> Tensor:
-    """A net on the back of the hand: the zero lines of smooth waves in space."""
+    """Paint a net of veins on the back of the hand: the zero lines of a sum of smooth waves in space."""
     generator = torch.Generator().manual_seed(4)
     waves = torch.randn(12, 2, generator=generator) * torch.linspace(60, 170, 12)[:, None]
     phase = 2 * math.pi * torch.rand(12, generator=generator)
-    field = (t.position[..., ::2] * t.position.new_tensor((0.35, 1.25)) @ waves.mT + phase).sin().sum(-1) / math.sqrt(
-        12
-    )
+    stretched = t.position[..., ::2] * t.position.new_tensor((0.35, 1.25))
+    field = (stretched @ waves.mT + phase).sin().sum(-1) / math.sqrt(12)
     return bump(field, 0.14)
 
 
 def fill_uncovered(values: Float[Tensor, "c s s"], covered: Tensor) -> Float[Tensor, "c s s"]:
-    """Continue the texels outside the charts, so that filtering at a seam finds skin."""
+    """Fill texels outside the charts with the nearest covered texel, so that filtering at a seam finds skin."""
     nearest = ndimage.distance_transform_edt(~covered.numpy(), return_distances=False, return_indices=True)
     rows, columns = torch.from_numpy(np.asarray(nearest)).long()
     return values[:, rows, columns]

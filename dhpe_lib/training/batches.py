@@ -1,19 +1,20 @@
-"""What a training sees at each step: rows of prepared caches, hands rendered on the spot, or both.
+"""Training batches: rows of prepared caches, hands rendered on the fly, or both.
 
-Everything is a function of seed, step and process, so a training that is resumed sees what it would have seen. Rows of
-caches and their jitter do not depend on the number of processes either: one with a batch of 2 n sees what two with
-batches of n see.
+A batch is a function of seed, step and process, so a resumed training sees the batches of an uninterrupted one. Rows of
+caches and their jitter do not depend on the number of processes: one process with a batch of 2 n sees the images that
+two processes with batches of n see.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
+from lightning_fabric import Fabric
 from numpy import ndarray
 from torch import Tensor
 
@@ -25,25 +26,29 @@ from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.views import Jitter, JitterRange, View, draw_jitter, jittered_view, plain_view
 from dhpe_lib.synthetic.engine import SyntheticHands
+from dhpe_lib.synthetic.orh import COUNTS
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.synthetic.scenery import make_backgrounds
+from dhpe_lib.training.config import ConfigError, TrainingConfig
 
 POOL, REPAINTED = 256, 500
-"""Backgrounds to choose from, and the steps after which they are painted anew."""
+"""Number of backgrounds in a pool, and number of steps after which a new pool is painted."""
+RENDERED_EPOCH = COUNTS["orh"]["train"]
+"""Number of images that count as an epoch if all images are rendered on the fly."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How one process fills its batches.
+    """Number of images of each kind in the batches of one process.
 
     Attributes:
-        batch: Images of this process at a step.
-        rendered: How many of them are rendered on the spot.
-        seed: Of everything random.
+        batch: Images of this process in a step.
+        rendered: Images that are rendered on the fly, as long as there are no novel views.
+        seed: Random seed.
         rank: Number of this process.
         world: Number of processes.
-        novel_views: How many are children of the self-augmentation, once there are any.
-        children_from: The first step that has them.
+        novel_views: Novel views of the self-augmentation, from step `novel_views_from` on.
+        novel_views_from: First step with novel views.
     """
 
     batch: int
@@ -55,41 +60,81 @@ class BatchPlan:
     novel_views_from: int = 0
 
     def novel_views_at(self, step: int) -> int:
-        """How many images of a step are children."""
+        """Number of novel views in a step."""
         return self.novel_views if step >= self.novel_views_from else 0
 
     def rendered_at(self, step: int) -> int:
-        """How many images of a step are rendered on the spot: of those that are no children the same share always."""
+        """Number of images of a step that are rendered on the fly: a constant share of the rest after novel views."""
         return round(self.rendered * (self.batch - self.novel_views_at(step)) / self.batch)
 
     def taken_at(self, step: int) -> int:
-        """How many images of a step are rows of the caches."""
+        """Number of images of a step that are rows of the caches."""
         return self.batch - self.novel_views_at(step) - self.rendered_at(step)
 
     def rows(self, step: int, total: int) -> Int64[ndarray, " n"]:
-        """The rows of all caches together that this process takes at a step: each once an epoch, in a new order.
+        """Rows of the concatenated caches that this process takes in a step: each row once an epoch, in a new order.
 
-        Where children begin, a step takes fewer rows, and the order goes on from another place.
+        When novel views start, a step takes fewer rows, and the order continues at another position.
         """
         taken = self.taken_at(step)
-        places = (step * self.world + self.rank) * taken + np.arange(taken)
-        orders = (shuffled(total, self.seed, int(place // total)) for place in places)
-        return np.array([order[place % total] for order, place in zip(orders, places, strict=True)], np.int64)
+        positions = (step * self.world + self.rank) * taken + np.arange(taken)
+        orders = (shuffled(total, self.seed, int(position // total)) for position in positions)
+        return np.array([order[p % total] for order, p in zip(orders, positions, strict=True)], np.int64)
+
+
+def plan_batches(config: TrainingConfig, fabric: Fabric, total: int) -> BatchPlan:
+    """Plan the batches of this process.
+
+    Args:
+        config: Configuration of the training.
+        fabric: The launched Fabric.
+        total: Number of rows of all caches.
+
+    Returns:
+        The batch plan; novel views start one step after the first seeds.
+
+    Raises:
+        ConfigError: The processes cannot share the batch equally, or the batch is too small for a novel view.
+    """
+    if config.batch % fabric.world_size:
+        raise ConfigError(
+            f"batch is {config.batch}, which {fabric.world_size} processes cannot share equally; give a multiple of "
+            f"{fabric.world_size}"
+        )
+    per_process = config.batch // fabric.world_size
+    rendered = round(per_process * config.rendered) if config.data else per_process
+    plain = BatchPlan(per_process, rendered, config.seed, fabric.global_rank, fabric.world_size)
+    if not config.augments:
+        return plain
+    epoch = (
+        total / (config.batch - fabric.world_size * rendered)
+        if rendered < per_process
+        else RENDERED_EPOCH / config.batch
+    )
+    first = round(min(config.augment_after * epoch, config.steps / 2))
+    novel_views = min(per_process - 1, round(per_process * config.augment_share))
+    if not novel_views:
+        raise ConfigError(
+            f"batch is {config.batch}, {per_process} in each process, and augment_share is {config.augment_share}: "
+            "no novel view fits. Self-augmentation needs 2 or more images in each process, and a share of at least "
+            "1 image; change batch or augment_share, or train with --ablation without-augmentation"
+        )
+    return replace(plain, novel_views=novel_views, novel_views_from=first + 1)
 
 
 @lru_cache(maxsize=2)
 def shuffled(total: int, seed: int, epoch: int) -> Int64[ndarray, " n"]:
-    """The order of an epoch."""
+    """Random order of the rows in an epoch."""
     return np.random.default_rng(seed_of(seed, "order", epoch)).permutation(total)
 
 
 class Backgrounds:
-    """Pools of pictures to put behind hands; the next one is painted while one serves.
+    """Pools of background images; the next pool is prepared in a thread while one is in use.
 
     Args:
-        photos: NYU depth v2 or a folder of images; None paints.
+        photos: NYU depth v2 or a folder of images; None for painted backgrounds.
         key: Seed and number of the process.
-        device: Where they are needed.
+        device: Device of the pools.
 
     Raises:
         FileNotFoundError: There are no photos.
@@ -97,40 +142,40 @@ class Backgrounds:
 
     def __init__(self, photos: Path | None, key: tuple[int, int], device: torch.device) -> None:
         if photos is not None:
-            open_backgrounds(photos)  # they may be wanted late in a training: what is missing is said at once
+            open_backgrounds(photos)  # the photos may be needed late in a training: fail now if they are missing
         self.photos, self.key, self.device = photos, key, device
-        self.ahead = ThreadPoolExecutor(1)
+        self.worker = ThreadPoolExecutor(1)
         self.pools: dict[int, Future[UInt8[Tensor, "n 3 288 288"]]] = {}
 
     def at(self, step: int) -> UInt8[Tensor, "n 3 288 288"]:
-        """The pool of a step."""
+        """Return the pool of a step."""
         number = step // REPAINTED
         for pool in (number, number + 1):
             if pool not in self.pools:
-                self.pools[pool] = self.ahead.submit(self._made, pool)
+                self.pools[pool] = self.worker.submit(self._make_pool, pool)
         self.pools = {pool: painted for pool, painted in self.pools.items() if pool >= number}
         return self.pools[number].result()
 
-    def _made(self, pool: int) -> UInt8[Tensor, "n 3 288 288"]:
+    def _make_pool(self, pool: int) -> UInt8[Tensor, "n 3 288 288"]:
         return make_backgrounds(POOL, seed_of(*self.key, "backgrounds", pool), self.photos).to(self.device)
 
 
 class TrainingBatches:
-    """The batches of one process, but for the children of the self-augmentation; ``mixture.view(step)`` gives one.
+    """The batches of one process without the novel views of the self-augmentation.
 
     Args:
-        caches: Prepared splits; each of their samples is as likely as any other. One named twice counts twice.
-        plan: How batches are filled.
-        jitter_range: Of the jitter of prepared crops; rendered ones come jittered by the engine.
-        device: Where views are needed. On a GPU, caches move there as a whole if they take less than half of what
-            is free, and are else read from disk one step ahead.
-        photos: Backgrounds for rendered hands, as for ``dhpe data make``; by default they are painted.
+        caches: Prepared splits. All samples are equally likely; a split that is named twice counts twice.
+        plan: The batch plan.
+        jitter_range: Jitter of prepared crops; the engine jitters rendered crops itself.
+        device: Device of the views. On a GPU the caches are copied there if they take less than half of the free
+            memory; otherwise they are read from disk one step ahead.
+        photos: Backgrounds for rendered hands, as for ``dhpe data make``; None for painted backgrounds.
 
     Attributes:
-        backgrounds: Pools of them.
+        backgrounds: Pools of background images.
 
     Raises:
-        PreparedError: Rows of caches are asked for and there is none, or the caches' margins differ.
+        PreparedError: The plan takes rows of caches but there is no cache, or the margins of the caches differ.
     """
 
     def __init__(
@@ -147,16 +192,18 @@ class TrainingBatches:
             raise PreparedError("no prepared split was named, and not every image is rendered; name one with --data")
         if len({cache.margin for cache in caches}) > 1:
             named = ", ".join(f"{cache.directory} {cache.margin}" for cache in caches)
-            raise PreparedError(f"prepared splits differ in their margins, in pixels: {named}; prepare them alike")
+            raise PreparedError(
+                f"prepared splits differ in their margins, in pixels: {named}; prepare them with one margin"
+            )
         self.resident = caches_on(device, caches)
         self.caches = caches if self.resident is None else ()
         self.hands = SyntheticHands(device, photos) if plan.rendered else None
         self.backgrounds = Backgrounds(photos, (plan.seed, plan.rank), device)
-        self.ahead = ThreadPoolExecutor(1)
-        self.read: dict[int, Future[Crops]] = {}
+        self.worker = ThreadPoolExecutor(1)
+        self.pending: dict[int, Future[Crops]] = {}
 
     def view(self, step: int) -> View:
-        """What this process sees at a step."""
+        """Return the batch of this process in a step."""
         parts = []
         if self.plan.taken_at(step):
             parts.append(jittered_view(self._crops(step), self._jitter(step)))
@@ -165,44 +212,44 @@ class TrainingBatches:
         return parts[0] if len(parts) == 1 else join_rows(parts)
 
     def _jitter(self, step: int) -> Jitter:
-        """Drawn for all processes, and this one's rows of it."""
+        """Draw the jitter of all processes, and return the rows of this process."""
         taken = self.plan.taken_at(step)
-        own = slice(self.plan.rank * taken, (self.plan.rank + 1) * taken)
-        return draw_jitter(taken * self.plan.world, seed_of(self.plan.seed, "jitter", step), self.jitter_range)[own]
+        rows = slice(self.plan.rank * taken, (self.plan.rank + 1) * taken)
+        return draw_jitter(taken * self.plan.world, seed_of(self.plan.seed, "jitter", step), self.jitter_range)[rows]
 
     def _crops(self, step: int) -> Crops:
-        """Rows of the caches, on the device."""
+        """Return rows of the caches on the device."""
         if self.resident is not None:
             return self.resident[self.plan.rows(step, self.total)]
         if self.device.type == "cpu":
             return rows_of(self.caches, self.plan.rows(step, self.total))
         for number in (step, step + 1):
-            if number not in self.read:
-                self.read[number] = self.ahead.submit(self._pinned, number)
-        return self.read.pop(step).result().to(self.device)
+            if number not in self.pending:
+                self.pending[number] = self.worker.submit(self._pinned, number)
+        return self.pending.pop(step).result().to(self.device)
 
     def _pinned(self, step: int) -> Crops:
-        """Rows of the caches in memory that a GPU can fetch while it computes."""
+        """Return rows of the caches in pinned memory, which a GPU can copy while it computes."""
         crops = rows_of(self.caches, self.plan.rows(step, self.total))
         return map_rows(crops, Tensor.pin_memory)
 
     def _rendered(self, hands: SyntheticHands, step: int) -> Crops:
-        """New hands on new backgrounds."""
+        """Render new hands on new backgrounds."""
         seed = seed_of(self.plan.seed, self.plan.rank, "hands", step)
         return hands.batch(self.plan.rendered_at(step), seed, self.backgrounds.at(step)).crops()
 
 
 def rows_of(caches: Sequence[Prepared], rows: Int64[ndarray, " n"]) -> Crops:
-    """Rows of several caches that are counted on, in the order asked for, on the CPU."""
+    """Return rows of the concatenated caches in the given order, on the CPU."""
     starts = np.cumsum([0, *map(len, caches)])
-    which = np.searchsorted(starts, rows, side="right") - 1
-    order = np.argsort(which, kind="stable")
-    parts = [caches[number][rows[which == number] - starts[number]] for number in np.unique(which)]
+    cache_index = np.searchsorted(starts, rows, side="right") - 1
+    order = np.argsort(cache_index, kind="stable")
+    parts = [caches[number][rows[cache_index == number] - starts[number]] for number in np.unique(cache_index)]
     return join_rows(parts)[np.argsort(order)]
 
 
 def caches_on(device: torch.device, caches: Sequence[Prepared]) -> Crops | None:
-    """All caches on a GPU, if they are to be there: they take less than half of what is free."""
+    """Copy all caches to a GPU if they take less than half of its free memory; otherwise return None."""
     if device.type == "cpu" or not caches:
         return None
     needed, free = sum(len(cache) * bytes_per_sample(cache.margin) for cache in caches), free_memory(device)

@@ -1,4 +1,4 @@
-"""The one configuration of a training: its defaults, changes from the command line, its JSON beside the run."""
+"""Configuration of a training: its defaults, changes from the command line, and its JSON in the run folder."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from dhpe_lib.common.files import write_json
 from dhpe_lib.data.views import JitterRange
 
 STARTS = ("random", "imagenet")
-"""Weights to begin with that are no file."""
+"""Values of `start` that are not a file."""
 CHOICES = {
     "preset": ("light", "paper"),
     "decay": ("constant", "cosine"),
@@ -20,65 +20,65 @@ CHOICES = {
     "augment_rotation": ("axes", "uniform"),
 }
 ABLATIONS = {
-    "without-refiner": "no f_Ref: j2D stays that of f_J2D",
-    "without-2d-losses": "no L_J2D, no L_Ref and none of what they train, and no L_Feat",
+    "without-refiner": "no f_Ref: j2D stays the output of f_J2D",
+    "without-2d-losses": "no L_J2D, L_Ref and L_Feat, and no f_J2D and f_Ref",
     "without-shape-loss": "no L_Sh",
-    "constant-lambda": "L_Sh weighs 0.01 throughout (Fig. 5f) instead of Eq. 12",
-    "without-augmentation": "no children (Sec. 3.5): each batch is data and rendered hands alone",
+    "constant-lambda": "lambda of L_Sh is always 0.01 (Fig. 5f) instead of Eq. 12",
+    "without-augmentation": "no novel views (Sec. 3.5): batches hold only data and rendered hands",
 }
-"""What each leaves out. Which losses are "the 2D losses" the paper leaves open: here all that are judged in the picture
-and not through the mesh, L_Feat too, since the HMR-like earlier work that the paper likens the variant to has none."""
+"""Ablations and what they remove. The paper does not say which losses are "the 2D losses". Here they are all losses
+that compare in the image and not through the mesh. L_Feat is one of them, since the paper compares the variant with
+earlier HMR-like work, which has no L_Feat."""
 MAY_CHANGE = ("steps", "log_every", "test_every", "save_every", "test_count")
-"""What a resumed run may have otherwise than it began."""
+"""Fields that may change when a run is resumed."""
 
 
 class ConfigError(ValueError):
-    """A configuration that makes no sense; the message names the field and what it may be."""
+    """A configuration is not valid; the message names the field and the allowed values."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything that decides a training but the machine it runs on.
+    """Everything that determines a training, except the machine.
 
     Attributes:
-        preset: The network, a key of ``estimator.PRESETS``.
-        start: Weights to begin with: "random", "imagenet" (F only), or a checkpoint.
-        data: Folders of prepared splits, trained on together.
+        preset: Name of the network, a key of ``estimator.PRESETS``.
+        start: Initial weights: "random", "imagenet" (F only), or a checkpoint.
+        data: Folders of prepared splits, which are trained on together.
         test: Folders of prepared splits to test on while training; rendered hands if there is none.
-        rendered: Share of each batch that is rendered on the spot; all of it where there is no data.
-        steps: Of the optimiser. A run may be resumed with more or fewer; a cosine then ends there.
-        batch: Images at a step, over all processes.
-        learning_rate: Adam's, for F and f_E3D (the paper's is 1e-3).
-        learning_rate_j2d: Adam's, for f_J2D, which learns from L_J2D alone.
-        warmup: Steps in which the rates rise from 0; without them Adam's first steps, as long as all others, throw
-            meshes far out of the picture.
-        decay: Whether the rates then stay or fall to 0 along a cosine. The paper does not say.
-        batch_norm: "batch" uses the statistics of all processes' batch, "frozen" those that are stored.
-        precision: Of F and f_J2D; mesh, renderer and losses are always in float32.
-        channels_last: Memory format of images and convolutions.
-        compile: Whether F and f_J2D go through torch.compile: worth its minutes on a GPU.
+        rendered: Share of each batch that is rendered on the fly; without data the whole batch is rendered.
+        steps: Steps of the optimiser. A run may be resumed with another number; a cosine decay then ends there.
+        batch: Images in a step, over all processes.
+        learning_rate: Adam's rate for F and f_E3D (the paper's is 1e-3).
+        learning_rate_j2d: Adam's rate for f_J2D, which learns only from L_J2D.
+        warmup: Steps in which the rates rise from 0. Without warmup Adam's first steps have full length and move meshes
+            far out of the image.
+        decay: "constant", or "cosine" for a decay to 0 after the warmup. The paper does not say.
+        batch_norm: "batch" uses the statistics of the batch over all processes, "frozen" uses the stored statistics.
+        precision: Precision of F and f_J2D; mesh, renderer and losses are always in float32.
+        channels_last: Whether images and convolutions have the memory format channels last.
+        compile: Whether to run torch.compile on F and f_J2D; it takes minutes and pays off on a GPU.
         ablation: Names of ``ABLATIONS``.
-        weight_lap: Of L_Lap; the paper has none, and its mean over the vertices is our reading. At 10 poses stay near
-            those of hands, at 1 they twist (LOG.md).
+        weight_lap: Weight of L_Lap. The paper has no weight, and the mean over the vertices is our reading. With 10
+            poses stay natural, with 1 they twist (LOG.md).
         tau: Mean 2D error below which L_Sh counts (Eq. 12), pixels of the crop.
-        jitter_shift: See :class:`dhpe_lib.data.views.JitterRange`; likewise the next three.
-        jitter_angle: Degrees here.
-        jitter_scale: Natural logarithm.
-        jitter_color: Natural logarithm.
-        backgrounds: NYU depth v2 (the paper's) or a folder of images, to put behind rendered hands and children; by
-            default they are painted.
-        augment_after: Epochs before the self-augmentation (Sec. 3.5) begins, the paper's 20; at the latest it begins in
-            the middle of the run, as `steps` has it. A run that is resumed with other `steps` keeps the beginning
-            that it had, if that is past. An epoch is each row of `data` once; where all is rendered, as many pictures
-            as ORH has for training.
-        augment_share: Share of each batch that is then drawn from the growing set; 0 is none. (In the paper the set
-            has no bound, and soon holds little but children.)
-        augment_capacity: Children that the set holds, 2.6 kB each; the oldest make room.
-        augment_rotation: "axes" is the paper's law, each angle uniform; "uniform" is that of SO(3).
-        augment_filter: Whether only seeds within tau of their label have children; the paper does not filter.
-        seed: Of weights, order, jitter and rendered hands.
+        jitter_shift: Units of g; see :class:`dhpe_lib.data.views.JitterRange` for the four jitter fields.
+        jitter_angle: Degrees.
+        jitter_scale: Natural logarithm of the factor.
+        jitter_color: Natural logarithm of the factor.
+        backgrounds: NYU depth v2 (the paper's) or a folder of images, for rendered hands and novel views; empty for
+            painted backgrounds.
+        augment_after: Epochs before the self-augmentation (Sec. 3.5) starts, 20 in the paper; it starts at `steps` / 2
+            at the latest. If a run is resumed with another `steps` after the start, the start stays the same. An epoch
+            is each row of `data` once; if all images are rendered, it is as many images as ORH has for training.
+        augment_share: Share of each batch that is then drawn from the growing set; 0 for none. (In the paper the set
+            is unbounded and soon holds mostly novel views.)
+        augment_capacity: Novel views that the growing set holds, 2.6 kB each; the oldest are overwritten.
+        augment_rotation: "axes" draws each angle uniformly, as in the paper; "uniform" is uniform on SO(3).
+        augment_filter: Whether only seeds within tau of their label have novel views; the paper does not filter.
+        seed: Random seed of weights, order, jitter and rendered hands.
         log_every: Steps between lines of the log.
-        test_every: Steps between tests, which also draw pictures.
+        test_every: Steps between tests, which also save prediction sheets.
         test_count: Images of each test split that are tested while training.
         save_every: Steps between checkpoints.
     """
@@ -141,16 +141,16 @@ class TrainingConfig:
 
     @property
     def jitter_range(self) -> JitterRange:
-        """How far crops are jittered."""
+        """Range of the jitter of crops; the angle is in radians here."""
         return JitterRange(self.jitter_shift, math.radians(self.jitter_angle), self.jitter_scale, self.jitter_color)
 
     @property
     def augments(self) -> bool:
-        """Whether batches will have children."""
+        """Whether the training uses self-augmentation."""
         return self.augment_share > 0 and "without-augmentation" not in self.ablation
 
     def rate(self, step: int) -> float:
-        """The factor of both learning rates at a step."""
+        """Factor of both learning rates in a step: linear warmup, then constant or half a cosine."""
         rise = min(1.0, (step + 1) / (self.warmup + 1))
         if self.decay == "constant":
             return rise
@@ -163,24 +163,24 @@ def _demand(holds: bool, name: str, value: object, allowed: str) -> None:
 
 
 def changed(config: TrainingConfig, changes: Sequence[str]) -> TrainingConfig:
-    """Apply changes in the form ``name=value``; of a tuple the value lists its members with commas.
+    """Apply changes in the form ``name=value``; values of a tuple are separated by commas.
 
     Args:
-        config: To begin with.
-        changes: In order.
+        config: The configuration to change.
+        changes: Changes, applied in order.
 
     Returns:
-        Another configuration.
+        A new configuration.
 
     Raises:
-        ConfigError: A name or value makes no sense.
+        ConfigError: A name or value is not valid.
     """
     kinds = {field.name: type(getattr(config, field.name)) for field in fields(config)}
     values: dict[str, Any] = {}
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals or name not in kinds:
-            raise ConfigError(f"{change}: is no change; write name=value with a name of {', '.join(kinds)}")
+            raise ConfigError(f"{change}: is not a change; write name=value, where name is one of {', '.join(kinds)}")
         values[name] = _parsed(name, text, kinds[name])
     return replace(config, **values)
 
@@ -198,70 +198,72 @@ def _parsed(name: str, text: str, kind: type) -> Any:
 
 
 def write_config(path: Path, config: TrainingConfig) -> None:
-    """Save a configuration as JSON, as a whole or not at all."""
+    """Write a configuration as JSON, atomically."""
     write_json(path, asdict(config))
 
 
 def read_config(path: Path) -> TrainingConfig:
-    """Read a saved configuration.
+    """Read a configuration from JSON.
 
     Args:
-        path: Of the JSON.
+        path: Path of the JSON file.
 
     Returns:
         The configuration.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ConfigError: It is no configuration of this version.
+        FileNotFoundError: The file does not exist.
+        ConfigError: The file is not a configuration of this version.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; there is no run to resume in this folder")
     try:
         return config_from(json.loads(path.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: is no configuration of this version ({error})") from error
+        raise ConfigError(f"{path}: is not a configuration of this version ({error}); begin a new run") from error
 
 
 def config_from(values: Mapping[str, Any]) -> TrainingConfig:
-    """A configuration from what JSON made of it: lists are tuples."""
-    own: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    return TrainingConfig(**own)
+    """Build a configuration from parsed JSON; lists become tuples."""
+    parsed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return TrainingConfig(**parsed)
 
 
 def with_paths(config: TrainingConfig, change: Callable[[Path], Path]) -> TrainingConfig:
-    """Another configuration, with each path changed alike."""
+    """Apply a function to each path of a configuration."""
 
-    def one(text: str) -> str:
+    def new_path(text: str) -> str:
         return str(change(Path(text)))
 
     return replace(
         config,
-        start=config.start if config.start in STARTS else one(config.start),
-        data=tuple(map(one, config.data)),
-        test=tuple(map(one, config.test)),
-        backgrounds=config.backgrounds and one(config.backgrounds),
+        start=config.start if config.start in STARTS else new_path(config.start),
+        data=tuple(map(new_path, config.data)),
+        test=tuple(map(new_path, config.test)),
+        backgrounds=config.backgrounds and new_path(config.backgrounds),
     )
 
 
 def resolved(config: TrainingConfig) -> TrainingConfig:
-    """The configuration as it holds from any working directory."""
+    """Make all paths of a configuration absolute."""
     return with_paths(config, Path.resolve)
 
 
 def refuse_other(path: Path, begun: TrainingConfig, asked: TrainingConfig) -> None:
-    """Stop where a run is to be resumed otherwise than it began.
+    """Refuse to resume a run with another configuration.
 
     Args:
-        path: Of the run's configuration.
-        begun: What it says.
-        asked: What it is to be now.
+        path: Path of the run's configuration, for the message.
+        begun: The run's configuration.
+        asked: The new configuration.
 
     Raises:
-        ConfigError: They differ in more than ``MAY_CHANGE`` and the spelling of paths.
+        ConfigError: They differ in other fields than ``MAY_CHANGE``.
     """
     old, new = asdict(resolved(begun)), asdict(resolved(asked))
-    differences = [f"{name} was {old[name]}, is {new[name]} now" for name in old if old[name] != new[name]]
+    differences = [f"{name} was {old[name]}, now it is {new[name]}" for name in old if old[name] != new[name]]
     refused = [text for text in differences if text.split(" ")[0] not in MAY_CHANGE]
     if refused:
-        raise ConfigError(f"{path}: the run began otherwise: {'; '.join(refused)}. Begin a new run in another folder")
+        raise ConfigError(
+            f"{path}: the run has another configuration: {'; '.join(refused)}. Start a new run in another folder"
+        )

@@ -1,4 +1,4 @@
-"""Write the trained weights of a run at half their size."""
+"""Export the trained weights of a run as 16-bit numbers."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,17 +11,17 @@ from dhpe_lib.training.config import config_from, with_paths
 
 
 def export_weights(run: Path, out: Path) -> None:
-    """Write a network's weights at half their size: floating-point numbers with 16 bits, and what the run says of them.
+    """Export a network's weights as 16-bit floating-point numbers, with its step, best error and configuration.
 
-    Of the paths in the run's configuration the last two names stay.
+    Paths in the configuration are shortened to their last two names.
 
     Args:
-        run: A checkpoint, or a run's folder: then its best weights.
-        out: A .safetensors that :func:`dhpe_lib.network.trained.load_trained` reads; its folder exists.
+        run: Path of a checkpoint, or of a run's folder (then its best weights).
+        out: Path of the .safetensors file, for :func:`dhpe_lib.network.trained.load_trained`; its folder must exist.
 
     Raises:
-        FileNotFoundError: There is no such checkpoint.
-        CheckpointError: It is none, it cannot be written, or a weight is too large for 16 bits.
+        FileNotFoundError: The checkpoint does not exist.
+        CheckpointError: The file is not a checkpoint, `out` cannot be written, or a weight is too large for 16 bits.
     """
     if out.suffix != ".safetensors":
         raise CheckpointError(f"{out}: weights are written as .safetensors; name such a file")
@@ -29,7 +29,9 @@ def export_weights(run: Path, out: Path) -> None:
     network = load_trained(run).half()
     for name, value in network.state_dict().items():
         if not torch.isfinite(value).all():
-            raise CheckpointError(f"{run}: field {name} has a number that 16 bits cannot hold; train with less rate")
+            raise CheckpointError(
+                f"{run}: field {name} has a number that 16 bits cannot hold; train with a lower learning rate"
+            )
     config = with_paths(config_from(facts["config"]), lambda path: Path(*path.parts[-2:]))
     kept = {name: facts[name] for name in ("step", "best") if name in facts}
     write_checkpoint(out, network, kept | {"config": asdict(config)})

@@ -1,8 +1,8 @@
-"""What a training leaves behind for people: a text log, curves as JSON lines, TensorBoard, pictures of predictions.
+"""The logs of a training: a text log, curves as JSON lines, TensorBoard, and images of predictions.
 
-``curves.jsonl`` has one object a line; those of a test hold the two curves of Fig. 5f, the test error and the share of
-instances under tau. When a run is resumed, whatever it wrote past its checkpoint is taken back, so that files say what
-happened once.
+``curves.jsonl`` has one JSON object in each line. The lines of a test hold the two curves of Fig. 5f: the test error
+and the share of instances under tau. When a run is resumed, records of steps after its checkpoint are removed, so that
+each step is logged once.
 """
 
 import json
@@ -28,6 +28,7 @@ from dhpe_lib.data.targets import joint_error_px
 from dhpe_lib.data.views import View
 from dhpe_lib.evaluation.evaluate import pixels
 from dhpe_lib.figures.contact_sheet import Tile, contact_sheet
+from dhpe_lib.figures.palette import MESH_SEE_THROUGH
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.rendering.renderer import render
@@ -36,20 +37,19 @@ from dhpe_lib.training.self_augmentation import SelfAugmentation
 
 CURVES, LOG, BOARD, PICTURES = "curves.jsonl", "log.txt", "tensorboard", "pictures"
 SHOWN, FAMILIES = 8, 6
-"""Pictures of a test set that are shown, and seeds with their children."""
-MESH = (0.30, 0.55, 0.95)
-"""Colour of a mesh over a picture."""
+"""Number of test images on a prediction sheet, and of seeds on a sheet of novel views."""
 OPACITY = 0.55
+"""Opacity of a mesh over an image."""
 UNKNOWN = np.full((21, 2), np.nan)
 
 
 class RunLog:
-    """The records of a run, open for writing.
+    """Writer of the logs of a run.
 
     Args:
-        run: Its folder.
-        step: The first step that is still to come; records of later steps are taken back.
-        console: Where lines go besides the file.
+        run: Folder of the run.
+        step: Number of steps done; records of later steps are removed.
+        console: Console to which log lines are printed too.
     """
 
     def __init__(self, run: Path, step: int, console: Console) -> None:
@@ -63,29 +63,29 @@ class RunLog:
         self.board = SummaryWriter(str(run / BOARD), purge_step=step + 1)
 
     def line(self, text: str) -> None:
-        """A line with the time for the text log, without it for the terminal."""
+        """Write a line to the text log, with the time, and to the console, without it."""
         with (self.run / LOG).open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
         self.console.print(Text(text), soft_wrap=True)
 
     def training(self, step: int, records: Sequence[Mapping[str, Tensor]]) -> None:
-        """The means of the steps since the last line; of this process' images."""
+        """Log the mean losses of this process over the steps since the last line."""
         values = {name: float(sum(record[name] for record in records)) / len(records) for name in records[0]}
         self.record(step, "train", values)
         self.line(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
     def test(self, step: int, name: str, scores: Mapping[str, float]) -> None:
-        """The scores on a test set."""
+        """Log the scores on a test set."""
         self.record(step, f"test_{name}", scores)
         self.line(f"step {step}, {name}: " + ", ".join(f"{score} {value:.4g}" for score, value in scores.items()))
 
     def record(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """Numbers of a step, for the curves and TensorBoard.
+        """Add the numbers of a step to the curves and to TensorBoard.
 
         Args:
-            step: Steps that are done.
+            step: Number of steps done.
             kind: `train`, or `test_` and the name of a test set.
-            values: By name.
+            values: Numbers by name.
         """
         with (self.run / CURVES).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind} | dict(values)) + "\n")
@@ -93,17 +93,17 @@ class RunLog:
             self.board.add_scalar(f"{kind}/{name}", value, step)
 
     def picture(self, step: int, name: str, image: UInt8[ndarray, "height width 3"]) -> None:
-        """A picture of a step."""
+        """Save an image of a step."""
         Image.fromarray(image).save(self.run / PICTURES / f"{name}_{step:07}.png")
         self.board.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Write buffered records to disk."""
         self.board.close()
 
 
 def truncate_after(run: Path, step: int) -> None:
-    """Drop the lines and pictures of later steps, and a line that a kill cut short."""
+    """Remove lines and images of later steps, and truncated lines."""
     for path in (run / CURVES, run / LOG):
         if path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -116,20 +116,20 @@ def truncate_after(run: Path, step: int) -> None:
 
 
 def step_number(line: str) -> float:
-    """The step of a line; of half a line infinity."""
+    """Step number of a log line; infinity for a truncated line."""
     found = re.search(r"\bstep\W+(\d+).*\n", line)
     return float(found[1] if found else "inf")
 
 
 def read_curves(path: Path, kind: str) -> dict[str, ndarray]:
-    """The records of one kind as columns.
+    """Read the records of one kind as columns.
 
     Args:
-        path: Of ``curves.jsonl``.
-        kind: As :meth:`RunLog.record` had it.
+        path: Path of ``curves.jsonl``.
+        kind: Kind of the records; see :meth:`RunLog.record`.
 
     Returns:
-        "step" and each number by name; NaN where a record lacks it.
+        "step" and each number by name; NaN where a record lacks the number.
     """
     records: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     rows = [record for record in records if record["kind"] == kind]
@@ -138,15 +138,15 @@ def read_curves(path: Path, kind: str) -> dict[str, ndarray]:
 
 
 def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarray, "height width 3"]:
-    """Pictures with the truth about them and what the network finds in them, two in a row.
+    """Draw ground truth and prediction for each image, two images in a row.
 
     Args:
-        network: On the device of the view.
-        view: Some pictures.
-        title: Of the sheet.
+        network: f_DHPE, on the device of the view.
+        view: Images with their targets.
+        title: Title of the sheet.
 
     Returns:
-        The sheet: of each picture the true joints and mask, the last j2D, the mesh and its mask.
+        A sheet with three tiles for each image: ground-truth joints and mask; the last j2D; the mesh and its mask.
     """
     estimate, targets = network.predict(view.images), view.targets
     assert estimate.mask is not None
@@ -171,11 +171,11 @@ def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarra
 def families(
     augmentation: SelfAugmentation, seen: View, h: Float[Tensor, "b 63"], step: int
 ) -> UInt8[ndarray, "height width 3"]:
-    """A picture of some seeds of a step with children."""
-    some = torch.arange(min(FAMILIES, len(h)), device=h.device)
+    """Draw some seeds of a step with their novel views."""
+    rows = torch.arange(min(FAMILIES, len(h)), device=h.device)
     pool, distribution = augmentation.backgrounds.at(step), augmentation.config.augment_rotation
     return family_sheet(
-        augmentation.view_renderer, take_rows(seen, some), h[some], pool, f"seeds of step {step}", distribution
+        augmentation.view_renderer, take_rows(seen, rows), h[rows], pool, f"seeds of step {step}", distribution
     )
 
 
@@ -188,16 +188,16 @@ def family_sheet(
     distribution: str = "axes",
     labels: bool = False,
 ) -> UInt8[ndarray, "height width 3"]:
-    """Seeds with their children, a row for each as in the paper's supplement: picture, mesh, three children.
+    """Draw each seed in a row, as in the paper's supplement: image, mesh, three novel views.
 
     Args:
-        view_renderer: Of the hand.
-        view: Some pictures.
-        h: What the network finds in them.
+        view_renderer: Renderer of the novel views.
+        view: Images of the seeds.
+        h: The network's estimate for each image.
         pool: Backgrounds.
-        title: Of the sheet.
-        distribution: Of the rotations.
-        labels: Whether children are shown with their skeleton and mask.
+        title: Title of the sheet.
+        distribution: Distribution of the rotations; see :func:`dhpe_lib.training.novel_views.draw_rotations`.
+        labels: Whether to draw skeleton and mask over the novel views.
 
     Returns:
         The sheet.
@@ -208,30 +208,30 @@ def family_sheet(
     novel_views = view_renderer.render_views(view_renderer.lift_views(h, view, 0, distribution), pool, 0)
     errors = joint_error_px(mesh.joints, view.targets)
     joints, masks = in_pixels(novel_views.targets.joints_2d), to_numpy(novel_views.targets.mask > 0.5)
-    seeds, meshes, born = map(as_bytes, (view.images, fitted, novel_views.images))
+    seeds, meshes, rendered = map(as_bytes, (view.images, fitted, novel_views.images))
     tiles = []
     for row, (seed, drawn) in enumerate(zip(seeds, meshes, strict=True)):
         tiles.append(Tile(seed, UNKNOWN, None, ("seed", "")))
         tiles.append(Tile(drawn, UNKNOWN, None, ("its mesh", f"{float(errors[row]):.1f} px off")))
         for number in range(VIEWS_PER_SEED * row, VIEWS_PER_SEED * (row + 1)):
-            place, mask = (joints[number], masks[number]) if labels else (UNKNOWN, None)
-            tiles.append(Tile(born[number], place, mask, (f"child {number - VIEWS_PER_SEED * row + 1}", "")))
+            skeleton, mask = (joints[number], masks[number]) if labels else (UNKNOWN, None)
+            tiles.append(Tile(rendered[number], skeleton, mask, (f"view {number - VIEWS_PER_SEED * row + 1}", "")))
     return np.asarray(contact_sheet(tiles, title, columns=2 + VIEWS_PER_SEED))
 
 
 def with_meshes(
     hand: HandModel, vertices: Float[Tensor, "b v 3"], images: Float[Tensor, "b 3 s s"]
 ) -> Float[Tensor, "b 3 s s"]:
-    """Pictures with their meshes before them."""
-    blue = vertices.new_tensor(MESH).expand(vertices.shape[1], 3)
+    """Render meshes (crop frame, units of g) over their images in [0, 1]."""
+    blue = vertices.new_tensor(MESH_SEE_THROUGH).expand(vertices.shape[1], 3)
     return render(vertices, hand.faces, blue, images.permute(0, 2, 3, 1)).image.permute(0, 3, 1, 2)
 
 
 def in_pixels(joints_2d: Float[Tensor, "b 21 2"]) -> Float[ndarray, "b 21 2"]:
-    """Joints of the crop frame as places in the picture."""
+    """Convert joints from the crop frame (units of g) to pixels of the crop."""
     return to_numpy(SIZE * (joints_2d + 0.5))
 
 
 def as_bytes(images: Float[Tensor, "b 3 s s"]) -> UInt8[ndarray, "b s s 3"]:
-    """Pictures in [0, 1] as bytes, channels last."""
+    """Convert images in [0, 1] to bytes, channels last."""
     return to_numpy((255 * images).round().byte().permute(0, 2, 3, 1))

@@ -1,14 +1,13 @@
 """Joint training (Sec. 3.3): one loop, to be read from top to bottom.
 
-The loop is :func:`train`. Lightning Fabric lends it devices, processes and precision: on a CPU or one GPU as it is, on
-several GPUs or machines under ``torchrun``. What happens at a step is a function of the configuration, the step and the
-number of the process; so a run that is stopped in any way and resumed has, on a CPU, the weights to the bit of one that
-never was. The chapter is *Joint training*.
+The loop is :func:`train`. Lightning Fabric handles devices, processes and precision; several GPUs or machines need
+``torchrun``. A step is a function of the configuration, the step number and the process number. On a CPU an interrupted
+and resumed run therefore has, bit for bit, the weights of an uninterrupted run. The chapter is *Joint training*.
 """
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,58 +17,50 @@ from jaxtyping import Float
 from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from dhpe_lib.common.console import progress_bar
-from dhpe_lib.common.records import join_rows
 from dhpe_lib.data.cache.reader import Prepared
-from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import Targets, joint_error_px, masked_images
-from dhpe_lib.data.views import View, plain_view
-from dhpe_lib.evaluation.evaluate import predict_batch, quick_scores
+from dhpe_lib.data.views import View
 from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.network.checkpoints import write_checkpoint
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.synthetic.sampling import seed_of
-from dhpe_lib.training.batches import TrainingBatches
+from dhpe_lib.training.batches import TrainingBatches, plan_batches
 from dhpe_lib.training.config import TrainingConfig, resolved
-from dhpe_lib.training.log import SHOWN, RunLog, families, prediction_sheet
+from dhpe_lib.training.log import RunLog, families
 from dhpe_lib.training.losses import LossOptions, losses_of
-from dhpe_lib.training.self_augmentation import SelfAugmentation
-from dhpe_lib.training.setup import (
+from dhpe_lib.training.optimiser import build_optimiser, set_rates
+from dhpe_lib.training.run_folder import (
     BEST,
     LAST,
-    build_network,
-    build_optimiser,
     check_folder,
     checkpoint_facts,
     create_run_folder,
-    gather_growing_sets,
-    load_test_sets,
-    plan_as_begun,
-    plan_batches,
     resume_from,
-    setup_fabric,
+    resume_plan,
 )
+from dhpe_lib.training.self_augmentation import SelfAugmentation, gather_growing_sets
+from dhpe_lib.training.setup import build_network, setup_fabric
+from dhpe_lib.training.testing import load_test_sets, run_tests
 
 NOT_FINITE = "not_finite"
-TEST_BATCH = 64
 CONSTANT_LAMBDA = 0.01
-"""Of the ablation in Fig. 5f."""
+"""Constant lambda of the ablation in Fig. 5f."""
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot go on; the message says where, why, and what was kept."""
+    """A training cannot continue; the message says at which step, why, and what was saved."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended.
+    """End of a training.
 
     Attributes:
-        step: Steps that are done.
-        finished: Whether these are all of them, or it was interrupted.
-        best: The least test error, in millimetres; infinite if none was measured.
+        step: Number of steps done.
+        finished: Whether all steps were done; False after an interrupt.
+        best: Lowest test error, mm; infinite if there was no test.
     """
 
     step: int
@@ -78,23 +69,23 @@ class Outcome:
 
 
 def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, resume: bool = False) -> Outcome:
-    """Train, from the start or from the last checkpoint.
+    """Train from the start, or continue from the last checkpoint.
 
     Args:
-        config: Everything about the training.
-        run: Folder for all that it leaves behind.
-        fabric: Launched; see :func:`dhpe_lib.training.setup.launch_fabric`.
-        console: Where lines and the progress bar go.
-        resume: Whether to go on with the run in the folder.
+        config: Configuration of the training.
+        run: Folder of the run, for checkpoints and logs.
+        fabric: The launched Fabric; see :func:`dhpe_lib.training.setup.launch_fabric`.
+        console: Console for log lines and the progress bar.
+        resume: Whether to continue the run in the folder.
 
     Returns:
-        How it ended.
+        The number of steps done and the best test error.
 
     Raises:
-        ConfigError: The folder holds a run and none is to be resumed, or the configuration differs from that run's.
+        ConfigError: The folder holds a run and `resume` is False, or the configuration differs from that run's.
         CheckpointError: A checkpoint does not fit, or cannot be written.
         PreparedError: Data are missing or damaged.
-        TrainingError: The loss is not finite; the batch and the weights that gave it are in the folder.
+        TrainingError: The loss is not finite; the folder holds the batch and the weights before the step.
     """
     config = resolved(config)
     check_folder(config, run, resume)
@@ -103,11 +94,11 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     caches = [Prepared(path) for path in config.data]
     plan = plan_batches(config, fabric, sum(map(len, caches)))
     if resume:
-        plan = plan_as_begun(plan, run / LAST)
+        plan = resume_plan(plan, run / LAST)
     photos = Path(config.backgrounds) if config.backgrounds else None
-    mixture = TrainingBatches(caches, plan, config.jitter_range, fabric.device, photos)
+    batches = TrainingBatches(caches, plan, config.jitter_range, fabric.device, photos)
     hand = network.hand.to(fabric.device)
-    augmentation = SelfAugmentation(hand, config, plan, mixture.backgrounds) if plan.novel_views else None
+    augmentation = SelfAugmentation(hand, config, plan, batches.backgrounds) if plan.novel_views else None
     step, best = 0, float("inf")
     if resume:
         step, best = resume_from(run / LAST, network, optimiser, augmentation, fabric.global_rank)
@@ -124,14 +115,14 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
             torch.manual_seed(seed_of(config.seed, "step", step, fabric.global_rank))
             set_rates(optimiser, config, step)
             set_mode(network, config)
-            seen = mixture.view(step)
+            seen = batches.view(step)
             view = seen if augmentation is None else augmentation.extend(seen, step)
-            found = objective(in_format(view.images, config), vars(view.targets))
-            h = found.pop("h")[: len(seen.images)]
-            finite, ends = all_reduce_flags(fabric, stop, found["objective"])
+            losses = objective(in_format(view.images, config), vars(view.targets))
+            h = losses.pop("h")[: len(seen.images)]
+            finite, ends = all_reduce_flags(fabric, stop, losses["objective"])
             if not finite:
                 raise not_finite(run, network, view, step, fabric)
-            fabric.backward(found["objective"])
+            fabric.backward(losses["objective"])
             optimiser.step()
             optimiser.zero_grad()
             if augmentation is not None:
@@ -144,12 +135,12 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
             grown = gather_growing_sets(augmentation, fabric) if saves else {}
             if log is None:
                 continue
-            records.append({name: value.detach() for name, value in found.items()})
+            records.append({name: value.detach() for name, value in losses.items()})
             if step % config.log_every == 0 or last:
                 log.training(step, records)
                 records = []
             if step % config.test_every == 0 or step == config.steps:
-                score = test(network, tests, config, fabric.device, log, step)
+                score = run_tests(network, tests, config, fabric.device, log, step)
                 if augmentation is not None and step >= plan.novel_views_from:
                     log.picture(step, "children", families(augmentation, seen, h, step))
                 if score < best:
@@ -166,11 +157,11 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
 
 
 class TrainingObjective(nn.Module):
-    """All between a batch and the number that is minimised, as one module: processes share the gradients of a module.
+    """Network and losses as one module, since processes share the gradients of one module.
 
     Args:
         network: f_DHPE.
-        config: For the ablations and tau.
+        config: Its ablations, tau and weight of L_Lap are used.
     """
 
     def __init__(self, network: Estimator, config: TrainingConfig) -> None:
@@ -180,15 +171,15 @@ class TrainingObjective(nn.Module):
         self.options = loss_options(config)
 
     def forward(self, images: Float[Tensor, "b 3 s s"], labels: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The losses of a batch; under autocast in full precision.
+        """Compute the losses of a batch; they are in full precision also under autocast.
 
         Args:
-            images: Of a view.
-            labels: The fields of its targets (Fabric passes no dataclass on).
+            images: Images of a view, in [0, 1].
+            labels: The fields of the view's targets, as a dict because Fabric does not pass dataclasses on.
 
         Returns:
-            Means over the batch: "objective", which has the gradient, the terms by name, and the share under tau; and
-            "h" of each image, without gradient.
+            Means over the batch: the "objective", which has the gradient, each term by name, "error_px" and
+            "share_under_tau"; and "h" of each image, without gradient.
 
         Source: Eqs. 2 to 12.
         """
@@ -203,7 +194,7 @@ class TrainingObjective(nn.Module):
 
 
 def loss_options(config: TrainingConfig) -> LossOptions:
-    """L_Lap's weight, tau and the ablations of the losses."""
+    """Return the options of the losses: weight of L_Lap, tau and ablations."""
     return LossOptions(
         lap=config.weight_lap,
         tau=config.tau,
@@ -213,16 +204,9 @@ def loss_options(config: TrainingConfig) -> LossOptions:
     )
 
 
-# ------------------------------------------------------------------------------------------------------- at every step
-def set_rates(optimiser: Optimizer, config: TrainingConfig, step: int) -> None:
-    """Give each group its learning rate of a step."""
-    rates = (config.learning_rate, config.learning_rate_j2d)
-    for group, rate in zip(optimiser.param_groups, rates, strict=False):
-        group["lr"] = rate * config.rate(step)
-
-
+# --------------------------------------------------------------------------------------------------- parts of each step
 def set_mode(network: Estimator, config: TrainingConfig) -> None:
-    """Training mode; normalisations that are frozen stay in evaluation mode."""
+    """Set training mode; frozen batch norm layers stay in evaluation mode."""
     network.train()
     if config.batch_norm == "frozen":
         for module in network.modules():
@@ -231,22 +215,22 @@ def set_mode(network: Estimator, config: TrainingConfig) -> None:
 
 
 def in_format(images: Float[Tensor, "b 3 s s"], config: TrainingConfig) -> Float[Tensor, "b 3 s s"]:
-    """Images in the memory format of the convolutions."""
+    """Convert images to the memory format of the convolutions."""
     return images.contiguous(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
 
 
 @dataclass
 class Stop:
-    """Whether this process was asked to end the loop."""
+    """Whether this process received Ctrl-C."""
 
     asked: bool = False
 
 
 @contextmanager
 def interrupts(processes: int) -> Iterator[Stop]:
-    """Let the first Ctrl-C end the loop after its step, and the second one at once.
+    """Let the first Ctrl-C end the loop after its step, and a second Ctrl-C end it at once.
 
-    Where there are several processes, torchrun passes the same Ctrl-C on to each: there a second one changes nothing.
+    With several processes a second Ctrl-C has no effect, since torchrun passes each Ctrl-C on a second time.
     """
     stop = Stop()
 
@@ -255,7 +239,7 @@ def interrupts(processes: int) -> Iterator[Stop]:
         if processes == 1:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield stop
         return
     before = signal.signal(signal.SIGINT, ask)
@@ -266,42 +250,26 @@ def interrupts(processes: int) -> Iterator[Stop]:
 
 
 def all_reduce_flags(fabric: Fabric, stop: Stop, loss: Float[Tensor, ""]) -> tuple[bool, bool]:
-    """What all processes take for true at a step, whatever one of them is asked meanwhile.
+    """Share the flags of all processes, so that all of them take the same decision.
 
     Returns:
-        Whether the loss is finite in all of them, and whether one was asked to stop, so that all end after this step.
+        Whether the loss is finite in all processes, and whether any process was asked to stop after this step.
     """
-    facts = torch.stack((loss.detach().isfinite().logical_not(), torch.tensor(stop.asked, device=loss.device))).float()
+    flags = torch.stack((loss.detach().isfinite().logical_not(), torch.tensor(stop.asked, device=loss.device))).float()
     if fabric.world_size > 1:
-        facts = torch.as_tensor(fabric.all_reduce(facts, reduce_op="sum"))
-    infinite, asked = facts.tolist()
+        flags = torch.as_tensor(fabric.all_reduce(flags, reduce_op="sum"))
+    infinite, asked = flags.tolist()
     return infinite == 0, asked > 0
 
 
 def not_finite(run: Path, network: Estimator, view: View, step: int, fabric: Fabric) -> TrainingError:
-    """Save the batch and the weights that gave a loss that is no number; batch statistics have met the batch."""
+    """Save the batch and the weights of a loss that is not finite, and return the error to raise.
+
+    The saved batch norm statistics already include this batch.
+    """
     path = run / f"{NOT_FINITE}_{fabric.global_rank}.safetensors"
     write_checkpoint(path, network, {"step": step}, batch={"images": view.images, **vars(view.targets)})
     return TrainingError(
-        f"the loss of step {step} is not finite. {path} holds its batch and the weights before it; the last checkpoint "
-        "is untouched. Lower learning_rate, or look at the data"
+        f"the loss of step {step} is not finite. {path} holds the batch and the weights before the step; the last "
+        "checkpoint is unchanged. Lower learning_rate, or look at the data"
     )
-
-
-def test(
-    network: Estimator, sets: Mapping[str, Crops], config: TrainingConfig, device: torch.device, log: RunLog, step: int
-) -> float:
-    """Test on each set, record the curves of Fig. 5f, draw pictures.
-
-    Returns:
-        The mean of the sets' end-point errors (protocol A), mm.
-    """
-    errors = []
-    for name, crops in sets.items():
-        batches = [crops[start : start + TEST_BATCH] for start in range(0, len(crops), TEST_BATCH)]
-        scores = quick_scores(join_rows([predict_batch(network, batch, device) for batch in batches]), config.tau)
-        log.test(step, name, scores)
-        shown = plain_view(crops[:SHOWN].to(device))
-        log.picture(step, name, prediction_sheet(network, shown, f"{name}, step {step}"))
-        errors.append(scores["epe_a_mm"])
-    return sum(errors) / len(errors)

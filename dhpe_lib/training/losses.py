@@ -1,13 +1,15 @@
-"""The losses of joint training (Secs. 3.1 to 3.3, Eqs. 2 to 12): one function a term, one number an instance.
+"""The losses of joint training (Secs. 3.1 to 3.3, Eqs. 2 to 12): one function for each term.
 
     L = L_Art + L_Lap + L_Feat + lambda L_Sh + L_Ref          (Eq. 7) trains F and f_E3D
     L_J2D                                                     (Eq. 3) trains f_J2D, in parallel
 
-The paper leaves the scale of each norm open. Here L_Art and L_Ref sum over joints (L_Ref is the mean over
-iterations), L_J2D sums over stages and cells and is the mean over joints; L_Feat is the mean over features, L_Sh over
-pixels, L_Lap over vertices. That makes the terms alike in size. Joints that are unknown count as the mean of the known
-ones. What is not known of an instance at all contributes 0. A batch's loss is the mean over its instances, so that a
-batch may be split. What is unknown is set to 0 before it is squared: zero times NaN is NaN, in gradients as well.
+The paper does not say whether a norm is a sum or a mean. Here L_Art and L_Ref are sums over joints, and L_Ref is a mean
+over iterations. L_J2D is a sum over stages and cells and a mean over joints. L_Feat is a mean over features, L_Sh over
+pixels, and L_Lap over vertices. The terms then have similar sizes.
+
+Each function returns one number for each instance. An unlabelled joint counts as the mean of the labelled joints. If an
+instance has no label for a term, the term is 0. The loss of a batch is the mean over its instances, so a batch may be
+split. Differences to unknown labels are set to 0 before they are squared, since 0 times NaN is NaN, also in gradients.
 """
 
 from dataclasses import dataclass, fields
@@ -28,14 +30,13 @@ class LossOptions:
     """Weights, the threshold of Eq. 12, and the paper's ablations.
 
     Attributes:
-        lap: Weight of L_Lap. The paper has no weights, which is 1.
+        lap: Weight of L_Lap. The paper has no weights, so its weight is 1.
         tau: Threshold of Eq. 12, pixels of the 224.
         literal_tau: Whether tau bounds the sum of squared distances, as Eq. 12 is written, not the mean distance.
-        sigma: Width of the heat maps' Gaussians, units of g.
-        constant_lambda: Ablation: this lambda for every instance with a mask (the paper's figure has 0.01); None for
-            Eq. 12.
+        sigma: Standard deviation of the heat maps' Gaussians, units of g.
+        constant_lambda: Ablation: a constant lambda for instances with a mask (0.01 in Fig. 5f); None for Eq. 12.
         without_shape_loss: Ablation: no L_Sh.
-        without_2d_losses: Ablation: no L_Feat, L_J2D and L_Ref (``training_config.ABLATIONS`` says why L_Feat).
+        without_2d_losses: Ablation: no L_Feat, L_J2D and L_Ref; ``config.ABLATIONS`` says why L_Feat is one of them.
     """
 
     lap: float = 1.0
@@ -49,7 +50,7 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class Losses:
-    """Every term of each instance, weighted, and their sums.
+    """Weighted terms of each instance and their sum.
 
     Attributes:
         art: L_Art.
@@ -59,7 +60,7 @@ class Losses:
         ref: L_Ref.
         j2d: L_J2D.
         gate: lambda; no gradient.
-        total: L of Eq. 7: all but L_J2D.
+        total: L of Eq. 7, which is all terms except L_J2D.
     """
 
     art: Float[Tensor, " b"]
@@ -73,30 +74,31 @@ class Losses:
 
     @property
     def objective(self) -> Float[Tensor, ""]:
-        """What is minimised: the mean of L + L_J2D, which share no weight."""
+        """Mean of L + L_J2D over the batch, which is minimised; the two share no trained weights."""
         return (self.total + self.j2d).mean()
 
     def means(self) -> dict[str, Float[Tensor, ""]]:
-        """Mean of each term over the batch, without gradient: for the log."""
+        """Mean of each term over the batch for the log; no gradient."""
         return {field.name: getattr(self, field.name).detach().mean() for field in fields(self)}
 
 
 def losses_of(
     estimate: Estimate, targets: Targets, laplacian: Laplacian, options: LossOptions = LossOptions()
 ) -> Losses:
-    """All terms of joint training.
+    """Compute all terms of joint training.
 
     Args:
-        estimate: With masked features and heat maps (but `without_2d_losses`), and a mask (but `without_shape_loss`).
-        targets: The truth.
-        laplacian: Of the estimator's hand.
+        estimate: Estimate with masked features and heat maps (unless `without_2d_losses`) and with a mask (unless
+            `without_shape_loss`).
+        targets: The ground truth.
+        laplacian: Laplacian of the estimator's hand model.
         options: Weights and ablations.
 
     Returns:
         The terms.
 
     Raises:
-        ValueError: The estimate lacks what a term compares.
+        ValueError: The estimate lacks a value that a term needs.
 
     Source: Eqs. 2 to 12.
     """
@@ -109,38 +111,38 @@ def losses_of(
         feat, ref, j2d = _losses_2d(estimate, targets, options)
     if not options.without_shape_loss:
         gate = shape_gate(estimate.joints, targets, options)
-        sh = gate * shape_loss(_given(estimate.mask, "mask", "render=True"), targets)
+        sh = gate * shape_loss(_required(estimate.mask, "mask", "render=True"), targets)
     return Losses(art, lap, feat, sh, ref, j2d, gate, art + lap + feat + sh + ref)
 
 
 def _losses_2d(estimate: Estimate, targets: Targets, options: LossOptions) -> tuple[Tensor, Tensor, Tensor]:
     evidence = estimate.evidence
-    masked = _given(evidence.masked_feature, "masked feature", "masked_images")
-    heatmaps = _given(evidence.heatmaps, "heat maps", "a network that has f_J2D (not without_2d_losses)")
+    masked = _required(evidence.masked_feature, "masked feature", "masked_images")
+    heatmaps = _required(evidence.heatmaps, "heat maps", "a network that has f_J2D (not without_2d_losses)")
     refined = torch.stack([step.joints_2d for step in estimate.steps[1:]], 1)
     feat = feature_loss(evidence.feature, masked, targets)
     ref = refiner_loss(refined, targets)
     return feat, ref, heatmap_loss(heatmaps, targets, options.sigma)
 
 
-def _given(value: Tensor | None, name: str, remedy: str) -> Tensor:
+def _required(value: Tensor | None, name: str, remedy: str) -> Tensor:
     if value is None:
-        raise ValueError(f"the estimate has no {name}; call the estimator with {remedy}, or switch the term off")
+        raise ValueError(f"the estimate has no {name}; call the estimator with {remedy}, or disable the term")
     return value
 
 
 def feature_loss(
     feature: Float[Tensor, "b f"], masked_feature: Float[Tensor, "b f"], targets: Targets
 ) -> Float[Tensor, " b"]:
-    """L_Feat = mean || F(x) - F(x (.) m) ||^2: F is to look at the hand only.
+    """Compute L_Feat = mean || F(x) - F(x (.) m) ||^2, which trains F to look only at the hand.
 
     Args:
         feature: F(x).
         masked_feature: F(x (.) m).
-        targets: 0 for instances without a mask.
+        targets: Ground truth; the loss is 0 for instances without a mask.
 
     Returns:
-        Mean over the feature's numbers; gradient to both.
+        Mean over the features. Both inputs receive a gradient.
 
     Source: Eq. 2.
     """
@@ -151,15 +153,15 @@ def feature_loss(
 def heatmap_loss(
     heatmaps: Float[Tensor, "b stages 21 n n"], targets: Targets, sigma: float = SIGMA
 ) -> Float[Tensor, " b"]:
-    """L_J2D = || f_J2D(x) - j2DHeat ||^2, of all stages.
+    """Compute L_J2D = || f_J2D(x) - j2DHeat ||^2 over all stages.
 
     Args:
-        heatmaps: Of each stage.
-        targets: Maps of unknown joints do not count.
-        sigma: Width of the target's Gaussians.
+        heatmaps: Heat maps of each stage.
+        targets: Ground truth; maps of unlabelled joints do not count.
+        sigma: Standard deviation of the target's Gaussians, units of g.
 
     Returns:
-        Sum over stages and cells, mean over known joints.
+        Sum over stages and cells, mean over labelled joints.
 
     Source: Eq. 3.
     """
@@ -169,14 +171,14 @@ def heatmap_loss(
 
 
 def refiner_loss(refined: Float[Tensor, "b t 21 2"], targets: Targets) -> Float[Tensor, " b"]:
-    """L_Ref = || f_Ref(.) - j2DGT ||^2, of every iteration.
+    """Compute L_Ref = || f_Ref(.) - j2DGT ||^2 over all iterations.
 
     Args:
-        refined: j2D(1), j2D(2), ...
-        targets: Unknown joints do not count.
+        refined: j2D(1), j2D(2), ..., units of g.
+        targets: Ground truth; unlabelled joints do not count.
 
     Returns:
-        Mean over iterations and known joints, times 21; units of g squared.
+        Mean over iterations and labelled joints, times 21; units of g squared.
 
     Source: Eq. 6.
     """
@@ -185,14 +187,14 @@ def refiner_loss(refined: Float[Tensor, "b t 21 2"], targets: Targets) -> Float[
 
 
 def articulation_loss(joints: Float[Tensor, "b 21 3"], targets: Targets) -> Float[Tensor, " b"]:
-    """L_Art = || [f_DHPE(x)]_J - jhat ||^2.
+    """Compute L_Art = || [f_DHPE(x)]_J - jhat ||^2.
 
     Args:
-        joints: Estimated skeleton, crop frame.
-        targets: Unknown joints do not count.
+        joints: Estimated skeleton, crop frame, units of g.
+        targets: Ground truth; unlabelled joints do not count.
 
     Returns:
-        Mean over known joints times 21; units of g squared.
+        Mean over labelled joints, times 21; units of g squared.
 
     Source: Eq. 8.
     """
@@ -201,11 +203,11 @@ def articulation_loss(joints: Float[Tensor, "b 21 3"], targets: Targets) -> Floa
 
 
 def shape_loss(mask: Float[Tensor, "b s s"], targets: Targets) -> Float[Tensor, " b"]:
-    """L_Sh = mean || [f_DHPE(x)]_M - m ||^2, without its lambda.
+    """Compute L_Sh = mean || [f_DHPE(x)]_M - m ||^2, without lambda.
 
     Args:
-        mask: Estimated mask.
-        targets: 0 for instances without a mask.
+        mask: Estimated mask in [0, 1].
+        targets: Ground truth; the loss is 0 for instances without a mask.
 
     Returns:
         Mean over pixels.
@@ -219,17 +221,17 @@ def shape_loss(mask: Float[Tensor, "b s s"], targets: Targets) -> Float[Tensor, 
 def shape_gate(
     joints: Float[Tensor, "b 21 3"], targets: Targets, options: LossOptions = LossOptions()
 ) -> Float[Tensor, " b"]:
-    """Lambda = 1 where the skeleton lies within tau of the truth in the picture, else 0; without gradient.
+    """Compute lambda: 1 if the 2D error of the skeleton is below tau, else 0; no gradient.
 
     Args:
-        joints: Estimated skeleton, crop frame.
-        targets: Unknown joints do not count; without any known joint, or without a mask, lambda is 0.
-        options: tau, its reading, and the constant of the ablation.
+        joints: Estimated skeleton, crop frame, units of g.
+        targets: Ground truth; unlabelled joints do not count. Without any labelled joint or without a mask lambda is 0.
+        options: Its tau, literal_tau and constant_lambda are used.
 
     Returns:
-        lambda.
+        Lambda of each instance.
 
-    Source: Eq. 12; the mean distance in pixels is PAPER.md 9.3's reading.
+    Source: Eq. 12; the mean distance in pixels is the reading of PAPER.md Sec. 9.3.
     """
     has_mask = targets.has_mask.to(joints.dtype)
     if options.constant_lambda is not None:

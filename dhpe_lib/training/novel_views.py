@@ -1,9 +1,8 @@
-"""The children of a seed (Sec. 3.5): what is drawn anew, how they are drawn, and what is known of them.
+"""Novel views of a seed (Sec. 3.5): sample them, render them, and return their exact labels.
 
-A *seed* is the network's estimate of a training picture. Its children keep the articulation p; their shape s and their
-rotation are drawn anew; skin and light are lifted from the picture; behind them is a new background. Mask, skeleton and
-h are those of the mesh that was drawn, so they are right by construction, however wrong the seed was. Nothing here has
-a gradient.
+A *seed* is the network's estimate for a training image. Its novel views keep the articulation p; their shape s and
+rotation are sampled; skin and light are lifted from the image; the background is new. Mask, skeleton and h are those of
+the rendered mesh, so the labels are exact even if the seed is wrong. Nothing here has a gradient.
 """
 
 import math
@@ -26,25 +25,25 @@ from dhpe_lib.rendering.renderer import Texture, render
 from dhpe_lib.rendering.texture_from_photo import lift_colors
 from dhpe_lib.rendering.uv_layout import TintedSkin
 from dhpe_lib.synthetic.sampling import Sampler, seed_of
-from dhpe_lib.synthetic.scenery import behind
+from dhpe_lib.synthetic.scenery import draw_backgrounds
 
 VIEWS_PER_SEED = 3
-"""Of each seed (the paper's number)."""
+"""Number of novel views of each seed (3 in the paper)."""
 SHAPE_RANGE = 3.0
-"""Standard deviations to either side between which each number of s is drawn (the paper's)."""
+"""Each number of s is drawn uniformly from plus or minus this many standard deviations (3 in the paper)."""
 LIGHT_TERMS = 4
-"""Spherical harmonics that an estimated light has: constant and linear."""
+"""Number of spherical harmonics of an estimated light: 1 constant and 3 linear."""
 NO_JITTER = JitterRange(0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class NovelViews:
-    """What is needed to draw children, one row for each.
+    """Inputs of the renderer for novel views, one row for each view.
 
     Attributes:
-        h: Parameters (Eq. 4), framed as the paper's crops are.
-        colors: Of the vertices under white light, 255 is 1.
-        light: Constant and linear spherical harmonics of each channel.
+        h: Hand parameters (Eq. 4), in the crop of the hand (Eq. 8).
+        colors: Vertex colours under white light, 0 to 255.
+        light: Constant and linear spherical harmonics of each colour channel.
     """
 
     h: Float[Tensor, "n 63"]
@@ -56,21 +55,21 @@ class NovelViews:
 
 
 def draw_rotations(sampler: Sampler, distribution: str = "axes") -> Float[Tensor, "b 3 3"]:
-    """Draw a rotation for each row.
+    """Draw a random rotation for each row.
 
-    "axes" is the paper's law: R = R_z(c) R_y(b) R_x(a) with each angle uniform in [0, 2 pi). "uniform" is the same for
-    all rotations (Haar measure on SO(3)); under the paper's law what points along x at rest comes too often to point
-    along the camera's axis.
+    "axes" is the paper's distribution: R = R_z(c) R_y(b) R_x(a) with each angle uniform in [0, 2 pi). "uniform" is
+    uniform over all rotations (Haar measure on SO(3)). With "axes" the rotated x axis points along the camera's axis
+    too often.
 
     Args:
-        sampler: Source of randomness.
-        distribution: Which of the two.
+        sampler: Sampler with one row for each rotation.
+        distribution: "axes" or "uniform".
 
     Returns:
-        Rotation matrices, on the dice's device.
+        Rotation matrices, on the sampler's device.
 
     Raises:
-        ValueError: There is no such law.
+        ValueError: The distribution is unknown.
 
     Source: Sec. 3.5.
     """
@@ -84,14 +83,14 @@ def draw_rotations(sampler: Sampler, distribution: str = "axes") -> Float[Tensor
 
 
 def framed(model: HandModel, h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
-    """Scale and move hands so that the crop is theirs: middle MCP at the origin, g = 1.5 times their larger side.
+    """Scale and translate hands to fit their crop: middle MCP at the origin, g = 1.5 times the side of the 2D box.
 
     Args:
-        model: The hand.
-        h: Parameters; their scale and translation do not matter.
+        model: The hand model.
+        h: Hand parameters; their scale and translation are ignored.
 
     Returns:
-        Parameters whose skeleton is jhat.
+        Hand parameters whose skeleton is normalised as jhat in Eq. 8.
 
     Raises:
         ValueError: A hand has no extent or is not finite.
@@ -108,15 +107,15 @@ def framed(model: HandModel, h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
 def recropped(
     h: Float[Tensor, "b 63"], shift: Float[Tensor, "b 2"], scale: Float[Tensor, " b"]
 ) -> Float[Tensor, "b 63"]:
-    """The same hands in other crops.
+    """Convert hand parameters to a shifted and scaled crop.
 
     Args:
-        h: Of framed hands.
-        shift: Of the crop's centre, units of g.
+        h: Hand parameters in the first crop; see :func:`framed`.
+        shift: Shift of the crop's centre, units of g.
         scale: Factor of the crop's side.
 
     Returns:
-        Their parameters there.
+        Hand parameters in the new crop.
     """
     parts, factor = split_h(h), 1 / scale[:, None]
     moved = factor * (parts.translation - functional.pad(shift, (0, 1)))
@@ -126,25 +125,25 @@ def recropped(
 @torch.no_grad()
 def draw_novel_views(
     model: HandModel, h: Float[Tensor, "b 63"], seed: int, distribution: str = "axes"
-) -> Float[Tensor, "children 63"]:
-    """Three children of each seed: p kept, each number of s uniform within 3 deviations, the rotation drawn anew.
+) -> Float[Tensor, "views 63"]:
+    """Sample three novel views of each seed: p is kept, s is uniform within 3 deviations, the rotation is random.
 
     Args:
-        model: The hand.
-        h: The seeds' parameters.
-        seed: The same seed gives the same children.
-        distribution: Of the rotations; see :func:`draw_rotations`.
+        model: The hand model.
+        h: Hand parameters of the seeds.
+        seed: Random seed; the result is a function of it.
+        distribution: Distribution of the rotations; see :func:`draw_rotations`.
 
     Returns:
-        Framed parameters; a seed's children follow each other.
+        Hand parameters in the crop of each hand (see :func:`framed`); the views of a seed are consecutive rows.
 
     Raises:
-        ValueError: A seed is not finite, or there is no such law.
+        ValueError: A seed is not finite, or the distribution is unknown.
 
     Source: Sec. 3.5.
     """
     if not h.isfinite().all():
-        raise ValueError("h of a seed is not finite: it has no children; leave it out")
+        raise ValueError("h of a seed is not finite, so it has no novel views; leave this seed out")
     sampler = Sampler.from_seed(seed, VIEWS_PER_SEED * len(h), h.device)
     pose = split_h(h).pose.repeat_interleave(VIEWS_PER_SEED, 0)
     shape = sampler.uniform(-SHAPE_RANGE, SHAPE_RANGE, 10)
@@ -154,16 +153,16 @@ def draw_novel_views(
 
 @dataclass(frozen=True)
 class NovelViewRenderer:
-    """What all children have in common.
+    """Renderer of novel views: hand model, texture, and a mesh that is closed at the wrist.
 
-    The mesh ends at the wrist in an open ring, through which its inside would show. A lid closes it for the picture, in
-    the skin's colour there. No forearm is added: the picture shows what is labelled. The paper says of neither.
+    The mesh is open at the wrist, so its inside would be visible. A lid with the skin colour of the wrist closes it in
+    the image. No forearm is added, so the image shows only the labelled hand. The paper mentions neither.
 
     Attributes:
-        model: The hand.
-        skin: How its texture comes from colours of vertices.
-        faces: The mesh's and the lid's.
-        corners: The same of the texture.
+        model: The hand model.
+        skin: Texture that is computed from vertex colours.
+        faces: Faces of the mesh and of the lid, as vertex numbers.
+        corners: Faces of the mesh and of the lid, as texture coordinate numbers.
     """
 
     model: HandModel
@@ -173,7 +172,7 @@ class NovelViewRenderer:
 
     @classmethod
     def of(cls, model: HandModel) -> "NovelViewRenderer":
-        """Set it up on the model's device.
+        """Build the renderer on the model's device.
 
         Raises:
             ValueError: The model has no texture.
@@ -187,22 +186,22 @@ class NovelViewRenderer:
 
     @torch.no_grad()
     def lift_views(self, h: Float[Tensor, "b 63"], view: View, seed: int, distribution: str = "axes") -> NovelViews:
-        """Children of seeds, with skin and light of the seeds' pictures.
+        """Sample novel views of seeds, with skin and light lifted from the seeds' images.
 
-        Where the mask is known nothing outside it is taken for skin. Where the mesh meets none of the hand, the skin is
-        the one that comes with the model.
+        If the mask is labelled, no colour outside it is used. If the mesh does not overlap the hand, the skin is the
+        model's own texture.
 
         Args:
-            h: What the network finds in the pictures.
-            view: The pictures, and where in them the hand is.
-            seed: The same seed gives the same children.
-            distribution: Of the rotations.
+            h: The network's estimate for each image.
+            view: Images and masks of the seeds.
+            seed: Random seed; the result is a function of it.
+            distribution: Distribution of the rotations; see :func:`draw_rotations`.
 
         Returns:
-            Three for each picture, one after the other.
+            Three novel views for each image, in consecutive rows.
 
         Raises:
-            ValueError: There are not as many seeds as pictures, or a seed is not finite.
+            ValueError: The numbers of seeds and images differ, or a seed is not finite.
 
         Source: Sec. 3.5; PAPER.md Sec. 9.7.
         """
@@ -223,26 +222,26 @@ class NovelViewRenderer:
         seed: int,
         jitter_range: JitterRange = NO_JITTER,
     ) -> View:
-        """Draw children by f_TRen, with their labels.
+        """Render novel views with f_TRen, and return them with their labels.
 
         Args:
-            novel_views: On the renderer's device.
+            novel_views: Novel views, on the renderer's device.
             pool: Backgrounds to choose from.
-            seed: Of the choice, the crop and the tint.
-            jitter_range: How far crops miss their hand, and the tint; angles do not count, since all are as likely.
+            seed: Random seed of background, crop and tint.
+            jitter_range: Range of the crop jitter and the tint; its angle is ignored, since the rotation is random.
 
         Returns:
-            Pictures, and the truth about them.
+            Images and their ground truth.
 
         Source: Sec. 3.5.
         """
         n, device = len(novel_views), novel_views.h.device
         jitter = draw_jitter(n, seed_of(seed, "jitter"), jitter_range).to(device)
         mesh = self.model.forward_h(recropped(novel_views.h, jitter.shift, jitter.scale))
-        wall = behind(pool, Sampler.from_seed(seed, n, device), SIZE).permute(0, 2, 3, 1)
+        background = draw_backgrounds(pool, Sampler.from_seed(seed, n, device), SIZE).permute(0, 2, 3, 1)
         harmonics = functional.pad(novel_views.light, (0, 0, 0, 9 - LIGHT_TERMS))
         light = Light(0.0, 0.0, harmonics=harmonics)
-        picture = render(mesh.vertices, self.faces, self.textures_of(novel_views), wall, light=light)
+        picture = render(mesh.vertices, self.faces, self.textures_of(novel_views), background, light=light)
         images = in_other_light(picture.image.permute(0, 3, 1, 2), jitter)
         yes = torch.ones(n, 21, dtype=torch.bool, device=device)
         mask = (picture.fragments.face >= 0).float()
@@ -251,5 +250,5 @@ class NovelViewRenderer:
         return View(images, targets, CropFrame(images.new_full((n, 2), SIZE / 2), side, torch.zeros_like(side)))
 
     def textures_of(self, novel_views: NovelViews) -> Texture:
-        """The children's textures."""
+        """Compute the textures of novel views."""
         return replace(self.skin.texture(novel_views.colors.to(novel_views.h) / 255), uv_faces=self.corners)

@@ -30,12 +30,13 @@ from dhpe_lib.hand.io import HandFileError, write_hand
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network import trained as shipped
 from dhpe_lib.network.estimator import Estimator
-from dhpe_lib.prediction import batch
-from dhpe_lib.prediction.batch import free_stem, load_right_hand
+from dhpe_lib.prediction import photo_groups
 from dhpe_lib.prediction.keypoints import HandKeypoints
 from dhpe_lib.prediction.outputs import SUFFIXES
+from dhpe_lib.prediction.photo_groups import load_right_hand
 from dhpe_lib.refinement.fitting import FitOptions
 
+ESTIMATOR = ("--evidence", "estimator", "--device", "cpu")
 QUICK = FitOptions(starts=4, iterations=30, finalists=1, final_iterations=30)
 
 
@@ -44,8 +45,9 @@ def here(tmp_path, monkeypatch) -> Path:
     """An empty folder to work in, wide lines, and short fits."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "1000")
-    fit = batch.estimate_hand
-    monkeypatch.setattr(batch, "estimate_hand", lambda model, hand, side, mask: fit(model, hand, side, mask, QUICK))
+    fit = photo_groups.estimate_hand
+    quick = lambda model, hand, side, mask: fit(model, hand, side, mask, QUICK)  # noqa: E731
+    monkeypatch.setattr(photo_groups, "estimate_hand", quick)
     return tmp_path
 
 
@@ -96,8 +98,8 @@ def test_each_photo_and_hand_gets_its_files_and_a_failure_stops_nothing(here, jo
     ]
     result = dhpe("predict", *photos, "--keypoints", source)
     assert result.exit_code == 1
-    stems = ("1_hand", "1_hand2", "1_hand3")
-    assert {path.name for path in Path("dhpe_out").iterdir()} == {
+    stems = ("1_hand", "1_hand2", "1_2_hand")
+    assert {path.name for path in Path("dhpe_out").iterdir()} == {"index.jsonl"} | {
         stem + suffix for stem in stems for suffix in SUFFIXES
     }
     sides = [json.loads(Path("dhpe_out", f"{stem}.json").read_text()) for stem in stems]
@@ -127,7 +129,7 @@ def test_side_mask_model_and_folder_as_the_caller_says(here, joints):
     assert result.exit_code == 0, result.output
     found = json.loads(Path("x/y/p_hand.json").read_text())
     assert (found["hand"], found["evidence"]["mask"]) == ("left", True)
-    assert "assumed" not in result.output
+    assert "(assumed)" not in result.output
 
 
 def test_an_input_is_never_overwritten(here, joints):
@@ -136,14 +138,8 @@ def test_an_input_is_never_overwritten(here, joints):
     before = Path(second).read_bytes()
     assert dhpe("predict", first, second, "--keypoints", source, "--out", ".").exit_code == 0
     assert Path(second).read_bytes() == before
-    assert Path("p_hand2.png").is_file()
+    assert Path("p_2_hand.png").is_file()
     assert Path("p_hand_hand.png").is_file()
-
-
-def test_names_are_free_within_a_run(tmp_path):
-    taken: set[str] = set()
-    inputs = {(tmp_path / "a_hand2.json").absolute()}
-    assert [free_stem("a", tmp_path, inputs, taken) for _ in range(3)] == ["a_hand", "a_hand3", "a_hand4"]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +175,7 @@ def test_a_defect_of_ours_is_named_and_stops_nothing(here, joints, monkeypatch):
     def fail(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(batch, "estimate_hand", fail)
+    monkeypatch.setattr(photo_groups, "estimate_hand", fail)
     result = dhpe("predict", photo(here / "p.png"), "--keypoints", keypoints({"file": "p.png", "joints_2d": joints}))
     assert result.exit_code == 1
     assert "p.png: ZeroDivisionError: ours" in result.output
@@ -187,12 +183,18 @@ def test_a_defect_of_ours_is_named_and_stops_nothing(here, joints, monkeypatch):
 
 def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
+    (here / "empty").mkdir()
     name, source = photo(here / "p.png"), keypoints({"file": "p.png", "joints_2d": joints})
     with_keypoints = ("predict", name, "--keypoints", source)
     monkeypatch.setattr(shipped, "SHIPPED", here / "light.safetensors")
-    assert "light.safetensors: no such file" in fails("predict", name)
-    assert "--keypoints FILE" in fails("predict", name)
-    assert "none: no such checkpoint" in fails("predict", name, "--weights", "none")
+    assert "light.safetensors: no such file" in fails("predict", name, "--evidence", "estimator")
+    assert "none: no such checkpoint" in fails("predict", name, "--evidence", "estimator", "--weights", "none")
+    assert "landmarks would leave --weights unused" in fails("predict", name, "--weights", "none")
+    assert "the focal length is -5" in fails("predict", name, "--focal", "-5")
+    assert "the field of view is 180" in fails("predict", name, "--fov", "180")
+    assert "give one of them" in fails("predict", name, "--focal", "500", "--fov", "60")
+    assert "4/3: is no shard; write I/N" in fails("predict", name, "--shard", "4/3")
+    assert "holds no photo" in fails("predict", str(here / "empty"))
     assert "pip install -e '.[mediapipe]'" in fails("predict", name, "--evidence", "mediapipe")
     assert "5,5: is no box" in fails("predict", name, "--box", "5,5")
     assert "must be positive" in fails("predict", name, "--box", "5,5,0,3")
@@ -200,7 +202,7 @@ def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monk
     assert "MediaPipe cannot be imported" in fails("predict", name, "--box", "mediapipe")
     assert "a box belongs to one photo" in fails("predict", name, name, "--box", "5,5,9,9")
     assert "keypoints would leave --box unused" in fails(*with_keypoints, "--box", "5,5,9,9")
-    assert "network would leave --model unused" in fails("predict", name, "--model", name)
+    assert "estimator would leave --model unused" in fails("predict", name, "--evidence", "estimator", "--model", name)
     assert "name it with --keypoints" in fails("predict", name, "--evidence", "keypoints")
     assert "drop one" in fails(*with_keypoints, "--evidence", "mediapipe")
     assert "none.json: no such file" in fails("predict", name, "--keypoints", "none.json")
@@ -227,8 +229,8 @@ def dots(here, monkeypatch) -> np.ndarray:
     return places.numpy()
 
 
-def test_the_network_is_the_default_evidence(here, dots):
-    result = dhpe("predict", "p.png", photo(here / "grey.png"), "--device", "cpu")
+def test_the_estimator_as_evidence(here, dots):
+    result = dhpe("predict", "p.png", photo(here / "grey.png"), *ESTIMATOR)
     assert result.exit_code == 1
     assert "1 of 2 photos failed" in result.output
     assert "no hand is found; say where it is with --box" in result.output
@@ -236,7 +238,7 @@ def test_the_network_is_the_default_evidence(here, dots):
     found = json.loads(Path("dhpe_out/p_hand.json").read_text())
     assert found["evidence"]["source"] == "the network (resnet18)"
     np.testing.assert_allclose(found["evidence"]["joints_px"], dots, atol=6)
-    boxed = dhpe("predict", "p.png", "--box", "50,40,60,60", "--hand", "left", "--out", "b", "--device", "cpu")
+    boxed = dhpe("predict", "p.png", "--box", "50,40,60,60", "--hand", "left", "--out", "b", *ESTIMATOR)
     assert boxed.exit_code == 0, boxed.output
     found = json.loads(Path("b/p_hand.json").read_text())
     assert (found["hand"], found["hand_known"], found["crop"]["side_px"]) == ("left", True, 90)
@@ -248,8 +250,8 @@ def test_mediapipe_says_where_hands_are_and_the_network_the_rest(here, dots, mon
     rough[[0, 12]] = dots[9] - 30, dots[9] + 30
     sides = [HandKeypoints(rough, np.ones(21), side, "MediaPipe 9") for side in ("left", "right")]
     monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(solutions=None))
-    monkeypatch.setattr(batch, "detect_hands", lambda image: sides if image[0, 0, 0] == 127 else [])
-    result = dhpe("predict", "p.png", photo(here / "none.png"), "--box", "mediapipe", "--device", "cpu")
+    monkeypatch.setattr(photo_groups, "detect_hands", lambda image: sides if image[0, 0, 0] == 127 else [])
+    result = dhpe("predict", "p.png", photo(here / "none.png"), "--box", "mediapipe", *ESTIMATOR)
     assert "none.png: MediaPipe finds no hand in it" in result.output
     first, second = (json.loads(Path("dhpe_out", f"p_hand{n}.json").read_text()) for n in ("", "2"))
     assert [(one["hand"], one["hand_known"]) for one in (first, second)] == [("left", True), ("right", True)]
@@ -261,13 +263,13 @@ def test_mediapipe_says_where_hands_are_and_the_network_the_rest(here, dots, mon
 def test_a_json_says_where_hands_are_and_the_network_the_rest(here, dots):
     rough = [[*dots[9], 0]] * 19 + [[*(dots[9] - 30), 1], [*(dots[9] + 30), 1]]
     source = keypoints({"file": "p.png", "joints_2d": np.array(rough).tolist(), "hand": "right"})
-    result = dhpe("predict", "p.png", "--box", source, "--out", "b", "--device", "cpu")
+    result = dhpe("predict", "p.png", "--box", source, "--out", "b", *ESTIMATOR)
     assert result.exit_code == 0, result.output
     found = json.loads(Path("b/p_hand.json").read_text())
     np.testing.assert_allclose(found["evidence"]["joints_px"], dots, atol=6)
     assert (found["hand"], found["hand_known"]) == ("right", True)
     source = keypoints({"file": "p.png", "joints_2d": [[7, 7, 1]] * 21})
-    assert "all lie in one place" in dhpe("predict", "p.png", "--box", source, "--device", "cpu").output
+    assert "all lie in one place" in dhpe("predict", "p.png", "--box", source, *ESTIMATOR).output
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -280,7 +282,7 @@ def test_a_folder_without_permission(here, joints):
 def test_photos_without_a_hand_for_mediapipe(here, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", type(sys)("mediapipe"))
     sys.modules["mediapipe"].solutions = None
-    monkeypatch.setattr(batch, "detect_hands", lambda _: [])
+    monkeypatch.setattr(photo_groups, "detect_hands", lambda _: [])
     result = dhpe("predict", photo(here / "p.png"), "--evidence", "mediapipe")
     assert result.exit_code == 1
     assert "p.png: MediaPipe finds no hand in it" in result.output

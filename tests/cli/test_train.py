@@ -142,8 +142,8 @@ def test_ctrl_c_is_answered(data, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--set", "batsch=3"), "batsch=3: is no change; write name=value with a name of preset, start"),
-        (("--set", "batch"), "batch: is no change"),
+        (("--set", "batsch=3"), "batsch=3: is not a change; write name=value, where name is one of preset, start"),
+        (("--set", "batch"), "batch: is not a change"),
         (("--set", "batch=two"), "batch is two; it may be a number like 1"),
         (("--set", "batch=0"), "batch is 0; it may be 1 or more"),
         (("--set", "warmup=-1"), "warmup is -1; it may be 0 or more"),
@@ -173,16 +173,16 @@ def test_files_that_cannot_be_used(data):
     Path("empty").mkdir()
     no_cache = dhpe("train", "--data", data, "--test", "empty", "--out", "b", "--device", "cpu")
     assert no_cache.exit_code == 1
-    assert "empty: holds no meta.json, so it is no prepared split; dhpe data prepare or dhpe data" in no_cache.stderr
+    assert "empty: holds no meta.json, so it is not a prepared split; make one with dhpe data" in no_cache.stderr
     assert not Path("a").exists()
     assert not Path("b").exists()
     assert "warp9: no such device" in dhpe("train", "--out", "c", "--device", "warp9").stderr
     assert "none: no such checkpoint" in dhpe("evaluate", "none", data, "--device", "cpu").stderr
     assert dhpe(*few(data, "--out", "run")).exit_code == 0
-    assert "run: holds a run; go on with it with --resume" in dhpe(*few(data, "--out", "run")).stderr
+    assert "run: already holds a run; continue it with --resume" in dhpe(*few(data, "--out", "run")).stderr
     changed = dhpe(*few(data, "--out", "run", "--resume", "--set", "seed=9"))
     assert changed.exit_code == 1
-    assert "seed was 0, is 9 now" in changed.stderr
+    assert "seed was 0, now it is 9" in changed.stderr
     assert "nowhere: no such folder" in dhpe("evaluate", "run", "nowhere", "--device", "cpu").stderr
 
 
@@ -199,7 +199,7 @@ def test_configurations_come_back(tmp_path):
     write_config(tmp_path / "c.json", config)
     assert read_config(tmp_path / "c.json") == config
     (tmp_path / "c.json").write_text('{"speed": 1}')
-    with pytest.raises(ConfigError, match=r"c\.json: is no configuration of this version .*speed"):
+    with pytest.raises(ConfigError, match=r"c\.json: is not a configuration of this version .*speed"):
         read_config(tmp_path / "c.json")
 
 

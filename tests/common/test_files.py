@@ -1,4 +1,4 @@
-"""Drafts: a file is there as a whole or not at all, and what a kill left behind goes."""
+"""Atomic writes: a file appears complete or not at all, and drafts of killed processes are deleted."""
 
 import os
 import subprocess
@@ -22,14 +22,14 @@ def fail_in_the_middle(path: Path) -> None:
     raise OSError("disk full")
 
 
-def test_a_failure_leaves_what_was_there(tmp_path):
+def test_a_failure_leaves_the_old_file(tmp_path):
     (tmp_path / "a.json").write_text("old")
     with pytest.raises(OSError, match="full"), atomic_write(tmp_path / "a.json") as draft:
         fail_in_the_middle(draft)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.json", "old")]
 
 
-def test_drafts_of_the_dead_go_and_all_else_stays(tmp_path):
+def test_only_drafts_of_ended_processes_are_deleted(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     assert not is_alive(gone.pid)

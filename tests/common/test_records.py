@@ -1,4 +1,4 @@
-"""Records of rows are taken, joined and changed field by field, whatever stands inside."""
+"""Rows of records are selected, joined and changed field by field, in records inside records too."""
 
 from dataclasses import dataclass
 

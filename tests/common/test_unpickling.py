@@ -1,4 +1,4 @@
-"""The unpickler on the bytes of Python 2 and 3, on hostile pickles, and on damaged ones."""
+"""The unpickler reads pickles of Python 2 and 3, and refuses hostile and damaged pickles."""
 
 import os
 import pickle
@@ -76,7 +76,7 @@ def test_sparse_matrix_of_todays_scipy(tmp_path):
 
 
 class Runs:
-    """On a plain unpickler this makes a folder; the file says which function it wants."""
+    """An object whose pickle calls a function when a plain unpickler reads it."""
 
     def __init__(self, function, *args):
         self.call = function, args
@@ -118,7 +118,7 @@ def test_the_hostile_pickle_is_hostile(tmp_path):
 @pytest.mark.parametrize(
     "raw",
     [
-        b"cnumpy\nndarray\n(cnumpy\ndtype\nd(S'__class__'\ncnumpy\nndarray\nsb.",  # a state on what is no object
+        b"cnumpy\nndarray\n(cnumpy\ndtype\nd(S'__class__'\ncnumpy\nndarray\nsb.",  # the state of a class
         b"cnumpy\nndarray\n.",  # a name where data should be
         b"cnumpy.core.multiarray\n_reconstruct\n(I1\ntR.",  # an array without its state
         b"c_codecs\nencode\n(I1000000000000\ntR.",  # a request for a lot of memory
@@ -137,7 +137,7 @@ def test_nonsense_is_an_error_that_names_the_file(raw, tmp_path):
 
 def test_arrays_of_objects_are_refused(tmp_path):
     raw = pickle.dumps(np.array([{"a": 1}, None], dtype=object))
-    with pytest.raises(PickleFileError, match="'O8', where only numbers and strings are data"):
+    with pytest.raises(PickleFileError, match="'O8', but only numbers and strings are data"):
         load_pickle(saved(tmp_path / "objects.pkl", raw))
 
 
@@ -163,7 +163,7 @@ def test_random_damage_never_escapes_as_another_error(tmp_path):
 
 
 def test_nothing_that_a_file_does_outlives_it(tmp_path):
-    """A state set on a class, not an object, must not reach the next file's stand-ins."""
+    """A state that is set on a class, not on an object, must not reach the placeholders of the next file."""
     saved(tmp_path / "a.pkl", b"(cnumpy\nndarray\n(dS'kind'\nS'csc'\nsb.")
     with pytest.raises(PickleFileError):
         load_pickle(tmp_path / "a.pkl")

@@ -1,4 +1,4 @@
-"""The prepared cache: what is written is read, stale and damaged caches are noticed, and a kill loses nothing."""
+"""The prepared cache returns what was written, reports stale and damaged caches, and survives an interruption."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def test_what_is_prepared_is_what_is_read(job):
     assert same(cache[np.arange(N) % 2 == 1], truth[1::2])
     with pytest.raises(IndexError):
         cache[[N]]
-    cache[[0]].images[:] = 0  # a batch is the caller's own
+    cache[[0]].images[:] = 0  # changing a batch does not change the cache
     assert same(cache[[0]], truth[[0]])
     assert sorted(path.name for path in job.out.iterdir()) == sorted(
         [f"{name}.npy" for name in layout.row_types(16)] + ["rows.npy", "ids.json", "meta.json"]
@@ -138,7 +138,7 @@ def test_no_sample(tmp_path):
 
 
 def forget(dots: Path, index: int) -> None:
-    """Take all but one joint of a sample away."""
+    """Remove all joints of a sample except one."""
     labels = json.loads((dots / "labels.json").read_text())
     labels[index]["joints"][1:] = [None] * 20
     (dots / "labels.json").write_text(json.dumps(labels))
@@ -198,7 +198,7 @@ def test_prepared_again_it_is_left_alone(job):
 
 
 def with_value(record: dict, name: str, value: object) -> dict:
-    """A copy of a record with one field, perhaps of an inner object, replaced or taken away."""
+    """Copy a record, with one field (of the record or of an inner object) replaced or removed."""
     outer, _, inner = name.rpartition(".")
     owner = record[outer] if outer else record
     changed = {key: old for key, old in owner.items() if key != inner} | ({} if value is None else {inner: value})
@@ -224,7 +224,7 @@ def test_each_field_of_meta_json_is_looked_at(cache_of_dots, name, value):
 
 @pytest.fixture(scope="module")
 def cache_of_dots(tmp_path_factory) -> Path:
-    """One cache for many tests; each leaves it as it was."""
+    """A cache that many tests share; no test changes it."""
     folder = tmp_path_factory.mktemp("module")
     make(Job("dots", "all", Dots, write_dots(folder / "dots", 3), folder / "all"))
     return folder / "all"
@@ -237,7 +237,7 @@ def test_other_json_in_place_of_a_cache(tmp_path, dots, file, text):
     out.mkdir()
     (out / file).write_bytes(text.encode("latin-1"))
     for use in (lambda: Prepared(out), lambda: make(Job("dots", "all", Dots, dots, out))):
-        with pytest.raises(PreparedError, match=rf"{file}: (holds .*, not an object|is no JSON).*delete the cache"):
+        with pytest.raises(PreparedError, match=rf"{file}: (holds .*, not an object|is not JSON).*delete the cache"):
             use()
 
 
@@ -275,7 +275,9 @@ def test_a_note_of_a_finished_part_that_is_damaged(job, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         make(job)
     monkeypatch.undo()
-    with pytest.raises(PreparedError, match=r"not finished: 3 of 3 parts are there. To go on, run: dhpe data prepare"):
+    with pytest.raises(
+        PreparedError, match=r"not finished: 3 of 3 parts are there. To continue, run: dhpe data prepare"
+    ):
         Prepared(job.out)
     edit(job.out / "done" / "00000003.json", kept=["3"])
     with pytest.raises(PreparedError, match=r'00000003\.json: the field kept is \["3"\], not a list of whole numbers'):
@@ -285,7 +287,7 @@ def test_a_note_of_a_finished_part_that_is_damaged(job, monkeypatch):
 def test_a_dataset_that_changed_makes_the_cache_stale(job):
     make(job)
     moved = job.source.rename(job.source.with_name("moved"))
-    assert len(make(replace(job, source=moved))) == N  # only elsewhere
+    assert len(make(replace(job, source=moved))) == N  # only its folder has changed
     (moved / "8.png").write_bytes(b"new")
     with pytest.raises(PreparedError, match=r"the cache is stale: source\.fingerprint was \w+, is \w+ now") as caught:
         make(replace(job, source=moved))
@@ -345,7 +347,7 @@ def test_damaged_files(job):
     ids.write_text(ids.read_text().replace("0", "1", 1))
     assert damaged_index(Prepared(job.out)) == ["rows.npy", "ids.json"]
     (job.out / "meta.json").write_text("{")
-    with pytest.raises(PreparedError, match=r"meta\.json: is no JSON"):
+    with pytest.raises(PreparedError, match=r"meta\.json: is not JSON"):
         Prepared(job.out)
 
 
@@ -364,7 +366,7 @@ def test_folders_that_are_no_cache(job, tmp_path):
         with pytest.raises(PreparedError, match="file: is a file; name a new or an empty folder"):
             make(replace(job, out=out))
     make(job)
-    with pytest.raises(PreparedError, match="holds prepared splits and is none itself; name one of them: all"):
+    with pytest.raises(PreparedError, match="contains prepared splits but is not one itself; name one of them: all"):
         Prepared(job.out.parent)
 
 
@@ -411,13 +413,13 @@ from dot_dataset import SlowDots
 from dhpe_lib.data.cache.preparation import Job, prepare
 source, out = map(Path, sys.argv[1:])
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background are started without
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs are started without this handler
     prepare(Job("dots", "all", SlowDots, source, out), 2, Console(quiet=True), 3)
 """
 
 
 def begin(job: Job, script: Path, interrupt: signal.Signals) -> None:
-    """Prepare in a process of its own, and stop it after the first part."""
+    """Prepare in a separate process, and stop it after the first part."""
     script.write_text(KILLED)
     command = [sys.executable, script, job.source, job.out]
     running = subprocess.Popen(
@@ -432,7 +434,7 @@ def begin(job: Job, script: Path, interrupt: signal.Signals) -> None:
         os.killpg(running.pid, interrupt)  # a terminal sends Ctrl-C to all processes of a command
     else:
         running.send_signal(interrupt)
-    running.communicate(timeout=120)  # ends when nobody holds the output open: no worker outlives its parent
+    running.communicate(timeout=120)  # returns when no process has the output open: no worker outlives its parent
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -442,7 +444,7 @@ def test_a_run_that_is_killed_goes_on_bit_for_bit(tmp_path, how):
     job = Job("dots", "all", SlowDots, source, tmp_path / "killed")
     begin(job, tmp_path / "script.py", how)
     with pytest.raises(
-        PreparedError, match=r"was not finished: . of 8 parts are there\. To go on, run: dhpe data prepare"
+        PreparedError, match=r"was not finished: . of 8 parts are there\. To continue, run: dhpe data prepare"
     ):
         Prepared(job.out)
     assert 1 <= len(list((job.out / "done").glob("0*.json"))) < 8
@@ -457,7 +459,7 @@ def test_a_worker_that_dies(job, monkeypatch):
 
 
 def test_an_engine_writes_its_own(tmp_path, job):
-    """What renders pictures needs no reader: batches of tensors go in, with any margin."""
+    """The writer accepts batches of tensors with any margin, so rendered pictures need no reader."""
     sample = Dots(job.source, "all")[1]
     crops = join_rows([replace(crop_sample(sample, margin=0), h=torch.arange(63.0)[None])] * 5)
     contents = Contents("orh", "test", [f"{index}" for index in range(5)], {"seed": 3}, margin=0)
@@ -467,7 +469,7 @@ def test_an_engine_writes_its_own(tmp_path, job):
     writer.write(parts[2], crops[:1])
     with pytest.raises(PreparedError, match="4 samples are still to be written"):
         writer.finish()
-    with pytest.raises(ValueError, match=r"2 crops of shape \(224, 224, 3\) are due, not 1 of"):
+    with pytest.raises(ValueError, match=r"2 crops of shape \(224, 224, 3\) are needed, not 1 of"):
         writer.write(parts[0], crops[:1])
     with pytest.raises(ValueError, match=r"not 2 of \(256, 256, 3\)"):
         writer.write(parts[0], join_rows([crop_sample(sample)] * 2))

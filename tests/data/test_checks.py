@@ -1,4 +1,4 @@
-"""What the readers share: every defect of a file is an error, or a finding, that names it."""
+"""Checks of the dataset readers: every defect of a file gives an error, or a finding, that names the file."""
 
 import json
 
@@ -70,7 +70,7 @@ def test_json(tmp_path):
     assert read_json(write_json(tmp_path / "a.json", {"x": [1]}), REMEDY) == {"x": [1]}
     for name, content in {"short": json.dumps([1, 2])[:-1], "latin": "\xff", "deep": "[" * 100_000}.items():
         (tmp_path / f"{name}.json").write_bytes(content.encode("latin1"))
-        with pytest.raises(DatasetError, match=rf"{name}\.json: damaged or no JSON .*; fetch it"):
+        with pytest.raises(DatasetError, match=rf"{name}\.json: is damaged or not JSON .*; fetch it"):
             read_json(tmp_path / f"{name}.json", REMEDY)
 
 
@@ -103,7 +103,7 @@ def test_tables_name_the_entry():
     for bad, problem in ((rows[0][:1], "has shape"), ([[1, 2, 3], [4, 5]], "is not 2 x 3"), (None, "has shape")):
         with pytest.raises(DatasetError, match=f"a: entry 1 {problem}"):
             table([rows[0], bad, rows[2]], (2, 3), "a", REMEDY)
-    with pytest.raises(DatasetError, match="a is no list"):
+    with pytest.raises(DatasetError, match="a is not a list"):
         table({"0": rows}, (2, 3), "a", REMEDY)
     nan = [rows[0], [[1, 2, 3], [4, 5, float("nan")]]]
     with pytest.raises(DatasetError, match=r"a: entry 1 is not finite at \(1, 2\)"):
@@ -141,7 +141,7 @@ def test_check_of_images(tmp_path):
     (tmp_path / "b/1.png").write_bytes(b"\x89PNG broken")
     assert check_images(tmp_path, names, None, REMEDY).problem.startswith("not an image")
     whole = write_image(tmp_path / "b/1.png", noise((80, 60))).read_bytes()
-    (tmp_path / "b/1.png").write_bytes(whole[: len(whole) // 2])  # its head is whole
+    (tmp_path / "b/1.png").write_bytes(whole[: len(whole) // 2])  # its header is complete
     cut = check_images(tmp_path, names, None, REMEDY)
     assert (cut.path, cut.count, cut.remedy) == (tmp_path / "b/1.png", 6, REMEDY)
     assert cut.problem.startswith("cannot be read (")

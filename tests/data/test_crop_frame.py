@@ -1,4 +1,4 @@
-"""The crop frame: round trips, known pictures, and Eq. 8 against its own words."""
+"""The crop frame: round trips, known pictures, and Eq. 8 against its formula."""
 
 from math import pi
 
@@ -96,7 +96,7 @@ def test_crop_of_the_whole_image_is_the_image(generator):
     frame = CropFrame(torch.tensor([[16.0, 16.0]]), torch.tensor([32.0]), torch.zeros(1))
     torch.testing.assert_close(frame.crop_image(image, 32), image)
     moved = CropFrame(torch.tensor([[48.0, 16.0]]), torch.tensor([32.0]), torch.zeros(1))
-    assert not moved.crop_image(image, 32).any()  # beside the image there is nothing
+    assert not moved.crop_image(image, 32).any()  # the crop lies outside the image
 
 
 def test_large_photos_do_not_alias():

@@ -1,4 +1,4 @@
-"""The crop of a sample: where joints and pixels land, the ways back, and hands of which little is known."""
+"""The crop of a sample: positions of joints and pixels, the inverse, and hands with few labels."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def samples(tmp_path) -> list[Sample]:
 
 
 def only(sample: Sample, joints: list[int]) -> Sample:
-    """The sample with nothing but some joints known."""
+    """Return the sample with only some joints labelled."""
     off = np.setdiff1d(np.arange(21), joints)
     joints_2d, joints_3d = sample.joints_2d.copy(), sample.joints_3d.copy()
     joints_2d[off], joints_3d[off] = np.nan, np.nan
@@ -31,7 +31,7 @@ def only(sample: Sample, joints: list[int]) -> Sample:
 
 
 def test_every_dot_is_where_the_crop_says(samples):
-    """Left and right hands: the brightest place around each joint is the joint, to a fraction of a pixel."""
+    """In crops of left and right hands, the brightest point near each joint is the joint, to a fraction of a pixel."""
     crops = join_rows([crop_sample(sample) for sample in samples])
     assert crops.left.tolist() == [True, False, False, True]
     assert tuple(crops.images.shape) == (4, 256, 256, 3)
@@ -66,7 +66,7 @@ def test_eq_8_is_inverted_with_what_is_stored(samples):
 
 
 def test_the_margin_is_only_around(samples):
-    """Cutting it off gives the pixels that are cut without it, and pixel = 112 + 224 x."""
+    """Removing the margin gives the pixels of a crop without margin, and pixel = 112 + 224 x."""
     for sample in samples:
         wide, narrow = crop_sample(sample), crop_sample(sample, margin=0)
         inner = wide.without_margin()
@@ -96,7 +96,7 @@ def test_packed_masks(generator):
 
 
 def line() -> tuple[np.ndarray, np.ndarray]:
-    """Joints in a row."""
+    """Return joints in a row."""
     joints = np.stack((np.linspace(-50, 50, 21), np.zeros(21), np.full(21, 500.0)), 1)
     return project(joints, K), joints
 
@@ -116,7 +116,7 @@ def test_outside_of_the_photo_it_is_black(samples):
 
 
 def test_fingertips_alone_get_room_for_the_hand(samples):
-    """Two tips that nearly touch: the side is that of 1.5 x 160 mm at their depth."""
+    """For two tips that nearly touch, the side is 1.5 x 160 mm at their depth."""
     sample = only(samples[1], TIPS)
     joints = sample.joints_3d.copy()
     joints[TIPS] = np.array([0, 0, 500]) + np.arange(5)[:, None]
@@ -125,9 +125,9 @@ def test_fingertips_alone_get_room_for_the_hand(samples):
     np.testing.assert_allclose(frame.side[0], 1.5 * FINGERTIPS_MM * 305 / 502)
     box = sample.joints_2d[TIPS]
     np.testing.assert_allclose(frame.center[0], (box.min(0) + box.max(0)) / 2)
-    spread = hand_frame(replace(sample, joints_2d=100 * sample.joints_2d))  # tips far apart: their box is enough
+    spread = hand_frame(replace(sample, joints_2d=100 * sample.joints_2d))  # tips far apart: their box is large enough
     np.testing.assert_allclose(spread.side[0], 150 * np.ptp(box, axis=0).max())
-    flat = hand_frame(replace(sample, joints_3d=np.full((21, 3), np.nan)))  # no depth: the box must do
+    flat = hand_frame(replace(sample, joints_3d=np.full((21, 3), np.nan)))  # without depth the box is used
     np.testing.assert_allclose(flat.side[0], 1.5 * np.ptp(box, axis=0).max())
     with_wrist = replace(sample, joints_2d=sample.joints_2d.copy())
     with_wrist.joints_2d[0] = box[0] + 1

@@ -1,4 +1,4 @@
-"""Dexter+Object: lines, unlabelled tips, the way from the depth camera to the colour camera, defects."""
+"""Dexter+Object: lines, unlabelled tips, conversion from the depth camera to the colour camera, defects."""
 
 from pathlib import Path
 from shutil import copytree
@@ -14,7 +14,7 @@ from dhpe_lib.data.readers.dexter_object import SEQUENCES, DexterObject, to_colo
 from dhpe_lib.data.sample import mirror, project
 from dhpe_lib.hand.skeleton import JOINT_NAMES
 
-# Written down again, as 4 x 4 matrix and 3 x 3 cameras, from the calibration; half a pixel added to the colour camera.
+# A second copy of the calibration, as 4 x 4 matrix and 3 x 3 cameras; half a pixel is added to the colour camera.
 COLOR_FROM_DEPTH = np.array(
     [
         [0.9999, 0.0034, 0.0161, 19.0473],
@@ -29,12 +29,12 @@ FRAMES = 11
 
 
 def in_color_camera(frame, sequence=0):
-    """The five tips, as they shall come out."""
+    """Return the five tips that the reader should return."""
     return ordered(points(100 * sequence + frame, depth=420), DO_NAMES)
 
 
 def as_written(tips):
-    """From the colour camera back to the depth camera, x and y turned round."""
+    """Convert points from the colour camera to the label frame: the depth camera with x and y negated."""
     homogeneous = np.c_[tips, np.ones(5)] @ np.linalg.inv(COLOR_FROM_DEPTH).T
     return homogeneous[:, :3] * [-1, -1, 1]
 
@@ -93,7 +93,7 @@ def test_32001_is_unknown(root):
 
 
 def test_the_calibration_is_a_rotation_to_four_decimals():
-    """A typing error in a number would show."""
+    """This finds a typing error in the calibration."""
     matrix = COLOR_FROM_DEPTH[:3, :3]
     np.testing.assert_allclose(matrix, Rotation.from_matrix(matrix).as_matrix(), atol=1e-4)
     np.testing.assert_array_equal(dexter_object.DEPTH_TO_COLOR_ROTATION, matrix)
@@ -119,7 +119,7 @@ def test_damaged_line(root, line):
     lines = labels(root).read_text().splitlines()
     labels(root).write_text("\n".join([lines[0], line, *lines[2:]]))
     with pytest.raises(
-        DatasetError, match=r"Pinch3D\.txt: line 2: (not five points|is not 5 finite points).*; get Dexter"
+        DatasetError, match=r"Pinch3D\.txt: line 2: (is not five points|is not 5 finite points).*; get Dexter"
     ):
         DexterObject(root)
 
@@ -171,13 +171,13 @@ def test_check(root, monkeypatch):
 
 
 def test_check_compares_the_two_kinds_of_labels(root):
-    """Were the axes of the 3D labels others than said above, the check would tell."""
+    """The check reports a problem if the 3D labels have other axes than documented."""
     labels(root).write_bytes(
         do_lines([as_written(in_color_camera(n, 4)) * [-1, -1, 1] for n in range(FRAMES)]).encode()
     )
     bad = [part for part in dexter_object.check(root)[:-1] if part.problem]
     assert [part.path for part in bad] == [labels(root, kind="2D")]
-    assert "the 3D labels miss these by" in bad[0].problem
+    assert "the median distance to the projected 3D labels is" in bad[0].problem
     assert "draw the tips" in bad[0].remedy
     labels(root, kind="2D").write_bytes(do_lines([np.ones((5, 2))]).encode())
     assert any("1 lines, 11 in" in (part.problem or "") for part in dexter_object.check(root))

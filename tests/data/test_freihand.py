@@ -1,4 +1,4 @@
-"""FreiHAND: four backgrounds, masks, half a pixel, evaluation with and without truth, defects, the real photos."""
+"""FreiHAND: four backgrounds, masks, half a pixel, evaluation with and without labels, defects, real photos."""
 
 import json
 import shutil
@@ -100,7 +100,7 @@ def test_missing_and_damaged_labels(root, name):
     ):
         FreiHand(root, "training")
     path.write_text(path.read_text()[:-10])
-    with pytest.raises(DatasetError, match=rf"training_{name}\.json: damaged or no JSON .*; get Frei"):
+    with pytest.raises(DatasetError, match=rf"training_{name}\.json: is damaged or not JSON .*; get Frei"):
         FreiHand(root, "training")
     path.unlink()
     with pytest.raises(FileNotFoundError, match=rf"training_{name}\.json: no such file; get Frei"):
@@ -138,9 +138,9 @@ def test_check(root, monkeypatch):
 
 @pytest.mark.skipif(not REAL_PHOTOS.is_dir(), reason=f"no real photos in {REAL_PHOTOS}")
 def test_real_photos(tmp_path):
-    """Put where the dataset has them, with their 2D labels lifted to a plane, they come back half a pixel on.
+    """Real photos at their positions in the dataset, with 2D labels lifted to a plane, are shifted by half a pixel.
 
-    Two are photographs 17,620 and 355 with one background, two the same with another one.
+    Two pictures are photos 17,620 and 355 with one background, two are these photos with another background.
     """
     entries = [
         entry for entry in json.loads((REAL_PHOTOS / "labels.json").read_text()) if entry["source"] == "freihand"

@@ -1,4 +1,4 @@
-"""HO-3D: OpenGL's axes, MANO's order, both versions, the evaluation's root and truth, defects."""
+"""HO-3D: OpenGL's axes, MANO's order, both versions, root and joints of the evaluation, defects."""
 
 import os
 import pickle
@@ -73,7 +73,7 @@ def test_only_the_root_of_the_evaluation_is_known(root):
     assert np.isnan(sample.joints_2d[1:]).all()
 
 
-def test_the_truth_of_the_evaluation(root):
+def test_the_joints_of_the_evaluation(root):
     write_json(root / "evaluation_xyz.json", [opengl(cloud).tolist() for cloud in CLOUDS])
     found = Ho3d(root, "evaluation")
     for sample, cloud in zip(found, CLOUDS, strict=True):
@@ -148,7 +148,7 @@ def test_missing_and_damaged_images(root):
         Ho3d(root, "train")[0]
 
 
-def test_check_compares_the_truth_with_the_roots(root):
+def test_check_compares_the_evaluation_with_the_roots(root):
     write_json(root / "evaluation_xyz.json", [opengl(cloud).tolist() for cloud in reversed(CLOUDS)])
     assert "the roots in evaluation_xyz.json and in meta differ" in DATASETS["ho3d-v3"].check(root)[-1].problem
 
@@ -157,7 +157,7 @@ def test_check(root, monkeypatch):
     assert [finding.problem for finding in DATASETS["ho3d-v2"].check(root) if finding.problem] == [
         "2 pictures, 66034 were published in this version",
         "2 pictures, 11524 were published in this version",
-        "only the root's place is known in some pictures",
+        "only the root is labelled in some pictures",
     ]
     monkeypatch.setattr(ho3d, "COUNTS", {"v3": {"train": 2, "evaluation": 2}})
     write_json(root / "evaluation_xyz.json", [opengl(cloud).tolist() for cloud in CLOUDS])

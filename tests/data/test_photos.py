@@ -1,4 +1,4 @@
-"""Images of every mode arrive as the colours that they show, upright; broken files are named."""
+"""Images of every mode are read with correct colours and upright; errors name the broken file."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ RED = (200, 40, 20)
 
 @pytest.fixture
 def picture() -> Image.Image:
-    """Wider than high, one corner red, the rest blue."""
+    """Return a blue image, wider than high, with one red corner."""
     image = Image.new("RGB", (6, 4), (10, 20, 220))
     image.putpixel((0, 0), RED)
     return image

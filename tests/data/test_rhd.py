@@ -1,4 +1,4 @@
-"""RHD: dominant hand, order, visibility, mirror, defects; the real photos where they are."""
+"""RHD: larger hand, joint order, visibility, mirroring, defects, and real photos if they are present."""
 
 import json
 import os
@@ -134,7 +134,7 @@ def test_hostile_pickle(root, tmp_path, monkeypatch):
 @pytest.mark.parametrize("labels", [[], {}, {"a": 1}, [1, 2]])
 def test_another_pickle(root, labels):
     write_pickle(labels_file(root), labels)
-    with pytest.raises(DatasetError, match=r"anno_evaluation\.pickle: is no dict .*unpack RHD"):
+    with pytest.raises(DatasetError, match=r"anno_evaluation\.pickle: is not a dict .*unpack RHD"):
         Rhd(root, "evaluation")
 
 
@@ -176,7 +176,7 @@ def test_check(root, monkeypatch):
 @pytest.mark.skipif(not REAL_PHOTOS.is_dir(), reason=f"no real photos in {REAL_PHOTOS}")
 @pytest.mark.parametrize("name", ["rhd/00111.png", "rhd/01111.png"])
 def test_real_photos(name, tmp_path):
-    """Their labels, written as RHD does, come back through the reader: the same joints, on the photo as it was."""
+    """Labels of real photos, written in RHD's format, give the same joints and pictures through the reader."""
     label = next(entry for entry in json.loads((REAL_PHOTOS / "labels.json").read_text()) if entry["file"] == name)
     joints_2d, joints_3d = np.array(label["joints_2d"]), np.array(label["joints_3d_mm"])
     (fx, fy), (cx, cy) = label["camera"]["focal"], label["camera"]["princpt"]

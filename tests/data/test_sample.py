@@ -1,4 +1,4 @@
-"""The sample: projection, half a pixel, mirror, palm and wrist."""
+"""The sample: projection, half a pixel, mirroring, palm and wrist."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ def test_unknown_points_stay_unknown():
 
 
 def test_half_a_pixel():
-    """What projects to the middle of the pixel in row 7, column 3 is (3, 7) there and (3.5, 7.5) here."""
+    """A point at the centre of the pixel in row 7, column 3 is (3, 7) there and (3.5, 7.5) here."""
     ray = np.linalg.inv(K) @ np.array([3.0, 7, 1])
     np.testing.assert_allclose(project(ray[None], K), [[3, 7]], atol=1e-12)
     np.testing.assert_allclose(project(ray[None], from_pixel_centers(K)), [[3.5, 7.5]], atol=1e-12)
@@ -62,7 +62,7 @@ def test_mirror_keeps_projection_and_what_lies_under_the_joints():
 
 
 def test_mirror_turns_handedness_round():
-    """The volume that thumb, index and little finger span with the wrist changes its sign, nothing else."""
+    """Mirroring changes the sign of the volume that thumb, index and little finger span, but not its size."""
     corners = [JOINT_NAMES.index(name) for name in ("thumb_1", "index_1", "little_1")]
 
     def volume(one):
@@ -105,7 +105,7 @@ def test_palm_is_visible_if_one_of_the_two_is(wrist, knuckle):
 
 @pytest.mark.parametrize("visible", [False, True])
 def test_wrist_from_palm(visible):
-    """The palm lies in the middle between the ring finger's knuckle and the wrist."""
+    """The palm is the midpoint of the ring finger's MCP and the wrist."""
     palm = replace(sample(), joint_0="palm", visible=np.full(21, visible))
     after = with_wrist(palm)
     ring = palm.joints_3d[JOINT_NAMES.index("ring_1")]

@@ -1,4 +1,4 @@
-"""STB: splits, order, the three cameras, the depth frame, with and without the folder of images, defects."""
+"""STB: splits, joint order, the three cameras, the depth frame, both folder layouts, defects."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ SEQUENCES = [f"B{number}{motion}" for number in range(1, 7) for motion in ("Coun
 
 
 def color_to_depth(x):
-    """The readme's transform, by the exponential of the matrix of the cross product."""
+    """The readme's rotation as the exponential of the cross product matrix."""
     a, b, c = 0.00531, -0.01196, 0.00301
     rotation = expm(np.array([[0, -c, b], [c, 0, -a], [-b, a, 0]]))
     translation = np.array([-24.0381, -0.4563, -1.2326])
@@ -26,7 +26,7 @@ def color_to_depth(x):
 
 
 def write_all(root, frames=1500, level="images/"):
-    """Labels of all sequences, those of sequence s the cloud with seed s (SK: in the depth camera); four pictures."""
+    """Write labels of all sequences (sequence s: the cloud with seed s; SK: in the depth camera) and four pictures."""
     for s, sequence in enumerate(SEQUENCES):
         cloud = ordered(points(s), STB_NAMES)
         shift = np.arange(frames)[:, None, None] * 0.01
@@ -44,7 +44,7 @@ def root(tmp_path_factory):
 
 
 def test_splits_have_the_papers_sizes(root):
-    """Two pictures for each frame of the stereo camera, one for each of the other."""
+    """A frame gives two pictures of the stereo camera and one of the RealSense."""
     sizes = {"training": 30_000, "evaluation": 6_000, "training-sk": 15_000, "evaluation-sk": 3_000}
     assert set(stb.SPLITS) == set(sizes)
     for split, size in sizes.items():
@@ -66,7 +66,7 @@ def test_splits_have_the_papers_sizes(root):
     ],
 )
 def test_cameras(root, split, name, k, shift):
-    """In each camera the joints are where the cloud was put, turned to a right hand and in the canonical order."""
+    """Each camera returns the joints of the cloud, mirrored to a right hand and in canonical order."""
     found = Stb(root, split)
     sample = found[found.ids.index(name)]
     assert (sample.id, sample.side, sample.joint_0, sample.mask) == (name, "left", "palm", None)
@@ -81,7 +81,7 @@ def test_cameras(root, split, name, k, shift):
 
 
 def test_frames_and_cameras_follow_one_another(root):
-    """All frames of a camera, then those of the other one, then the next sequence; each with its own labels."""
+    """Samples are sorted by sequence, camera and frame, each with its own labels."""
     ids = Stb(root, "evaluation").ids
     assert [ids[index] for index in (0, 1, 1499, 1500, 3000)] == [
         "B1Counting/BB_left_0",
@@ -100,7 +100,7 @@ def test_depth_frame_is_left_by_the_inverse_of_the_readmes_transform():
     cloud = canonical(points(3))
     np.testing.assert_allclose(to_camera(color_to_depth(cloud), "SK_color"), cloud, atol=1e-10)
     wrong = np.linalg.norm(to_camera(cloud, "SK_color") - color_to_depth(cloud), axis=1)
-    assert wrong.min() > 20  # the other direction is no small error
+    assert wrong.min() > 20  # the inverse rotation would be a large error
 
 
 def test_copy_without_the_level_images(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""From the prepared cache to the crop frame: Eq. 8, and hands of which little is known."""
+"""Conversion of crops to the crop frame: Eq. 8, and hands with few labels."""
 
 from dataclasses import replace
 
@@ -47,7 +47,7 @@ def only_tips(crops: Crops) -> Crops:
 
 
 def test_fingertips_only(crops):
-    """As in Dexter+Object: depth counts from the tips' mean, the rest is off and 0."""
+    """As in Dexter+Object: z is relative to the mean depth of the tips; other joints are unknown and 0."""
     full, targets = targets_of(crops), targets_of(only_tips(crops))
     assert (targets.known.sum(1) == 5).all()
     assert (targets.known_2d.sum(1) == 5).all()

@@ -1,4 +1,4 @@
-"""Jitter: what moves the picture moves mask and joints, and nothing else changes."""
+"""Jitter moves picture, mask and joints together, and changes nothing else."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ MOVES = JitterRange(color=0.0)
 
 
 def dot_crops(n: int = 4) -> Crops:
-    """Crops with one bright blob each, at joint 5; its mask is the blob."""
+    """Return crops with a bright blob at joint 5; the mask is the blob."""
     generator = torch.Generator().manual_seed(3)
     k = torch.tensor(K).float().expand(n, 3, 3)
     joints = torch.rand(n, 21, 3, generator=generator) * torch.tensor([60.0, 60.0, 60.0]) + torch.tensor(
@@ -38,7 +38,7 @@ def dot_crops(n: int = 4) -> Crops:
 
 
 def centroid(weights: torch.Tensor) -> torch.Tensor:
-    """Centre of mass of each picture, crop frame."""
+    """Return the centre of mass of each picture, crop frame."""
     ticks = (torch.arange(SIZE) + 0.5) / SIZE - 0.5
     total = weights.sum((1, 2))
     return torch.stack((weights.sum(1) @ ticks, weights.sum(2) @ ticks), -1) / total[:, None]
@@ -48,7 +48,7 @@ def test_image_mask_and_joint_move_together(device):
     crops = dot_crops(16)
     view = jittered_view(crops.to(device), draw_jitter(16, 0, MOVES))
     spot = view.targets.joints_2d[:, 5].cpu()
-    inside = spot.abs().amax(1) < 0.44  # with its whole blob
+    inside = spot.abs().amax(1) < 0.44  # the whole blob is visible
     assert inside.sum() > 8
     for weights in (view.images[:, 0].cpu(), view.targets.mask.cpu()):
         torch.testing.assert_close(centroid(weights)[inside], spot[inside], atol=0.5 / SIZE, rtol=0)
@@ -100,7 +100,7 @@ def test_unknown_labels_stay_unknown_and_finite():
     )
     targets = jittered_view(crops, draw_jitter(4, 0, MOVES)).targets
     assert not targets.known[:, 7].any()
-    assert targets.known[:, 0].tolist() == [False, True, True, True]  # a palm's centre is no wrist
+    assert targets.known[:, 0].tolist() == [False, True, True, True]  # a palm's centre is not a wrist
     assert targets.known_2d[:, 0].tolist() == [False, True, True, True]
     assert not targets.has_mask.any()
     assert all(value.isfinite().all() for value in vars(targets).values() if value.is_floating_point())

@@ -1,4 +1,4 @@
-"""Each protocol forgives what it says, to the last digit, and nothing else."""
+"""Each protocol ignores exactly the errors that its alignment removes."""
 
 import numpy as np
 import pytest
@@ -44,17 +44,17 @@ def test_protocol_a_is_the_inverse_of_equation_8(truth):
     back = from_crop_frame(crop, frame, k, z_root)
     assert back.dtype == np.float64
     np.testing.assert_allclose(back, truth, rtol=1e-12)
-    narrow = CropFrame(frame.center.float(), frame.side.float(), frame.angle.float())  # as a network gives it
+    narrow = CropFrame(frame.center.float(), frame.side.float(), frame.angle.float())  # float32, as a network's output
     np.testing.assert_allclose(from_crop_frame(crop.float(), narrow, k.float(), z_root.float()), truth, atol=1e-3)
 
 
-def test_protocol_a_forgives_size_that_distance_makes_up_for(truth):
+def test_protocol_a_ignores_a_size_error_at_equal_projection(truth):
     frame, k, z_root = views(truth)
-    farther = frame.normalise(torch.from_numpy(1.3 * truth), k)  # larger and farther: the same picture
+    farther = frame.normalise(torch.from_numpy(1.3 * truth), k)  # larger and farther away, with an equal image
     np.testing.assert_allclose(from_crop_frame(farther, frame, k, z_root), truth, rtol=1e-12)
 
 
-def test_protocol_a_counts_the_roots_place_in_the_picture(truth):
+def test_protocol_a_counts_the_roots_error_in_the_image(truth):
     frame, k, z_root = views(truth)
     crop = frame.normalise(torch.from_numpy(truth), k)
     moved = from_crop_frame(crop + torch.tensor([0.1, 0, 0]), frame, k, z_root)
@@ -66,10 +66,10 @@ def test_palm_is_halfway_to_the_middle_knuckle(truth):
     palm = wrist_to_palm(truth)
     np.testing.assert_allclose(palm[:, 0], 0.5 * (truth[:, 0] + truth[:, MIDDLE_MCP]))
     np.testing.assert_array_equal(palm[:, 1:], truth[:, 1:])
-    assert not np.array_equal(truth[:, 0], palm[:, 0])  # a copy was changed
+    assert not np.array_equal(truth[:, 0], palm[:, 0])  # only the copy was changed
 
 
-def test_protocol_b_forgives_place_and_size(truth, predicted):
+def test_protocol_b_ignores_position_and_size(truth, predicted):
     np.testing.assert_allclose(align_palm_and_bone(0.01 * truth + 3, truth), truth, rtol=1e-9)
     placed = align_palm_and_bone(predicted, truth)
     np.testing.assert_allclose(placed[:, 0], truth[:, 0])
@@ -78,16 +78,16 @@ def test_protocol_b_forgives_place_and_size(truth, predicted):
     np.testing.assert_allclose(align_palm_and_bone(7 * predicted - 2, truth), placed)
 
 
-def test_protocol_b_does_not_forgive_a_turn(truth):
+def test_protocol_b_counts_a_rotation(truth):
     turned = align_palm_and_bone(truth @ rotations(6), truth)
     assert np.linalg.norm(turned - truth, axis=-1).mean() > 20
 
 
 def test_protocol_b_names_the_hand_that_it_cannot_align(truth, predicted):
-    lacking = truth.copy()
-    lacking[4, PIP] = np.nan
+    incomplete = truth.copy()
+    incomplete[4, PIP] = np.nan
     with pytest.raises(ValueError, match="hand 4 cannot be aligned by palm and bone"):
-        align_palm_and_bone(predicted, lacking)
+        align_palm_and_bone(predicted, incomplete)
     predicted[2, PIP] = predicted[2, MIDDLE_MCP]
     with pytest.raises(ValueError, match="hand 2 cannot"):
         align_palm_and_bone(predicted, truth)
@@ -97,7 +97,7 @@ def test_protocol_b_names_the_hand_that_it_cannot_align(truth, predicted):
 
 
 @pytest.mark.parametrize("joints", [[0], [PIP], [MIDDLE_MCP], [MIDDLE_MCP, PIP], range(21)])
-def test_protocol_b_knows_nothing_of_a_hand_whose_palm_or_bone_is_infinite(truth, predicted, joints):
+def test_protocol_b_returns_nan_for_an_infinite_palm_or_bone(truth, predicted, joints):
     expected = align_palm_and_bone(predicted, truth)
     far = predicted.copy()
     far[2, joints, 1] = np.inf
@@ -111,7 +111,7 @@ def test_protocol_b_knows_nothing_of_a_hand_whose_palm_or_bone_is_infinite(truth
         align_palm_and_bone(predicted, far)
 
 
-def test_an_infinite_joint_elsewhere_is_missed_alone(truth, predicted):
+def test_another_infinite_joint_is_the_only_missing_joint(truth, predicted):
     far = predicted.copy()
     far[2, 4, 1] = -np.inf
     missed = np.zeros((6, 21), bool)
@@ -123,7 +123,7 @@ def test_an_infinite_joint_elsewhere_is_missed_alone(truth, predicted):
     np.testing.assert_array_equal(align_similarity(far, truth), align_similarity(unknown, truth))
 
 
-def test_protocol_c_forgives_a_similarity(truth, predicted):
+def test_protocol_c_ignores_a_similarity(truth, predicted):
     moved = 0.02 * truth @ rotations(6) + [1, 2, 3]
     np.testing.assert_allclose(align_similarity(moved, truth), truth, rtol=1e-9)
     placed = align_similarity(predicted, truth)
@@ -132,7 +132,7 @@ def test_protocol_c_forgives_a_similarity(truth, predicted):
 
 @pytest.mark.parametrize("mirror", [1, -1])
 def test_protocol_c_is_the_least_squared_distance(truth, predicted, mirror):
-    """No small turn, scale or shift of the result comes nearer, and the result is no mirror image of the prediction."""
+    """No small rotation, scale or shift reduces the distance, and the result is not a reflection of the prediction."""
     predicted = predicted * [mirror, 1, 1]
     placed = align_similarity(predicted, truth)
     least = np.square(placed - truth).sum((1, 2))
@@ -147,7 +147,7 @@ def test_protocol_c_is_the_least_squared_distance(truth, predicted, mirror):
     np.testing.assert_array_equal(*(np.sign(np.linalg.det(frame)) for frame in frames))
 
 
-def test_mirror_images_are_forgiven_on_request_only(truth):
+def test_reflections_are_ignored_only_on_request(truth):
     mirrored = truth @ rotations(6, mirrored=True)
     np.testing.assert_allclose(align_similarity(mirrored, truth, reflections=True), truth, rtol=1e-9)
     assert np.linalg.norm(align_similarity(mirrored, truth) - truth, axis=-1).mean() > 10
@@ -162,10 +162,10 @@ def test_protocol_c_leaves_unknown_points_out(truth, predicted):
     np.testing.assert_array_equal(np.isnan(holes).any(-1), ~known)
 
 
-def test_degenerate_hands_have_an_alignment(truth):
+def test_degenerate_hands_can_be_aligned(truth):
     point = np.zeros((1, 21, 3))
     centroid = truth[:1].mean(1, keepdims=True)
     np.testing.assert_allclose(align_similarity(point, truth[:1]), np.repeat(centroid, 21, axis=1))
     line = np.linspace(0, 1, 21)[None, :, None] * [[[1.0, 2, 3]]]
     np.testing.assert_allclose(align_similarity(line, 4 * line + 1), 4 * line + 1)
-    assert np.isfinite(align_similarity(truth[:1], np.full((1, 21, 3), np.nan))).all()  # nothing to align with
+    assert np.isfinite(align_similarity(truth[:1], np.full((1, 21, 3), np.nan))).all()  # no known point

@@ -1,4 +1,4 @@
-"""Evaluation: a network that is right scores 0, errors that a protocol forgives do not count, a report holds them."""
+"""A perfect network has error 0, errors that a protocol ignores do not count, and a report holds all scores."""
 
 import json
 from dataclasses import replace
@@ -52,7 +52,7 @@ def network(monkeypatch, cache) -> Estimator:
 
 @pytest.fixture
 def oracle(monkeypatch, network, cache):
-    """A network that gives the truth of the whole cache, moved by some units of g."""
+    """A network that returns the ground truth of the whole cache, shifted by some units of g."""
 
     def install(shift: float = 0.0) -> Estimator:
         targets, first = targets_of(cache[:]), network.predict(torch.zeros(len(cache), 3, 224, 224))
@@ -65,7 +65,7 @@ def oracle(monkeypatch, network, cache):
     return install
 
 
-def test_the_truth_scores_zero(oracle, cache):
+def test_the_ground_truth_has_error_zero(oracle, cache):
     found = predict_batch(oracle(), cache[:], CPU)
     for rows in protocol_errors(found).values():
         assert rows.shape == (10, 21)
@@ -77,20 +77,20 @@ def test_the_truth_scores_zero(oracle, cache):
     assert scores["error_px"]["j2d_last"] < 0.01 < scores["error_px"]["j2d_first"]
 
 
-def test_a_shift_counts_in_protocol_a_alone(oracle, cache):
+def test_a_shift_counts_only_in_protocol_a(oracle, cache):
     crops = cache[:]
     found = predict_batch(oracle(0.1), crops, CPU)
     errors = protocol_errors(found)
     focal = float(crops.k[0, 0, 0])
     moved = 0.1 * crops.side[:, None] * crops.joints_3d[..., 2] / focal
     np.testing.assert_allclose(errors["A"], moved, rtol=0.05)
-    assert errors["C"].max() < 0.2 * errors["A"].mean()  # perspective is no similarity: a little remains
+    assert errors["C"].max() < 0.2 * errors["A"].mean()  # perspective is not a similarity, so a small error remains
     assert found.error_px == pytest.approx(22.4, abs=0.01)
     assert quick_scores(found)["share_under_tau"] == 0
     assert quick_scores(found, tau=23.0)["share_under_tau"] == 1
 
 
-def test_joint_0_is_the_datasets(oracle, cache):
+def test_joint_0_is_the_palm_if_the_dataset_has_palms(oracle, cache):
     crops = cache[:]
     network = oracle()
     palms = replace(crops, palm=torch.ones(10, dtype=torch.bool))
@@ -101,7 +101,7 @@ def test_joint_0_is_the_datasets(oracle, cache):
 
 
 def made_up(known: int, n: int = 3) -> Predictions:
-    """Errors of 1 mm in x; only the first joints have a truth."""
+    """Errors of 1 mm in x; only the first joints have ground truth."""
     truth = np.random.default_rng(0).normal(size=(n, 21, 3)) * 50 + [0, 0, 600]
     joints = truth + np.array([1.0, 0, 0])
     truth[:, known:] = np.nan
@@ -109,7 +109,7 @@ def made_up(known: int, n: int = 3) -> Predictions:
     return Predictions(joints, truth, np.zeros(n, bool), np.zeros((n, 3), int), zeros, zeros, zeros)
 
 
-def test_protocols_that_lack_what_they_need_are_left_out():
+def test_protocols_without_enough_joints_are_left_out():
     assert set(protocol_errors(made_up(21))) == {"A", "B", "C"}
     assert set(protocol_errors(made_up(5))) == {"A", "C"}
     assert set(protocol_errors(made_up(2))) == {"A"}
@@ -118,7 +118,7 @@ def test_protocols_that_lack_what_they_need_are_left_out():
     assert "mask" not in full_scores(made_up(5))
 
 
-def test_batches_change_nothing(network, cache):
+def test_the_batch_size_changes_nothing(network, cache):
     whole, parts = evaluate(network, cache, CPU), []
     halves = evaluate(network, cache, CPU, 4, parts.append)
     assert parts == [4, 4, 2]
@@ -127,16 +127,16 @@ def test_batches_change_nothing(network, cache):
     assert not network.predict(torch.zeros(1, 3, 224, 224)).h.requires_grad
 
 
-def test_where_fingertips_alone_are_known_depth_counts_from_their_mean():
+def test_depth_is_relative_to_the_mean_of_the_fingertips_if_only_these_are_known():
     engine = SyntheticHands()
     batch = engine.batch(3, 0, engine.backgrounds(1, 0))
-    # with another root's depth g is another length, by a few per cent
-    for crops, away in ((batch.crops(), 1e-2), (tips_only(batch.crops()), 5.0)):
+    # the depth of another root changes the length of g by a few per cent
+    for crops, tolerance in ((batch.crops(), 1e-2), (tips_only(batch.crops()), 5.0)):
         found = millimetres(batch.joints_crop, crops)[:, TIPS]
-        np.testing.assert_allclose(found[..., 2], batch.joints_mm[:, TIPS, 2], atol=away)
+        np.testing.assert_allclose(found[..., 2], batch.joints_mm[:, TIPS, 2], atol=tolerance)
 
 
-def test_some_images_are_spread_over_the_split(network, cache):
+def test_a_subset_is_evenly_spaced_in_the_split(network, cache):
     assert cache.evenly_spaced(4).tolist() == [0, 3, 6, 9]
     assert cache.evenly_spaced(99).tolist() == cache.evenly_spaced().tolist() == list(range(10))
     some, _ = evaluate_refined(network, cache, CPU, {}, count=4)
@@ -158,7 +158,7 @@ def test_the_report(network, cache, tmp_path):
     assert f"{scores['protocols']['A']['epe_mm']['value']:.1f} [" in rows[0][1]
 
 
-def test_refined_scores_stand_beside_those_before(network, cache, tmp_path):
+def test_scores_before_and_after_refinement(network, cache, tmp_path):
     options = {"refinement": RefineOptions(iterations=2), "nothing": RefineOptions(iterations=0)}
     counted: list[int] = []
     before, after = evaluate_refined(network, cache, CPU, options, 6, counted.append)

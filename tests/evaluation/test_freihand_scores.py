@@ -1,4 +1,4 @@
-"""The scores are the benchmark's own, the file is the one that it reads, and a wrong file is told what is wrong."""
+"""Scores equal those of the benchmark's program, files have its format, and a bad file gives a clear error."""
 
 import inspect
 import json
@@ -33,7 +33,7 @@ JOINTS, VERTICES = TRUTH[0] + 9 * NOISE[0], TRUTH[1] + NOISE[1]
 
 
 def mirrored(truth: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Larger, turned, a mirror image, and elsewhere."""
+    """Scale, rotate, reflect and translate a hand."""
     return (1.1 * (truth - CENTER) + noise) @ (np.diag([-1.0, 1, 1]) @ TURN) + CENTER + [5, 0, 0]
 
 
@@ -47,10 +47,11 @@ def test_scores_agree_with_the_benchmarks_program(joints, vertices, expected):
     np.testing.assert_allclose([astuple(scores.plain), astuple(scores.aligned)], expected, rtol=0, atol=1e-6)
 
 
-def test_the_truth_scores_full_marks():
+def test_the_ground_truth_has_perfect_scores():
     scores = score_freihand(*TRUTH, *TRUTH)
     assert astuple(scores.plain) == (0, 1, 0, 1, 1, 1)
-    # After alignment rounding leaves 1e-14 mm, more than the first threshold, 0: half a step of the area is lost.
+    # After the alignment a rounding error of 1e-14 mm remains. It is above the first threshold, which is 0, so the area
+    # lacks half a step.
     np.testing.assert_allclose(astuple(scores.aligned), (0, 1, 0, 1, 1, 1), atol=0.5 / 99)
 
 
@@ -59,7 +60,7 @@ def test_no_image_is_refused():
         score_freihand(*(array[:0] for array in TRUTH), *(array[:0] for array in TRUTH))
 
 
-def test_the_file_is_metres_and_comes_back(tmp_path):
+def test_the_file_is_in_metres_and_is_read_back(tmp_path):
     path = tmp_path / "new" / "pred.json"
     write_freihand(path, JOINTS, VERTICES)
     joints, vertices = json.loads(path.read_text())
@@ -69,7 +70,7 @@ def test_the_file_is_metres_and_comes_back(tmp_path):
         np.testing.assert_allclose(read, written, atol=5.1e-5)
     write_freihand(path, JOINTS[:2], VERTICES[:2])
     assert [len(each) for each in read_freihand(path)] == [2, 2]
-    assert list(path.parent.iterdir()) == [path]  # nothing beside it
+    assert list(path.parent.iterdir()) == [path]  # no temporary file is left
 
 
 def test_single_precision_is_written_as_short(tmp_path):
@@ -77,13 +78,13 @@ def test_single_precision_is_written_as_short(tmp_path):
     assert len((tmp_path / "pred.json").read_text()) < 3 * (21 + 778) * 3 * 12
 
 
-def test_what_is_not_finite_is_not_written(tmp_path):
+def test_numbers_that_are_not_finite_are_not_written(tmp_path):
     path = tmp_path / "pred.json"
     write_freihand(path, JOINTS, VERTICES)
     before = path.read_bytes()
     broken = VERTICES.copy()
     broken[1, 5, 0] = np.nan
-    with pytest.raises(FreihandFileError, match=r"pred\.json: vertices of image 1 are not finite; predict something"):
+    with pytest.raises(FreihandFileError, match=r"pred\.json: vertices of image 1 are not finite; give a prediction"):
         write_freihand(path, JOINTS, broken)
     assert path.read_bytes() == before
 
@@ -94,23 +95,23 @@ J, V = JOINTS.tolist(), VERTICES.tolist()
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[[1, 2", "not JSON, or cut short"),
+        ("[[1, 2", "not JSON, or truncated"),
         (b"\xff\xfe\x00", "not JSON"),
-        ("{}", r"not a list of two, \[joints, vertices\]; write it with write_freihand"),
-        ([J], "not a list of two"),
-        ([J, V[:2]], "joints of 3 images, vertices of 2; give both"),
+        ("{}", r"not a list \[joints, vertices\]; write it with write_freihand"),
+        ([J], "not a list "),
+        ([J, V[:2]], "joints of 3 images, but vertices of 2; give both"),
         ([V, J], r"joints have shape \(3, 778, 3\), not \(images, 21, 3\)"),
         ([J, [rows[:-1] for rows in V]], r"vertices have shape \(3, 777, 3\), not \(images, 778, 3\)"),
-        ([[*J[:2], J[2][:20]], V], "joints are not rows of numbers, equally many"),
-        ([[[["a", 0, 0]] * 21], V[:1]], "joints are not rows of numbers"),
+        ([[*J[:2], J[2][:20]], V], "joints are not arrays of numbers with one shape"),
+        ([[[["a", 0, 0]] * 21], V[:1]], "joints are not arrays of numbers"),
         ([[[[None, 0, 0]] * 21], V[:1]], "joints of image 0 are not finite"),
         ([J, [*V[:2], [[float("nan")] * 3] * 778]], "vertices of image 2 are not finite"),
         ([None, V], r"joints have shape \(\)"),
-        ([{"a": 1}, V], "joints are not rows of numbers"),
+        ([{"a": 1}, V], "joints are not arrays of numbers"),
         ([[], []], r"joints have shape \(0,\)"),
     ],
 )
-def test_a_wrong_file_is_told_what_is_wrong(tmp_path, content, message):
+def test_a_bad_file_is_refused(tmp_path, content, message):
     path = tmp_path / "theirs.json"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -125,7 +126,7 @@ def test_a_missing_file_is_named(tmp_path):
         read_freihand(tmp_path / "pred.json")
 
 
-def test_shapes_that_the_file_does_not_have_are_not_written(tmp_path):
+def test_wrong_shapes_are_not_written(tmp_path):
     path, unchecked = tmp_path / "pred.json", inspect.unwrap(write_freihand)
     for joints, vertices in (((3, 21, 3), (4, 778, 3)), ((3, 20, 3), (3, 778, 3))):
         with pytest.raises(FreihandFileError, match=r"pred\.json: not written, since (joints|vertices) have shape"):
@@ -134,6 +135,6 @@ def test_shapes_that_the_file_does_not_have_are_not_written(tmp_path):
 
 
 def test_a_file_of_no_image_is_not_written(tmp_path):
-    with pytest.raises(FreihandFileError, match=r"pred\.json: not written, since there is no image; predict"):
+    with pytest.raises(FreihandFileError, match=r"pred\.json: not written, since there is no image; give"):
         write_freihand(tmp_path / "pred.json", JOINTS[:0], VERTICES[:0])
     assert not (tmp_path / "pred.json").exists()

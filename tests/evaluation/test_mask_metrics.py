@@ -1,4 +1,4 @@
-"""Mask scores by hand, at their ends, and as the paper's Table 2 must have pooled them."""
+"""Mask scores equal scores by hand, have the right extremes, and are pooled as in Table 2."""
 
 import inspect
 
@@ -16,7 +16,7 @@ def discs(*radii: float) -> np.ndarray:
 
 def test_mask_counts_and_scores_by_hand():
     predicted, truth = np.zeros((2, 4, 4), bool), np.zeros((2, 4, 4), bool)
-    predicted[0, :2], truth[0, 1:] = True, True  # 4 hit, 4 wrong, 8 missed
+    predicted[0, :2], truth[0, 1:] = True, True  # 4 true positives, 4 false positives, 8 false negatives
     predicted[1, 0, 0] = truth[1, 0, 0] = True
     counts = mask_counts(predicted, truth)
     np.testing.assert_array_equal(counts, [[4, 4, 8], [1, 0, 0]])
@@ -40,7 +40,7 @@ def test_an_image_without_a_hand_is_left_out_of_the_mean():
     assert mean_mask_scores(counts) == mean_mask_scores(counts[1:])
 
 
-def test_pooled_scores_obey_the_identity_of_table_2_and_means_do_not():
+def test_only_pooled_scores_satisfy_the_identity_of_table_2():
     counts = mask_counts(discs(4, 15, 9), discs(9, 16, 5))
     pooled, mean = mask_scores(counts), mean_mask_scores(counts)
     assert pooled.iou == pytest.approx(pooled.f1 / (2 - pooled.f1))
@@ -53,7 +53,7 @@ def test_scores_have_intervals():
     assert 0 < iou.low < iou.value < iou.high < 1
 
 
-def test_masks_of_another_kind_are_refused():
+def test_masks_of_another_shape_or_dtype_are_refused():
     mask = np.ones((2, 4, 4), bool)
     unchecked = inspect.unwrap(mask_counts)
     for other in (mask[:1], mask.astype(np.uint8) * 255, mask.astype(float)):

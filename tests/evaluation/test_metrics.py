@@ -1,4 +1,4 @@
-"""Measures agree with the programs that others report with, and hold what can be said of them without any program."""
+"""Measures equal those of the published evaluation programs and have their mathematical properties."""
 
 import inspect
 
@@ -21,13 +21,13 @@ from dhpe_lib.evaluation.metrics import (
 
 
 def wave(*shape: int, start: int = 0) -> np.ndarray:
-    """Numbers in [-1, 1] that look random and are the same everywhere."""
+    """Numbers in [-1, 1] that look random and are equal on every machine."""
     return np.sin(np.arange(start, start + np.prod(shape)) ** 2.0).reshape(shape)
 
 
 @pytest.fixture
 def some() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Prediction, truth and validity of 7 hands; joint 3 never counts, and hand 0 has none that does."""
+    """Prediction, ground truth and validity of 7 hands; joint 3 and all joints of hand 0 do not count."""
     truth = 60 * wave(7, 21, 3)
     valid = wave(7, 21, start=5000) > 0.2
     valid[:, 3] = valid[0] = False
@@ -51,13 +51,13 @@ def test_joints_agree_with_evalutil(some, unknown):
     assert auc(errors, THRESHOLDS["0-100"]) == pytest.approx(0.6031249999999999, abs=1e-6)
 
 
-def test_a_joint_weighs_the_same_however_often_it_is_seen():
+def test_joints_have_equal_weight_for_any_number_of_labels():
     errors = np.array([[10.0, 40.0], [10.0, np.nan], [10.0, np.nan]])
     assert mean_epe(errors) == 25  # not 17.5
     np.testing.assert_array_equal(pck(errors, np.array([10.0, 39.0, 40.0])), [0.5, 0.5, 1])
 
 
-def test_joint_errors_are_distances_where_the_truth_is_known():
+def test_joint_errors_are_distances_for_known_joints():
     truth = np.zeros((2, 3, 3))
     predicted = truth + np.array([3.0, 0.0, 4.0])
     truth[0, 1, 2] = np.nan
@@ -66,7 +66,7 @@ def test_joint_errors_are_distances_where_the_truth_is_known():
     np.testing.assert_array_equal(joint_errors(predicted, truth, valid), [[5, np.nan, 5], [5, 5, np.nan]])
 
 
-def test_a_joint_that_was_not_predicted_is_missed_not_dropped():
+def test_a_joint_without_prediction_has_an_infinite_error():
     predicted, truth = np.zeros((1, 2, 3)), np.zeros((1, 2, 3))
     predicted[0, 1] = np.nan
     errors = joint_errors(predicted, truth)
@@ -84,9 +84,9 @@ def test_the_best_and_the_worst_prediction(grid, some):
 
 
 @pytest.mark.parametrize(("error", "expected"), [(19.0, 1.0), (35.0, 0.5), (42.5, 0.25), (51.0, 0.0)])
-def test_area_of_a_step_is_what_lies_right_of_it(error, expected):
+def test_area_of_a_step_is_the_part_right_of_it(error, expected):
     step = np.full((4, 21), error)
-    # the trapezoid in which the step lies adds up to half its width, 0.25 of 30 mm
+    # the trapezoid with the step adds at most half its width, 0.25 of 30 mm
     assert auc(step, THRESHOLDS["20-50"]) == pytest.approx(expected, abs=0.26 / 30)
 
 
@@ -105,13 +105,13 @@ def test_grids():
 
 @pytest.mark.parametrize("errors", [np.full((3, 21), np.nan), np.zeros((0, 21))])
 @pytest.mark.parametrize("measure", [mean_epe, median_epe, lambda errors: pck(errors, THRESHOLDS["20-50"])])
-def test_no_joint_to_measure_is_refused(errors, measure):
+def test_errors_without_a_joint_are_refused(errors, measure):
     with pytest.raises(ValueError, match="no joint counts in any image"):
         measure(errors)
 
 
 @pytest.mark.parametrize("thresholds", [[20.0], [], [20.0, 20.0], [50.0, 20.0]])
-def test_thresholds_must_make_a_range(thresholds):
+def test_thresholds_must_be_a_range(thresholds):
     with pytest.raises(ValueError, match="two or more thresholds, each larger"):
         area_under_curve(np.array(thresholds), np.ones(len(thresholds)))
 
@@ -121,7 +121,7 @@ def test_shapes_must_fit():
         joint_errors(np.zeros((2, 21, 3)), np.zeros((2, 20, 3)))
 
 
-def test_f_scores_count_both_ways():
+def test_f_scores_use_precision_and_recall():
     truth = np.array([[[0.0, 0, 0], [100, 0, 0], [200, 0, 0]]])
     predicted = np.array([[[4.0, 0, 0], [10, 0, 0]]])
     # within 5: 1 of 2 predicted, 1 of 3 true points; within 15: 2 of 2, 1 of 3
@@ -129,17 +129,17 @@ def test_f_scores_count_both_ways():
     np.testing.assert_array_equal(f_scores(truth[:, ::-1], truth), [[1, 1]])  # no correspondence
 
 
-def test_f_scores_at_the_threshold_is_not_within_it():
+def test_f_scores_exclude_the_threshold_itself():
     one, two = np.zeros((1, 1, 3)), np.array([[[4.0, 0, 0], [1, 0, 0]]])
     for predicted, truth in ((one, two), (two, one)):
         np.testing.assert_allclose(f_scores(predicted, truth, [1.0, 4.0]), [[0, 2 / 3]])
 
 
-def test_f_scores_of_points_that_are_not_there():
+def test_f_scores_of_missing_points():
     points = 100 * np.arange(12.0).reshape(1, 4, 3)
     lost, unknown = points.copy(), points.copy()
     lost[0, 0, 1], unknown[0, 1:, 2] = np.nan, np.inf
-    # 3 of 4 both predicted and found; then 1 of 4 predicted points is near the one that is known
+    # precision and recall are 3 of 4; then 1 of 4 predicted points is near the only known point
     np.testing.assert_allclose(f_scores(lost, points), [[0.75, 0.75]])
     np.testing.assert_allclose(f_scores(points, unknown), [[2 * 0.25 / 1.25] * 2])
     for nothing in (points * np.nan, points[:, :0]):
@@ -150,11 +150,13 @@ def test_f_scores_of_points_that_are_not_there():
 
 @pytest.mark.parametrize("shape", [(2, 4, 3), (1, 4, 2), (4, 3)])
 def test_f_scores_need_pairs_of_hands(shape):
-    with pytest.raises(ValueError, match=r"predicted has shape \(.*\), truth \(1, 4, 3\); give hands x vertices x 3"):
+    with pytest.raises(
+        ValueError, match=r"predicted has shape \(.*\), truth has \(1, 4, 3\); give hands x vertices x 3"
+    ):
         inspect.unwrap(f_scores)(np.zeros(shape), np.zeros((1, 4, 3)))
 
 
-def test_the_interval_of_a_mean_is_the_textbooks():
+def test_the_interval_of_a_mean_is_the_normal_interval():
     errors = np.abs(np.random.default_rng(3).normal(20, 6, (400, 1)))
     interval = bootstrap(mean_epe, errors)
     assert interval.value == mean_epe(errors)
@@ -163,21 +165,21 @@ def test_the_interval_of_a_mean_is_the_textbooks():
     assert interval.high == pytest.approx(errors.mean() + half, abs=0.15 * half)
 
 
-def test_an_interval_covers_the_truth_about_as_often_as_it_says():
+def test_an_interval_has_about_its_nominal_coverage():
     generator = np.random.default_rng(0)
     drawn = [bootstrap(mean_epe, generator.uniform(0, 2, (40, 1)), 200, seed) for seed in range(200)]
     covered = np.mean([interval.low <= 1 <= interval.high for interval in drawn])
     assert 0.89 < covered < 0.98
 
 
-def test_whole_images_are_drawn_not_joints():
-    """21 joints that err together tell no more than one, so the interval is as wide."""
+def test_images_are_drawn_and_not_joints():
+    """21 joints with equal errors have no more information than one joint, so the interval is equally wide."""
     one = np.random.default_rng(1).uniform(0, 50, (60, 1))
     alone, together = bootstrap(mean_epe, one), bootstrap(mean_epe, np.repeat(one, 21, axis=1))
     assert (together.low, together.high) == pytest.approx((alone.low, alone.high))
 
 
-def test_intervals_of_curves_repeat_with_the_seed(some):
+def test_intervals_of_curves_are_a_function_of_the_seed(some):
     errors = joint_errors(*some)
     first, again, other = (
         bootstrap(lambda rows: pck(rows, THRESHOLDS["0-50"]), errors, draws=50, seed=s) for s in (4, 4, 5)
@@ -188,7 +190,7 @@ def test_intervals_of_curves_repeat_with_the_seed(some):
     assert first.low.shape == THRESHOLDS["0-50"].shape
 
 
-def test_an_interval_survives_missed_joints_and_needs_two_images():
+def test_an_interval_allows_infinite_errors_and_needs_two_images():
     errors = np.array([[1.0], [np.inf], [np.inf]])
     assert bootstrap(mean_epe, errors, draws=100).high == np.inf
     with pytest.raises(ValueError, match="two or more images with a label, got 1 of 1"):
@@ -201,7 +203,7 @@ def test_an_interval_needs_a_draw():
 
 
 def test_images_without_a_label_are_not_drawn():
-    """A draw of 40 images of which 2 have labels would hold none in one case of eight."""
+    """A draw from 40 images with 2 labelled ones would have no label in one case of eight."""
     sparse, labelled = np.full((40, 21), np.nan), np.random.default_rng(2).uniform(5, 30, (2, 21))
     labelled[1, 4:] = np.nan
     sparse[[7, 30]] = labelled
@@ -210,22 +212,24 @@ def test_images_without_a_label_are_not_drawn():
         known = int((~np.isnan(few)).any(1).sum())
         with pytest.raises(ValueError, match=f"two or more images with a label, got {known} of {len(few)}"):
             bootstrap(mean_epe, few)
-    scores = np.array([1.0, np.nan, 3.0])  # one number an image
+    scores = np.array([1.0, np.nan, 3.0])  # one number for each image
     assert inspect.unwrap(bootstrap)(np.mean, scores, draws=50).value == 2
 
 
-def test_a_draw_that_cannot_be_measured_is_explained():
+def test_a_draw_without_labels_gives_a_clear_error():
     counts = np.zeros((10, 3), int)
     counts[3] = 5, 1, 1
-    with pytest.raises(ValueError, match=r"a draw of 10 images cannot be measured, .* no mask and no truth .* leave"):
+    with pytest.raises(
+        ValueError, match=r"the measure fails for a draw of 10 images, .* all predicted and true .*; leave"
+    ):
         bootstrap(lambda rows: mask_scores(rows).iou, counts)
-    with pytest.raises(ValueError, match=r"^no mask and no truth holds a pixel"):
+    with pytest.raises(ValueError, match=r"^all predicted and true masks are empty"):
         bootstrap(lambda rows: mask_scores(rows).iou, 0 * counts)
 
 
 def test_errors_do_not_broadcast():
     truth = np.zeros((5, 21, 3))
-    with pytest.raises(ValueError, match=r"predicted has shape \(1, 21, 3\), truth \(5, 21, 3\)"):
+    with pytest.raises(ValueError, match=r"predicted has shape \(1, 21, 3\), truth has \(5, 21, 3\)"):
         inspect.unwrap(joint_errors)(truth[:1], truth)
 
 

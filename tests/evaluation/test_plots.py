@@ -1,4 +1,4 @@
-"""PCK figures show each method's curve and area, and published methods in the legend alone."""
+"""PCK figures show the curve and AUC of each method, and published methods only in the legend."""
 
 import numpy as np
 import pytest

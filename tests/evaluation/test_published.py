@@ -1,4 +1,4 @@
-"""Published numbers are consistent with themselves and with what is said of them."""
+"""Published numbers are consistent with each other and with their stated ranges."""
 
 import pytest
 

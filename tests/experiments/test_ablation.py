@@ -1,4 +1,4 @@
-"""The ablation trains what its variants say, goes on where it stopped, and writes one file and the figures."""
+"""The ablation trains its variants, resumes an interrupted run, and writes one result file and the figures."""
 
 import json
 from dataclasses import replace
@@ -23,9 +23,9 @@ from dhpe_lib.experiments import ablation
 from dhpe_lib.experiments.ablation import ABLATION_VARIANTS, find_of, measure, plan, train_all
 from dhpe_lib.experiments.ablation_figures import table_rows, write_figures
 from dhpe_lib.network.checkpoints import read_checkpoint
-from dhpe_lib.training import loop as training
+from dhpe_lib.training import loop
 from dhpe_lib.training.config import ConfigError, TrainingConfig, read_config
-from dhpe_lib.training.setup import LAST
+from dhpe_lib.training.run_folder import LAST
 
 CPU = torch.device("cpu")
 QUIET = Console(quiet=True)
@@ -52,7 +52,7 @@ def budget(data: Path, **changes: object) -> TrainingConfig:
     return tiny_network.config(data, **values | changes)
 
 
-def test_variants_that_train_alike_share_their_runs(data, tmp_path):
+def test_variants_with_equal_trainings_share_their_runs(data, tmp_path):
     runs = plan(budget(data), list(ABLATION_VARIANTS), 2, tmp_path)
     assert list(runs) == list(ABLATION_VARIANTS)
     assert runs["full"] == runs["without-refinement"] == runs["evidence-fixed"]
@@ -69,16 +69,16 @@ def test_variants_that_train_alike_share_their_runs(data, tmp_path):
     ):
         assert runs[name][0].config == replace(budget(data), ablation=(name,))
     assert runs["filtered-seeds"][0].config == replace(budget(data), augment_filter=True)
-    # the paper adds these up: each goes without test refinement too
+    # these ablations are cumulative in the paper: none has test-time refinement
     assert [name for name, one in ABLATION_VARIANTS.items() if one.refinement is None] == [
         "without-refinement", "without-refiner", "without-2d-losses"
     ]  # fmt: skip
 
 
-def test_from_nothing_to_figures_with_a_stop_between(data, tmp_path, monkeypatch):
+def test_from_training_to_figures_with_an_interruption(data, tmp_path, monkeypatch):
     out = tmp_path / "ablation"
     runs = plan(budget(data), SOME, 2, out)
-    train, begun = training.train, []
+    train, begun = loop.train, []
 
     def stopping(config, folder, fabric, console, resume=False):
         begun.append((folder.name, resume))
@@ -96,7 +96,7 @@ def test_from_nothing_to_figures_with_a_stop_between(data, tmp_path, monkeypatch
     ]
     assert len(begun) == 4 + 1
     assert train_all(runs, "cpu", QUIET)
-    assert len(begun) == 4 + 1  # nothing is done again
+    assert len(begun) == 4 + 1  # no run is repeated
     config = read_config(out / "constant-lambda_seed1" / "config.json")
     assert (config.ablation, config.seed, config.steps) == (("constant-lambda",), 1, 4)
     assert all(run.steps == 4 for group in runs.values() for run in group)
@@ -124,11 +124,11 @@ def test_from_nothing_to_figures_with_a_stop_between(data, tmp_path, monkeypatch
     assert [row[0] for row in rows] == list(SOME)
     assert f"{scores['epe_mm']['value']:.1f}" in rows[0][2]
 
-    refined_where_asked(runs, out, monkeypatch)
+    check_refined_variants(runs, out, monkeypatch)
 
 
-def refined_where_asked(runs: Any, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the variants with refinement are evaluated with it, and their numbers are their own."""
+def check_refined_variants(runs: Any, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the variants with refinement are evaluated with it."""
 
     def better(network, cache, device, variants, count):
         found = evaluate(network, cache, device)
@@ -149,7 +149,7 @@ def refined_where_asked(runs: Any, out: Path, monkeypatch: pytest.MonkeyPatch) -
     assert next(own) == next(own)
 
 
-def test_what_was_found_is_kept_as_long_as_the_network_stays(data, tmp_path, monkeypatch):
+def test_predictions_are_cached_until_the_network_changes(data, tmp_path, monkeypatch):
     config = budget(data, steps=2, augment_share=0.0)
     (run,) = plan(config, ["full"], 1, tmp_path)["full"]
     train_all({"full": [run]}, "cpu", QUIET)
@@ -172,16 +172,16 @@ def test_what_was_found_is_kept_as_long_as_the_network_stays(data, tmp_path, mon
     ("changes", "names", "message"),
     [
         ({}, ["without-hands"], "variant is without-hands; it may be full, without-refinement"),
-        ({"ablation": ("constant-lambda",)}, ["full"], "ablation is constant-lambda; leave it to the variants"),
-        ({"test": ()}, ["full"], "no split to test on; name at least one prepared split with --test"),
+        ({"ablation": ("constant-lambda",)}, ["full"], "ablation is constant-lambda; remove it and name variants"),
+        ({"test": ()}, ["full"], "test is empty; name at least one prepared split with --test"),
     ],
 )
-def test_plans_that_make_no_sense(data, tmp_path, changes, names, message):
+def test_bad_plans_are_refused(data, tmp_path, changes, names, message):
     with pytest.raises(ConfigError, match=message):
         plan(budget(data, **changes), names, 1, tmp_path)
 
 
-def test_it_refuses_to_be_started_by_torchrun(data, tmp_path, monkeypatch):
+def test_torchrun_is_refused(data, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="start it without torchrun"):
         plan(budget(data), ["full"], 1, tmp_path)
@@ -213,13 +213,13 @@ def test_the_command(data, tmp_path, monkeypatch):
     for change in ("batch=2", "tau=3"):
         other = CliRunner().invoke(app, [*command, "--variant", "without-shape-loss", "--set", change])
         assert other.exit_code == 1
-        assert f"the run began otherwise: {change.split('=')[0]} was" in other.stderr
+        assert f"the run has another configuration: {change.split('=')[0]} was" in other.stderr
     assert json.loads((tmp_path / "a" / "ablation.json").read_text())["budget"]["batch"] == 4
 
 
-def test_a_run_that_went_on_for_longer_is_refused_before_anything_is_trained(data, tmp_path):
+def test_a_run_with_more_steps_is_refused_before_any_training(data, tmp_path):
     config = budget(data, steps=2, augment_share=0.0)
     train_all(plan(config, ["without-shape-loss"], 1, tmp_path), "cpu", QUIET)
-    with pytest.raises(ConfigError, match="was trained for 2 steps, and 1 are asked for"):
+    with pytest.raises(ConfigError, match="was trained for 2 steps, but steps is 1"):
         train_all(plan(replace(config, steps=1), ["full", "without-shape-loss"], 1, tmp_path), "cpu", QUIET)
     assert not (tmp_path / "full_seed0").exists()

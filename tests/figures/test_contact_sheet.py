@@ -1,4 +1,4 @@
-"""Contact sheets: every picture is there with its labels, in its place, whatever its size."""
+"""A contact sheet shows every picture with its labels at the right position, for pictures of any size."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from dhpe_lib.figures.contact_sheet import (
     sample_tile,
     tinted,
 )
-from dhpe_lib.figures.plotting import JOINT_COLORS
+from dhpe_lib.figures.palette import JOINT_COLORS
 
 
 def plain(value: int, width: int = 50, height: int = 30) -> Tile:

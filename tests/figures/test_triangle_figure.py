@@ -1,4 +1,4 @@
-"""The browser's masks and gradients equal the library's; each place gets the form of the figure that works there."""
+"""The browser's masks and gradients equal the library's; the book gets data and notebooks a widget."""
 
 import json
 import shutil
@@ -18,14 +18,14 @@ needs_node = pytest.mark.skipif(NODE is None, reason="Node.js is not installed: 
 METHODS = ["coverage", "soft", "kato"]
 SIZE, BLUR = 16, 0.8
 
-# Reads [{method, places, cotangent, sigma}] and prints masks and gradients.
+# Reads [{method, positions, cotangent, sigma}] and prints masks and gradients.
 RUN = """
 import { gradientOf, maskOf } from "./triangle.mjs";
 import { readFileSync } from "node:fs";
 const { size, tasks } = JSON.parse(readFileSync("input.json"));
-console.log(JSON.stringify(tasks.map(({ method, places, cotangent, sigma }) => ({
-  mask: Array.from(maskOf(method, places, size, sigma)),
-  gradient: gradientOf(method, places, size, cotangent, sigma),
+console.log(JSON.stringify(tasks.map(({ method, positions, cotangent, sigma }) => ({
+  mask: Array.from(maskOf(method, positions, size, sigma)),
+  gradient: gradientOf(method, positions, size, cotangent, sigma),
 }))));
 """
 
@@ -36,8 +36,8 @@ def in_browser(folder: Path, method: str, triangles: Tensor, cotangents: Tensor)
     shutil.copy(SCRIPT, folder / "triangle.mjs")
     (folder / "run.mjs").write_text(RUN)
     tasks = [
-        {"method": method, "places": places.tolist(), "cotangent": cotangent.flatten().tolist(), "sigma": BLUR**2}
-        for places, cotangent in zip(triangles, cotangents, strict=True)
+        {"method": method, "positions": positions.tolist(), "cotangent": cotangent.flatten().tolist(), "sigma": BLUR**2}
+        for positions, cotangent in zip(triangles, cotangents, strict=True)
     ]
     (folder / "input.json").write_text(json.dumps({"size": SIZE, "tasks": tasks}))
     done = subprocess.run([NODE, "run.mjs"], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
@@ -48,19 +48,22 @@ def in_browser(folder: Path, method: str, triangles: Tensor, cotangents: Tensor)
 
 
 def in_library(method: str, triangles: Tensor, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-    """The same by the renderer; its crop frame spans the image with 1, so a gradient there is SIZE times as large."""
-    places = triangles.clone().requires_grad_()
-    vertices = torch.nn.functional.pad(places / SIZE - 0.5, (0, 1))
+    """Masks and gradients of the library's renderer, with respect to corners in pixels.
+
+    The renderer's crop frame has side 1, so sigma is converted from square pixels to its units.
+    """
+    positions = triangles.clone().requires_grad_()
+    vertices = torch.nn.functional.pad(positions / SIZE - 0.5, (0, 1))
     masks = silhouette(vertices, torch.tensor([[0, 1, 2]]), SIZE, method, sigma=BLUR**2 / (SIZE / 2) ** 2)
     (masks * cotangents).sum().backward()
-    assert places.grad is not None
-    return masks.detach(), places.grad
+    assert positions.grad is not None
+    return masks.detach(), positions.grad
 
 
 @needs_node
 @pytest.mark.parametrize("method", METHODS)
 def test_browser_equals_library(tmp_path, generator, method):
-    """Random triangles of either orientation, many of them partly outside the image."""
+    """The triangles have random orientation; many are partly outside the image."""
     triangles = 20 * torch.rand(40, 3, 2, generator=generator, dtype=torch.float64) - 2
     cotangents = torch.randn(40, SIZE, SIZE, generator=generator, dtype=torch.float64)
     masks, gradients = in_browser(tmp_path, method, triangles, cotangents)
@@ -81,10 +84,10 @@ def test_browser_draws_no_face_without_area(tmp_path, method):
 
 
 def test_start_of_the_figure_overlaps_the_target():
-    """Else coverage would be silent from the beginning; and it is not there already."""
+    """Without overlap, coverage would have no gradient at the start; with full overlap there would be nothing to do."""
     payload = triangle_payload()
-    places = torch.tensor([payload["triangle"], payload["target"]], dtype=torch.float64)
-    start, wanted = in_library("coverage", places, torch.zeros(2, SIZE, SIZE))[0]
+    positions = torch.tensor([payload["triangle"], payload["target"]], dtype=torch.float64)
+    start, wanted = in_library("coverage", positions, torch.zeros(2, SIZE, SIZE))[0]
     assert 3 < torch.minimum(start, wanted).sum() < 0.5 * start.sum()
 
 

@@ -1,4 +1,4 @@
-"""The browser's hand equals the library's, a page is one offline file, each place gets the form that works there."""
+"""The browser's hand equals the library's; a page is one offline file; the book gets data and notebooks a widget."""
 
 import base64
 import copy
@@ -87,11 +87,11 @@ def test_browser_equals_library(tmp_path, poses, shapes, side):
 
 @needs_node
 def test_browser_equals_library_for_dense_correctives(tmp_path, model, poses, shapes, generator):
-    """The most that rounding can do: no entry of posedirs is zero."""
+    """Rounding errors are largest if no entry of posedirs is zero."""
     correctives = 0.002 * torch.randn(778, 3, 135, generator=generator)
     dense = HandModel({**model.hand, "posedirs": correctives.double().numpy()})
     expected = dense(poses, shapes).vertices
-    assert (expected - model(poses, shapes).vertices).norm(dim=-1).max() > 0.01  # the correctives are felt
+    assert (expected - model(poses, shapes).vertices).norm(dim=-1).max() > 0.01  # the correctives matter
     error = vertices_in_browser(tmp_path, dense, poses, shapes) - expected
     assert error.norm(dim=-1).max() < 1e-4
 
@@ -115,7 +115,7 @@ def test_pack_widens_the_step_of_large_values():
 
 
 def test_left_sliders_mirror_the_right(model):
-    """The same angles on both hands give mirrored meshes."""
+    """Equal slider values give mirrored meshes on both hands."""
     angles = np.linspace(-0.2, 0.6, 45).reshape(15, 3)
     meshes = []
     for hand in (model, model.mirrored()):
@@ -127,7 +127,7 @@ def test_left_sliders_mirror_the_right(model):
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_model_without_extras_borrows_the_open_hands_axes(side):
-    """As for MANO: numbered shapes, the same axes, no texture."""
+    """MANO has no joint axes, shape names or texture: it gets the open hand's axes and numbered shapes."""
     own = HandModel.open_hand(side)
     plain = copy.deepcopy(own)
     for name in ("joint_axes", "joint_limits", "shape_names", "texture", "vt", "ft"):

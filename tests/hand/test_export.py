@@ -1,4 +1,4 @@
-"""Every suffix gives the right file, and numbers are read from lists, JSON and predictions."""
+"""Every suffix writes its format, and poses and shapes are read from lists, JSON and predictions."""
 
 import json
 
@@ -83,6 +83,6 @@ def test_a_prediction_serves_as_pose_and_shape(tmp_path):
         ("1,NaN", "shape", "number 2 of the shape is not finite"),
     ],
 )
-def test_what_is_wrong_with_numbers_is_said(text, field, message):
+def test_wrong_numbers_are_named(text, field, message):
     with pytest.raises(ValueError, match=message):
         read_numbers(text, field, "right")

@@ -1,4 +1,4 @@
-"""Hands on disk: MANO's true layout in, all formats out, and every kind of wrong file named."""
+"""Hand files: MANO's layout is read, every format is written, and an error names what is wrong in a file."""
 
 import os
 import pickle
@@ -39,7 +39,7 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 @pytest.mark.parametrize("protocol", [0, 2])
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_reads_manos_own_files_without_chumpy(side, protocol, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "chumpy", None)  # to import it would be an error
+    monkeypatch.setitem(sys.modules, "chumpy", None)  # importing chumpy now raises an error
     hand = random_hand(side=side)
     found = read_hand(write_mano_pickle(tmp_path / "MANO.pkl", hand, protocol))
     assert side_of(found) == side
@@ -47,8 +47,8 @@ def test_reads_manos_own_files_without_chumpy(side, protocol, tmp_path, monkeypa
     assert found["shapedirs"].shape == (778, 3, 10)
 
 
-def test_the_fake_file_has_the_true_files_names(hand):
-    """The globals that public accounts of MANO_RIGHT.pkl report, and no Python 3 string in it."""
+def test_the_fake_file_has_the_names_of_the_real_file(hand):
+    """The pickle has the globals that public reports list for MANO_RIGHT.pkl, and no Python 3 string."""
     raw = python2_pickle(mano_fields(hand))
     opcodes = list(pickletools.genops(raw))
     names = {arg for opcode, arg, _ in opcodes if opcode.name == "GLOBAL"}
@@ -141,9 +141,9 @@ WRONG = {
     "lacks weights; give": lambda h: h.pop("weights"),
     "field v_template has shape (6890, 3), MANO's is (778, 3)": lambda h: h.update(v_template=np.zeros((6890, 3))),
     "field shapedirs has shape (778, 3, 9)": lambda h: h.update(shapedirs=h["shapedirs"][:, :, :9]),
-    "field posedirs holds something that is no finite": lambda h: h["posedirs"].__setitem__((0, 0, 0), np.nan),
-    "field hands_mean holds something": lambda h: h.update(hands_mean=np.array(["x"] * 45)),
-    "field f names a vertex beyond the 778": lambda h: h["f"].__setitem__((0, 0), 778),
+    "field posedirs holds a value that is not a finite number": lambda h: h["posedirs"].__setitem__((0, 0, 0), np.nan),
+    "field hands_mean holds a value": lambda h: h.update(hands_mean=np.array(["x"] * 45)),
+    "field f holds a vertex index outside 0 to 777": lambda h: h["f"].__setitem__((0, 0), 778),
     "field kintree_table is not MANO's tree": lambda h: h["kintree_table"].__setitem__((0, 5), 3),
     "field weights sums to 0.5": lambda h: h["weights"].__imul__(0.5),
     "field bs_type is quaternions, only lrotmin": lambda h: h.update(bs_type=np.array("quaternions")),

@@ -1,4 +1,4 @@
-"""L_Lap against plain loops over faces, and what it does not punish."""
+"""L_Lap equals plain loops over faces, and is zero for a moved template."""
 
 import math
 
@@ -74,7 +74,7 @@ def test_gradient_by_finite_differences_and_at_rest(hand, generator):
     vertices = hand(sample_poses(1, generator).double()).vertices
     direction = torch.randn(vertices.shape, generator=generator, dtype=F64)
     step = torch.zeros((), dtype=F64, requires_grad=True)
-    scale = torch.full((1,), 1.1, dtype=F64, requires_grad=True)  # at 1 the palm is at rest, a kink
+    scale = torch.full((1,), 1.1, dtype=F64, requires_grad=True)  # at 1 the palm is at rest: a kink
     gradcheck = torch.autograd.gradcheck
     assert gradcheck(lambda t, c: laplacian(vertices + 1e-3 * t * direction, c), (step, scale), eps=1e-7, atol=1e-6)
     rest, point = hand().vertices.requires_grad_(), torch.zeros(1, 778, 3, dtype=F64, requires_grad=True)

@@ -1,4 +1,4 @@
-"""The hand model against MANO's formulas written out in numpy, against smplx and manopth, and against its mirror."""
+"""The hand model equals MANO's formulas in plain numpy, smplx, manopth, and its own mirror image."""
 
 import sys
 from pathlib import Path
@@ -42,7 +42,7 @@ def inputs(n: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
 
 
 def by_hand(hand, pose, shape, rotation, scale, translation):
-    """One hand, joint after joint and vertex after vertex, as the SMPL paper writes it."""
+    """Pose one hand with loops over joints and vertices, as in the SMPL paper."""
     shaped = hand["v_template"] + hand["shapedirs"] @ shape
     joints = hand["J_regressor"] @ shaped
     local = Rotation.from_rotvec(pose.reshape(15, 3)).as_matrix()
@@ -163,7 +163,7 @@ def test_gradcheck_skin_and_joint_transforms(generator):
 
 
 def test_many_hands_are_skinned_as_one_formula_says(device, tol, generator):
-    """More hands than one slice holds, against the plain sum; values and gradients."""
+    """Values and gradients equal the plain sum for a batch of several slices."""
     hands = 2 * HANDS_IN_CACHE + 3
     sizes = {"vertices": (hands, 30, 3), "transforms": (hands, 16, 3, 4)}
     leaves = [torch.randn(*s, generator=generator, dtype=F64).to(device).requires_grad_() for s in sizes.values()]
@@ -238,7 +238,7 @@ def test_left_mano_file_is_the_mirror_of_the_right_one(hand, tmp_path):
 
 
 def test_unequal_batches_are_refused():
-    # By hand, since in tests the annotations of forward refuse them first.
+    # Call the check directly: in tests, the shape annotations of `forward` raise an error first.
     with pytest.raises(ValueError, match=r"batch sizes \[2, 3\]; give all the same"):
         _batch_size(torch.zeros(2, 45), None, torch.zeros(3, 3, 3))
 
@@ -277,7 +277,7 @@ def test_about_wrist_turns_the_hand_about_its_wrist(model, tol, generator):
     torch.testing.assert_close(found, expected, **tol[F64])
 
 
-# The programs that hands are exported for; CONTRIBUTING.md says how to install them.
+# Comparison with smplx and manopth, which read exported hands; CONTRIBUTING.md says how to install them.
 
 
 def exported(tmp_path: Path, model: HandModel) -> Path:
@@ -309,7 +309,7 @@ def test_smplx_gives_the_same_vertices(flat, tmp_path, generator):
         assert (found.vertices - expected.vertices).norm(dim=2).max() < 1e-5
 
 
-@pytest.mark.filterwarnings("ignore")  # manopth and chumpy are older than Python's warnings about them
+@pytest.mark.filterwarnings("ignore")  # current Python warns about the old code of manopth and chumpy
 @pytest.mark.parametrize("flat", [True, False])
 def test_manopth_gives_the_same_vertices(flat, tmp_path, generator, monkeypatch):
     manolayer = pytest.importorskip("manopth.manolayer", reason="manopth is not on the path: see CONTRIBUTING.md")

@@ -1,3 +1,5 @@
+"""Joint angles, limits and priors of poses, and poses that the sampler draws."""
+
 import pytest
 import torch
 
@@ -26,7 +28,7 @@ def poses() -> torch.Tensor:
 
 
 def curled(degrees: dict[int, float]) -> torch.Tensor:
-    """A pose with the given flexion of some joints (MANO's order, 0 = index MCP)."""
+    """Make a pose with the given flexion of some joints in degrees (MANO's order, 0 is the index MCP)."""
     angles = torch.zeros(1, 15, 3, dtype=torch.float64)
     for joint, value in degrees.items():
         angles[:, joint, 0] = torch.deg2rad(torch.tensor(value))
@@ -59,7 +61,7 @@ def test_pose_penalty_counts_standard_deviations(model: HandModel, poses: torch.
     assert float(pose_penalty(space.mean[None], space)) == 0
     two = space.mean[None] + 2 * space.deviations[3] * space.components[None, 3]
     assert float(pose_penalty(two, space)) == pytest.approx(4, rel=1e-3)
-    assert float(pose_penalty(poses, space).mean()) == pytest.approx(45, rel=0.1)  # of a chi-squared variable
+    assert float(pose_penalty(poses, space).mean()) == pytest.approx(45, rel=0.1)  # mean of a chi-squared variable
 
 
 def test_segment_distances_against_a_fine_grid(generator: torch.Generator) -> None:

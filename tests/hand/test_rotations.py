@@ -1,4 +1,4 @@
-"""Rotations against scipy, against their own inverses, and at the angles where formulas divide by zero."""
+"""Rotations equal scipy's and undo their inverses, also at angles where the formulas divide by zero."""
 
 from math import pi
 
@@ -34,7 +34,7 @@ def test_axis_angle_to_matrix_equals_scipy(angle, dtype, device, tol):
 def test_axis_angle_survives_the_round_trip(angle):
     given = vectors(angle, torch.float64)
     back = matrix_to_axis_angle(axis_angle_to_matrix(given))
-    # Half a turn about an axis is half a turn about its opposite.
+    # A half turn about an axis equals a half turn about the opposite axis.
     same = torch.minimum((back - given).norm(dim=1), (back + given).norm(dim=1) if angle == pi else torch.tensor(1.0))
     assert same.max() < 1e-9
 
@@ -75,7 +75,7 @@ def test_gradcheck_axis_angle_to_matrix(angle):
     assert torch.autograd.gradcheck(axis_angle_to_matrix, vectors(angle, torch.float64)[18:].requires_grad_())
 
 
-# Perturbing single entries leaves SO(3), so the perturbation is by a rotation on the left.
+# Changing single entries of a matrix leaves SO(3), so the matrix is perturbed by a rotation from the left.
 @pytest.mark.parametrize("angle", [0.0, 1e-9, 1e-4, 0.5, 2.5, pi - 0.01])
 @pytest.mark.parametrize("inverse", [matrix_to_axis_angle, matrix_to_quaternion])
 def test_gradcheck_inverses_along_the_group(inverse, angle):

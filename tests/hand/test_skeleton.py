@@ -1,4 +1,4 @@
-"""The joint orders against each dataset's own description, and f_Reg against the matrix it is made of."""
+"""Joint orders equal the descriptions of the datasets, and f_Reg equals weighted sums of vertices."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,8 @@ from dhpe_lib.hand.skeleton import (
 
 BASE_TO_TIP = ("1", "2", "3", "tip")
 MANO_TIPS = tuple(f"{finger}_tip" for finger in FINGERS)
-# Each dataset's order spelt out from DATASETS.md, independently of the index tables.
-SPELT = {
+# Joint names of each dataset in its order, written from DATASETS.md, independently of the index tables.
+DATASET_NAMES = {
     "rhd": ("wrist", *(f"{f}_{p}" for f in FINGERS for p in BASE_TO_TIP[::-1])),
     "stb": ("wrist", *(f"{f}_{p}" for f in FINGERS[::-1] for p in BASE_TO_TIP)),
     "freihand": ("wrist", *(f"{f}_{p}" for f in FINGERS for p in BASE_TO_TIP)),
@@ -45,7 +45,7 @@ def test_names_and_trees_agree():
 
 @pytest.mark.parametrize("order", JOINT_ORDERS)
 def test_orders_are_what_the_datasets_say(order):
-    assert tuple(SPELT[order][i] for i in JOINT_ORDERS[order]) == JOINT_NAMES
+    assert tuple(DATASET_NAMES[order][i] for i in JOINT_ORDERS[order]) == JOINT_NAMES
 
 
 def test_known_landmarks():

@@ -1,4 +1,4 @@
-"""A dataset of the tests' own: dark pictures with a bright dot on each joint, and its reader."""
+"""A dataset for tests: dark pictures with a bright dot on each joint, and its reader."""
 
 import json
 import os
@@ -16,12 +16,12 @@ K = np.array([[300.0, 0, 150], [0, 310, 125], [0, 0, 1]])
 
 
 def hand_mm(rng: np.random.Generator) -> np.ndarray:
-    """21 joints in the view of the camera, some 600 mm away."""
+    """Return 21 random joints in view of the camera, some 600 mm away."""
     return rng.uniform((-90, -60, 560), (90, 60, 640), (21, 3))
 
 
 def write_dots(folder: Path, n: int, seed: int = 0) -> Path:
-    """Pictures and labels; every third hand is a left one, every fourth sample has no mask."""
+    """Write pictures and labels; every third hand is a left hand, every fourth sample has no mask."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     labels = []
@@ -37,7 +37,7 @@ def write_dots(folder: Path, n: int, seed: int = 0) -> Path:
 
 
 class Dots:
-    """The reader. A joint that is null in labels.json is unknown."""
+    """Reader of the dataset. A joint that is null in labels.json is unknown."""
 
     def __init__(self, directory: Path, split: str) -> None:
         self.directory = directory
@@ -66,7 +66,7 @@ class Dots:
 
 
 class SlowDots(Dots):
-    """The same, a moment later: time enough to be killed."""
+    """A slow reader, so that a test has time to interrupt it."""
 
     def __getitem__(self, index: int) -> Sample:
         time.sleep(0.1)
@@ -74,5 +74,5 @@ class SlowDots(Dots):
 
 
 def die(part: range) -> None:
-    """What the system does to a worker when memory runs out."""
+    """End the worker at once, as the system does when memory runs out."""
     os._exit(1)

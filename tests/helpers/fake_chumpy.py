@@ -1,7 +1,7 @@
-"""As much of chumpy as manopth's loading of a hand needs: arrays that also answer to ``.r``.
+"""The part of chumpy that manopth needs to load a hand: arrays with the attributes ``r`` and ``dterms``.
 
-chumpy itself no longer imports on current Python and numpy. manopth only wraps the arrays of the file in it and takes
-them out again, so a numpy array with two more attributes does.
+chumpy cannot be imported on current Python and numpy. manopth only wraps the arrays of the file in chumpy arrays and
+unwraps them again, so a numpy array with two more attributes is enough.
 """
 
 import sys
@@ -19,10 +19,10 @@ class Array(np.ndarray):
 
 
 def modules() -> dict[str, ModuleType]:
-    """Modules to put into ``sys.modules``; none where a chumpy is installed that works."""
+    """Return the modules to put into ``sys.modules``; none if a working chumpy is installed."""
     try:
         import chumpy  # noqa: F401
-    except Exception:  # no chumpy, or one for old versions of Python, numpy or scipy: it fails in many ways
+    except Exception:  # chumpy is missing, or fails in one of many ways on current Python, numpy or scipy
         top, ch = ModuleType("chumpy"), ModuleType("chumpy.ch")
         top.array = lambda value: np.array(value, np.float64).view(Array)
         top.vstack, top.Ch, top.ch = np.vstack, object, ch
@@ -32,5 +32,5 @@ def modules() -> dict[str, ModuleType]:
 
 
 def install() -> None:
-    """Put the modules in place for the rest of the process."""
+    """Install the modules for the rest of the process."""
     sys.modules.update(modules())

@@ -1,6 +1,6 @@
-"""Small files in the true layouts of the hand datasets: labels whose every joint is known by its name.
+"""Small files in the layouts of the hand datasets. Each joint of their labels is known by its name.
 
-The orders of the joints are written out here by the datasets' own readmes, apart from those of the library.
+The joint orders are written out here from the datasets' readmes, independently of the library.
 """
 
 import json
@@ -23,7 +23,7 @@ def fingers(order: str, parts: str) -> list[str]:
 
 
 RHD_NAMES = ["wrist", *fingers("thumb index middle ring little", "tip 3 2 1")]
-STB_NAMES = ["wrist", *fingers("little ring middle index thumb", "1 2 3 tip")]  # "wrist" is the palm there
+STB_NAMES = ["wrist", *fingers("little ring middle index thumb", "1 2 3 tip")]  # there "wrist" is the palm
 FREIHAND_NAMES = ["wrist", *fingers("thumb index middle ring little", "1 2 3 tip")]
 HO3D_NAMES = [
     "wrist",
@@ -34,7 +34,7 @@ DO_NAMES = fingers("thumb index middle ring little", "tip")
 
 
 def points(seed: int = 0, depth: float = 500.0) -> Points:
-    """A cloud of 21 named points in front of a camera, millimetres."""
+    """Return 21 named random points in front of a camera, millimetres."""
     rng = np.random.default_rng(seed)
     cloud = rng.uniform((-60, -60, -40), (60, 60, 40), (21, 3)) + np.array([20, -10, depth])
     return dict(zip(JOINT_NAMES, cloud, strict=True))
@@ -49,14 +49,14 @@ def ordered(cloud: Points, names: list[str]) -> np.ndarray:
 
 
 def projected(cloud: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """The pinhole camera, written out."""
+    """Project points with a pinhole camera, written out by coordinate."""
     x, y, z = cloud.T
     u = (k[0][0] * x + k[0][1] * y) / z + k[0][2]
     return np.stack((u, k[1][1] * y / z + k[1][2]), 1)
 
 
 def noise(size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """A picture that no flip and no shift leaves as it is."""
+    """Return a random picture, which any flip or shift changes."""
     raw = np.random.default_rng(seed).bytes(size[0] * size[1] * 3)
     return np.frombuffer(raw, np.uint8).reshape(size[1], size[0], 3)
 
@@ -83,7 +83,7 @@ RHD_K = np.array([[298.3, 0, 160], [0, 298.3, 160], [0, 0, 1]])
 
 
 def rhd_mask(left: int, right: int) -> np.ndarray:
-    """So many pixels of each hand, spread over the classes of fingers, and some of the person."""
+    """Return a mask with `left` and `right` pixels of the hands, over all finger classes, and some of the person."""
     mask = np.zeros(320 * 320, np.uint8)
     mask[:left] = 2 + np.arange(left) % 16
     mask[left : left + right] = 18 + np.arange(right) % 16
@@ -111,7 +111,7 @@ def write_rhd(root: Path, split: str, records: list[dict[str, Any]], masks: list
 
 
 def write_stb_labels(root: Path, sequence: str, camera: str, clouds: np.ndarray) -> Path:
-    """One row of 21 points in the dataset's order for each frame."""
+    """Write the labels of a sequence: for each frame 21 points in the dataset's order."""
     path = root / "labels" / f"{sequence}_{camera}.mat"
     path.parent.mkdir(parents=True, exist_ok=True)
     savemat(path, {"handPara": clouds.transpose(2, 1, 0)})
@@ -119,7 +119,7 @@ def write_stb_labels(root: Path, sequence: str, camera: str, clouds: np.ndarray)
 
 
 def do_lines(frames: list[np.ndarray]) -> str:
-    """Five points a line; each ends in a semicolon, as in the true files."""
+    """Return lines of five points; each point ends with a semicolon, as in the dataset's files."""
     return "".join("".join(", ".join(f"{x:.6f}" for x in p) + "; " for p in frame) + "\r\n" for frame in frames)
 
 
@@ -137,7 +137,7 @@ def write_do(root: Path, sequence: str, labels: list[np.ndarray], pixels: list[n
 FREIHAND_K = [[388.9, 0, 112.0], [0, 388.7, 112.0], [0, 0, 1]]
 
 
-def write_freihand(root: Path, split: str, clouds: list[Points], backgrounds: int = 1, truth: bool = True) -> None:
+def write_freihand(root: Path, split: str, clouds: list[Points], backgrounds: int = 1, labels: bool = True) -> None:
     for number in range(backgrounds * len(clouds)):
         write_image(root / split / "rgb" / f"{number:08d}.jpg", noise((224, 224), number))
     if split == "training":
@@ -147,7 +147,7 @@ def write_freihand(root: Path, split: str, clouds: list[Points], backgrounds: in
             write_image(root / split / "mask" / f"{number:08d}.jpg", mask)
     write_json(root / f"{split}_K.json", [FREIHAND_K for _ in clouds])
     write_json(root / f"{split}_scale.json", [0.03 for _ in clouds])
-    if truth:
+    if labels:
         xyz = [(ordered(cloud, FREIHAND_NAMES) / 1000).tolist() for cloud in clouds]
         write_json(root / f"{split}_xyz.json", xyz)
 
@@ -156,7 +156,7 @@ HO3D_K = np.array([[617.3, 0, 312.4], [0, 617.3, 241.4], [0, 0, 1]])
 
 
 def write_ho3d(root: Path, split: str, name: str, joints: np.ndarray, suffix: str = ".jpg") -> Path:
-    """One frame; `joints` as they stand in the file: metres, OpenGL's axes, MANO's order, or the root alone."""
+    """Write a frame. `joints` are in the file's format: metres, OpenGL's axes, MANO's order, or only the root."""
     sequence, frame = name.split("/")
     folder = root / split / sequence
     write_image(folder / "rgb" / f"{frame}{suffix}", noise((640, 480)))
@@ -167,12 +167,12 @@ def write_ho3d(root: Path, split: str, name: str, joints: np.ndarray, suffix: st
 
 
 def opengl(cloud: Points) -> np.ndarray:
-    """Named points as HO-3D writes them."""
+    """Convert named points to HO-3D's format."""
     return ordered(cloud, HO3D_NAMES) / 1000 * [1, -1, -1]
 
 
 def write_nyu(path: Path, images: np.ndarray) -> Path:
-    """As MATLAB 7.3 does: HDF5, the axes turned round, after 512 bytes of its own. `images`: n, height, width, 3."""
+    """Write [n, height, width, 3] images as MATLAB 7.3 does: 512 bytes of its own, then HDF5 with reversed axes."""
     with h5py.File(path, "w", userblock_size=512) as file:
         file["images"] = images.transpose(0, 3, 2, 1)
     with path.open("r+b") as file:

@@ -1,7 +1,7 @@
-"""Random hands in MANO's layout, and pickles with the bytes that MANO's own files have, made without chumpy.
+"""Random hands in MANO's layout, and pickles with the byte format of MANO's files, written without chumpy.
 
-The true files were written by Python 2: byte strings, old module paths, ``shapedirs`` as a chumpy ``Select`` of the
-first 10 of the columns of a ``Ch``, ``J_regressor`` as a scipy csc matrix.
+MANO's files were written by Python 2. They have byte strings and old module paths. ``shapedirs`` is a chumpy ``Select``
+of the first 10 columns of a ``Ch``, and ``J_regressor`` is a scipy csc matrix.
 """
 
 import io
@@ -20,7 +20,7 @@ FINGER_Z = {"index": 0.025, "middle": 0.0, "little": -0.045, "ring": -0.02, "thu
 
 
 def random_hand(seed: int = 0, side: str = "right") -> dict[str, np.ndarray]:
-    """A blob of random vertices about the joints of a hand, with every array random and in MANO's shape."""
+    """Make a hand of random vertices around its joints; every array is random and has MANO's shape."""
     rng = np.random.default_rng(seed)
     joints = np.array([(0.09, 0.0, 0.0)] + [(-0.03 * k, 0.003, z) for z in FINGER_Z.values() for k in range(3)])
     owner = np.arange(778) % 16
@@ -48,7 +48,7 @@ def random_hand(seed: int = 0, side: str = "right") -> dict[str, np.ndarray]:
 
 
 def disc_faces() -> np.ndarray:
-    """1,538 faces on 778 vertices with one boundary of 16 edges."""
+    """Triangulate a disc: 1,538 faces on 778 vertices with one boundary of 16 edges."""
     golden = np.pi * (3 - 5**0.5)
     i = np.arange(762)
     radius, angle = 0.965 * np.sqrt((i + 0.5) / 762), i * golden
@@ -58,7 +58,7 @@ def disc_faces() -> np.ndarray:
 
 
 class Ch:
-    """Pickles as chumpy's leaf does: class by name, then its dict."""
+    """Pickles like a chumpy array: the name of the class, then its dict."""
 
     old_name = ("chumpy.ch", "Ch")
 
@@ -74,13 +74,13 @@ class Ch:
 
 
 class Select(Ch):
-    """Pickles as chumpy's indexing does."""
+    """Pickles like an indexed chumpy array."""
 
     old_name = ("chumpy.reordering", "Select")
 
 
 class OldCsc:
-    """Pickles as scipy's csc matrix did in 2016."""
+    """Pickles like a csc matrix of scipy in 2016."""
 
     old_name = ("scipy.sparse.csc", "csc_matrix")
 
@@ -91,7 +91,7 @@ class OldCsc:
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes what Python 2 would: str and bytes as byte strings, and the names of that time."""
+    """Writes pickles like Python 2: str and bytes as byte strings, with the old module names."""
 
     dispatch = dict(pickle._Pickler.dispatch)
     old_modules = {"builtins": "__builtin__", "copyreg": "copy_reg", "numpy._core.multiarray": "numpy.core.multiarray"}
@@ -124,7 +124,7 @@ def python2_pickle(value: Any, protocol: int = 2) -> bytes:
 
 
 def mano_fields(hand: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The objects of a true MANO file: 20 shape directions stored, the first 10 selected."""
+    """Return the objects of a MANO file: it stores 20 shape directions and selects the first 10."""
     all_directions = np.concatenate((hand["shapedirs"], np.zeros((778, 3, 10))), axis=2)
     chosen = np.arange(778 * 3 * 20).reshape(778, 3, 20)[:, :, :10].ravel()
     return {

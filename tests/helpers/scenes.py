@@ -1,4 +1,4 @@
-"""Tiny scenes: a few triangles in the crop frame, each with the motion along which its derivative is looked at."""
+"""Tiny scenes: a few triangles in the crop frame, each with a motion for a test of derivatives."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Scene:
-    """A mesh, `vertices [V, 3]` in float64 and `faces [F, 3]`, and `moved(t)`, which is `vertices` at t = 0."""
+    """A mesh that moves with t: `faces [F, 3]` and `moved(t)`, which gives vertices [V, 3] in float64."""
 
     faces: Tensor
     moved: Callable[[float], Tensor]
@@ -30,7 +30,7 @@ ONE = torch.tensor([[0, 1, 2]])
 
 
 def rotation(angle: float) -> Tensor:
-    """About z, turning x to y."""
+    """Make the matrix of a rotation about z that turns x towards y; the angle is in radians."""
     c, s = math.cos(angle), math.sin(angle)
     return points((c, -s, 0), (s, c, 0), (0, 0, 1))
 
@@ -48,28 +48,28 @@ def scale(t: float) -> Tensor:
 
 
 def slide_over(t: float) -> Tensor:
-    """One triangle over another."""
+    """Move one triangle over another."""
     return torch.cat([TRIANGLE, 0.5 * TRIANGLE @ rotation(2.0).T + points((0.11 + t, 0.03, -0.4))])
 
 
 def thin(t: float) -> Tensor:
-    """Two thousandths of the image wide: far below a pixel."""
+    """Move a triangle that is much thinner than a pixel: two thousandths of the image."""
     return points((-0.31, -0.02 + t, 0.0), (0.33, 0.043 - t, 0.0), (0.31, 0.045 + t, 0.0))
 
 
 def leave(t: float) -> Tensor:
-    """Half out of the image, to the right and below."""
+    """Move a triangle that is half outside the image, to the right and below."""
     return 2 * TRIANGLE + points((0.43 + t, 0.38, 0.0))
 
 
 def turn_edge_on(t: float) -> Tensor:
-    """A face about y, half a degree from edge-on."""
+    """Rotate a face about y, starting half a degree from edge-on."""
     angle = math.pi / 2 - 0.01 + t
     return TRIANGLE * points((math.cos(angle), 1.0, 0.0)) + points((0.013, 0.0, 0.0))
 
 
 def open_finger(t: float) -> Tensor:
-    """A finger before a palm: its root inside the palm's outline, its tip beyond; it lifts off by turning about z."""
+    """Rotate a finger about z in front of a palm; its root is inside the palm's outline and its tip outside."""
     palm = points((-0.31, -0.12, 0.1), (-0.29, 0.33, 0.1), (0.14, 0.31, 0.1), (0.12, -0.13, 0.1))
     finger = points((-0.06, -0.02, 0), (-0.07, 0.04, 0), (0.36, 0.05, 0), (0.35, -0.015, 0))
     return torch.cat([palm, finger @ rotation(-0.4 - t).T + points((0.013, 0.029, -0.1))])
@@ -91,7 +91,7 @@ SCENES = {
 
 
 def ball(subdivisions: int = 2, radius: float = 0.3) -> tuple[Tensor, Tensor]:
-    """A closed surface in no special position: vertices [1, V, 3] (float64), and faces with outward normals."""
+    """Make a sphere in a general position: vertices [1, V, 3] in float64, and faces with outward normals."""
     mesh = trimesh.creation.icosphere(subdivisions=subdivisions, radius=radius)
     vertices = torch.tensor(mesh.vertices, dtype=torch.float64) @ rotation(0.4).T
     tilt = points((1, 0, 0), (0, math.cos(0.7), -math.sin(0.7)), (0, math.sin(0.7), math.cos(0.7)))
@@ -99,7 +99,7 @@ def ball(subdivisions: int = 2, radius: float = 0.3) -> tuple[Tensor, Tensor]:
 
 
 def letter() -> tuple[Tensor, Tensor]:
-    """A flat L, unlike itself when turned: vertices [1, V, 3] (float64) about its middle, and faces."""
+    """Make a flat letter L, which has no symmetry: vertices [1, V, 3] in float64 around its middle, and faces."""
     cells = [(0, y) for y in range(6)] + [(1, y) for y in range(6)] + [(x, y) for x in (2, 3) for y in (4, 5)]
     corners = sorted({(x + dx, y + dy) for x, y in cells for dx in (0, 1) for dy in (0, 1)})
     index = {corner: i for i, corner in enumerate(corners)}

@@ -1,4 +1,4 @@
-"""Networks of the paper's structure that are small enough for tests, and truths for them."""
+"""Networks of the paper's structure that are small enough for tests, and ground truth for them."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def random_images(n: int, generator: torch.Generator) -> Tensor:
 
 
 def random_targets(n: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Targets:
-    """Everything known, joints spread over the crop, a square as mask."""
+    """Targets with all labels: joints spread over the crop, and a rectangle as the mask."""
     joints = (torch.rand(n, 21, 3, generator=generator) - 0.5).to(dtype)
     yes = torch.ones(n, 21, dtype=torch.bool)
     mask = torch.zeros(n, SIZE, SIZE, dtype=dtype)

@@ -1,4 +1,4 @@
-"""A network of the library's own classes with a handful of weights, for tests of what surrounds it."""
+"""A network of the library's own classes with very few weights, for tests of the code around it."""
 
 from pathlib import Path
 
@@ -8,8 +8,7 @@ from torch import nn
 from dhpe_lib.network import evidence
 from dhpe_lib.network.estimator import PRESETS, EstimatorConfig
 from dhpe_lib.network.evidence import PoseMachineConfig
-from dhpe_lib.training import batches as mixture
-from dhpe_lib.training import loop as training
+from dhpe_lib.training import batches, loop
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.loop import Outcome
 from dhpe_lib.training.setup import launch_fabric
@@ -21,7 +20,7 @@ TINY = EstimatorConfig(
 
 
 def backbone() -> nn.Sequential:
-    """Stands in for a ResNet; the last layer is the classifier that `FeatureNet` takes off."""
+    """A replacement for a ResNet; its last layer is the classifier that `FeatureNet` removes."""
     net = nn.Sequential(
         nn.Conv2d(3, WIDTH, 5, 4, bias=False),
         nn.BatchNorm2d(WIDTH),
@@ -38,11 +37,11 @@ def install(setitem=dict.__setitem__) -> None:
     setitem(evidence.BACKBONES, "resnet18", backbone)
     setitem(evidence.FEATURE_SIZES, "resnet18", WIDTH)
     setitem(PRESETS, "light", TINY)
-    setitem(vars(mixture), "POOL", 4)
+    setitem(vars(batches), "POOL", 4)
 
 
 def config(data: Path, **changes: object) -> TrainingConfig:
-    """Few steps on one prepared split, with a checkpoint after each."""
+    """Configuration of a few steps on one prepared split, with a checkpoint after each step."""
     values = {
         "data": (str(data),), "test": (str(data),), "batch": 4, "steps": 6, "save_every": 1, "log_every": 2,
         "test_every": 100, "learning_rate": 1e-2, "learning_rate_j2d": 1e-2, "warmup": 0, "augment_share": 0.0,
@@ -51,5 +50,5 @@ def config(data: Path, **changes: object) -> TrainingConfig:
 
 
 def run(config: TrainingConfig, folder: Path, resume: bool = False) -> Outcome:
-    """Train on the CPU without saying anything."""
-    return training.train(config, folder, launch_fabric(config, "cpu"), Console(quiet=True), resume)
+    """Train on the CPU without console output."""
+    return loop.train(config, folder, launch_fabric(config, "cpu"), Console(quiet=True), resume)

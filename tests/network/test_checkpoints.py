@@ -1,4 +1,4 @@
-"""Checkpoints: what is written is read to the bit, wrong files are named, no code runs."""
+"""Checkpoints are read back bit by bit, bad files are refused with a clear message, and no code of a file runs."""
 
 import copy
 import pickle
@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dhpe_lib.common import files as drafts
+from dhpe_lib.common import files
 from dhpe_lib.network.checkpoints import (
     CheckpointError,
     load_network,
@@ -34,11 +34,11 @@ def trained(net: nn.Module, steps: int, optimiser: torch.optim.Adam | None = Non
 
 
 def equal(a: nn.Module, b: nn.Module) -> bool:
-    mine, other = a.state_dict(), b.state_dict()
-    return all(torch.equal(mine[name], other[name]) for name in mine)
+    first, second = a.state_dict(), b.state_dict()
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_network_and_optimiser_come_back_to_the_bit(tmp_path):
+def test_network_and_optimiser_are_restored_exactly(tmp_path):
     net = network()
     optimiser = trained(net, 3)
     write_checkpoint(tmp_path / "a.safetensors", net, {"step": 3, "note": "é"}, optimiser)
@@ -81,7 +81,7 @@ def test_another_network_is_refused_and_unchanged(tmp_path):
     assert equal(net, before)
     with pytest.raises(CheckpointError, match=r"field 0\.bias is \(4,\) in the file and missing in the network"):
         load_network(checkpoint, nn.Identity())
-    with pytest.raises(CheckpointError, match="holds weights and no optimiser; resume from last"):
+    with pytest.raises(CheckpointError, match="holds weights but no optimiser state; resume from last"):
         load_optimiser(checkpoint, torch.optim.Adam(net.parameters()))
     write_checkpoint(tmp_path / "b.safetensors", net, {}, trained(net, 1))
     other = nn.Linear(1, 1)
@@ -94,14 +94,14 @@ class Harmful:
         return (exec, ("raise SystemExit('code ran')",))
 
 
-def test_files_that_are_no_checkpoint(tmp_path):
+def test_files_that_are_not_checkpoints_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors: no such checkpoint; name"):
         read_checkpoint(tmp_path / "none.safetensors")
     with pytest.raises(FileNotFoundError, match="no such checkpoint"):
         read_checkpoint(tmp_path)
     path = tmp_path / "a.safetensors"
     path.write_bytes(pickle.dumps(Harmful()))
-    with pytest.raises(CheckpointError, match="is no safetensors file, or a damaged one"):
+    with pytest.raises(CheckpointError, match="is not a safetensors file, or is damaged"):
         read_checkpoint(path)
     write_checkpoint(path, network(), {})
     path.write_bytes(path.read_bytes()[:-8])
@@ -112,7 +112,7 @@ def test_files_that_are_no_checkpoint(tmp_path):
         read_checkpoint(path)
 
 
-def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
     path, net = tmp_path / "a.safetensors", network()
     write_checkpoint(path, net, {"step": 1})
     before = path.read_bytes()
@@ -120,9 +120,9 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(drafts, "flush", full)
+    monkeypatch.setattr(files, "flush", full)
     with pytest.raises(
-        CheckpointError, match=r"a\.safetensors: cannot be written .*No space left.*takes 0\.0 MB\. Make"
+        CheckpointError, match=r"a\.safetensors: cannot be written .*No space left.*takes 0\.0 MB\. Free"
     ):
         write_checkpoint(path, net, {"step": 2})
     assert path.read_bytes() == before

@@ -1,4 +1,4 @@
-"""F and f_J2D: the paper's sizes, the pose machine written out, and what depends on what."""
+"""F and f_J2D have the paper's sizes and equal a written-out pose machine; each result depends on the right inputs."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from dhpe_lib.network.evidence import IMAGENET_MEAN, FeatureNet, PoseMachine, Po
 
 
 def test_the_papers_pose_machine_has_the_layers_of_zimmermann_and_brox():
-    """Names and kernels as in their PoseNet: 3 x 3 in the trunk, 1 x 1 in the first stage, 7 x 7 in the others."""
+    """Layers and kernels are those of PoseNet: 3 x 3 in the trunk, 1 x 1 in the first stage, 7 x 7 in the others."""
     with torch.device("meta"):
         machine = PoseMachine()
     layers = {n.split(".")[-1]: m for n, m in machine.named_modules() if isinstance(m, torch.nn.Conv2d)}
@@ -30,7 +30,7 @@ def test_the_papers_pose_machine_has_the_layers_of_zimmermann_and_brox():
 
 
 @pytest.mark.parametrize(("config", "cells"), [(PoseMachineConfig(), 32), (LIGHT_POSE_MACHINE, 28), (MACHINE, 8)])
-def test_map_size_is_what_comes_out(config, cells):
+def test_map_size_is_the_size_of_the_output(config, cells):
     with torch.device("meta"):
         machine = PoseMachine(config)
     assert config.map_size == cells
@@ -46,7 +46,7 @@ def test_feature_sizes(backbone, size):
 
 
 def test_pose_machine_written_out(generator):
-    """Stage by stage with plain convolutions."""
+    """The pose machine equals plain convolutions, stage by stage."""
     torch.manual_seed(0)
     machine = PoseMachine(MACHINE).double()
     images = random_images(2, generator).double()

@@ -1,4 +1,4 @@
-"""Heat maps against the formula cell by cell, and the way back from maps to joints."""
+"""Heat maps equal the formula in each cell, and joints are recovered from the maps."""
 
 import math
 
@@ -51,13 +51,13 @@ def test_known_cells():
     found = heatmap_joints(maps)
     assert torch.equal(found.joints_2d, torch.tensor([0.125, -0.125]).expand(1, 21, 2))
     assert torch.equal(found.score, torch.full((1, 21), 2.0))
-    maps[0, 0, 1, 3] = 1.0  # a neighbour draws the maximum to itself, along x only
+    maps[0, 0, 1, 3] = 1.0  # a higher neighbour moves the maximum along x only
     moved = heatmap_joints(maps).joints_2d[0, 0]
     assert 0.125 < moved[0] < 0.25
     assert moved[1] == -0.125
 
 
-def test_half_precision_is_read_in_full(generator):
+def test_half_precision_maps_give_float32_joints(generator):
     joints = joints_inside(generator)
     maps = target_heatmaps(joints, ALL, 32).to(torch.bfloat16)
     found = heatmap_joints(maps)

@@ -61,11 +61,11 @@ def test_a_box_is_decoded_around_its_anchor():
     raw = torch.zeros(1, 2016, 19)
     raw[0, 0, :6] = torch.tensor([4.0, 8, 96, 48, 20, -4])
     raw[0, 1, 18] = 1000.0
-    places, score = decode_palms(raw)
+    positions, score = decode_palms(raw)
     center = torch.tensor([4.0 + 4, 4 + 8]) / 192
     half = torch.tensor([96.0, 48]) / 192 / 2
-    torch.testing.assert_close(places[0, 0, :2], torch.stack((center - half, center + half)))
-    torch.testing.assert_close(places[0, 0, 2], torch.tensor([24.0, 0]) / 192)
+    torch.testing.assert_close(positions[0, 0, :2], torch.stack((center - half, center + half)))
+    torch.testing.assert_close(positions[0, 0, 2], torch.tensor([24.0, 0]) / 192)
     assert score[0, :2].tolist() == [0.5, 1.0]
 
 
@@ -80,8 +80,8 @@ def test_boxes_of_one_palm_become_their_weighted_mean():
         corners = torch.tensor([[left, 0.0], [left + 1, 1]])
         return torch.cat((corners, torch.full((7, 2), left)))
 
-    places = torch.stack([boxed(5.0), boxed(0.2), boxed(0.0)])
-    merged, score = merge_palms(places, torch.tensor([0.5, 0.3, 0.9]))
+    positions = torch.stack([boxed(5.0), boxed(0.2), boxed(0.0)])
+    merged, score = merge_palms(positions, torch.tensor([0.5, 0.3, 0.9]))
     assert score.tolist() == pytest.approx([0.9, 0.5])
     torch.testing.assert_close(merged, torch.stack([boxed(0.2 * 0.3 / 1.2), boxed(5.0)]))
 

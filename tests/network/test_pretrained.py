@@ -1,4 +1,4 @@
-"""Weights of others: files of the published structure, joints in the right order, and bad files."""
+"""Published weights load from files in the published layout, with joints in the right order; bad files are refused."""
 
 import warnings
 from pathlib import Path
@@ -19,7 +19,7 @@ from dhpe_lib.network.pretrained import WeightsFileError, load_imagenet, load_po
 
 
 def posenet_arrays(machine: PoseMachine, seed: int = 0) -> dict[str, np.ndarray]:
-    """Random arrays under the published names, kernels as TensorFlow keeps them, and another network beside them."""
+    """Random arrays with the published names and TensorFlow's kernel layout, beside the arrays of another network."""
     rng = np.random.default_rng(seed)
     arrays = {"PosePrior/fc_xyz/weights": rng.normal(size=(4, 63)).astype(np.float32)}
     for name, layer in machine.named_modules():
@@ -32,7 +32,7 @@ def posenet_arrays(machine: PoseMachine, seed: int = 0) -> dict[str, np.ndarray]
 
 
 def by_hand(arrays: dict[str, np.ndarray], images: np.ndarray) -> np.ndarray:
-    """Their network on [height, width, channel] arrays, one image, kernel position by kernel position."""
+    """PoseNet on one image as [height, width, channel] arrays, with a loop over kernel positions."""
 
     def conv(name: str, x: np.ndarray, rectify: bool = True) -> np.ndarray:
         kernel = arrays[f"PoseNet2D/{name}/weights"].astype(np.float64)
@@ -78,7 +78,7 @@ def test_published_arrays_give_the_same_maps_in_canonical_order(tmp_path, genera
 
 
 def test_the_papers_machine_takes_them(tmp_path):
-    """Shapes only: arrays of zeros under every published name."""
+    """Zeros under every published name have the shapes of the paper's machine."""
     machine = PoseMachine()
     arrays = {name: np.zeros_like(value) for name, value in posenet_arrays(machine).items()}
     assert len(arrays) == 1 + 2 * 31
@@ -145,7 +145,9 @@ def test_without_network_one_warning_and_random_weights(monkeypatch):
     monkeypatch.setattr(pretrained, "imagenet_weights", lambda _: Unreachable)
     features = FeatureNet("resnet18")
     before = features.network.conv1.weight.clone()
-    with pytest.warns(UserWarning, match=r"no ImageNet weights.*random ones; get https://example.org") as caught:
+    with pytest.warns(
+        UserWarning, match=r"no ImageNet weights.*random weights; download https://example.org"
+    ) as caught:
         assert not load_imagenet(features)
     assert len(caught) == 1
     assert torch.equal(features.network.conv1.weight, before)
@@ -176,7 +178,7 @@ def test_bad_files_of_tensors(tmp_path, imagenet, capsys):
     with pytest.raises(FileNotFoundError, match=r"none.pth: there is no such file"):
         read_state(tmp_path / "none.pth")
     for name, content, message in (
-        ("a.txt", b"", r"unknown kind '.txt'; give a .safetensors"),
+        ("a.txt", b"", r"unknown file type '.txt'; give a .safetensors"),
         ("a.safetensors", b"\x00" * 20, r"a.safetensors: damaged"),
         ("a.pth", b"nothing", r"a.pth: damaged"),
         ("empty.pth", b"", r"empty.pth: damaged"),
@@ -198,7 +200,7 @@ def test_bad_files_of_tensors(tmp_path, imagenet, capsys):
     [
         ({"conv1.weight": None}, "conv1.weight is missing; give the weights of the same network"),
         ({"layer5.weight": torch.zeros(1)}, "layer5.weight is not a field of this network"),
-        ({"bn1.bias": torch.zeros(3)}, r"bn1.bias has shape \(3,\) where this network has \(64,\)"),
+        ({"bn1.bias": torch.zeros(3)}, r"bn1.bias has shape \(3,\), but this network has \(64,\)"),
     ],
 )
 def test_weights_of_another_network(change, message, tmp_path, imagenet):

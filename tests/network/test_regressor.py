@@ -1,4 +1,4 @@
-"""The regressor against Eqs. 4 to 6 written out, and how it starts."""
+"""The regressor equals Eqs. 4 to 6 written out, and starts near the mean hand."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def inputs(n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tens
 
 
 def trained(generator: torch.Generator, **options) -> Regressor:
-    """With random weights in place of the first ones."""
+    """A regressor with random weights instead of its initial weights."""
     regressor = Regressor(FEATURE, **options).double()
     for value in regressor.parameters():
         nn.init.normal_(value, std=0.03, generator=generator)
@@ -56,7 +56,7 @@ def test_iterations_written_out(hand, generator, tol):
     assert (steps[3].h - steps[0].h).norm() > 0.1
 
 
-def test_untrained_it_hands_the_evidence_through(hand, generator):
+def test_an_untrained_f_ref_keeps_the_evidence(hand, generator):
     torch.manual_seed(0)
     feature, joints_2d = inputs(3, generator)
     steps = Regressor(FEATURE).double()(feature, joints_2d, hand)
@@ -76,7 +76,7 @@ def test_without_refiner_the_evidence_stays(hand, generator):
 
 
 def test_gradients_reach_both_layers_and_the_feature(hand, generator):
-    """f_Ref learns from the mesh as well: its joints feed the next step of h."""
+    """f_Ref also learns from the mesh, since its joints are an input of the next step of h."""
     regressor = trained(generator)
     feature, joints_2d = inputs(2, generator)
     last = regressor(feature.requires_grad_(), joints_2d, hand)[-1]

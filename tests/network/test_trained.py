@@ -1,4 +1,4 @@
-"""The weights that come with the project: half the size, the same network, and a clear word where they are missing."""
+"""The shipped weights have half the size and give the same network; a clear error says when they are missing."""
 
 import json
 
@@ -12,12 +12,13 @@ from dhpe_lib.network.trained import default_weights, load_shipped, load_trained
 from dhpe_lib.training.batches import BatchPlan
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.export import export_weights
-from dhpe_lib.training.setup import BEST, build_network, checkpoint_facts
+from dhpe_lib.training.run_folder import BEST, checkpoint_facts
+from dhpe_lib.training.setup import build_network
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A run's folder with the weights of a tiny network."""
+    """Folder of a run with the weights of a tiny network."""
     tiny_network.install(monkeypatch.setitem)
     config = TrainingConfig(
         data=("/home/me/orh/train",), test=("orh/test", "/data/orh-o/test"), backgrounds="/home/me/nyu"
@@ -45,7 +46,7 @@ def test_export_and_back(run, tmp_path):
     assert size["out"] < 0.75 * size["run"]
 
 
-def test_what_the_file_says_names_no_folder_of_a_machine(run, tmp_path):
+def test_the_header_names_no_folder_of_a_machine(run, tmp_path):
     out = tmp_path / "light.safetensors"
     export_weights(run, out)
     facts = read_checkpoint(out).facts
@@ -67,7 +68,7 @@ def test_shipped_weights_are_those_of_the_project_or_of_a_file(run, tmp_path, mo
         assert load_shipped(path).config == load_trained(run).config
 
 
-def test_what_cannot_be_exported(run, tmp_path):
+def test_bad_exports_are_refused(run, tmp_path):
     with pytest.raises(CheckpointError, match=r"x\.bin: weights are written as \.safetensors"):
         export_weights(run, tmp_path / "x.bin")
     network = load_trained(run)

@@ -1,6 +1,7 @@
 """The five files of a hand: they agree with each other and with the photo, and appear together or not at all."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 import dhpe_lib.prediction.outputs as outputs
 from dhpe_lib import __version__
 from dhpe_lib.common.files import atomic_writes
+from dhpe_lib.data.camera import Camera
 from dhpe_lib.hand.export import vertex_colors
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.skeleton import JOINT_NAMES
@@ -73,8 +75,42 @@ def test_the_numbers_give_the_mesh_back(tmp_path, side):
     assert "does not tell how large" in places["size_assumption"]
 
 
-def test_numbers_of_an_assumed_side_say_so():
-    assert record(placed_hand(), PHOTO, "a")["hand_known"] is True
+def test_the_record_says_how_sure_the_networks_are():
+    plain = record(placed_hand(), PHOTO, "a")
+    assert (plain["hand_known"], plain["presence"], plain["verdict"], plain["warnings"]) == (True, None, "good", [])
+    unsaid = replace(placed_hand(), side_known=False)
+    assert record(unsaid, PHOTO, "a")["hand_known"] is False
+    seen = record(replace(unsaid, presence=0.7, right_probability=0.95), PHOTO, "a")
+    assert (seen["hand_known"], seen["right_probability"], seen["verdict"]) == (True, 0.95, "doubtful")
+    assert "not sure that this is a hand (probability 0.70)" in seen["warnings"][0]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_the_camera_projects_the_hand_onto_the_photo(side):
+    """Close to where the crop shows it: the fit's camera has no perspective."""
+    found = record(placed_hand(side), PHOTO, "a", Camera.from_focal(160, 120, 300.0))
+    camera, size = found["camera"], 80 / 1.5
+    assert (camera["focal_px"], camera["focal_from"], camera["k"][0]) == (300, "given", [300, 0, 80])
+    joints = np.array(camera["joints_m"])
+    image = joints @ np.array(camera["k"]).T
+    np.testing.assert_allclose(image[:, :2] / image[:, 2:], found["joints"]["px"], atol=0.06 * size)
+    np.testing.assert_allclose(joints[0], camera["translation_m"], atol=1e-4)
+    assert joints[:, 2].mean() == pytest.approx(300 / camera["weak_perspective"]["px_per_m"], rel=0.1)
+    assert len(camera["vertices_m"]) == 778
+
+
+def test_weak_perspective_is_that_of_the_whole_photo():
+    found = record(placed_hand(), PHOTO, "a")
+    weak, metres = found["camera"]["weak_perspective"], np.array(found["joints"]["mm_from_wrist"]) / 1000
+    pixels = np.array(weak["wrist_px"]) + weak["px_per_m"] * metres[:, :2]
+    np.testing.assert_allclose(pixels, found["joints"]["px"], atol=0.02)
+    assert found["camera"]["focal_from"] == "assumed"
+
+
+def test_only_the_files_that_are_wanted(tmp_path):
+    files = write_estimate(placed_hand(), PHOTO, "photo.jpg", tmp_path, "x", suffixes=(".json", ".glb"))
+    assert [path.name for path in files] == ["x.json", "x.glb"]
+    assert set(files) == set(tmp_path.iterdir())
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Descent of many rows at once: each finds its own minimum, keeps its best, and stays put where nothing is finite."""
+"""Batched descent: each row finds its own minimum, keeps its best iterate, and does not move if it is not finite."""
 
 import pytest
 import torch
@@ -37,8 +37,8 @@ def test_a_constant_rate_of_adam_moves_by_the_rate() -> None:
     assert slowing[-1].max() < 1e-4 < slowing[0].min()
 
 
-def test_an_earlier_and_better_place_is_kept() -> None:
-    """Far too large a step: the first place stays the best."""
+def test_the_best_iterate_is_kept() -> None:
+    """With far too large steps the start stays the best iterate."""
     found = descend(bowl, GOAL + 0.01, 5, 1.5, steps="gradient", decay=False)
     assert torch.equal(found.h, GOAL + 0.01)
     assert found.kept.tolist() == [0, 0]
@@ -46,7 +46,7 @@ def test_an_earlier_and_better_place_is_kept() -> None:
 
 
 @pytest.mark.parametrize("steps", ["adam", "gradient"])
-def test_a_row_that_is_not_finite_stays_and_disturbs_no_other(steps) -> None:
+def test_a_row_that_is_not_finite_does_not_move_or_disturb_others(steps) -> None:
     def broken(x: Tensor) -> Tensor:
         return bowl(x) * torch.tensor([1.0, torch.nan])
 
@@ -57,9 +57,9 @@ def test_a_row_that_is_not_finite_stays_and_disturbs_no_other(steps) -> None:
     assert found.energy[1] == torch.inf
 
 
-def test_a_row_whose_slope_is_not_finite_stays() -> None:
+def test_a_row_whose_gradient_is_not_finite_does_not_move() -> None:
     def root(x: Tensor) -> Tensor:
-        return x.square().sum(1).sqrt() + bowl(x)  # no slope at 0
+        return x.square().sum(1).sqrt() + bowl(x)  # no gradient at 0
 
     start = torch.tensor([[0.0], [1.0]])
     found = descend(root, start, 5, 0.1)
@@ -67,7 +67,7 @@ def test_a_row_whose_slope_is_not_finite_stays() -> None:
     assert found.path[-1, 1] != 1
 
 
-def test_momentum_moves_no_row_whose_slope_is_lost() -> None:
+def test_momentum_does_not_move_a_row_without_a_finite_gradient() -> None:
     calls = []
 
     def lost_after_two(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Each term of the energy: its value where it is known, its gradient against finite differences, and the gate."""
+"""Each term of the energy has the known value and the gradient of finite differences; the gate works for each hand."""
 
 from dataclasses import fields, replace
 
@@ -43,7 +43,7 @@ def h(network: Estimator) -> Tensor:
 
 @pytest.fixture(scope="module")
 def evidence(network: Estimator, h: Tensor) -> Observations:
-    """Joints some 5 pixels from the skeleton, so that every gate is open; a square as mask."""
+    """Joints about 5 pixels from the skeleton, so that lambda is 1 for all hands; a rectangle as the mask."""
     generator = torch.Generator().manual_seed(2)
     images = random_images(2, generator).double()
     small = resize(images, network.features.input_size)
@@ -70,7 +70,7 @@ def test_the_gradient_of_each_term_against_finite_differences(network, h, eviden
     direction = torch.randn(h.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     step = 1e-6
     difference = (total(h.detach() + step * direction) - total(h.detach() - step * direction)) / (2 * step)
-    close = 1e-2 if name in ("feature", "mask") else 1e-5  # the renderer rounds where edges lie
+    close = 1e-2 if name in ("feature", "mask") else 1e-5  # the renderer rounds the positions of edges
     assert float((gradient * direction).sum()) == pytest.approx(float(difference), rel=close)
 
 
@@ -91,25 +91,25 @@ def test_terms_are_weighted_and_add_up(network, h, evidence):
 
 
 def test_the_joint_term_of_the_paper_is_the_sum_of_squares(network, h, evidence):
-    alike = replace(evidence, confidence=torch.ones(2, 21, dtype=torch.float64))
-    value = energy(network.hand, h, alike, EnergyWeights(joints=EQ_13.joints), hand_prior(network.hand))
+    equal = replace(evidence, confidence=torch.ones(2, 21, dtype=torch.float64))
+    value = energy(network.hand, h, equal, EnergyWeights(joints=EQ_13.joints), hand_prior(network.hand))
     offset = network.hand.forward_h(h).joints[..., :2] - evidence.joints_2d
     torch.testing.assert_close(value, offset.square().sum((1, 2)))
 
 
-def test_the_feature_term_by_hand_is_0_for_the_picture_of_the_mask_itself(network, h, evidence):
+def test_the_feature_term_by_hand_is_near_0_for_the_masked_image(network, h, evidence):
     mesh, prior, weights = network.hand.forward_h(h), hand_prior(network.hand), EnergyWeights(feature=1.0)
     appearance = evidence.appearance
     masked = appearance.images * silhouette(mesh.vertices, network.hand.faces, SIZE, "coverage")[:, None]
     expected = (network.features(masked) - appearance.feature).square().mean(1)
     torch.testing.assert_close(energy(network.hand, h, evidence, weights, prior), expected)
     black = replace(evidence, appearance=replace(appearance, images=masked, feature=network.features(masked)))
-    solid = energy(network.hand, h, black, weights, prior)  # only the outline's pixels are covered in part, twice
-    assert (solid < 0.05 * expected).all()
+    twice_masked = energy(network.hand, h, black, weights, prior)  # only partly covered outline pixels change
+    assert (twice_masked < 0.05 * expected).all()
 
 
-def test_the_gate_is_one_hands_own(network, h, evidence):
-    """15 pixels of the 224, mean over the joints by confidence."""
+def test_each_hand_has_its_own_gate(network, h, evidence):
+    """The threshold is 15 pixels of the 224, for the mean over the joints weighted by confidence."""
     mesh, prior = network.hand.forward_h(h), hand_prior(network.hand)
     joints = mesh.joints[..., :2].detach()
     ones = torch.ones(2, 21, dtype=torch.float64)
@@ -130,15 +130,15 @@ def test_the_gate_is_one_hands_own(network, h, evidence):
     assert is_near(mesh.joints, Observations(one_far, known), 15.0).tolist() == [True, True]
 
 
-def test_the_hand_moves_in_the_picture_only(network, h, evidence):
-    """Nothing sees depth under an orthographic camera; exactly, since Adam would follow a rounding error."""
+def test_depth_has_no_gradient(network, h, evidence):
+    """The gradient to the depth is exactly 0, since Adam would follow a rounding error."""
     x = h.clone().requires_grad_()
     energy(network.hand, x, evidence, EQ_13, hand_prior(network.hand)).sum().backward()
     assert (x.grad[:, 62] == 0).all()
     assert (x.grad[:, :62] != 0).all()
 
 
-def test_what_is_missing_counts_nothing(network, h, evidence):
+def test_missing_evidence_counts_0(network, h, evidence):
     prior, everything = hand_prior(network.hand), EnergyWeights(**dict.fromkeys(TERMS, 1.0))
     without = energy_terms(
         network.hand, h, network.hand.forward_h(h), replace(evidence, mask=None, appearance=None), everything, prior
@@ -149,7 +149,7 @@ def test_what_is_missing_counts_nothing(network, h, evidence):
     assert (energy(network.hand, h, nobody, EnergyWeights(joints=1.0), prior) == 0).all()
 
 
-def test_a_hand_that_is_not_finite_or_out_of_sight_leaves_the_others_alone(network, h, evidence):
+def test_a_hand_that_is_not_finite_or_outside_does_not_disturb_others(network, h, evidence):
     prior, weights = hand_prior(network.hand), replace(EQ_13, tau=1e9)
     expected = energy(network.hand, h, evidence, weights, prior)[1]
     for value in (torch.nan, torch.inf):

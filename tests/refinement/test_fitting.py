@@ -17,11 +17,11 @@ QUICK = FitOptions(starts=6, iterations=60, final_iterations=60)
 
 @dataclass
 class Truth:
-    """Hands whose answer is known, in the crop frame."""
+    """Hands with known ground truth in the crop frame."""
 
     evidence: Observations
     joints: Tensor
-    millimetres: Tensor  # of one unit of g
+    millimetres: Tensor  # millimetres in one unit of g
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def truth(model: HandModel) -> Truth:
         rotation=random_rotations(3, generator),
     )
     valid = torch.ones(3, 21, dtype=torch.bool)
-    frame = CropFrame.from_joints(hands.joints[..., :2], valid)  # metres stand for pixels
+    frame = CropFrame.from_joints(hands.joints[..., :2], valid)  # in metres instead of pixels
     side = frame.side[:, None, None]
 
     def crop(points: Tensor) -> Tensor:
@@ -50,20 +50,20 @@ def truth(model: HandModel) -> Truth:
 
 
 def error_2d(joints: Tensor, truth: Truth) -> Tensor:
-    """Mean distance over the larger side of the hand's box (g is 1.5 of it)."""
+    """Mean distance as a fraction of the larger side of the hand's box (g is 1.5 times this side)."""
     return 1.5 * (joints[..., :2] - truth.joints[..., :2]).norm(dim=-1).mean(1)
 
 
-def test_a_fit_explains_the_joints_it_is_given_and_comes_near_in_depth(model: HandModel, truth: Truth) -> None:
+def test_a_fit_matches_the_2d_joints_and_comes_near_in_depth(model: HandModel, truth: Truth) -> None:
     fit = fit_hands(model, replace(truth.evidence, mask=None))
     assert (error_2d(fit.mesh.joints, truth) < 0.015).all()
-    off = (fit.mesh.joints - fit.mesh.joints[:, 9:10] - truth.joints + truth.joints[:, 9:10]).norm(dim=-1).mean(1)
-    assert (off * truth.millimetres < 20).all()  # no depth was given: the priors must find it
+    error = (fit.mesh.joints - fit.mesh.joints[:, 9:10] - truth.joints + truth.joints[:, 9:10]).norm(dim=-1).mean(1)
+    assert (error * truth.millimetres < 20).all()  # the evidence has no depth: the priors must find it
     torch.testing.assert_close(model.forward_h(fit.h).joints, fit.mesh.joints)
 
 
-def test_the_mask_draws_the_outline_in(model: HandModel, truth: Truth) -> None:
-    """Three joints and the mask: without the mask the fingers are anywhere."""
+def test_the_mask_improves_the_outline(model: HandModel, truth: Truth) -> None:
+    """Only six joints are known; without the mask they do not determine the fingers."""
     few = truth.evidence.confidence.clone()
     few[:, [2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 20]] = 0
     options = replace(QUICK, weights=replace(PHOTO, mask=60.0))
@@ -90,7 +90,7 @@ def test_energy_gradient_against_finite_differences(model: HandModel, truth: Tru
     step = 1e-6
     difference = (total(h.detach() + step * direction) - total(h.detach() - step * direction)) / (2 * step)
     assert float((gradient * direction).sum()) == pytest.approx(float(difference), rel=1e-5)
-    assert (gradient[:, :62] != 0).float().mean() > 0.9  # the last entry is depth, which nothing sees
+    assert (gradient[:, :62] != 0).float().mean() > 0.9  # the last entry is depth, which has no gradient
 
 
 def test_hands_do_not_influence_each_other(model: HandModel, truth: Truth) -> None:
@@ -149,11 +149,11 @@ def test_align_in_plane_recovers_a_motion(generator: torch.Generator) -> None:
         torch.testing.assert_close(value, known, rtol=1e-6, atol=1e-9)
 
 
-def test_view_rotations_are_rotations_that_look_everywhere() -> None:
+def test_view_rotations_are_rotations_in_all_directions() -> None:
     turns = view_rotations(64, torch.float64)
     torch.testing.assert_close(turns @ turns.mT, torch.eye(3).double().expand(64, 3, 3), rtol=0, atol=1e-9)
     assert (torch.linalg.det(turns) > 0).all()
-    towards = turns[:, 2]  # the direction of the hand that each view turns along the camera's axis
+    towards = turns[:, 2]  # the direction of the hand that each view turns to the camera's axis
     assert towards.mean(0).norm() < 0.05
     gaps = (towards @ towards.mT - 2 * torch.eye(64).double()).amax(1)
     assert gaps.min() > 0.9

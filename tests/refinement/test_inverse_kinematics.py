@@ -18,7 +18,7 @@ from dhpe_lib.refinement.landmark_energy import Deviations
 EXACT = LandmarkOptions(Deviations(joint=1e-4, direction=0.02, pose=2.0, outlier=100.0), wide_steps=10, steps=30)
 """For evidence without noise: the priors hardly count."""
 NOISE_2D, NOISE_3D = 0.008, 0.008
-"""Of a landmark network: in units of g (1.2 % of the hand's size), and in metres."""
+"""Noise of a landmark network: in units of g (1.2 % of the hand's size), and in metres."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Refinement: a disturbed hand comes nearer, each switch does what it says, hands of a batch do not meet."""
+"""Refinement improves a disturbed hand, each option has its effect, and the hands of a batch are independent."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def truth(network: Estimator) -> Tensor:
 
 @pytest.fixture(scope="module")
 def disturbed(network: Estimator, images: Tensor, truth: Tensor) -> Estimate:
-    """An estimate that is off by some pixels, with the true 2D joints as its j2D."""
+    """An estimate with an error of some pixels, with the ground-truth 2D joints as its j2D."""
     estimate = network.predict(images)
     with torch.no_grad():
         joints_2d = network.hand.forward_h(truth).joints[..., :2]
@@ -49,7 +49,7 @@ def disturbed(network: Estimator, images: Tensor, truth: Tensor) -> Estimate:
 
 
 def rows(estimate: Estimate, k: int) -> Estimate:
-    """One hand of an estimate; of its steps the last."""
+    """One hand of an estimate, with only its last step."""
     one, step, z = slice(k, k + 1), estimate.steps[-1], estimate.evidence
     mesh = type(step.mesh)(step.mesh.vertices[one], step.mesh.joints[one])
     evidence = replace(z, feature=z.feature[one], heatmaps=None, joints_2d=z.joints_2d[one], score=z.score[one])
@@ -71,7 +71,7 @@ def test_a_disturbed_hand_comes_nearer_in_the_picture(network, images, disturbed
     assert (after < 0.5 * before).all()
 
 
-def test_the_energy_falls_with_all_of_its_terms(network, images, disturbed):
+def test_the_energy_of_all_terms_falls(network, images, disturbed):
     whole = replace(EQ_13, tau=1e9)
     found = refine(network, images, disturbed, RefineOptions(whole, evidence="fixed", iterations=20))
     total = found.terms["joints"] + found.terms["lap"] + found.terms["feature"]
@@ -79,7 +79,7 @@ def test_the_energy_falls_with_all_of_its_terms(network, images, disturbed):
     assert (total[-1] < total[0]).all()
 
 
-def test_the_trajectory_and_what_is_kept(network, images, disturbed):
+def test_the_trajectory_and_the_kept_iterate(network, images, disturbed):
     found = refine(network, images, disturbed, SHORT)
     assert found.path.shape == (7, 3, 63)
     assert found.joints.shape == (7, 3, 21, 3)
@@ -99,7 +99,7 @@ def test_the_trajectory_and_what_is_kept(network, images, disturbed):
 
 
 def test_evidence_moves_by_f_ref_or_stays(network, images, disturbed):
-    """f_Ref of a new network hands j2D through; here it moves it to the right as well."""
+    """f_Ref of an untrained network keeps j2D; here a bias also moves it to the right."""
     bias = network.regressor.f_ref.bias
     with torch.no_grad():
         bias[0::2] += 0.01
@@ -117,10 +117,10 @@ def test_evidence_moves_by_f_ref_or_stays(network, images, disturbed):
     torch.testing.assert_close(anchored.joints_2d[1:], first.expand(6, -1, -1, -1), rtol=0, atol=1e-5)
     assert torch.equal(anchored.joints_2d[0], disturbed.joints_2d)
     assert changed(fixed, moving)
-    torch.testing.assert_close(fixed.path[1], moving.path[1])  # the first step knows j2D(0) only
+    torch.testing.assert_close(fixed.path[1], moving.path[1])  # the first step uses only j2D(0)
 
 
-def test_f_ref_sees_the_hand_as_it_is_on_the_way(network, images, disturbed, monkeypatch):
+def test_f_ref_sees_h_and_joints_of_each_iterate(network, images, disturbed, monkeypatch):
     seen = []
 
     def refiner(joints_2d: Tensor, feature: Tensor, h: Tensor, joints: Tensor) -> Tensor:
@@ -146,20 +146,20 @@ def test_variants_switch_their_term(network, images, disturbed):
     assert (found["feature-only"].terms["feature"] > 0).all()
     for name in ("joints-only", "feature-only", "gradient-steps"):
         assert changed(whole, found[name]), name
-    assert not changed(whole, found["evidence-fixed"])  # f_Ref of a new network hands j2D through
+    assert not changed(whole, found["evidence-fixed"])  # f_Ref of an untrained network keeps j2D
     assert all((one.terms["pose"] == 0).all() for one in found.values())
 
 
 def test_a_plain_step_follows_the_equation(network, images, disturbed):
-    """At a rate of 1 the step is the gradient; each term's part in it is well above the tolerance."""
+    """With a rate of 1 the step is the gradient; each term's part of it is well above the tolerance."""
     found = refine(network, images, disturbed, RefineOptions(replace(EQ_13, tau=1e9), 1, 1.0, "gradient"))
-    slopes = slopes_of_eq_13(network, images, disturbed)
-    torch.testing.assert_close(disturbed.h - found.path[1], sum(slopes.values()), rtol=1e-5, atol=1e-5)
-    assert all(slope.abs().max() > 1e-4 for slope in slopes.values())
+    gradients = gradients_of_eq_13(network, images, disturbed)
+    torch.testing.assert_close(disturbed.h - found.path[1], sum(gradients.values()), rtol=1e-5, atol=1e-5)
+    assert all(gradient.abs().max() > 1e-4 for gradient in gradients.values())
 
 
-def slopes_of_eq_13(network: Estimator, images: Tensor, estimate: Estimate) -> dict[str, Tensor]:
-    """The gradient of each term, written down once more; every gate open."""
+def gradients_of_eq_13(network: Estimator, images: Tensor, estimate: Estimate) -> dict[str, Tensor]:
+    """The gradient of each term, written out a second time, with lambda = 1 for all hands."""
     h, features, x = estimate.h.clone().requires_grad_(), network.features, resize(images, SIZE)
     mesh = network.hand.forward_h(h)
     cut_out = x * silhouette(mesh.vertices, network.hand.faces, SIZE, "coverage")[:, None]
@@ -171,14 +171,14 @@ def slopes_of_eq_13(network: Estimator, images: Tensor, estimate: Estimate) -> d
     return {name: torch.autograd.grad(term, h, retain_graph=True)[0] for name, term in terms.items()}
 
 
-def test_hands_of_a_batch_do_not_meet(network, images, disturbed):
+def test_hands_of_a_batch_are_independent(network, images, disturbed):
     together = refine(network, images, disturbed, SHORT)
     for k in range(3):
         alone = refine(network, images[k : k + 1], rows(disturbed, k), SHORT)
         torch.testing.assert_close(alone.path[:, 0], together.path[:, k], rtol=1e-3, atol=5e-4)
 
 
-def test_training_mode_changes_nothing_and_stays(network, images, disturbed):
+def test_training_mode_changes_nothing_and_is_restored(network, images, disturbed):
     network.train()
     try:
         found = refine(network, images, disturbed, SHORT)
@@ -189,7 +189,7 @@ def test_training_mode_changes_nothing_and_stays(network, images, disturbed):
     assert all(weight.grad is None for weight in network.parameters())
 
 
-def test_what_is_not_finite_stays_and_disturbs_no_other(network, images, disturbed):
+def test_a_hand_that_is_not_finite_does_not_move_or_disturb_others(network, images, disturbed):
     step = disturbed.steps[-1]
     expected = refine(network, images, disturbed, SHORT)
     joints_2d, h = step.joints_2d.clone(), step.h.clone()
@@ -205,13 +205,13 @@ def test_what_is_not_finite_stays_and_disturbs_no_other(network, images, disturb
     assert refine(network, black, network.predict(black), SHORT).path.isfinite().all()
 
 
-def test_no_iterations_give_the_estimate_back(network, images, disturbed):
+def test_no_iterations_return_the_estimate(network, images, disturbed):
     found = refine(network, images, disturbed, RefineOptions(iterations=0))
     assert torch.equal(found.estimate.h, disturbed.h)
     assert found.path.shape == (1, 3, 63)
 
 
-def test_joints_without_confidence_do_not_pull(network, images, disturbed):
+def test_joints_without_confidence_have_no_effect(network, images, disturbed):
     far = disturbed.joints_2d.clone()
     far[:, 8] += 3
     confidence = torch.ones(3, 21)

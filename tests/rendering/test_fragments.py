@@ -1,3 +1,5 @@
+"""Fragments, interpolation and anti-aliasing: values and gradients equal the reference and known answers."""
+
 import pytest
 import torch
 from scenes import ONE, SCENES, TRIANGLE, Scene, ball, points
@@ -33,7 +35,7 @@ def test_rasterize_equals_reference(dtype, size, pinhole, device):
     ours = fragment_functions.rasterize(screen, prepare_faces(screen, faces), *size, pinhole)
     face, barycentric, depth = reference.rasterize(screen, faces, *size, pinhole)
     same = ours.face == face
-    assert (~same).float().mean() <= (0.002 if dtype == torch.float32 else 0)  # a pixel's centre on an edge
+    assert (~same).float().mean() <= (0.002 if dtype == torch.float32 else 0)  # pixel centres on an edge
     assert (face >= 0).float().mean() > 0.1
     tolerance = {"rtol": 0, "atol": 1e-3} if dtype == torch.float32 else {"rtol": 0, "atol": 1e-9}
     torch.testing.assert_close(ours.barycentric[same], barycentric[same], **tolerance)
@@ -62,8 +64,8 @@ def test_rasterize_gradient_equals_reference(pinhole, device):
     assert (gradients[0] != 0).float().mean() > 0.5
 
 
-def test_rasterize_knows_where_it_is(device, tol):
-    """Barycentric coordinates lead back to the pixel's centre, and a ball's depth is known."""
+def test_barycentric_coordinates_give_the_point_on_the_face(device, tol):
+    """Interpolated vertices lie at the pixel's centre, and at the known depth of a ball."""
     vertices, faces = (x.to(device) for x in ball(subdivisions=4))
     fragments = rasterize(vertices, faces, 40)
     hit = fragments.face >= 0
@@ -94,7 +96,7 @@ def test_rasterize_nearer_face_wins(faces, device):
 
 
 def test_rasterize_cuts_faces_that_pass_through_each_other(device):
-    """Two large faces, z = x and z = -x: left of the middle the first is nearer, right of it the second."""
+    """Of two large faces, z = x and z = -x, the first is nearer on the left and the second on the right."""
     flat = points((-2, -2, 0), (2, -2, 0), (0, 3, 0))
     rising, falling = flat + flat[:, :1] * points((0, 0, 1)), flat - flat[:, :1] * points((0, 0, 1))
     faces = torch.tensor([[0, 1, 2], [3, 4, 5]], device=device)
@@ -106,7 +108,7 @@ def test_rasterize_cuts_faces_that_pass_through_each_other(device):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rasterize_leaves_no_hole_and_takes_the_first_of_equals(dtype, device, generator):
-    """A jittered grid whose corners and edges run through pixel centres covers every pixel."""
+    """A jittered grid covers every pixel, although its corners and edges pass through pixel centres."""
     n = 16
     ticks = torch.linspace(-0.5, 0.5, n + 1, dtype=torch.float64)
     y, x = torch.meshgrid(ticks, ticks, indexing="ij")
@@ -124,7 +126,7 @@ def test_rasterize_leaves_no_hole_and_takes_the_first_of_equals(dtype, device, g
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rasterize_leaves_no_hole_on_an_edge_through_a_pixel(dtype, device, generator):
-    """500 squares of two triangles whose common edge, but for rounding, runs through the centre of one pixel."""
+    """500 pairs of triangles cover a pixel whose centre is on their common edge, except for rounding."""
     centre = points((5.5 / 8 - 0.5, 3.5 / 8 - 0.5, 0))
     angle = 6.3 * torch.rand(500, 1, generator=generator, dtype=torch.float64)
     along = torch.cat([angle.cos(), angle.sin(), 0 * angle], 1)
@@ -137,7 +139,7 @@ def test_rasterize_leaves_no_hole_on_an_edge_through_a_pixel(dtype, device, gene
 
 
 def test_pinhole_interpolates_on_the_face_not_in_the_image(device):
-    """Half way across the picture of a floor is not half way across the floor."""
+    """Interpolation is linear on a floor in 3D, not in its image."""
     floor = points((-1, 1, 2), (1, 1, 2), (1, 1, 10), (-1, 1, 10))[None].to(device)
     k = points((20, 0, 10), (0, 20, 0), (0, 0, 1)).to(device)
     camera = Pinhole(k[None])
@@ -238,7 +240,7 @@ def smooth(screen: Tensor, faces: Tensor, hard: Tensor) -> Tensor:
 
 
 def hard_picture(screen: Tensor, faces: Tensor, height: int, width: int, channels: int = 3) -> Tensor:
-    """Each face in a colour of its own before a random background."""
+    """Render each face in its own colour over a random background, without anti-aliasing."""
     fragments = fragment_functions.rasterize(screen, prepare_faces(screen, faces), height, width, False)
     palette = torch.rand(len(faces), channels, generator=torch.Generator().manual_seed(0), dtype=screen.dtype)
     background = torch.rand(height, width, channels, generator=torch.Generator().manual_seed(1), dtype=screen.dtype)
@@ -273,7 +275,7 @@ def test_antialias_of_an_upright_edge_is_its_coverage(device):
 
 
 def derivative_image(scene: Scene, size: int, device: torch.device) -> Tensor:
-    """The change of a picture of white faces, each brighter than the last, by one backward pass."""
+    """Compute the derivative of `shades_of_grey` along the motion of a scene by one backward pass."""
     step = 1e-6
     motion = (scene.moved(step) - scene.moved(-step)) / (2 * step)
     vertices = scene.vertices.repeat(size**2, 1, 1).to(device).requires_grad_()
@@ -284,6 +286,7 @@ def derivative_image(scene: Scene, size: int, device: torch.device) -> Tensor:
 
 
 def shades_of_grey(vertices: Tensor, faces: Tensor, size: int) -> Tensor:
+    """Render faces in grey, each brighter than the one before, with anti-aliasing."""
     screen = to_screen(vertices, size)
     checked = prepare_faces(screen, faces)
     fragments = fragment_functions.rasterize(screen, checked, size, size, False)
@@ -291,9 +294,9 @@ def shades_of_grey(vertices: Tensor, faces: Tensor, size: int) -> Tensor:
     return fragment_functions.antialias(grey[..., None], screen, checked, fragments)[..., 0]
 
 
-@pytest.mark.parametrize("name", [name for name in SCENES if name not in ("thin", "edge-on")])  # too thin for centres
+@pytest.mark.parametrize("name", [name for name in SCENES if name not in ("thin", "edge-on")])  # they miss all centres
 def test_antialias_derivative_is_that_of_the_picture(name, device):
-    """Also where one face lies over another: nothing else carries a gradient across an occlusion."""
+    """The derivative is right also at the outline of one face in front of another."""
     scene, size, step = SCENES[name], 16, 1e-6
     ends = torch.stack([scene.moved(step), scene.moved(-step)]).to(device)
     ahead, behind = shades_of_grey(ends, scene.faces.to(device), size)
@@ -304,14 +307,14 @@ def test_antialias_derivative_is_that_of_the_picture(name, device):
 
 
 def test_antialias_sees_an_outline_before_a_surface(device):
-    """A square before a wall: the picture's sum changes with the square's place only through the outline."""
+    """With a square in front of a wall, the sum of the image depends on the square's position by its outline only."""
     square = points((2.3, 2.3, 0), (2.3, 5.6, 0), (5.6, 5.6, 0), (5.6, 2.3, 0))
     wall = points((-1, -1, 1), (-1, 9, 1), (9, 9, 1), (9, -1, 1))
     screen = torch.cat([square, wall])[None].to(device).requires_grad_()
     faces = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], device=device)
     hard = torch.where(rasterize_pixels(screen, faces) < 2, 1.0, 0.25).double()[..., None]
     smooth(screen, faces, hard).sum().backward()
-    side = 0.75 * (5.6 - 2.3)  # the contrast times the length that moves, corners and all
+    side = 0.75 * (5.6 - 2.3)  # the contrast times the length of the moving side, corners included
     torch.testing.assert_close(screen.grad[0, [0, 1], 0].sum().abs().cpu(), torch.tensor(side, dtype=torch.float64))
     assert not screen.grad[0, 4:].any()
 
@@ -321,7 +324,7 @@ def rasterize_pixels(screen: Tensor, faces: Tensor) -> Tensor:
 
 
 def test_antialias_leaves_a_smooth_surface_alone(device):
-    """Faces of one surface in colours of their own keep them: their common edges are no outline."""
+    """Faces of one surface with different colours keep them, since their common edges are not outlines."""
     grid = points((0, 0, 0), (4, 0, 0), (8, 0, 0), (0, 8, 0), (4.2, 8, 0), (8, 8, 0))[None].to(device)
     faces = torch.tensor([[0, 3, 1], [1, 3, 4], [1, 4, 2], [2, 4, 5]], device=device)
     picture = hard_picture(grid, faces, 8, 8)
@@ -339,7 +342,7 @@ def test_one_face_of_any_shape_and_none(device):
 
 @pytest.mark.parametrize("place", [0.0, 0.25, 0.5])
 def test_antialias_stays_between_its_colours(place, device, generator):
-    """Corners on pixel corners, on quarters and on centres, where every tie there is happens."""
+    """Values stay in [0, 1] for vertices on pixel corners, quarters and centres, where all ties occur."""
     vertices = torch.randint(0, 12, (64, 9, 3), generator=generator).double() + place
     faces = torch.randint(0, 9, (64, 5, 3), generator=generator).to(device)
     checked = prepare_faces(vertices.to(device), faces)

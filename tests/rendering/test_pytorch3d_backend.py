@@ -1,4 +1,4 @@
-"""The backend against ours, where PyTorch3D is installed; its absence said clearly where it is not."""
+"""The PyTorch3D backend agrees with the Warp backend, and a missing PyTorch3D gives a clear error."""
 
 import inspect
 import sys
@@ -21,7 +21,7 @@ def pytorch3d() -> None:
 
 
 def hands(count: int) -> tuple[Tensor, Tensor]:
-    """Natural poses seen from anywhere, as large as in the paper's crops."""
+    """Make hands in natural poses and random rotations, with the size that they have in the paper's crops."""
     generator = torch.Generator().manual_seed(5)
     model = HandModel.open_hand()
     turns = axis_angle_to_matrix(2 * torch.randn(count, 3, generator=generator))
@@ -39,10 +39,10 @@ def test_its_absence_names_the_remedy(monkeypatch):
         rasterize(TRIANGLE[None].float(), ONE, 8, backend="pytorch3d")
 
 
-def test_what_it_cannot_do_is_said():
+def test_unsupported_methods_and_backends_are_named():
     with pytest.raises(ValueError, match=r"no 'kato' silhouette; use method=\"soft\""):
         silhouette(TRIANGLE[None], ONE, 8, "kato", backend="pytorch3d")
-    unchecked = inspect.unwrap(silhouette)  # without the tests' run-time check of types
+    unchecked = inspect.unwrap(silhouette)  # without the run-time type checks of the tests
     with pytest.raises(ValueError, match=r"backend = 'opengl'; use \"warp\" or \"pytorch3d\""):
         unchecked(TRIANGLE[None], ONE, 8, backend="opengl")
     with pytest.raises(ValueError, match=r"method = 'hard'; use \"coverage\""):
@@ -59,7 +59,7 @@ def test_hard_masks_of_hands_differ_at_edges_alone():
     assert ((exact > 0) & (exact < 1))[differing].all()
     same = (ours.face == theirs.face) & (ours.face >= 0)
     assert same.sum() > 0.99 * (ours.face >= 0).sum()
-    # faces seen nearly edge-on magnify rounding
+    # Rounding errors are large on faces that are nearly edge-on.
     assert ((ours.barycentric - theirs.barycentric)[same].abs() < 2e-3).float().mean() > 0.99
     assert ((ours.depth - theirs.depth)[same].abs() < 1e-4).float().mean() > 0.99
 

@@ -1,3 +1,5 @@
+"""Shaded rendering, lighting and cameras: known images, finite differences, and errors for wrong arguments."""
+
 import inspect
 import math
 
@@ -23,7 +25,7 @@ FLOODLIGHT = Light(ambient=0.25, directional=0.5, direction=(0.0, 0.0, 2.0))
 
 
 def square(size: float = 0.25, z: float = 0.0) -> tuple[Tensor, Tensor]:
-    """[-size, size]^2, corners counterclockwise seen by the camera (which sees y downwards)."""
+    """Make the square [-size, size]^2 with corners counterclockwise for the camera, whose y points down."""
     corners = size * points((-1, -1, 0), (-1, 1, 0), (1, 1, 0), (1, -1, 0))
     return corners[None] + points((0, 0, z)), torch.tensor([[0, 1, 2], [0, 2, 3]])
 
@@ -35,7 +37,7 @@ def test_render_lights_and_places_a_square(dtype, device, tol):
     picture = render(vertices.to(device, dtype), faces.to(device), colors, image_size=16, light=FLOODLIGHT)
     inside = torch.zeros(16, 16, device=device, dtype=torch.bool)
     inside[4:12, 4:12] = True
-    torch.testing.assert_close(picture.mask[0], inside.to(dtype), **tol[dtype])  # its sides lie between pixels
+    torch.testing.assert_close(picture.mask[0], inside.to(dtype), **tol[dtype])  # the sides are between pixels
     torch.testing.assert_close(picture.image[0, inside], (0.75 * colors[0]).expand(64, 3), **tol[dtype])
     torch.testing.assert_close(picture.image[0, ~inside], torch.zeros_like(picture.image[0, ~inside]), **tol[dtype])
     torch.testing.assert_close(picture.depth[0, inside], torch.full_like(picture.depth[0, inside], 0.3), **tol[dtype])
@@ -68,7 +70,7 @@ def test_render_over_a_background(device, generator):
 
 
 def test_render_edges_are_antialiased(device):
-    """Its mask comes near to the exact coverage, and nearer with more samples."""
+    """The mask is close to the exact coverage, and closer with more samples."""
     vertices, faces = (x.to(device) for x in ball(subdivisions=3))
     colors = torch.ones_like(vertices[0])
     exact = silhouette(vertices, faces, 32, "coverage")
@@ -116,7 +118,7 @@ def gradients(loss: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
 
 @pytest.mark.parametrize("textured", [False, True])
 def test_render_gradients_are_derivatives(textured, device, generator):
-    """Of the picture to vertices, colours, light and background, against finite differences in float64."""
+    """The gradients to vertices, colours, light and background equal finite differences in float64."""
 
     def draw(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator, dtype=torch.float64).to(device)
@@ -151,7 +153,7 @@ def test_render_gradients_are_derivatives(textured, device, generator):
 
 
 def test_render_gradient_crosses_an_occlusion(device):
-    """A bright finger before a dark palm, all inside the mask: only the picture's gradient sees the finger move."""
+    """A bright finger in front of a dark palm has a gradient of the image, but no gradient of the mask."""
     scene = SCENES["finger over palm"]
     vertices = scene.vertices[None].to(device)
     inner = torch.cat([vertices[:, :4], 0.3 * vertices[:, 4:]], 1).requires_grad_()
@@ -163,7 +165,7 @@ def test_render_gradient_crosses_an_occlusion(device):
     assert not of_mask[:, 4:].any()
     right_half = torch.arange(48, device=device) > 24
     (of_image,) = torch.autograd.grad(picture.image[:, :, right_half].sum(), inner)
-    assert of_image[:, 4:, 0].sum() > 1  # to the right: more of it is there
+    assert of_image[:, 4:, 0].sum() > 1  # moving the finger to the right makes the right half brighter
 
 
 def test_render_depth_and_normals_have_gradients(device):
@@ -212,7 +214,7 @@ def test_render_batch_empty(device):
 
 
 def test_render_one_light_texture_and_topology_each(device, generator):
-    """A batch in which everything differs equals its images one by one."""
+    """A batch with different lights, textures and topologies equals its images rendered one by one."""
     (big, big_faces), (small, small_faces) = ball(subdivisions=1), ball(subdivisions=0)
     vertices = torch.zeros(2, big.shape[1], 3, dtype=torch.float64)
     faces = torch.full((2, len(big_faces), 3), -1)
@@ -253,7 +255,7 @@ def test_label_map_names_parts(device):
 
 
 def test_harmonics_are_orthonormal():
-    """Their products, averaged over a fine sphere."""
+    """The mean products of the harmonics over a fine sphere are the identity."""
     normals = ball(subdivisions=5, radius=1.0)[0][0] - points((0.05, -0.03, 0.02))
     area = torch.linalg.norm(vertex_area(normals, ball(subdivisions=5)[1]), dim=-1, keepdim=True)
     values = spherical_harmonics(torch.nn.functional.normalize(normals, dim=-1))
@@ -287,7 +289,7 @@ def test_shade_adds_the_lamps(device):
 
 
 def test_pinhole_at_a_distance_is_the_crop_frame(device):
-    """Far away and with a long lens, perspective and scaled orthographic pictures agree."""
+    """With a distant camera and a long focal length, perspective and scaled orthographic masks agree."""
     vertices, faces = (x.to(device) for x in ball())
     far = 1e5
     k = points((20 * far, 0, 10), (0, 20 * far, 10), (0, 0, 1)).to(device)
@@ -343,11 +345,11 @@ def test_texture_gradient_reaches_the_texels_that_are_seen(device):
         interpolate(uv[None, :2], faces.to(device), fragments)
 
 
-# what a user may get wrong: said, not drawn, and never read beyond an array's end
+# wrong arguments raise an error, and no array is read beyond its end
 
 
-def looks(**changes) -> dict:
-    """A square's arguments to `render`, some of them changed."""
+def render_arguments(**changes) -> dict:
+    """Return the arguments of `render` for a square, with some of them changed."""
     vertices, faces = square()
     return {"vertices": vertices, "faces": faces, "colors": torch.ones(4, 3).double(), "image_size": 8} | changes
 
@@ -377,10 +379,10 @@ def looks(**changes) -> dict:
     ],
 )
 def test_render_refuses(changes, message, monkeypatch):
-    """Without the tests' own run-time check of types, as for any user."""
+    """Wrong arguments raise errors without the run-time type checks of the tests, as for a user."""
     monkeypatch.setattr(renderer, "prepare_faces", inspect.unwrap(renderer.prepare_faces))
     with pytest.raises((ValueError, TypeError, IndexError), match=message):
-        inspect.unwrap(render)(**looks(**changes))
+        inspect.unwrap(render)(**render_arguments(**changes))
 
 
 def test_pinhole_refuses_to_look_behind():
@@ -388,8 +390,8 @@ def test_pinhole_refuses_to_look_behind():
         Pinhole(torch.eye(3)[None], near=-1.0)
 
 
-def test_interpolate_reads_no_row_that_is_not_there(device):
-    """On CUDA indices are not asked for: such a corner counts as 0, as does a face beyond the last."""
+def test_interpolate_reads_no_row_that_does_not_exist(device):
+    """On CUDA indices are not checked: a corner or face that does not exist counts as 0."""
     vertices, faces = (x.to(device) for x in square())
     fragments = rasterize(vertices, faces, 8)
     one = faces[:1].int()[None]
@@ -417,7 +419,7 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
 
 @pytest.mark.parametrize("size", [16, 24, 64])
 def test_render_stays_between_0_and_1(size, device):
-    """Fingers of a pixel's width, with outlines on all four sides."""
+    """Values stay in [0, 1] for fingers as wide as a pixel, with outlines on all four sides."""
     model = HandModel.open_hand().to(device)
     turns = axis_angle_to_matrix(2 * torch.randn(16, 3, generator=torch.Generator().manual_seed(0)).to(device))
     vertices = model(pose=model.hands_mean.expand(16, -1), rotation=turns).vertices / 0.25

@@ -1,3 +1,5 @@
+"""The three silhouettes: values and gradients equal the reference, finite differences and known answers."""
+
 import math
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from dhpe_lib.rendering.renderer import silhouette
 SIGMA = 1e-3  # soft enough for small images
 DTYPES = [torch.float32, torch.float64]
 METHODS = ["coverage", "soft", "kato"]
-EXACT = ["coverage", "soft"]  # whose gradient is the derivative of the mask
+EXACT = ["coverage", "soft"]  # the methods with a gradient that is the derivative of the mask
 
 
 def cotangent_like(image: Tensor) -> Tensor:
@@ -39,7 +41,7 @@ def two_balls(subdivisions: int = 1) -> tuple[Tensor, Tensor]:
     return torch.cat([vertices, 0.7 * vertices - 0.3]), faces
 
 
-# against their twins
+# comparison with the reference
 
 
 def assert_equals_twin(ours: tuple[Tensor, Tensor], twin: tuple[Tensor, Tensor], atol: float) -> None:
@@ -49,7 +51,7 @@ def assert_equals_twin(ours: tuple[Tensor, Tensor], twin: tuple[Tensor, Tensor],
     assert (twin[1][..., :2] != 0).float().mean() > 0.4  # half of a ball is hidden
 
 
-# in float32 a pixel's distance from an edge, in units of sqrt(sigma), is known to about 1e-5
+# In float32 a pixel's distance from an edge, in units of sqrt(sigma), has an error of about 1e-5.
 TWIN_ATOL = {torch.float32: 5e-5, torch.float64: 1e-10}
 
 
@@ -74,7 +76,7 @@ def test_coverage_equals_reference(dtype, size, device):
     ours = mask_and_gradient(coverage, screen, prepare_faces(screen, faces), *size)
     twin = mask_and_gradient(reference.coverage, screen, faces, *size)
     torch.testing.assert_close(ours[0], twin[0], rtol=0, atol=TWIN_ATOL[dtype])
-    # rounding decides in float32 whether a full pixel is above 1 and hence without gradient; there it sums to nothing
+    # In float32, rounding decides if a full pixel is above 1 and has no gradient. Its gradients sum to 0.
     scale = twin[1].abs().max()
     torch.testing.assert_close(ours[1] / scale, twin[1] / scale, rtol=0, atol=10 * TWIN_ATOL[dtype])
     assert (twin[1].abs() > 1e-3 * scale).float().mean() > 0.1  # the outline's vertices
@@ -112,11 +114,11 @@ def test_twins_agree_on_scenes(name, device):
     torch.testing.assert_close(gradient, reference.kato_gradient(screen, faces, face, cotangent_like(mask)))
 
 
-# the derivative is that of the image
+# comparison of the derivative with finite differences
 
 
 def derivative_image(scene: Scene, image_size: int, method: str, device: torch.device) -> Tensor:
-    """The change of a silhouette with t, by one backward pass: a batch of equal meshes, each for one pixel."""
+    """Compute the derivative of a silhouette to t by one backward pass over a batch with one mesh for each pixel."""
     step = 1e-6
     motion = (scene.moved(step) - scene.moved(-step)) / (2 * step)
     pixels = image_size**2
@@ -128,7 +130,7 @@ def derivative_image(scene: Scene, image_size: int, method: str, device: torch.d
 
 
 def save_signed(path: Path, image: Tensor) -> None:
-    """Zero grey, positive red, negative blue."""
+    """Save a signed image: zero is grey, positive values are red, negative values are blue."""
     scaled = (image / image.abs().max().clamp_min(1e-30)).cpu().numpy()
     rgb = np.stack([scaled, 0 * scaled, -scaled], -1).clip(-1, 1) * 127 + 128
     Image.fromarray(rgb.astype(np.uint8)).resize((256, 256), Image.Resampling.NEAREST).save(path)
@@ -143,7 +145,7 @@ def test_derivative_is_that_of_the_image(name, method, device, tmp_path):
     expected = (ahead - behind) / (2 * step)
     actual = derivative_image(scene, size, method, device)
     error = (actual - expected).abs()
-    assert expected.abs().max() > 0.1  # the scene does move
+    assert expected.abs().max() > 0.1  # the image changes
     wrong = error > 1e-6 * expected.abs().max().clamp_min(1)
     if wrong.any():
         save_signed(tmp_path / "actual.png", actual)
@@ -187,7 +189,7 @@ def test_soft_half_plane_is_a_sigmoid(device):
 
 
 def test_coverage_of_a_square_between_pixels(device):
-    """Of 8 x 8 pixels a square covers three and a quarter across and two and a half down, from (2.25, 3.5)."""
+    """A rectangle in 8 x 8 pixels covers 3.25 columns and 2.5 rows, starting at (2.25, 3.5)."""
     corners = points((2.25, 3.5, 0), (2.25, 6.0, 0), (5.5, 6.0, 0), (5.5, 3.5, 0)) / 8 - points((0.5, 0.5, 0))
     mask = silhouette(corners[None].to(device), torch.tensor([[0, 1, 2], [0, 2, 3]], device=device), 8, "coverage")[0]
     across = torch.tensor([0, 0, 0.75, 1, 1, 0.5, 0, 0], dtype=torch.float64, device=device)
@@ -196,7 +198,7 @@ def test_coverage_of_a_square_between_pixels(device):
 
 
 def test_coverage_is_the_area_of_a_polygon(device, generator):
-    """Star-shaped polygons with a fan of faces: the sum over pixels is the shoelace formula's area."""
+    """For star-shaped polygons, the sum over pixels is the area by the shoelace formula."""
     angles = torch.sort(6.28 * torch.rand(20, 9, generator=generator, dtype=torch.float64)).values
     radii = 0.1 + 0.3 * torch.rand(20, 9, generator=generator, dtype=torch.float64)
     rim = torch.stack([radii * angles.cos(), radii * angles.sin(), 0 * radii], -1)
@@ -211,7 +213,7 @@ def test_coverage_is_the_area_of_a_polygon(device, generator):
 
 
 def test_coverage_gradient_is_the_derivative_of_the_area(device):
-    """What a vertex adds to a mask's sum is known from the shoelace formula."""
+    """The gradient of the mask's sum equals the derivative of the shoelace formula."""
     triangle = TRIANGLE[None].to(device).requires_grad_()
     silhouette(triangle, ONE.to(device), 32, "coverage").mean((1, 2)).sum().backward()
     x, y, _ = TRIANGLE.T
@@ -220,7 +222,7 @@ def test_coverage_gradient_is_the_derivative_of_the_area(device):
 
 
 def test_coverage_counts_layers_once(device):
-    """A finger that lies before the palm adds nothing and has no gradient; one that reaches beyond adds its tip."""
+    """A finger in front of the palm adds nothing and has no gradient; a longer finger adds its tip."""
     scene, faces = SCENES["finger over palm"], SCENES["finger over palm"].faces.to(device)
     vertices = scene.vertices[None].to(device)
     palm = silhouette(vertices[:, :4], faces[:2], 64, "coverage")
@@ -237,7 +239,7 @@ def test_coverage_counts_layers_once(device):
 
 
 def test_kato_reaches_across_the_image(device):
-    """A square must come to a far pixel of its row: its near side is pulled by 1 / way, the other rows are not."""
+    """A far pixel of a row gives the near side of a square the gradient 1 / way, shared by the ends of the side."""
     corners = points((2, 2, 0), (2, 6, 0), (6, 6, 0), (6, 2, 0)) / 16 - points((0.5, 0.5, 0))
     vertices = corners[None].to(device).requires_grad_()
     mask = silhouette(vertices, torch.tensor([[0, 1, 2], [0, 2, 3]], device=device), 16, "kato")
@@ -245,7 +247,7 @@ def test_kato_reaches_across_the_image(device):
     cotangent[0, 3, 12] = -1
     (gradient,) = torch.autograd.grad(mask, vertices, cotangent)
     way = 12 - (6 - 0.5) + 0.1
-    down = (3 - 1.5) / 4  # how far down its side the row is
+    down = (3 - 1.5) / 4  # position of the row along the side, 0 to 1
     expected = points((0, 0, 0), (0, 0, 0), (-down / way, 0, 0), (-(1 - down) / way, 0, 0)) * 16
     torch.testing.assert_close(gradient[0].cpu(), expected, rtol=1e-9, atol=1e-9)
 
@@ -319,7 +321,7 @@ def test_is_deterministic_for_any_number_of_threads(method):
 def test_takes_any_layout(method, device):
     vertices, faces = (x.to(device) for x in ball())
     twice = vertices.expand(2, -1, -1).requires_grad_()
-    draw(twice, faces.int(), 20, method).sum().backward()  # its cotangent is one expanded number
+    draw(twice, faces.int(), 20, method).sum().backward()  # the incoming gradient is one expanded number
     assert twice.grad is not None
     torch.testing.assert_close(twice.grad[0], twice.grad[1])
     columns_first = vertices.transpose(1, 2).contiguous().transpose(1, 2)
@@ -328,7 +330,7 @@ def test_takes_any_layout(method, device):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_several_topologies_in_a_batch(method, device):
-    """Two meshes of their own, filled up with rows of -1, give what each gives alone."""
+    """Two different meshes, padded with rows of -1, give the masks and gradients of each mesh alone."""
     (big, big_faces), (small, small_faces) = ball(subdivisions=1), ball(subdivisions=0)
     vertices = torch.full((2, big.shape[1], 3), math.nan, dtype=torch.float64)
     faces = torch.full((2, len(big_faces), 3), -1)
@@ -347,7 +349,7 @@ def test_several_topologies_in_a_batch(method, device):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_rectangle_is_cut_from_the_square(method, device):
-    """X has the width for its unit in any image: fewer rows show less, at the same scale."""
+    """The unit of x is the image's width, so an image with fewer rows is a part of the square image."""
     vertices, faces = (x.to(device) for x in ball())
     square = silhouette(vertices, faces, 40, method, SIGMA)
     strip = silhouette(vertices, faces, (20, 40), method, SIGMA * 4)  # sigma is in units of the smaller side
@@ -359,7 +361,7 @@ def test_rectangle_is_cut_from_the_square(method, device):
 NOTHING = {
     "no faces": (TRIANGLE, torch.zeros(0, 3, dtype=torch.int64)),
     "no vertices": (torch.zeros(0, 3, dtype=torch.float64), torch.zeros(0, 3, dtype=torch.int64)),
-    "only filling": (TRIANGLE, torch.full((2, 3), -1)),
+    "only padding": (TRIANGLE, torch.full((2, 3), -1)),
     "one vertex thrice": (TRIANGLE, torch.tensor([[1, 1, 1]])),
     "one vertex twice": (TRIANGLE, torch.tensor([[0, 1, 1]])),
     "three points in a line": (points((-0.2, -0.2, 0), (0, 0, 0), (0.2, 0.2, 0)), ONE),
@@ -390,7 +392,7 @@ def test_face_with_a_lost_corner_leaves_the_others_alone(value, dtype, method, d
     faces = torch.tensor([[0, 1, 2], [0, 1, 3]], device=device)
     alone = mask_and_gradient(draw, lost, faces[:1], 16, method)
     both = mask_and_gradient(draw, lost, faces, 16, method)
-    if value != 1e30 or dtype == torch.float32:  # in float64 even that face has an area
+    if value != 1e30 or dtype == torch.float32:  # in float64 this face has a finite area
         assert torch.equal(both[0], alone[0])
         assert torch.equal(both[1], alone[1])
     assert both[1].isfinite().all()
@@ -398,7 +400,7 @@ def test_face_with_a_lost_corner_leaves_the_others_alone(value, dtype, method, d
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_nan_gradient_from_finite_faces(method, device, generator):
-    """Corners on top of each other, on pixel centres and on edges, in float32, at sharp and soft sigma."""
+    """Gradients are finite for coinciding corners and corners on pixel centres and edges, in float32, for any sigma."""
     grid = torch.randint(-8, 9, (64, 12, 3), generator=generator) / 16 + 1 / 32
     grid = (grid + 1e-7 * torch.randn(grid.shape, generator=generator).sign()).to(device)
     faces = torch.randint(0, 12, (40, 3), generator=generator).to(device)
@@ -421,7 +423,7 @@ def test_bad_arguments_say_what_is_wrong():
     vertices = TRIANGLE[None]
     with pytest.raises(TypeError, match=r"float16.*float32 and float64"):
         silhouette(vertices.half(), ONE)
-    with pytest.raises(IndexError, match="vertices 0 to 3, but there are only 0 to 2"):
+    with pytest.raises(IndexError, match="faces use vertices 0 to 3, but there are only 0 to 2"):
         silhouette(vertices, torch.tensor([[0, 1, 3]]))
     with pytest.raises(IndexError, match="vertices -1 to 2"):
         rasterize(vertices, torch.tensor([[0, -1, 2]]))
@@ -433,12 +435,12 @@ def test_bad_arguments_say_what_is_wrong():
         silhouette(vertices, ONE, image_size=(3, -1))
 
 
-# what they are for
+# fitting by a mask, and CUDA graphs
 
 
 @pytest.mark.parametrize(("method", "pixels"), [("coverage", 0.1), ("soft", 0.5), ("kato", 1.0)])
-def test_mask_alone_brings_a_mesh_home(method, pixels, device):
-    """Shifted by ten of 64 pixels, turned by half a radian, and a quarter too large, all at once."""
+def test_a_mesh_is_fitted_by_its_mask_alone(method, pixels, device):
+    """The mesh starts shifted by ten of 64 pixels, rotated by half a radian, and a quarter too large."""
     vertices, faces = (x.to(device) for x in letter())
     target = silhouette(vertices, faces, 64, "coverage")
     parameters = torch.tensor([0.12, -0.1, 0.5, 0.25], dtype=torch.float64, device=device, requires_grad=True)
@@ -462,7 +464,7 @@ def test_mask_alone_brings_a_mesh_home(method, pixels, device):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("method", METHODS)
 def test_is_captured_in_a_cuda_graph(method):
-    """After a warm-up on a side stream nothing waits: captured, then replayed on other vertices."""
+    """After a warm-up on a side stream, rendering is captured and replayed on other vertices."""
     vertices, faces = (x.cuda() for x in ball())
     static = vertices.float().requires_grad_()
 

@@ -1,3 +1,5 @@
+"""Textures and light lifted from rendered photos, whose texture and light are known."""
+
 import inspect
 from dataclasses import replace
 
@@ -16,7 +18,7 @@ from dhpe_lib.rendering.uv_layout import hand_texture
 
 MAGENTA = torch.tensor([1.0, 0.0, 1.0])
 UPRIGHT = axis_angle_to_matrix(torch.full((1, 3), 1.2092))
-LAMP = Light(0.45, 0.6, (0.6, 0.4, 1.0))
+LIGHT = Light(0.45, 0.6, (0.6, 0.4, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def model() -> HandModel:
 
 
 def hand_from(model: HandModel, turn: float) -> Tensor:
-    """The flat hand, fingers up, turned about the upright axis, in the crop frame."""
+    """Make the flat hand in the crop frame: fingers up, rotated by `turn` about the vertical axis."""
     rotation = axis_angle_to_matrix(torch.tensor([[0.0, turn, 0.0]])) @ UPRIGHT
     vertices = model(rotation=rotation).vertices
     return (vertices - (vertices.amax(1, True) + vertices.amin(1, True)) / 2) / 0.26
@@ -36,7 +38,7 @@ def dark_skin(model: HandModel) -> Texture:
     return replace(skin, image=skin.image * torch.tensor([0.6, 0.5, 0.45]))
 
 
-def photo_of(model: HandModel, vertices: Tensor, light: Light = LAMP) -> Tensor:
+def photo_of(model: HandModel, vertices: Tensor, light: Light = LIGHT) -> Tensor:
     wall = MAGENTA.expand(224, 224, 3)
     return render(vertices, model.faces, dark_skin(model), wall, light=light, supersample=2).image
 
@@ -50,11 +52,11 @@ def test_lifted_texture_gives_the_photo_back(model):
     )
     error = (picture.image - photo).abs().mean(-1)
     assert error[picture.mask > 0.99].mean() < 0.01
-    assert (photo - MAGENTA).abs().mean(-1)[picture.mask > 0.99].mean() > 0.3  # it is not the wall
+    assert (photo - MAGENTA).abs().mean(-1)[picture.mask > 0.99].mean() > 0.3  # the hand differs from the wall
 
 
 def test_other_side_is_completed_with_the_same_skin(model):
-    """From behind, the hand looks like the true one seen from there: no magenta, no hole, about its colour."""
+    """The back of the hand has about the right colour, without magenta and without holes."""
     vertices, behind = hand_from(model, 0.4), hand_from(model, 0.4 + 3.1416)
     lifted = lift_texture(photo_of(model, vertices), vertices, model.faces, hand_texture(model))
     white = Light(1.0, 0.0)
@@ -62,19 +64,21 @@ def test_other_side_is_completed_with_the_same_skin(model):
     true = render(behind, model.faces, dark_skin(model), light=white, supersample=2)
     inside = true.mask > 0.99
     ratio = ours.image[inside].mean(0) / true.image[inside].mean(0)
-    assert (ratio / ratio.mean() - 1).abs().max() < 0.1  # its hue; how bright the lamp was, nobody knows
+    assert (ratio / ratio.mean() - 1).abs().max() < 0.1  # hue only: the light's brightness is unknown
     redder_than_blue = ours.image[inside][:, 0] - ours.image[inside][:, 2]
-    assert redder_than_blue.min() > 0  # magenta has none of it
+    assert redder_than_blue.min() > 0  # in magenta they are equal
     assert 0.2 < lifted.seen.gt(0.5).float().sum() / (lifted.texture.image.sum(-1) > 0).float().sum() < 0.6
 
 
 def test_light_is_taken_out(model):
-    """Two photos of one skin under two lamps give nearly one texture where both see it."""
+    """Two photos of one hand under two lights give nearly the same texture where both see it."""
     vertices = hand_from(model, 0.0)
-    lamps = (Light(0.4, 0.6, (0.8, 0.0, 1.0)), Light(0.4, 0.6, (-0.8, 0.0, 1.0)))
-    both = [lift_texture(photo_of(model, vertices, lamp), vertices, model.faces, hand_texture(model)) for lamp in lamps]
+    lights = (Light(0.4, 0.6, (0.8, 0.0, 1.0)), Light(0.4, 0.6, (-0.8, 0.0, 1.0)))
+    both = [
+        lift_texture(photo_of(model, vertices, light), vertices, model.faces, hand_texture(model)) for light in lights
+    ]
     seen = (both[0].seen > 0.9) & (both[1].seen > 0.9)
-    photos = [photo_of(model, vertices, lamp)[0] for lamp in lamps]
+    photos = [photo_of(model, vertices, light)[0] for light in lights]
     hand = (photos[0] - MAGENTA).abs().sum(-1) > 0.5
     before = (photos[0] - photos[1])[hand].abs().mean()
     after = (both[0].texture.image - both[1].texture.image)[seen].abs().mean()
@@ -96,7 +100,7 @@ def test_estimated_light_explains_its_own_shading(generator):
 
 
 def test_complete_keeps_what_is_seen_and_is_harmonic_elsewhere():
-    """A strip of squares, one end red, the other blue: between them colours change evenly."""
+    """On a strip with a red end and a blue end, the colours between them change evenly."""
     n = 11
     rows = [(x, y, 0.0) for x in range(n) for y in (0.0, 1.0)]
     faces = [(2 * x, 2 * x + 2, 2 * x + 1) for x in range(n - 1)] + [
@@ -116,8 +120,8 @@ def test_complete_keeps_what_is_seen_and_is_harmonic_elsewhere():
     torch.testing.assert_close(nothing, torch.ones_like(nothing))
 
 
-def test_vertices_take_the_colours_that_they_lie_under():
-    """A ball before a picture that is red on the left and green on the right."""
+def test_vertices_take_the_colours_of_their_pixels():
+    """In a photo that is red on the left and green on the right, a ball gets these colours."""
     vertices, faces = ball(subdivisions=3)
     photo = torch.zeros(1, 64, 64, 3, dtype=torch.float64)
     photo[:, :, :32, 0], photo[:, :, 32:, 1] = 0.8, 0.8
@@ -131,7 +135,7 @@ def test_vertices_take_the_colours_that_they_lie_under():
     assert lifted.colors.isfinite().all()
 
 
-def test_pinhole_sees_what_it_sees():
+def test_pinhole_sees_the_near_side_only():
     vertices, faces = ball(subdivisions=3)
     k = points((64, 0, 32), (0, 64, 32), (0, 0, 1))[None]
     photo = torch.full((1, 64, 64, 3), 0.5, dtype=torch.float64)
@@ -163,7 +167,7 @@ def test_mano_has_no_texture_and_says_so(model):
 
 
 def test_mask_keeps_a_wrong_fit_from_the_background(model):
-    """A mesh that is five pixels off takes the wall for skin, unless the mask says where the hand is."""
+    """A mesh that is shifted by five pixels gets colours of the wall, unless the hand mask is given."""
     vertices = hand_from(model, 0.2)
     photo = photo_of(model, vertices)
     mask = render(vertices, model.faces, torch.ones_like(vertices[0])).mask

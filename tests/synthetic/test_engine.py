@@ -1,4 +1,4 @@
-"""The synthetic engine: the same seed draws the same bytes, and what it says of a picture is what the picture shows."""
+"""The synthetic engine: equal seeds give equal bytes, and the labels agree with the picture."""
 
 import math
 
@@ -18,7 +18,7 @@ from dhpe_lib.rendering.projection import rasterize
 from dhpe_lib.synthetic.engine import CLOSEST, Look, Style, SyntheticBatch, SyntheticHands, draw_look, visible_joints
 from dhpe_lib.synthetic.hands import Hands, draw_poses, draw_shots, in_perspective, place_hands, viewpoints
 from dhpe_lib.synthetic.sampling import Sampler, seed_of
-from dhpe_lib.synthetic.scenery import SEEN, UNSEEN, behind, cut_backgrounds, paint_backgrounds
+from dhpe_lib.synthetic.scenery import SEEN, UNSEEN, cut_backgrounds, draw_backgrounds, paint_backgrounds
 
 N = 12
 
@@ -97,7 +97,7 @@ def test_crops_without_jitter_are_the_papers(centred):
     assert (centred.joints_crop[:, MIDDLE_MCP].abs() < 1e-5).all()
 
 
-def test_without_arm_and_things_the_mask_is_the_hands_silhouette_less_what_the_arm_hides(engine, centred):
+def test_without_objects_the_mask_is_the_silhouette_of_the_hand_less_what_the_arm_hides(engine, centred):
     size = centred.images.shape[1]
     mesh = in_perspective(engine.model.forward_h(centred.h).vertices, centred.kappa, centred.axis)
     scaled = mesh * torch.tensor([SIZE / size, SIZE / size, 1.0])
@@ -107,18 +107,18 @@ def test_without_arm_and_things_the_mask_is_the_hands_silhouette_less_what_the_a
     seen = centred.masks.sum((1, 2)) / silhouette.sum((1, 2))
     assert seen.median() > 0.9
     close = (alone.depth - centred.depth)[centred.masks].abs()
-    assert close.max() < 1e-4  # where hand is seen, the depth is the hand's
+    assert close.max() < 1e-4  # on the mask the depth is that of the hand
 
 
 def test_visible_joints_are_not_behind_the_depth_buffer(batch, centred):
     for drawn in (batch, centred):
         size = drawn.images.shape[1]
-        place = size / 2 + SIZE * drawn.joints_crop[..., :2]
-        inside = ((place >= 0) & (place < size)).all(-1)
+        position = size / 2 + SIZE * drawn.joints_crop[..., :2]
+        inside = ((position >= 0) & (position < size)).all(-1)
         assert not drawn.visible[~inside].any()
-        pixel = place.long().clamp(0, size - 1)
+        pixel = position.long().clamp(0, size - 1)
         nearest = drawn.depth[torch.arange(N)[:, None], pixel[..., 1], pixel[..., 0]]
-        unit = drawn.joints_mm[:, MIDDLE_MCP, 2] * drawn.kappa  # millimetres in g
+        unit = drawn.joints_mm[:, MIDDLE_MCP, 2] * drawn.kappa  # millimetres in a unit of g
         behind_by = (drawn.joints_crop[..., 2] - nearest) * unit[:, None]
         assert behind_by[drawn.visible].max() < 33
         assert (behind_by[inside & ~drawn.visible] > 7.9).all()
@@ -135,7 +135,7 @@ def test_a_joint_behind_a_wall_or_outside_is_not_visible():
 
 
 def test_things_hide_hand_and_joints(engine, pool):
-    (hands, held), walls = scene(engine, Style(things=1.0)), behind(pool, Sampler.from_seed(1, N), SIZE)
+    (hands, held), walls = scene(engine, Style(things=1.0)), draw_backgrounds(pool, Sampler.from_seed(1, N), SIZE)
     empty = Look(
         **(vars(held) | {"things": type(held.things)(**(vars(held.things) | {"present": torch.zeros(N).bool()}))})
     )
@@ -149,22 +149,22 @@ def test_things_hide_hand_and_joints(engine, pool):
     assert (with_thing.depth <= without.depth).all()
 
 
-def test_arms_go_on_from_the_wrist_without_a_gap(engine):
+def test_arms_continue_the_wrist_without_a_gap(engine):
     hands, look = scene(engine, Style(things=0.0))
-    faces, ring = engine.stage.faces, engine.stage.ring
-    arm_faces = faces[engine.stage.part[1:] == 1]
+    faces, ring = engine.assets.faces, engine.assets.ring
+    arm_faces = faces[engine.assets.part[1:] == 1]
     assert set(arm_faces.flatten().tolist()) & set(range(778)) == set(ring)
     edges = torch.cat((engine.model.faces, arm_faces))[:, [[0, 1], [1, 2], [2, 0]]].flatten(0, 1)
     pairs = {tuple(edge) for edge in edges.tolist()}
     open_edges = [(a, b) for a, b in pairs if (b, a) not in pairs]
-    assert len(pairs) == len(edges)  # each edge is used once in each direction: the winding is one and the same
-    assert len(open_edges) == 16  # the far end of the arm only
+    assert len(pairs) == len(edges)  # each edge occurs once in each direction, so the winding is consistent
+    assert len(open_edges) == 16  # only the far end of the arm
     assert min(min(edge) for edge in open_edges) >= 778
     _, solid = engine.vertices(hands, look)
     assert torch.equal(solid[:, :778], hands.body)
     hand_normals = vertex_normals(hands.body, engine.model.faces)[:, ring]
     both = vertex_normals(solid, faces)[:, ring]
-    assert (hand_normals * both).sum(-1).mean() > 0.9  # outward on both sides of the seam
+    assert (hand_normals * both).sum(-1).mean() > 0.9  # the normals point outwards on both sides of the seam
 
 
 def test_arms_leave_the_picture(engine):
@@ -182,9 +182,9 @@ def test_viewpoints_are_rotations_from_all_sides():
     palm = -rotation[:, :, 1]
     assert (
         (palm[:, 2] < -0.3).float().mean() - (palm[:, 2] > 0.3).float().mean()
-    ).abs() < 0.06  # as often from the back
+    ).abs() < 0.06  # palm and back are seen equally often
     forearm = rotation[:, :, 0]
-    assert 0.5 < (forearm[:, 1] > 0.3).float().mean() < 0.8  # most come from below
+    assert 0.5 < (forearm[:, 1] > 0.3).float().mean() < 0.8  # most forearms come from below
     for corner in ((-1, 0), (0, -1), (1, 0)):
         toward = (forearm[:, :2] * torch.tensor(corner).float()).sum(-1)
         assert (toward > 0.7).float().mean() > 0.03
@@ -208,17 +208,17 @@ def test_backgrounds_from_photos(tmp_path):
     Image.fromarray(np.arange(90_000, dtype=np.uint8).reshape(100, 300, 3)).save(tmp_path / "other.png")
     two = [SyntheticHands(photos=tmp_path).backgrounds(8, seed) for seed in (0, 0)]
     assert torch.equal(*two)
-    assert len({square.numpy().tobytes() for square in two[0]}) > 2  # places within a photo differ
+    assert len({square.numpy().tobytes() for square in two[0]}) > 2  # squares are cut at different positions
 
 
-def test_a_batch_is_drawn_a_few_at_a_time_but_is_one(engine, pool, monkeypatch):
+def test_a_batch_rendered_in_parts_is_the_whole_batch(engine, pool, monkeypatch):
     style = Style(things=0.0)
     few = engine.batch(N, 6, pool, style)
     monkeypatch.setattr(synthetic_engine, "AT_A_TIME", 5)
     in_parts = engine.batch(N, 6, pool, style)
     assert torch.equal(in_parts.h, few.h)
     assert (in_parts.masks != few.masks).float().mean() < 1e-4
-    difference = (in_parts.images.float() - few.images.float()).abs()  # the noise of the sensor is another
+    difference = (in_parts.images.float() - few.images.float()).abs()  # only the sensor's noise differs
     assert difference.mean() < 6
 
 
@@ -236,7 +236,7 @@ def test_seeds_depend_on_every_part():
     assert 0 <= seed_of("a") < 2**63
 
 
-def test_dice_keep_their_bounds():
+def test_samplers_keep_their_bounds():
     sampler = Sampler.from_seed(0, 4000)
     assert 0.2 <= sampler.log_uniform(0.2, 3.0).min() < sampler.log_uniform(0.2, 3.0).max() <= 3.0
     assert sampler.normal(2.0, 3).abs().max() <= 5.0

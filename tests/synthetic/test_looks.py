@@ -1,4 +1,4 @@
-"""What synthetic hands look like: tones over the human range, skin maps, light, things, and what a camera does."""
+"""Appearance of synthetic hands: skin tones over the human range, skin maps, light, objects and camera effects."""
 
 import io
 import math
@@ -14,17 +14,17 @@ from dhpe_lib.synthetic.cloth import draw_materials
 from dhpe_lib.synthetic.lighting import draw_lights, irradiance, lit_by_lamp, occlusion, temperature, toward_lamp
 from dhpe_lib.synthetic.objects import draw_things, superquadrics, thing_faces
 from dhpe_lib.synthetic.sampling import Sampler
-from dhpe_lib.synthetic.shading import Stage, tileable_noise, to_srgb
+from dhpe_lib.synthetic.shading import SceneAssets, tileable_noise, to_srgb
 from dhpe_lib.synthetic.skin import DARKNESS, GLOSS, MELANIN, albedo, draw_skin, draw_tones, lab_to_linear
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
-    return Stage.build(HandModel.open_hand())
+def assets() -> SceneAssets:
+    return SceneAssets.build(HandModel.open_hand())
 
 
 def typology_angle(linear: torch.Tensor) -> torch.Tensor:
-    """ITA in degrees, from linear sRGB by CIE XYZ: the inverse of what draws tones, written apart from it."""
+    """Compute ITA in degrees from linear sRGB, by CIE XYZ: an independent inverse of `draw_tones`."""
     to_xyz = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
     _, y, z = ((linear @ to_xyz.mT) / torch.tensor([0.95047, 1.0, 1.08883])).unbind(-1)
     fy, fz = (torch.where(v > 0.008856, v.clamp_min(1e-6) ** (1 / 3), 7.787 * v + 16 / 116) for v in (y, z))
@@ -42,13 +42,13 @@ def test_tones_span_the_human_range_and_new_people_are_of_other_tones():
     for low, high in ((55, 90), (41, 55), (28, 41), (10, 28), (-30, 10), (-90, -30)):  # very light ... dark
         assert ((seen > low) & (seen <= high)).float().mean() > 0.05
     width = 120 / 15
-    place = ((seen + 58) / width) % 1, ((new + 58) / width) % 1
-    assert (place[0] < 0.75).float().mean() > 0.99
-    assert (place[1] > 0.75).float().mean() > 0.99
+    position = ((seen + 58) / width) % 1, ((new + 58) / width) % 1
+    assert (position[0] < 0.75).float().mean() > 0.99
+    assert (position[1] > 0.75).float().mean() > 0.99
 
 
-def test_palms_and_nails_are_lighter_and_creases_darker(stage):
-    melanin, dark, gloss = (stage.maps[k] for k in (MELANIN, DARKNESS, GLOSS))
+def test_palms_and_nails_are_lighter_and_creases_darker(assets):
+    melanin, dark, gloss = (assets.maps[k] for k in (MELANIN, DARKNESS, GLOSS))
     assert (gloss > 0.5).float().mean() > 0.001  # there are nails
     assert melanin[gloss > 0.9].mean() < 0.5 < melanin.median()
     assert dark.max() > 0.4
@@ -82,7 +82,7 @@ def test_light_falls_on_what_faces_it():
     room = irradiance(lamp, image, normal, one, one, 0 * one)
     facing, grazing, turned = irradiance(lamp, image, normal, one, one, one) - room
     assert (facing > grazing).all()
-    assert grazing[0] > grazing[2] > 0  # red light reaches around
+    assert grazing[0] > grazing[2] > 0  # red light reaches farthest around the edge of the shade
     torch.testing.assert_close(turned, torch.zeros(3))
     assert (room[0] > irradiance(lamp, image, normal, one, 0.5 * one, 0 * one)[0]).all()
 
@@ -93,8 +93,8 @@ def test_a_thing_before_another_throws_a_shadow():
     square = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
     vertices = torch.cat((0.4 * square, 0.1 * square - torch.tensor([0, 0, 0.3])))[None]
     faces = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
-    place = toward_lamp(lamp, torch.tensor([[[0.0, 0, 0], [0.3, 0.3, 0], [0, 0, -0.3]]]))[0]
-    lit = lit_by_lamp(lamp, toward_lamp(lamp, vertices), faces, torch.zeros(3).long(), place)
+    position = toward_lamp(lamp, torch.tensor([[[0.0, 0, 0], [0.3, 0.3, 0], [0, 0, -0.3]]]))[0]
+    lit = lit_by_lamp(lamp, toward_lamp(lamp, vertices), faces, torch.zeros(3).long(), position)
     torch.testing.assert_close(lit, torch.tensor([0.0, 1, 1]))
 
 
@@ -168,7 +168,9 @@ def test_jpeg_is_close_to_pillows(quality):
     ours = jpeg(torch.tensor(picture).permute(2, 0, 1)[None] / 255, torch.tensor([float(quality)]))
     difference = np.abs(ours[0].permute(1, 2, 0).numpy().astype(int) - theirs)
     assert difference.mean() < 1.5
-    assert np.abs(theirs - picture.astype(int)).mean() > difference.mean()  # closer to Pillow's than to the original
+    assert (
+        np.abs(theirs - picture.astype(int)).mean() > difference.mean()
+    )  # closer to Pillow's JPEG than that is to the original
 
 
 def test_photographs_repeat_and_differ_by_their_noise():

@@ -1,4 +1,4 @@
-"""ORH, ORH-S and ORH-O: counts, looks that are kept for tests, smooth sequences, and the same bytes however made."""
+"""ORH, ORH-S and ORH-O: counts, appearance reserved for tests, smooth sequences, and reproducible bytes."""
 
 import shutil
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def test_counts_and_names_are_those_of_the_papers_sets():
     assert len(set(orh.Recipe("orh", "train", 41_258).ids)) == 41_258
 
 
-def test_what_orh_o_shows_is_shown_nowhere_else():
+def test_training_splits_show_nothing_of_orh_o():
     only = orh.Recipe("orh-o", "test", 1).style
     assert only.new_people
     assert only.new_things
@@ -68,7 +68,7 @@ def test_a_sample_of_200_pictures(tmp_path):
     assert len({image.tobytes() for image in crops.images.numpy()}) == 200
     masks = crops.masks.float().mean((1, 2))
     assert masks.min() > 0.005
-    again = orh.draw_part(recipe, range(128, 200))  # a part of its own: the other one is not needed for it
+    again = orh.draw_part(recipe, range(128, 200))  # a part does not depend on the other parts
     assert torch.equal(again.images, crops.images[128:])
     known = crops.frame.normalise(crops.joints_3d, crops.k)
     torch.testing.assert_close(known[..., :2], crops.joints_2d, rtol=0, atol=2e-5)
@@ -80,7 +80,7 @@ def test_splits_and_seeds_do_not_share_pictures():
     assert torch.cdist(h, h).fill_diagonal_(1).min() > 0.1
 
 
-def test_orh_o_knows_fingertips_only():
+def test_orh_o_has_fingertip_labels_only():
     crops = orh.draw_part(orh.Recipe("orh-o", "test", 4), range(4))
     assert (crops.known.sum(1) == 5).all()
     assert crops.known[:, TIPS].all()
@@ -99,9 +99,9 @@ def test_sequences_are_smooth_and_of_one_person():
     batch = sequence_batch(engine, 5, 300, frames, style, 0)
     relative = batch.joints_mm - batch.joints_mm[:, MIDDLE_MCP, None]
     speed = relative.diff(dim=0).norm(dim=-1)
-    assert 0.05 < speed.mean() < 8  # millimetres a frame
+    assert 0.05 < speed.mean() < 8  # millimetres per frame
     assert speed.max() < 25
-    assert relative.diff(n=2, dim=0).norm(dim=-1).max() < 4  # and no jerks
+    assert relative.diff(n=2, dim=0).norm(dim=-1).max() < 4  # no jumps
     assert (batch.h[:, 45:55].diff(dim=0) == 0).all()
     assert batch.images.float().mean((1, 2)).diff(dim=0).abs().max() < 12
     later = sequence_batch(engine, 5, 300, frames[6:], style, 0)
@@ -109,7 +109,7 @@ def test_sequences_are_smooth_and_of_one_person():
     assert torch.equal(later.depth.isinf(), batch.depth[6:].isinf())
 
 
-def test_poses_on_the_way_are_natural():
+def test_poses_between_key_poses_are_natural():
     keys = key_poses(12, 3)
     way = poses_at(keys, torch.arange(11 * 30))
     assert torch.equal(poses_at(keys, torch.tensor([60]))[0], keys[2])
@@ -125,7 +125,7 @@ def test_poses_on_the_way_are_natural():
 
 @pytest.fixture
 def data(monkeypatch) -> Callable[..., str]:
-    """What `dhpe data` says, in one line."""
+    """Return a function that runs `dhpe data` and returns its output as one line."""
     monkeypatch.setenv("COLUMNS", "1000")
 
     def run(*arguments: str, code: int = 0) -> str:
@@ -145,7 +145,7 @@ def data(monkeypatch) -> Callable[..., str]:
         ("rhd", "test", 1, "there is no rhd test, only orh train"),
     ],
 )
-def test_recipes_of_what_is_not_published(name, split, count, message):
+def test_recipes_of_unpublished_splits_are_refused(name, split, count, message):
     with pytest.raises(ValueError, match=message):
         orh.Recipe(name, split, count)
 
@@ -193,7 +193,7 @@ def test_a_folder_with_one_split_of_two(tmp_path, data, monkeypatch):
     again = "dhpe data make orh --split test --out o --seed 0 --count 2"
     for folder in ("o", "o/test"):
         said = data("check", "orh", folder, code=1)
-        assert f"o/test: its preparation was not finished: 0 of 1 parts are there. To go on, run: {again}" in said
+        assert f"o/test: its preparation was not finished: 0 of 1 parts are there. To continue, run: {again}" in said
     Path("o/test/plan.json").write_text("[]")
     assert "o/test/plan.json: holds [], not an object" in data("check", "orh", "o", code=1)
     (tmp_path / "empty").mkdir()
@@ -201,13 +201,13 @@ def test_a_folder_with_one_split_of_two(tmp_path, data, monkeypatch):
     assert "dhpe data make orh-s --split train --out empty" in data("show", "orh-s", "empty", code=1)
 
 
-def test_the_command_makes_checks_and_goes_on(tmp_path, data):
+def test_the_command_makes_checks_and_continues(tmp_path, data):
     out = tmp_path / "o"
     said = data("make", "orh-o", "--out", str(out), "--count", "3", "--workers", "1")
     assert "3 samples" in said
     assert "Every byte is as it was written" in data("check", "orh-o", str(out / "test"))
     before = (out / "test" / "images.npy").read_bytes()
-    data("make", "orh-o", "--out", str(out), "--count", "3")  # it is all there
+    data("make", "orh-o", "--out", str(out), "--count", "3")  # the cache is complete already
     assert (out / "test" / "images.npy").read_bytes() == before
     assert "stale: source.seed was 0, is 1 now" in data(
         "make", "orh-o", "--out", str(out), "--count", "3", "--seed", "1", code=1

@@ -1,4 +1,4 @@
-"""The mixture: each sample once an epoch, the same for any number of processes, and a function of the step."""
+"""Batches have each sample once an epoch, do not depend on the number of processes, and are a function of the step."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from dhpe_lib.data.cache.preparation import Job, prepare
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.cache.writer import PreparedWriter
 from dhpe_lib.data.views import JitterRange
-from dhpe_lib.training import batches as mixture
+from dhpe_lib.training import batches
 from dhpe_lib.training.batches import BatchPlan, TrainingBatches, rows_of
 
 CPU = torch.device("cpu")
@@ -40,18 +40,18 @@ def test_an_epoch_has_each_row_once_whatever_the_batch():
     assert BatchPlan(4, 0, 6).rows(0, 14).tolist() != rows[:4].tolist()
 
 
-def test_processes_share_what_one_would_see(caches):
+def test_two_processes_see_the_images_of_one(caches):
     alone = TrainingBatches(caches, BatchPlan(4, 0, 0), JitterRange(), CPU)
     pair = [TrainingBatches(caches, BatchPlan(2, 0, 0, rank, 2), JitterRange(), CPU) for rank in range(2)]
     for step in (0, 3):
-        whole, halves = alone.view(step), [one.view(step) for one in pair]
+        whole, halves = alone.view(step), [process.view(step) for process in pair]
         assert torch.equal(whole.images, torch.cat([half.images for half in halves]))
         assert torch.equal(whole.targets.joints, torch.cat([half.targets.joints for half in halves]))
 
 
-def test_a_step_is_what_it_is_in_any_order(caches, monkeypatch):
-    monkeypatch.setattr(mixture, "POOL", 4)
-    monkeypatch.setattr(mixture, "REPAINTED", 2)
+def test_a_batch_depends_only_on_its_step(caches, monkeypatch):
+    monkeypatch.setattr(batches, "POOL", 4)
+    monkeypatch.setattr(batches, "REPAINTED", 2)
     forward = TrainingBatches(caches, BatchPlan(3, 1, 0), JitterRange(), CPU)
     seen = [forward.view(step) for step in range(3)]
     late = TrainingBatches(caches, BatchPlan(3, 1, 0), JitterRange(), CPU).view(2)
@@ -60,17 +60,17 @@ def test_a_step_is_what_it_is_in_any_order(caches, monkeypatch):
     assert not torch.equal(seen[1].images, late.images)
     assert late.images.shape == (3, 3, 224, 224)
     other = TrainingBatches(caches, BatchPlan(3, 3, 0, 1, 2), JitterRange(), CPU).view(2)
-    assert not torch.equal(other.images[2], late.images[2])  # processes render hands of their own
+    assert not torch.equal(other.images[2], late.images[2])  # each process renders other hands
 
 
-def test_rows_are_counted_on_over_the_caches(caches):
+def test_rows_index_the_concatenated_caches(caches):
     whole = join_rows([cache[:] for cache in caches])
     rows = np.array([8, 0, 4, 3, 8])
     assert torch.equal(rows_of(caches, rows).images, whole[rows].images)
     assert torch.equal(rows_of(caches, rows).k, whole[rows].k)
 
 
-def test_what_cannot_be_mixed(caches, tmp_path):
+def test_caches_that_cannot_be_combined_are_refused(caches, tmp_path):
     with pytest.raises(PreparedError, match="no prepared split was named"):
         TrainingBatches([], BatchPlan(2, 1, 0), JitterRange(), CPU)
     plain = caches[0][:1].without_margin()
@@ -83,24 +83,24 @@ def test_what_cannot_be_mixed(caches, tmp_path):
 
 
 def test_on_a_device(caches, device: torch.device):
-    """On a GPU the caches live there; what is seen is the same."""
-    there = TrainingBatches(caches, BatchPlan(4, 0, 0), JitterRange(), device).view(1)
-    here = TrainingBatches(caches, BatchPlan(4, 0, 0), JitterRange(), CPU).view(1)
-    assert there.images.device.type == device.type
-    torch.testing.assert_close(there.images.cpu(), here.images, atol=1e-4, rtol=0)
+    """On a GPU the caches are copied to it; the images are those of the CPU."""
+    on_device = TrainingBatches(caches, BatchPlan(4, 0, 0), JitterRange(), device).view(1)
+    on_cpu = TrainingBatches(caches, BatchPlan(4, 0, 0), JitterRange(), CPU).view(1)
+    assert on_device.images.device.type == device.type
+    torch.testing.assert_close(on_device.images.cpu(), on_cpu.images, atol=1e-4, rtol=0)
 
 
-def test_children_leave_room_for_the_rest():
+def test_novel_views_replace_other_images():
     plan = BatchPlan(batch=8, rendered=4, seed=0, novel_views=4, novel_views_from=2)
     counts = [(plan.taken_at(step), plan.rendered_at(step), plan.novel_views_at(step)) for step in (1, 2)]
     assert counts == [(4, 4, 0), (2, 2, 4)]
     plain = replace(plan, rendered=0)
     assert [len(plain.rows(step, 10)) for step in (1, 2)] == [8, 4]
-    epoch = np.concatenate([plain.rows(step, 20) for step in range(5, 10)])  # places 20 to 39
+    epoch = np.concatenate([plain.rows(step, 20) for step in range(5, 10)])  # positions 20 to 39
     assert sorted(epoch) == list(range(20))
 
 
-def test_a_mixture_makes_room_for_children(caches, monkeypatch):
-    monkeypatch.setattr(mixture, "POOL", 2)
+def test_batches_leave_room_for_novel_views(caches, monkeypatch):
+    monkeypatch.setattr(batches, "POOL", 2)
     mixed = TrainingBatches(caches, BatchPlan(4, 2, 0, novel_views=2, novel_views_from=1), JitterRange(), CPU)
     assert len(mixed.view(1).images) == 2

@@ -1,4 +1,4 @@
-"""What a run writes for people: nothing twice after a resume, and pictures that show truth and estimate."""
+"""The logs of a run have each record once after a resume, and the images show ground truth and prediction."""
 
 import json
 
@@ -29,11 +29,11 @@ def write(log: RunLog, *steps: int) -> None:
     log.close()
 
 
-def test_what_was_written_past_the_checkpoint_is_taken_back(tmp_path):
+def test_records_after_the_checkpoint_are_removed(tmp_path):
     write(RunLog(tmp_path, 0, QUIET), 10, 20, 30)
     for name in (CURVES, LOG):
         with (tmp_path / name).open("a") as file:
-            file.write('{"step": 2')  # a kill in the middle of a line
+            file.write('{"step": 2')  # a line that a kill cut short
     write(RunLog(tmp_path, 20, QUIET), 30, 40)
     train = read_curves(tmp_path / CURVES, "train")
     assert train["step"].tolist() == train["art"].tolist() == [10, 20, 30, 40]
@@ -46,7 +46,7 @@ def test_what_was_written_past_the_checkpoint_is_taken_back(tmp_path):
 
 
 @pytest.mark.parametrize(("step", "kept"), [(0, []), (15, [10]), (30, [10, 20, 30])])
-def test_pictures_of_later_steps_go(tmp_path, step, kept):
+def test_pictures_of_later_steps_are_removed(tmp_path, step, kept):
     write(RunLog(tmp_path, 0, QUIET), 10, 20, 30)
     RunLog(tmp_path, step, QUIET).close()
     assert [path.name for path in sorted((tmp_path / PICTURES).iterdir())] == [f"dots_all_{k:07}.png" for k in kept]
@@ -61,12 +61,12 @@ def view(tmp_path, monkeypatch) -> View:
 
 
 def tiles(sheet: np.ndarray) -> list[np.ndarray]:
-    """The pictures on a sheet with six in a row."""
+    """Cut out the tiles of a sheet with six tiles in a row."""
     down, across = np.arange(TITLE, len(sheet) - SIZE + 1, SIZE + 46), np.arange(GAP, 6 * (SIZE + GAP), SIZE + GAP)
     return [sheet[top : top + SIZE, left : left + SIZE] for top in down for left in across]
 
 
-def test_a_sheet_shows_the_truth_j2d_and_the_mesh(view, tmp_path):
+def test_a_sheet_shows_ground_truth_j2d_and_mesh(view, tmp_path):
     network = build_network(tiny_network.config(tmp_path))
     view.targets.has_mask[1] = False
     view.targets.known_2d[2, 5:] = False
@@ -84,7 +84,7 @@ def test_a_sheet_shows_the_truth_j2d_and_the_mesh(view, tmp_path):
         assert changed[~inside[k]].mean() < 0.01  # the edge of the mesh is smooth, that of the mask is not
 
 
-def test_a_network_without_j2d_shows_none(view, tmp_path):
+def test_a_sheet_without_j2d_shows_the_plain_image(view, tmp_path):
     network = build_network(tiny_network.config(tmp_path, ablation=("without-2d-losses",)))
     shown = tiles(prediction_sheet(network, view, "three"))
     plain = Tile(as_bytes(view.images)[0], UNKNOWN, None, ("", ""))

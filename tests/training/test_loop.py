@@ -1,4 +1,4 @@
-"""The training loop: it learns, and however it is stopped and resumed, it ends where it would have ended."""
+"""The training loop learns, and an interrupted and resumed run ends with the weights of an uninterrupted run."""
 
 import json
 import os
@@ -24,14 +24,16 @@ from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.experiments.ablation import Run, measure
 from dhpe_lib.network.checkpoints import CheckpointError, read_checkpoint
 from dhpe_lib.network.trained import load_trained
-from dhpe_lib.training import loop as training
-from dhpe_lib.training.batches import TrainingBatches
+from dhpe_lib.training import loop
+from dhpe_lib.training.batches import TrainingBatches, plan_batches
 from dhpe_lib.training.config import ConfigError, TrainingConfig
 from dhpe_lib.training.log import read_curves
-from dhpe_lib.training.loop import BEST, LAST, TrainingError
+from dhpe_lib.training.loop import TrainingError
 from dhpe_lib.training.losses import losses_of
+from dhpe_lib.training.optimiser import build_optimiser
+from dhpe_lib.training.run_folder import BEST, LAST
 from dhpe_lib.training.self_augmentation import SelfAugmentation
-from dhpe_lib.training.setup import build_network, build_optimiser, launch_fabric, plan_batches, setup_fabric
+from dhpe_lib.training.setup import build_network, launch_fabric, setup_fabric
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    """A small network, and one thread: the last bits of a sum depend on how many share it."""
+    """Use a tiny network and one thread, since the last bits of a sum depend on the number of threads."""
     tiny_network.install(monkeypatch.setitem)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -57,7 +59,7 @@ def weights(run: Path, name: str = LAST) -> dict[str, torch.Tensor]:
 
 
 def is_weight(name: str) -> bool:
-    """Not a statistic of a normalisation, which a forward pass changes."""
+    """False for the statistics of batch norm, which a forward pass changes."""
     return "running" not in name and "num_batches" not in name
 
 
@@ -65,7 +67,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
 
 
-def test_it_learns_and_leaves_everything_behind(data, tmp_path):
+def test_it_learns_and_writes_all_logs(data, tmp_path):
     outcome = tiny_network.run(
         tiny_network.config(data, steps=30, log_every=5, test_every=15, save_every=15), tmp_path / "run"
     )
@@ -118,28 +120,28 @@ def test_ctrl_c_finishes_the_step_and_resuming_changes_no_bit(data, tmp_path, mo
 
 
 def test_ctrl_c_while_processes_agree_ends_the_next_step(data, tmp_path, monkeypatch):
-    """The facts of the step are gathered already: it goes on, and the request is not lost."""
-    agree, tolist, calls = training.all_reduce_flags, torch.Tensor.tolist, []
+    """A Ctrl-C after the flags of a step were gathered is not lost: the loop ends after the next step."""
+    all_reduce_flags, tolist, calls = loop.all_reduce_flags, torch.Tensor.tolist, []
 
     def interrupted(values):
         os.kill(os.getpid(), signal.SIGINT)
         return tolist(values)
 
-    def agreed(*arguments):
+    def watched(*arguments):
         calls.append(arguments)
         with monkeypatch.context() as patch:
             if len(calls) == 3:
                 patch.setattr(torch.Tensor, "tolist", interrupted)
-            return agree(*arguments)
+            return all_reduce_flags(*arguments)
 
-    monkeypatch.setattr(training, "agree", agreed)
+    monkeypatch.setattr(loop, "all_reduce_flags", watched)
     stopped = tiny_network.run(tiny_network.config(data, save_every=100), tmp_path / "run")
     assert (stopped.step, stopped.finished) == (4, False)
     assert read_checkpoint(tmp_path / "run" / LAST).facts["step"] == 4
 
 
-def test_resuming_brings_the_growing_set_back(data, tmp_path, monkeypatch):
-    """Stopped after children came, resumed with an empty memory: the same children, the same weights to the bit."""
+def test_resuming_restores_the_growing_set(data, tmp_path, monkeypatch):
+    """A run that is stopped after novel views started has, when resumed, the novel views and weights of a whole run."""
     config = tiny_network.config(data, augment_share=0.5, augment_after=0.5, augment_capacity=20, steps=7, test_every=4)
     lengths = images_of_steps(monkeypatch)
     tiny_network.run(config, tmp_path / "straight")
@@ -176,16 +178,16 @@ def test_augmentation_begins_in_the_middle_of_a_short_run(data):
 
 
 @pytest.mark.parametrize(("batch", "share"), [(1, 0.9), (4, 0.1)])
-def test_augmentation_without_a_place_for_a_child_is_refused(data, batch, share):
+def test_augmentation_with_too_small_a_batch_is_refused(data, batch, share):
     config = tiny_network.config(data, batch=batch, augment_share=share)
     fabric = launch_fabric(config, "cpu")
-    with pytest.raises(ConfigError, match=f"batch is {batch}, .*no place for a child.*without-augmentation"):
+    with pytest.raises(ConfigError, match=f"batch is {batch}, .*no novel view fits.*without-augmentation"):
         plan_batches(config, fabric, 10)
     assert plan_batches(replace(config, ablation=("without-augmentation",)), fabric, 10).batch == batch
 
 
 def images_of_steps(monkeypatch) -> dict[int, tuple[int, int]]:
-    """Will hold, of each step, how many images come without children and with them."""
+    """Return a dict that will hold, for each step, the number of images without and with novel views."""
     extend, lengths = SelfAugmentation.extend, {}
 
     def watched(self, view, step):
@@ -197,15 +199,15 @@ def images_of_steps(monkeypatch) -> dict[int, tuple[int, int]]:
     return lengths
 
 
-def test_children_that_have_begun_go_on_in_a_longer_run(data, tmp_path, monkeypatch):
+def test_novel_views_that_have_started_continue_in_a_longer_run(data, tmp_path, monkeypatch):
     lengths = images_of_steps(monkeypatch)
     config = tiny_network.config(data, augment_share=0.5, augment_capacity=20, steps=4)
-    for steps in (4, 8, 20):  # alone they would begin in the middle: at 2, 4, 10
+    for steps in (4, 8, 20):  # a new run would start them in its middle: at 2, 4, 10
         assert tiny_network.run(replace(config, steps=steps), tmp_path / "run", resume=steps > 4).finished
     assert lengths == {step: (4, 4) if step < 3 else (2, 4) for step in range(20)}
 
 
-def test_children_that_have_not_begun_follow_the_new_number_of_steps(data, tmp_path, monkeypatch):
+def test_novel_views_that_have_not_started_follow_the_new_number_of_steps(data, tmp_path, monkeypatch):
     lengths = images_of_steps(monkeypatch)
     config = tiny_network.config(data, augment_share=0.5, augment_capacity=20, steps=20)
     with monkeypatch.context() as patch:
@@ -245,25 +247,25 @@ def test_kill_9_and_resume_change_no_bit(data, tmp_path):
     running.kill()
     assert running.wait() == -signal.SIGKILL
     killed_at = read_checkpoint(run / LAST).facts["step"]
-    (run / f".best.safetensors.{running.pid}").touch()  # as a kill in the middle of writing leaves it
+    (run / f".dhpe-{running.pid}-x").mkdir()  # a kill during writing leaves such a folder
     config = tiny_network.config(data, steps=killed_at + 3)
     assert tiny_network.run(config, run, resume=True).finished
     tiny_network.run(config, tmp_path / "straight")
     assert same(weights(run), weights(tmp_path / "straight"))
     steps = read_curves(run / "curves.jsonl", "train")["step"].tolist()
-    assert steps == sorted(set(steps))  # what was written past the checkpoint was taken back
+    assert steps == sorted(set(steps))  # records after the checkpoint were removed
     assert f"resumed after step {killed_at}\n" in (run / "log.txt").read_text()
     assert not list(run.glob(".*"))
 
 
-def test_a_run_killed_before_its_first_checkpoint_begins_anew(data, tmp_path):
+def test_a_run_killed_before_its_first_checkpoint_starts_again(data, tmp_path):
     config = tiny_network.config(data, steps=2)
     tiny_network.run(config, tmp_path / "a")
     (tmp_path / "a" / LAST).unlink()
     assert tiny_network.run(config, tmp_path / "a", resume=True).step == 2
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(data, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(data, tmp_path, monkeypatch):
     view = TrainingBatches.view
 
     def poisoned(self, step):
@@ -274,12 +276,12 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(data, tmp_path, monk
     config = tiny_network.config(data)
     with pytest.raises(TrainingError, match=r"loss of step 2 is not finite.*not_finite_0\.safetensors"):
         tiny_network.run(config, tmp_path / "run")
-    study = read_checkpoint(tmp_path / "run" / "not_finite_0.safetensors")
-    assert study.batch["images"].isnan().all()
-    assert study.batch["joints"].shape == (4, 21, 3)
+    saved = read_checkpoint(tmp_path / "run" / "not_finite_0.safetensors")
+    assert saved.batch["images"].isnan().all()
+    assert saved.batch["joints"].shape == (4, 21, 3)
     last = read_checkpoint(tmp_path / "run" / LAST)
     assert last.facts["step"] == 2
-    assert all(torch.equal(study.network[name], value) for name, value in last.network.items() if is_weight(name))
+    assert all(torch.equal(saved.network[name], value) for name, value in last.network.items() if is_weight(name))
     assert all(value.isfinite().all() for value in last.network.values())
 
 
@@ -297,16 +299,16 @@ tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), run)
 
 INTERRUPTED = """
 import os, signal
-from dhpe_lib.training import loop as training
-agree, calls = training.all_reduce_flags, []
-def asked(*arguments):
-    agreed = agree(*arguments)
-    calls.append(agreed)
+from dhpe_lib.training import loop
+all_reduce_flags, calls = loop.all_reduce_flags, []
+def watched(*arguments):
+    flags = all_reduce_flags(*arguments)
+    calls.append(flags)
     if os.environ["RANK"] == "1" and len(calls) == 2:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
-    return agreed
-training.all_reduce_flags = asked
+    return flags
+loop.all_reduce_flags = watched
 """
 
 
@@ -321,18 +323,18 @@ def run_in_two_processes(text: str, data: Path, folder: Path) -> None:
 
 
 def test_ctrl_c_of_one_process_ends_both_after_the_same_step(data, tmp_path):
-    """Twice, as torchrun passes on what the terminal has sent; after the step has been agreed on."""
+    """Ctrl-C arrives twice, as under torchrun, after the flags of the step were shared."""
     run_in_two_processes(INTERRUPTED + PARALLEL, data, tmp_path)
     assert read_checkpoint(tmp_path / "two" / LAST).facts["step"] == 3
     assert "interrupted after step 3" in (tmp_path / "two" / "log.txt").read_text()
 
 
-def test_two_processes_are_as_good_as_one_with_their_batch(data, tmp_path):
+def test_two_processes_equal_one_process_with_the_whole_batch(data, tmp_path):
     run_in_two_processes(PARALLEL, data, tmp_path)
     tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), tmp_path / "one")
     two, one = (read_checkpoint(tmp_path / name / LAST) for name in ("two", "one"))
-    begun = build_network(tiny_network.config(data)).state_dict()
-    moved = [name for name, value in one.network.items() if not torch.equal(value, begun[name])]
+    initial = build_network(tiny_network.config(data)).state_dict()
+    moved = [name for name, value in one.network.items() if not torch.equal(value, initial[name])]
     assert len(moved) > 10
     for name, value in one.network.items():
         torch.testing.assert_close(two.network[name], value, rtol=1e-3, atol=1e-4, msg=name)
@@ -344,17 +346,17 @@ def test_batch_statistics_of_several_cpu_processes_are_refused(data, monkeypatch
         launch_fabric(tiny_network.config(data), "cpu")
 
 
-def test_frozen_statistics_stay(data, tmp_path):
+def test_frozen_statistics_do_not_change(data, tmp_path):
     config = tiny_network.config(data, batch_norm="frozen", steps=2)
     tiny_network.run(config, tmp_path / "run")
-    begun, ended = build_network(config).state_dict(), weights(tmp_path / "run")
-    stored = [name for name in begun if "running" in name]
+    initial, final = build_network(config).state_dict(), weights(tmp_path / "run")
+    stored = [name for name in initial if "running" in name]
     assert stored
-    assert all(torch.equal(begun[name], ended[name]) for name in stored)
+    assert all(torch.equal(initial[name], final[name]) for name in stored)
 
 
 @pytest.mark.parametrize(
-    ("ablation", "lost"),
+    ("ablation", "removed"),
     [
         ("without-refiner", {"regressor.f_ref.weight", "regressor.f_ref.bias"}),
         ("without-2d-losses", {"regressor.f_ref.weight", "regressor.f_ref.bias"}),
@@ -362,13 +364,13 @@ def test_frozen_statistics_stay(data, tmp_path):
         ("constant-lambda", set()),
     ],
 )
-def test_ablations_switch_off_what_they_name(data, tmp_path, ablation, lost):
+def test_ablations_remove_their_part(data, tmp_path, ablation, removed):
     config = tiny_network.config(data, ablation=(ablation,), steps=2)
     tiny_network.run(config, tmp_path / "run")
     train = read_curves(tmp_path / "run" / "curves.jsonl", "train")
     full = set(build_network(tiny_network.config(data)).state_dict())
     missing = full - set(build_network(config).state_dict())
-    assert lost <= missing
+    assert removed <= missing
     assert any("pose_machine" in name for name in missing) == (ablation == "without-2d-losses")
     assert (train["j2d"] == 0).all() == (ablation == "without-2d-losses")
     if ablation == "without-shape-loss":
@@ -380,11 +382,11 @@ def test_ablations_switch_off_what_they_name(data, tmp_path, ablation, lost):
 def test_pose_machine_has_its_own_rate(data, tmp_path):
     config = tiny_network.config(data, learning_rate_j2d=1e-12, steps=2)
     tiny_network.run(config, tmp_path / "run")
-    begun, ended = build_network(config).state_dict(), weights(tmp_path / "run")
-    change = {name: float((ended[name] - begun[name]).abs().max()) for name in begun if name.endswith("conv1_1.weight")}
-    assert change
-    assert max(change.values()) < 1e-9
-    assert not torch.equal(begun["regressor.f_j3d.weight"], ended["regressor.f_j3d.weight"])
+    initial, final = build_network(config).state_dict(), weights(tmp_path / "run")
+    names = [name for name in initial if name.endswith("conv1_1.weight")]
+    assert names
+    assert max(float((final[name] - initial[name]).abs().max()) for name in names) < 1e-9
+    assert not torch.equal(initial["regressor.f_j3d.weight"], final["regressor.f_j3d.weight"])
 
 
 def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
@@ -396,40 +398,42 @@ def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
         seen.append((estimate.evidence.feature.dtype, estimate.mesh.vertices.dtype, torch.is_autocast_enabled("cpu")))
         return losses_of(estimate, targets, laplacian, options)
 
-    monkeypatch.setattr(training, "losses_of", watched)
-    objective = training.TrainingObjective(network, config)
+    monkeypatch.setattr(loop, "losses_of", watched)
+    objective = loop.TrainingObjective(network, config)
     objective, _ = setup_fabric(fabric, network, objective, build_optimiser(network, config), config)
-    mixture = TrainingBatches([Prepared(data)], plan_batches(config, fabric, 10), config.jitter_range, fabric.device)
-    view = mixture.view(0)
-    found = objective(view.images, vars(view.targets))
+    batches = TrainingBatches([Prepared(data)], plan_batches(config, fabric, 10), config.jitter_range, fabric.device)
+    view = batches.view(0)
+    losses = objective(view.images, vars(view.targets))
     assert seen == [(torch.bfloat16, torch.float32, False)]
-    assert found["objective"].dtype == torch.float32
+    assert losses["objective"].dtype == torch.float32
 
 
 def test_two_tests_of_one_name_are_refused(data, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(data, again)
     config = tiny_network.config(data, test=(str(data), str(again)))
-    with pytest.raises(ConfigError, match=rf"{data} and {again}, which are both dots_all.*Name one of them"):
+    with pytest.raises(
+        ConfigError, match=rf"{data} and {again}, but both have the name dots_all.*Name only one of them"
+    ):
         tiny_network.run(config, tmp_path / "run")
-    with pytest.raises(ConfigError, match="both dots_all"):
+    with pytest.raises(ConfigError, match="both have the name dots_all"):
         measure({"full": [Run(tmp_path / "run", config)]}, tmp_path, torch.device("cpu"))
 
 
-def test_another_training_is_not_taken_up(data, tmp_path):
+def test_a_run_with_another_configuration_is_not_resumed(data, tmp_path):
     config = tiny_network.config(data, steps=1)
     tiny_network.run(config, tmp_path / "run")
-    with pytest.raises(ConfigError, match="holds a run; go on with it with --resume"):
+    with pytest.raises(ConfigError, match="already holds a run; continue it with --resume"):
         tiny_network.run(config, tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"batch was 4, is 2 now\. Begin a new run"):
+    with pytest.raises(ConfigError, match=r"batch was 4, now it is 2\. Start a new run"):
         tiny_network.run(replace(config, batch=2), tmp_path / "run", resume=True)
     with pytest.raises(FileNotFoundError, match=r"config\.json: no such file; there is no run to resume"):
         tiny_network.run(config, tmp_path / "other", resume=True)
-    begun = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert begun["batch"] == 4
+    saved = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert saved["batch"] == 4
     assert tiny_network.run(replace(config, steps=2), tmp_path / "run", resume=True).step == 2
     done = tiny_network.run(config, tmp_path / "run", resume=True)
-    assert (done.step, done.finished) == (2, True)  # more than is asked for now
+    assert (done.step, done.finished) == (2, True)  # more steps than the new configuration asks for
 
 
 @pytest.mark.parametrize("name", ["data", "test", "start", "backgrounds"])
@@ -443,12 +447,12 @@ def test_a_wrong_path_leaves_no_run_behind(data, tmp_path, name):
 
 
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
-def test_jitter_is_a_number_from_0(value):
+def test_jitter_must_be_a_number_of_at_least_0(value):
     with pytest.raises(ConfigError, match="jitter_scale is"):
         TrainingConfig(jitter_scale=value)
 
 
-def test_weights_to_start_from(data, tmp_path):
+def test_initial_weights_from_a_checkpoint(data, tmp_path):
     config = tiny_network.config(data, steps=2)
     tiny_network.run(config, tmp_path / "run")
     network = build_network(replace(config, start=str(tmp_path / "run" / LAST)))
@@ -461,7 +465,7 @@ def test_weights_to_start_from(data, tmp_path):
         build_network(replace(config, start="nowhere"))
 
 
-def test_a_disk_that_fills_up_leaves_the_checkpoint_before(data, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_previous_checkpoint(data, tmp_path, monkeypatch):
     write, calls = os.fsync, []
 
     def full(number: int) -> None:
@@ -471,7 +475,7 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before(data, tmp_path, monke
         write(number)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written .*No space left.*Make room"):
+    with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written .*No space left.*Free disk"):
         tiny_network.run(tiny_network.config(data), tmp_path / "run")
     monkeypatch.undo()
     tiny_network.install()

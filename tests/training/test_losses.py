@@ -1,4 +1,4 @@
-"""Each term of Eq. 7 against plain loops, what is missing, and which weights each term trains."""
+"""Each term of Eq. 7 equals plain loops, ignores missing labels, and trains the right weights."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def laplacian(estimator) -> Laplacian:
 
 @pytest.fixture
 def partly(generator) -> Targets:
-    """Three instances: all known, some known, nothing known."""
+    """Three instances with all labels, some labels and no labels."""
     full = random_targets(3, generator, F64)
     known, known_2d = full.known.clone(), full.known_2d.clone()
     known[1, :9] = known_2d[1, 4:] = known[2] = known_2d[2] = False
@@ -80,7 +80,7 @@ def test_heatmaps_by_hand(partly, generator):
     assert heatmap_loss(maps, partly, 0.1).tolist() == pytest.approx(expected)
 
 
-def test_perfect_maps_cost_nothing(partly):
+def test_perfect_maps_have_loss_0(partly):
     drawn = target_heatmaps(partly.joints_2d, partly.known_2d, 8)
     assert not heatmap_loss(drawn[:, None].expand(-1, 3, -1, -1, -1), partly).any()
 
@@ -95,7 +95,7 @@ def test_features_and_masks_by_hand(partly, generator):
 
 
 @pytest.mark.parametrize(("pixels", "expected"), [(14.9, 1.0), (15.1, 0.0)])
-def test_the_gate_opens_below_15_pixels(pixels, expected, generator):
+def test_lambda_is_1_below_15_pixels(pixels, expected, generator):
     targets = random_targets(2, generator, F64)
     joints = targets.joints + torch.tensor([0.6, -0.8, 5.0], dtype=F64) * pixels / 224
     assert joint_error_px(joints, targets).tolist() == pytest.approx([pixels, pixels])
@@ -105,7 +105,7 @@ def test_the_gate_opens_below_15_pixels(pixels, expected, generator):
     assert joint_error_px(joints, targets, squared_sum=True).tolist() == pytest.approx([21 * pixels**2] * 2)
 
 
-def test_the_gate_without_joints_or_mask_is_shut(partly):
+def test_lambda_is_0_without_joints_or_mask(partly):
     assert shape_gate(partly.joints, partly).tolist() == [1, 0, 0]
     assert shape_gate(partly.joints, replace(partly, has_mask=~partly.has_mask)).tolist() == [0, 1, 0]
     assert shape_gate(partly.joints + 9, partly, LossOptions(constant_lambda=0.01)).tolist() == [0.01, 0, 0]
@@ -123,12 +123,12 @@ def test_the_total_is_eq_7(estimator, laplacian, generator):
     torch.testing.assert_close(plain.objective, (plain.total + plain.j2d).mean())
     assert plain.means()["art"] == plain.art.mean()
     assert not plain.means()["art"].requires_grad
-    shut = everything(estimator, images, targets, laplacian, LossOptions(tau=0.0))
-    assert not shut.sh.any()
+    closed = everything(estimator, images, targets, laplacian, LossOptions(tau=0.0))
+    assert not closed.sh.any()
 
 
 def test_each_loss_trains_its_own_weights(estimator, laplacian, generator):
-    """L trains F and f_E3D only, L_J2D f_J2D only; every weight learns from the objective."""
+    """L trains only F and f_E3D, L_J2D trains only f_J2D, and the objective trains every weight."""
     images, targets = random_images(2, generator), random_targets(2, generator)
     parts = {
         "art": {"features", "f_j3d", "f_ref"},
@@ -139,7 +139,7 @@ def test_each_loss_trains_its_own_weights(estimator, laplacian, generator):
         "j2d": {"pose_machine"},
         "total": {"features", "f_j3d", "f_ref"},
     }
-    estimator.regressor.f_ref.weight.data.add_(0.01)  # off its start, where it is blind to F(x) and h
+    estimator.regressor.f_ref.weight.data.add_(0.01)  # its initial weights ignore F(x) and h
     losses = everything(estimator, images, targets, laplacian)
     for name, expected in parts.items():
         estimator.zero_grad()
@@ -155,8 +155,8 @@ def test_each_loss_trains_its_own_weights(estimator, laplacian, generator):
     assert all(value.grad is not None and value.grad.isfinite().all() for value in estimator.parameters())
 
 
-def test_what_is_missing_drops_out(estimator, laplacian, generator):
-    """An instance's own losses do not depend on what is known of others; NaN in place of the unknown harms nothing."""
+def test_missing_labels_are_ignored(estimator, laplacian, generator):
+    """The losses of an instance do not depend on the labels of others; unknown labels may be NaN."""
     images, full = random_images(3, generator), random_targets(3, generator)
     known, known_2d = full.known.clone(), full.known_2d.clone()
     known[1], known_2d[1], has_mask = False, False, torch.tensor([True, False, True])
@@ -177,7 +177,7 @@ def test_what_is_missing_drops_out(estimator, laplacian, generator):
     assert sum(gradient.abs().sum() for gradient in gradients) > 0
 
 
-def test_nothing_known_of_a_batch_of_one(estimator, laplacian, generator):
+def test_a_batch_of_one_without_labels(estimator, laplacian, generator):
     full = random_targets(1, generator)
     off = torch.zeros(1, 21, dtype=torch.bool)
     empty = Targets(full.joints, off, full.joints_2d, off, torch.zeros_like(full.mask), torch.tensor([False]))
@@ -189,7 +189,7 @@ def test_nothing_known_of_a_batch_of_one(estimator, laplacian, generator):
 
 
 def test_an_empty_mask_is_a_mask(estimator, laplacian, generator):
-    """A hand wholly covered: m = 0 is known, and x (.) m is black."""
+    """The mask of a fully occluded hand is 0 everywhere and is a label; x (.) m is black."""
     images, full = random_images(1, generator), random_targets(1, generator)
     targets = replace(full, mask=torch.zeros_like(full.mask))
     estimate = estimator(images, masked_images(images, targets), render=True)
@@ -198,7 +198,7 @@ def test_an_empty_mask_is_a_mask(estimator, laplacian, generator):
     assert losses.feat > 0
 
 
-def test_a_perfect_estimate_costs_nothing_but_smoothness(estimator, laplacian, generator):
+def test_a_perfect_estimate_has_only_the_smoothness_loss(estimator, laplacian, generator):
     images = random_images(2, generator)
     estimate = estimator(images, images, render=True)
     last = estimate.steps[-1]
@@ -243,7 +243,7 @@ def test_without_2d_losses(laplacian, generator):
         losses_of(hmr(images, images, render=True), targets, laplacian)
 
 
-def test_half_precision_features_are_compared_in_full(estimator, laplacian, generator):
+def test_half_precision_features_give_float32_losses(estimator, laplacian, generator):
     images, targets = random_images(2, generator), random_targets(2, generator)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = everything(estimator, images, targets, laplacian)

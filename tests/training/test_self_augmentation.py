@@ -1,4 +1,4 @@
-"""Children are what their labels say, whatever the seed was; the set that they fill is bounded."""
+"""Novel views agree with their labels for any seed, and the growing set is bounded."""
 
 import math
 from dataclasses import replace
@@ -53,12 +53,12 @@ def pool() -> Tensor:
 
 @pytest.fixture(scope="module")
 def seeds(pool) -> tuple[View, Tensor]:
-    """Two pictures and the hands in them."""
+    """Two images and the hands in them."""
     batch = SyntheticHands().batch(2, 4, pool)
     return plain_view(batch.crops()), batch.h
 
 
-# ------------------------------------------------------------------------------------------------------ what is drawn
+# ------------------------------------------------------------------------------------------------------------ sampling
 def test_articulation_is_kept_and_shape_is_within_three_deviations(model, seeds):
     h = draw_novel_views(model, seeds[1], 0)
     parts = split_h(h)
@@ -66,26 +66,26 @@ def test_articulation_is_kept_and_shape_is_within_three_deviations(model, seeds)
     assert torch.equal(parts.pose, split_h(seeds[1]).pose.repeat_interleave(VIEWS_PER_SEED, 0))
     shape = split_h(draw_novel_views(model, seeds[1][:1].expand(200, -1), 1)).shape
     assert shape.abs().max() <= SHAPE_RANGE
-    assert shape.std() == pytest.approx(2 * SHAPE_RANGE / math.sqrt(12), rel=0.03)  # of a uniform law
+    assert shape.std() == pytest.approx(2 * SHAPE_RANGE / math.sqrt(12), rel=0.03)  # uniform distribution
     assert shape.mean().abs() < 0.1
     assert not torch.equal(parts.shape[0], parts.shape[1])
 
 
-def test_children_are_framed_as_the_crop_says(model, seeds):
+def test_novel_views_fit_their_crop(model, seeds):
     joints = model.forward_h(draw_novel_views(model, seeds[1], 0)).joints
     torch.testing.assert_close(joints[:, MIDDLE_MCP], torch.zeros(6, 3), rtol=0, atol=1e-6)
     box = joints[..., :2].amax(1) - joints[..., :2].amin(1)
     torch.testing.assert_close(box.amax(1), torch.full((6,), 1 / 1.5), rtol=1e-5, atol=0)
 
 
-def test_a_framed_hand_keeps_all_but_scale_and_place(model, seeds):
+def test_framing_changes_only_scale_and_translation(model, seeds):
     other = seeds[1].clone()
     other[:, 59:] += 0.3
     torch.testing.assert_close(framed(model, other), framed(model, seeds[1]))
     assert torch.equal(framed(model, other)[:, :59], other[:, :59])
 
 
-def test_a_recropped_hand_is_where_the_crop_frame_puts_it(model, seeds):
+def test_recropping_moves_joints_as_the_crop_frame_does(model, seeds):
     h = framed(model, seeds[1])
     shift, scale = torch.tensor([[0.1, -0.05], [0.0, 0.02]]), torch.tensor([1.1, 0.8])
     joints, moved = model.forward_h(h).joints, model.forward_h(recropped(h, shift, scale)).joints
@@ -93,12 +93,12 @@ def test_a_recropped_hand_is_where_the_crop_frame_puts_it(model, seeds):
     torch.testing.assert_close(moved, expected, rtol=0, atol=1e-6)
 
 
-def distribution(values: Tensor) -> Tensor:
+def deciles(values: Tensor) -> Tensor:
     """Sorted values at the quantiles 0.1, 0.2, ... 0.9."""
     return values.quantile(torch.linspace(0.1, 0.9, 9))
 
 
-def test_rotations_follow_their_laws():
+def test_rotations_follow_their_distributions():
     n = 40_000
     paper, uniform = (draw_rotations(Sampler.from_seed(0, n), distribution) for distribution in ("axes", "uniform"))
     for rotations in (paper, uniform):
@@ -107,16 +107,16 @@ def test_rotations_follow_their_laws():
         torch.testing.assert_close(torch.linalg.det(rotations), torch.ones(n))
     tenths = torch.linspace(0.1, 0.9, 9)
     # SO(3): each column is uniform on the sphere, so its depth is uniform in [-1, 1] (Archimedes)
-    torch.testing.assert_close(distribution(uniform[:, 2, 0]), 2 * tenths - 1, rtol=0, atol=0.02)
-    # the paper's: the x axis points to depth -sin b with b uniform, the arcsine law
-    torch.testing.assert_close(distribution(paper[:, 2, 0]), -torch.cos(math.pi * tenths), rtol=0, atol=0.02)
-    # both are uniform in the picture's plane
+    torch.testing.assert_close(deciles(uniform[:, 2, 0]), 2 * tenths - 1, rtol=0, atol=0.02)
+    # the paper's: the depth of the x axis is -sin b with b uniform, which is the arcsine distribution
+    torch.testing.assert_close(deciles(paper[:, 2, 0]), -torch.cos(math.pi * tenths), rtol=0, atol=0.02)
+    # both are uniform in the image plane
     for rotations in (paper, uniform):
         angle = torch.atan2(rotations[:, 1, 0], rotations[:, 0, 0])
-        torch.testing.assert_close(distribution(angle), math.pi * (2 * tenths - 1), rtol=0, atol=0.06)
+        torch.testing.assert_close(deciles(angle), math.pi * (2 * tenths - 1), rtol=0, atol=0.06)
 
 
-def test_children_turn_by_the_rotation_that_was_drawn(model, seeds):
+def test_novel_views_have_the_sampled_rotation(model, seeds):
     h = draw_novel_views(model, seeds[1], 7, "uniform")
     sampler = Sampler.from_seed(7, len(h))
     sampler.uniform(-SHAPE_RANGE, SHAPE_RANGE, 10)
@@ -124,7 +124,7 @@ def test_children_turn_by_the_rotation_that_was_drawn(model, seeds):
     torch.testing.assert_close(rotation, draw_rotations(sampler, "uniform"), rtol=0, atol=1e-5)
 
 
-def test_a_seed_decides(model, view_renderer, seeds, pool):
+def test_the_random_seed_determines_the_views(model, view_renderer, seeds, pool):
     view, h = seeds
     assert torch.equal(draw_novel_views(model, h, 3), draw_novel_views(model, h, 3))
     assert not torch.equal(draw_novel_views(model, h, 3), draw_novel_views(model, h, 4))
@@ -136,16 +136,16 @@ def test_a_seed_decides(model, view_renderer, seeds, pool):
 
 def test_a_seed_that_is_not_finite_is_refused(view_renderer, seeds):
     view, h = seeds
-    with pytest.raises(ValueError, match="h of a seed is not finite: it has no children"):
+    with pytest.raises(ValueError, match="h of a seed is not finite, so it has no novel views"):
         view_renderer.lift_views(h * torch.nan, view, 0)
 
 
-def test_no_such_law():
+def test_an_unknown_distribution_is_refused():
     with pytest.raises(ValueError, match=r"distribution = 'any'; use axes \(the paper's\) or uniform"):
         draw_rotations(Sampler.from_seed(0, 1), "any")
 
 
-# ----------------------------------------------------------------------------------------------------- how it is drawn
+# ----------------------------------------------------------------------------------------------------------- rendering
 def test_labels_are_those_of_the_mesh_in_the_picture(model, view_renderer, seeds, pool):
     novel_views = view_renderer.lift_views(seeds[1], seeds[0], 0)
     view = view_renderer.render_views(novel_views, pool, 0)
@@ -155,26 +155,26 @@ def test_labels_are_those_of_the_mesh_in_the_picture(model, view_renderer, seeds
     assert targets.known.all()
     assert targets.known_2d.all()
     assert targets.has_mask.all()
-    # f_Ren of the open mesh: the lid at the wrist changes no outline
+    # f_Ren renders the open mesh; the lid at the wrist does not change the outline
     drawn = silhouette(mesh.vertices, model.faces, 224, "kato")
     assert (drawn != targets.mask).float().mean() < 1e-4
     assert 0.05 < targets.mask.mean() < 0.6
 
 
-def test_joints_lie_on_the_mask_and_the_hand_is_drawn_there(view_renderer, seeds, pool):
+def test_joints_lie_on_the_mask(view_renderer, seeds, pool):
     novel_views = view_renderer.lift_views(seeds[1], seeds[0], 0)
     view = view_renderer.render_views(novel_views, pool, 0, JitterRange())
     pixel = (224 * (view.targets.joints_2d + 0.5)).long()
     inside = ((pixel >= 0) & (pixel < 224)).all(-1)
     x, y = pixel.clamp(0, 223).unbind(-1)
-    grown = torch.nn.functional.max_pool2d(view.targets.mask[:, None], 5, 1, 2)[:, 0]
-    on = grown[torch.arange(len(x))[:, None], y, x] > 0
+    dilated = torch.nn.functional.max_pool2d(view.targets.mask[:, None], 5, 1, 2)[:, 0]
+    on = dilated[torch.arange(len(x))[:, None], y, x] > 0
     assert inside.float().mean() > 0.8
     assert on[inside].float().mean() > 0.97  # a joint of a bent finger may lie just outside its skin
 
 
-def test_where_the_mask_is_0_there_is_only_background(view_renderer, seeds, pool):
-    """Another skin changes nothing there, and much where it is 1."""
+def test_outside_the_mask_there_is_only_background(view_renderer, seeds, pool):
+    """Another skin colour changes only the pixels inside the mask."""
     novel_views = view_renderer.lift_views(seeds[1], seeds[0], 0)
     view, other = (
         view_renderer.render_views(c, pool, 0)
@@ -187,13 +187,15 @@ def test_where_the_mask_is_0_there_is_only_background(view_renderer, seeds, pool
 
 
 def test_jitter_moves_picture_and_labels_together(view_renderer, seeds, pool):
-    """The middle of the mask keeps its place among the joints, and its area goes with the square of their distances."""
+    """The mask's centre moves with the joints, and its area is proportional to the square of their distances."""
     jitter_range = JitterRange(0.03, 0.0, 0.2, 0.0)
     novel_views = view_renderer.lift_views(seeds[1], seeds[0], 0)
-    small = recropped(novel_views.h, torch.zeros(6, 2), torch.full((6,), 1.6))  # no wrist at the border
+    small = recropped(
+        novel_views.h, torch.zeros(6, 2), torch.full((6,), 1.6)
+    )  # smaller, so that no wrist is at the border
     novel_views = replace(novel_views, h=small)
     still, moved = (
-        view_renderer.render_views(novel_views, pool, 2, which).targets for which in (NO_JITTER, jitter_range)
+        view_renderer.render_views(novel_views, pool, 2, jitter).targets for jitter in (NO_JITTER, jitter_range)
     )
     centred = [one.joints_2d - one.joints_2d.mean(1, keepdim=True) for one in (still, moved)]
     scale = centred[1].norm(dim=(1, 2)) / centred[0].norm(dim=(1, 2))
@@ -213,13 +215,16 @@ def border(mask: Tensor) -> bool:
 
 
 def middle(mask: Tensor) -> Tensor:
-    """The centre of a mask, crop frame."""
+    """Centre of a mask, crop frame, units of g."""
     rows, columns = mask.nonzero().float().mean(0)
     return (torch.stack((columns, rows)) + 0.5) / 224 - 0.5
 
 
 def test_skin_comes_from_the_picture(view_renderer, seeds):
-    """A green hand has green children; outside a known mask nothing is taken; far from the hand the skin is its own."""
+    """A green hand gives green views; colours outside a labelled mask are not used.
+
+    If the mesh does not overlap the hand, the model's own skin is used.
+    """
     view, h = seeds
     green = torch.tensor([0.1, 0.8, 0.2])[:, None, None]
     mask = silhouette(view_renderer.model.forward_h(h).vertices, view_renderer.model.faces)
@@ -228,7 +233,7 @@ def test_skin_comes_from_the_picture(view_renderer, seeds):
     colors = view_renderer.lift_views(h, known, 0).colors.float() / 255
     assert (colors[..., 1] > 1.5 * colors[..., 0]).float().mean() > 0.99
     shifted = h.clone()
-    shifted[:, 60] += 0.12  # misses the hand in part: with the mask no magenta gets in, without it much
+    shifted[:, 60] += 0.12  # misses part of the hand: with the mask no magenta is used, without it much magenta
     with_mask = view_renderer.lift_views(shifted, known, 0).colors.float()
     blind = replace(known, targets=replace(known.targets, has_mask=torch.zeros(2, dtype=torch.bool)))
     without = view_renderer.lift_views(shifted, blind, 0).colors.float()
@@ -243,8 +248,12 @@ def test_skin_comes_from_the_picture(view_renderer, seeds):
 def test_nothing_has_a_gradient(view_renderer, seeds, pool):
     view, h = seeds
     novel_views = view_renderer.lift_views(h.clone().requires_grad_(), view, 0)
-    born = view_renderer.render_views(replace(novel_views, light=novel_views.light.clone().requires_grad_()), pool, 0)
-    assert not any(t.requires_grad for t in (*vars(novel_views).values(), born.images, *vars(born.targets).values()))
+    rendered = view_renderer.render_views(
+        replace(novel_views, light=novel_views.light.clone().requires_grad_()), pool, 0
+    )
+    assert not any(
+        t.requires_grad for t in (*vars(novel_views).values(), rendered.images, *vars(rendered.targets).values())
+    )
 
 
 def test_a_family_sheet_has_a_row_for_each_seed(view_renderer, seeds, pool):
@@ -256,13 +265,13 @@ def test_a_family_sheet_has_a_row_for_each_seed(view_renderer, seeds, pool):
 
 # ------------------------------------------------------------------------------------------------------ the growing set
 def numbered(first: int, n: int, vertices: int = 2) -> NovelViews:
-    """Children that can be told apart."""
+    """Novel views with numbers as their values."""
     h = torch.arange(first, first + n).float()[:, None].expand(-1, 63).clone()
     colors = (h[:, :1, None] % 256).byte().expand(-1, vertices, 3).clone()
     return NovelViews(h, colors, h[:, :1, None].expand(-1, 4, 3).clone())
 
 
-def test_the_oldest_make_room():
+def test_the_oldest_views_are_overwritten():
     grown = GrowingSet(5, 2, CPU)
     for first in (0, 3):
         grown.add(numbered(first, 3))
@@ -285,7 +294,7 @@ def test_memory_is_bounded():
     assert before / 64 < 0.02 * (224 * 224 * 3 + 224 * 224 / 8)  # of a picture and its mask
 
 
-def test_draws_are_even_and_repeat():
+def test_draws_are_uniform_and_reproducible():
     grown = GrowingSet(8, 2, CPU)
     grown.add(numbered(0, 4))
     drawn = grown.draw(4000, 1).h[:, 0]
@@ -298,13 +307,13 @@ def test_draws_are_even_and_repeat():
 
 
 @pytest.mark.parametrize("added", [3, 11])
-def test_a_set_comes_back(added):
+def test_state_and_load_restore_the_set(added):
     grown, other = GrowingSet(8, 2, CPU), GrowingSet(8, 2, CPU)
     grown.add(numbered(0, added))
     filled = {name: v if name == "count" else v[: len(grown)].clone() for name, v in grown.state().items()}
     other.load(filled)
-    for one in (grown, other):
-        one.add(numbered(20, 2))
+    for growing_set in (grown, other):
+        growing_set.add(numbered(20, 2))
     assert torch.equal(grown.rows.h, other.rows.h)
     assert (grown.count, len(grown)) == (other.count, len(other))
 
@@ -318,33 +327,33 @@ def augmentation(model: HandModel, tmp_path, pool: Tensor, **changes: object) ->
     return SelfAugmentation(model, config, plan, backgrounds)
 
 
-def test_children_come_when_it_is_time(model, tmp_path, seeds, pool):
+def test_novel_views_start_at_their_first_step(model, tmp_path, seeds, pool):
     view, h = seeds
-    one = augmentation(model, tmp_path, pool)
-    one.add_views(h, view, 1)
-    assert len(one.grown) == 0
-    assert one.extend(view, 2) is view
-    assert one.extend(view, 3) is view  # it is time, and there are none yet
-    one.add_views(h, view, 2)
-    assert len(one.grown) == 6
-    assert one.extend(view, 2) is view
-    longer = one.extend(view, 3)
+    augment = augmentation(model, tmp_path, pool)
+    augment.add_views(h, view, 1)
+    assert len(augment.grown) == 0
+    assert augment.extend(view, 2) is view
+    assert augment.extend(view, 3) is view  # the first step, but the set is still empty
+    augment.add_views(h, view, 2)
+    assert len(augment.grown) == 6
+    assert augment.extend(view, 2) is view
+    longer = augment.extend(view, 3)
     assert len(longer.images) == 4
     assert torch.equal(longer.images[:2], view.images)
     assert longer.targets.joints.shape == (4, 21, 3)
-    assert torch.equal(longer.images, one.extend(view, 3).images)
-    assert not torch.equal(longer.images, one.extend(view, 4).images)
+    assert torch.equal(longer.images, augment.extend(view, 3).images)
+    assert not torch.equal(longer.images, augment.extend(view, 4).images)
 
 
-def test_a_filter_spreads_only_seeds_that_fit(model, tmp_path, seeds, pool):
+def test_the_filter_keeps_only_seeds_within_tau(model, tmp_path, seeds, pool):
     view, h = seeds
     bad = h.clone()
     bad[1, 60] += 0.5  # 112 pixels
-    plain, picky = (augmentation(model, tmp_path, pool, augment_filter=choice) for choice in (False, True))
-    for one in (plain, picky):
-        one.add_views(bad, view, 5)
-    assert (len(plain.grown), len(picky.grown)) == (6, 3)
-    assert torch.equal(split_h(picky.grown.rows.h).pose[:3], split_h(h[:1]).pose.expand(3, -1))
+    plain, filtered = (augmentation(model, tmp_path, pool, augment_filter=choice) for choice in (False, True))
+    for augment in (plain, filtered):
+        augment.add_views(bad, view, 5)
+    assert (len(plain.grown), len(filtered.grown)) == (6, 3)
+    assert torch.equal(split_h(filtered.grown.rows.h).pose[:3], split_h(h[:1]).pose.expand(3, -1))
     nothing = augmentation(model, tmp_path, pool, augment_filter=True)
     unknown = replace(view, targets=replace(view.targets, known_2d=torch.zeros(2, 21, dtype=torch.bool)))
     nothing.add_views(h, unknown, 5)

@@ -1,4 +1,4 @@
-"""The prepared cache: crops of a dataset on disk, with random access."""
+"""The prepared cache: the crops of a dataset on disk, with random access."""
 
 from dhpe_lib.common.lazy import lazy_exports
 

@@ -1,4 +1,4 @@
-"""How the prepared cache lies on disk: its folder, its plan, its parts and their checksums."""
+"""Layout of the prepared cache on disk: its folder, its plan, its parts and their checksums."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ from dhpe_lib.data.cropping import BOX_MARGIN, FINGERTIPS_MM
 from dhpe_lib.data.crops import MARGIN, Crops
 
 FORMAT = 1
-"""Goes up with each change of what the files mean."""
+"""Version of the format; it is increased whenever the meaning of the files changes."""
 ROWS_PER_PART = 128
 META, PLAN, DONE, ROWS, IDS = "meta.json", "plan.json", "done", "rows.npy", "ids.json"
 
-# What a field of a JSON file must be, in words, and the test for it.
+# Required type of a field of a JSON file: its description for messages, and a test.
 Kind = tuple[str, Callable[[Any], bool]]
 WHOLE: Kind = ("a whole number", lambda value: type(value) is int and value >= 0)
 COUNT: Kind = ("a whole number above 0", lambda value: type(value) is int and value > 0)
@@ -53,20 +53,20 @@ AGAIN = "delete the cache's folder and make it again"
 
 
 class PreparedError(ValueError):
-    """A prepared cache that cannot be read or written; the message names the folder and the remedy."""
+    """A prepared cache cannot be read or written; the message names the folder and the remedy."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a cache is to hold. Caches with equal contents hold equal bytes.
+    """Description of a cache's contents. Caches with equal descriptions hold equal bytes.
 
     Attributes:
         dataset: Name of the dataset.
-        split: Name of its split.
+        split: Name of the split.
         ids: Names of all samples, in order.
-        source: What the samples come from, for JSON: a fingerprint of the files, or the seed of an engine. An entry
-            `directory` is kept for the reader and does not count as a difference.
-        margin: Pixels around the 224 x 224 view, a multiple of 8.
+        source: Origin of the samples, as JSON: a fingerprint of the files, or the seed of an engine. An entry
+            `directory` is stored too, but is ignored when caches are compared.
+        margin: Margin around the 224 x 224 view, pixels; a multiple of 8.
     """
 
     dataset: str
@@ -76,7 +76,7 @@ class Contents:
     margin: int = MARGIN
 
     def plan(self, rows_per_part: int = ROWS_PER_PART) -> dict[str, Any]:
-        """The same for JSON, with the format and the parameters of the crop."""
+        """Return the description as JSON, with the format and the parameters of the crop."""
         return {
             "format": FORMAT,
             "dataset": self.dataset,
@@ -90,12 +90,12 @@ class Contents:
 
 
 def crop_parameters(margin: int) -> dict[str, Any]:
-    """How this version of the program cuts crops."""
+    """Return the parameters with which this version of the program cuts crops."""
     return {"size": SIZE, "margin": margin, "box_margin": BOX_MARGIN, "fingertips_mm": FINGERTIPS_MM}
 
 
 def row_types(margin: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-    """Type and shape of one row in each array on disk, in the order of the fields of `Crops`."""
+    """Return type and shape of a row of each array on disk, in the order of the fields of `Crops`."""
     size = SIZE + 2 * margin
     shapes: dict[str, tuple[type, tuple[int, ...]]] = {
         "images": (np.uint8, (size, size, 3)),
@@ -116,39 +116,39 @@ def row_types(margin: int) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
 
 
 def bytes_per_sample(margin: int = MARGIN) -> int:
-    """What a sample takes on disk and, since masks stay bits, in memory."""
+    """Return the size of a sample on disk, which is also its size in memory, since masks stay packed as bits."""
     return sum(kind.itemsize * int(np.prod(shape)) for kind, shape in row_types(margin).values())
 
 
 def parts_of(plan: Mapping[str, Any]) -> list[range]:
-    """Rows of each part."""
+    """Return the rows of each part."""
     n, step = plan["rows"], plan["rows_per_part"]
     return [range(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 def digest(arrays: Iterable[ndarray]) -> str:
-    """SHA-256 over the bytes of arrays, one after the other."""
-    found = hashlib.sha256()
+    """Compute the SHA-256 over the concatenated bytes of arrays."""
+    checksum = hashlib.sha256()
     for values in arrays:
-        found.update(np.ascontiguousarray(values).data)
-    return found.hexdigest()
+        checksum.update(np.ascontiguousarray(values).data)
+    return checksum.hexdigest()
 
 
 def holds_cache(directory: Path) -> bool:
-    """Whether a folder is a prepared split, finished or not."""
+    """Return whether a folder is a prepared split, finished or not."""
     return any((directory / file).is_file() for file in (META, PLAN))
 
 
 def refuse_differences(directory: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Stop where a cache is not what is asked for.
+    """Raise an error if a cache differs from the requested one.
 
     Args:
-        directory: The cache.
-        found: What its meta.json or plan.json says.
-        expected: What it would say today; entries that are not in here do not count.
+        directory: Folder of the cache.
+        found: Content of its meta.json or plan.json.
+        expected: Content that it would have today; only the entries in here are compared.
 
     Raises:
-        PreparedError: They differ.
+        PreparedError: An entry differs.
     """
     old, new = _flat(found), _flat(expected)
     differences = [
@@ -160,21 +160,21 @@ def refuse_differences(directory: Path, found: Mapping[str, Any], expected: Mapp
 
 
 def remedy(directory: Path, meta: Mapping[str, Any]) -> str:
-    """What to do about a cache that is stale or damaged."""
+    """Return the instruction for a cache that is stale or damaged."""
     made_by = command(directory, meta)
     return f"Delete the folder and run: {made_by}" if made_by else "Delete the folder and make it again"
 
 
 def command(directory: Path, meta: Mapping[str, Any]) -> str | None:
-    """The command that makes a cache.
+    """Return the shell command that makes a cache.
 
     Args:
-        directory: The cache.
-        meta: What its meta.json or plan.json says, right or wrong.
+        directory: Folder of the cache.
+        meta: Content of its meta.json or plan.json; it may be wrong.
 
     Returns:
-        For a shell; None if the cache does not say where it comes from. Photos of backgrounds are only known by their
-        fingerprint, so their folder stays DIR.
+        The command; None if the cache does not name its source. A cache stores only the fingerprint of background
+        photos, so their folder is written as DIR.
     """
     name, split, source = (meta.get(key) for key in ("dataset", "split", "source"))
     if not (isinstance(name, str) and isinstance(split, str) and isinstance(source, Mapping)):
@@ -196,29 +196,29 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file.
 
     Raises:
-        PreparedError: It is no JSON.
+        PreparedError: The file is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise PreparedError(f"{path}: is no JSON ({error}); {AGAIN}") from error
+        raise PreparedError(f"{path}: is not JSON ({error}); {AGAIN}") from error
 
 
 def read_record(path: Path, kinds: Mapping[str, Kind]) -> dict[str, Any]:
-    """What a JSON file holds that is an object with certain fields.
+    """Read a JSON file that must be an object with certain fields.
 
     Args:
         path: The file.
-        kinds: Fields that it must have, as for :func:`require_fields`.
+        kinds: Required fields, see :func:`require_fields`.
 
     Returns:
-        The object, with whatever other fields it has.
+        The object, including other fields.
 
     Raises:
-        PreparedError: It is no JSON, no object, or a field is missing or something else.
+        PreparedError: The file is not JSON or not an object, or a field is missing or has another type.
     """
     record = read_json(path)
     if not isinstance(record, dict):
@@ -228,15 +228,16 @@ def read_record(path: Path, kinds: Mapping[str, Kind]) -> dict[str, Any]:
 
 
 def require_fields(path: Path, record: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
-    """Stop where an object lacks a field, or has something else in it.
+    """Raise an error if a field of an object is missing or has another type.
 
     Args:
-        path: Its file, for the message.
+        path: File of the object, for the message.
         record: The object.
-        kinds: What each field must be; one of an inner object is called `outer.inner`, after `outer`.
+        kinds: Name of each required field -> its type. A field of an inner object is named `outer.inner` and comes
+            after `outer`.
 
     Raises:
-        PreparedError: Names the first such field.
+        PreparedError: A field is missing or has another type; the message names the first such field.
     """
     for name, (words, right) in kinds.items():
         outer, _, inner = name.rpartition(".")
@@ -248,17 +249,17 @@ def require_fields(path: Path, record: Mapping[str, Any], kinds: Mapping[str, Ki
 
 
 def read_ids(path: Path, count: int) -> list[str]:
-    """Names of all rows of a cache.
+    """Read the sample names of a cache.
 
     Args:
-        path: Its ids.json.
-        count: Its number of rows.
+        path: The cache's ids.json.
+        count: Number of rows of the cache.
 
     Returns:
-        One for each row.
+        Name of each row.
 
     Raises:
-        PreparedError: The file is missing or holds something else.
+        PreparedError: The file is missing or is not a list of `count` names.
     """
     if not path.is_file():
         raise PreparedError(f"{path}: no such file; {AGAIN}")
@@ -269,6 +270,6 @@ def read_ids(path: Path, count: int) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """The beginning of a JSON value, for a message."""
+    """Return the first 40 characters of a JSON value, for a message."""
     text = json.dumps(value)
     return text if len(text) <= 40 else f"{text[:40]}..."

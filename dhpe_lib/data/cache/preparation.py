@@ -1,7 +1,7 @@
-"""From a dataset's own files to the prepared cache, in parallel.
+"""Preparation of a dataset: read, crop and write its samples to the prepared cache, in parallel.
 
-Workers take parts of the split, read, crop and write them; the parent counts. They end with the parent, however it
-ends, and Ctrl-C lets them finish the part at hand.
+Each worker process reads, crops and writes parts of the split; the parent process shows the progress. Workers end when
+the parent ends, even if it is killed. After Ctrl-C they finish their current part.
 """
 
 import hashlib
@@ -24,20 +24,20 @@ from dhpe_lib.data.crops import MARGIN
 from dhpe_lib.data.sample import Reader
 
 SHOWN = 20
-"""Damaged samples that a message names."""
+"""Largest number of damaged samples that a message names."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be prepared.
+    """Description of a preparation.
 
     Attributes:
-        dataset: Its name.
+        dataset: Name of the dataset.
         split: Name of the split.
-        reader: Folder and split -> reader; a class or a function that other processes can import.
-        source: The dataset's folder.
-        out: Folder of the cache, for this split alone.
-        skip_bad: Leave out samples that cannot be read, instead of stopping.
+        reader: Folder and split -> reader; a class or function that other processes can import.
+        source: Folder of the dataset.
+        out: Folder of the cache of this split.
+        skip_bad: Leave out samples that cannot be read, instead of raising an error.
     """
 
     dataset: str
@@ -49,19 +49,19 @@ class Job:
 
 
 def prepare(job: Job, workers: int, console: Console, rows_per_part: int = ROWS_PER_PART) -> Prepared:
-    """Crop a split into a cache, or go on where an earlier run was stopped.
+    """Crop a split into a cache, or continue an interrupted run.
 
     Args:
-        job: What, from where, where to.
-        workers: Processes; with 1 the work is done in this one.
-        console: Where the progress bar goes.
-        rows_per_part: Samples that are written at a time.
+        job: Dataset, split and folders.
+        workers: Number of processes; with 1 the work is done in this process.
+        console: Console for the progress bar.
+        rows_per_part: Number of samples in a part.
 
     Returns:
-        The cache, open. Samples with fewer than two places in the picture are left out; its `meta` counts them.
+        The opened cache. Samples with fewer than two 2D joints are left out; they are listed in its `meta`.
 
     Raises:
-        PreparedError: The cache is stale, the disk too small, samples cannot be read, or a worker died.
+        PreparedError: The cache is stale, the disk is too small, samples cannot be read, or a worker died.
         OSError: The folder cannot be written to.
     """
     if job.out.absolute().resolve().is_relative_to(job.source.absolute().resolve()):
@@ -83,7 +83,7 @@ def prepare(job: Job, workers: int, console: Console, rows_per_part: int = ROWS_
 
 
 def run_parts(job: Job, reader: Reader, parts: Sequence[range], workers: int) -> Iterator[tuple[range, dict[str, str]]]:
-    """Each part when it is done, in any order, and what could not be read in it."""
+    """Yield each finished part, in any order, with id and reason of its unreadable samples."""
     if workers <= 1 or len(parts) <= 1:
         yield from ((part, prepare_part(job, reader, part)) for part in parts)
         return
@@ -98,12 +98,12 @@ def prepare_part(job: Job, reader: Reader, part: range) -> dict[str, str]:
 
     Args:
         job: The job.
-        reader: Its reader.
-        part: Rows.
+        reader: Reader of the split.
+        part: Rows of the part.
 
     Returns:
-        Id and reason of the samples that could not be read. If there are any and they are not to be skipped, the part
-        is not written.
+        Id and reason of the samples that could not be read. If there are any and `job.skip_bad` is False, the part is
+        not written.
     """
     crops, left_out, bad = [], {}, {}
     names = [reader.ids[row] for row in part]
@@ -120,7 +120,7 @@ def prepare_part(job: Job, reader: Reader, part: range) -> dict[str, str]:
 
 
 def bad_samples(job: Job, bad: Mapping[str, str]) -> str:
-    """What to say of samples that could not be read."""
+    """Return the message about samples that could not be read."""
     lines = [f"  {name}: {reason}" for name, reason in list(bad.items())[:SHOWN]]
     if len(bad) > SHOWN:
         lines.append(f"  and {len(bad) - SHOWN} more")
@@ -132,28 +132,28 @@ def bad_samples(job: Job, bad: Mapping[str, str]) -> str:
 
 
 def fingerprint(directory: Path) -> str:
-    """A hash of the names, sizes and times of all files in a folder; it changes when any of them does."""
-    found = hashlib.sha256()
+    """Compute a hash of the names, sizes and modification times of all files in a folder."""
+    digest = hashlib.sha256()
     for folder, folders, files in os.walk(directory):
         folders.sort()
         for name in sorted(files):
             path = os.path.join(folder, name)
             status = os.stat(path)
-            found.update(f"{os.path.relpath(path, directory)} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return found.hexdigest()[:16]
+            digest.update(f"{os.path.relpath(path, directory)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 # -------------------------------------------------------------------------------------------------- in the workers only
-_at_work: tuple[Job, Reader]
+_worker_state: tuple[Job, Reader]
 
 
 def start_worker(job: Job) -> None:
     """Open the dataset once in each worker."""
-    global _at_work
+    global _worker_state
     torch.set_num_threads(1)
-    _at_work = job, job.reader(job.source, job.split)
+    _worker_state = job, job.reader(job.source, job.split)
 
 
 def work(part: range) -> dict[str, str]:
-    """One part in a worker."""
-    return prepare_part(*_at_work, part)
+    """Prepare a part in a worker process."""
+    return prepare_part(*_worker_state, part)

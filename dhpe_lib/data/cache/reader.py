@@ -1,9 +1,14 @@
-"""The prepared cache: one split of a dataset as crops on disk, for random access.
+"""Reading the prepared cache: the crops of a split on disk, with random access.
 
-A folder holds one array for each field of `Crops` (``images.npy``, ``joints_3d.npy``, ...), row i for sample i of the
-split; ``rows.npy``, the rows that can be used; ``ids.json``, the names of all samples; and ``meta.json``, which appears
-last: what was prepared, from what and how, which samples were left out and why, and a SHA-256 for each part of 128
-rows. While it is being written, ``plan.json`` and ``done/`` stand in for ``meta.json``.
+The folder of a split contains:
+
+- an array for each field of `Crops` (``images.npy``, ``joints_3d.npy``, ...), with row i for sample i of the split;
+- ``rows.npy``: the rows that can be used;
+- ``ids.json``: the names of all samples;
+- ``meta.json``, which is written last: source and parameters of the crops, the samples that were left out and the
+  reasons, and a SHA-256 for each part of 128 rows.
+
+While the cache is being written, ``plan.json`` and ``done/`` take the place of ``meta.json``.
 """
 
 import hashlib
@@ -46,21 +51,21 @@ from dhpe_lib.data.cache.layout import (
 from dhpe_lib.data.crops import Crops
 
 ON_DISK = ("images", "mask_bits")
-"""Fields that are read from disk with each batch; the others, 1 kB a sample, are held in memory."""
+"""Fields that are read from disk for each batch. The others, 1 kB for each sample, are held in memory."""
 
 
 class Prepared:
     """A prepared cache, open for reading.
 
-    ``prepared[indices]`` gives `Crops` on the CPU; ``prepared.to(device)`` the whole of it on a device, where it fits.
-    The workers of a DataLoader may have it: each opens the files for itself.
+    ``prepared[indices]`` returns `Crops` on the CPU; ``prepared.to(device)`` returns the whole cache on a device, if it
+    fits. A `Prepared` can be passed to the workers of a DataLoader: each worker opens the files itself.
 
     Args:
         directory: Folder of one split.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        PreparedError: It holds no cache, an unfinished one, a damaged one, or one that another version wrote.
+        FileNotFoundError: The folder does not exist.
+        PreparedError: The folder holds no cache, or the cache is unfinished, damaged, or from another version.
     """
 
     def __init__(self, directory: str | Path) -> None:
@@ -77,53 +82,53 @@ class Prepared:
         return len(self.rows)
 
     def __getitem__(self, indices: Any) -> Crops:
-        """Some samples.
+        """Read samples.
 
         Args:
             indices: An array, tensor or list of indices or of booleans, or a slice.
 
         Returns:
-            They, in that order, as tensors of their own on the CPU.
+            The samples in this order, copied to new tensors on the CPU.
 
         Raises:
-            IndexError: There is no such sample.
+            IndexError: An index is out of range.
         """
         rows = np.atleast_1d(self.rows[indices])
         return Crops(**{name: torch.from_numpy(values[rows]) for name, values in self._ready.items()})
 
     def evenly_spaced(self, count: int | None = None) -> Int64[ndarray, " n"]:
-        """Indices of some samples, evenly spread over the split; of all of them by default."""
+        """Return the indices of `count` evenly spaced samples; by default of all samples."""
         n = len(self) if count is None else min(count, len(self))
         return np.linspace(0, len(self) - 1, n).astype(np.int64)
 
     @property
     def name(self) -> str:
-        """Of dataset and split, as results are filed under."""
+        """Dataset and split; names of result files use it."""
         return f"{self.meta['dataset']}_{self.meta['split']}"
 
     @property
     def margin(self) -> int:
-        """Pixels around the 224 x 224 view."""
+        """Margin around the 224 x 224 view, pixels."""
         return self.meta["crop"]["margin"]
 
     @cached_property
     def ids(self) -> list[str]:
-        """Names of the samples, as the reader of their dataset has them."""
+        """Names of the samples, as in the dataset's reader."""
         names = read_ids(self.directory / IDS, self.meta["rows"])
         return [names[row] for row in self.rows]
 
     def to(self, device: torch.device | str, batch: int = 1024) -> Crops:
-        """The whole cache on a device.
+        """Copy the whole cache to a device.
 
         Args:
-            device: Where to.
-            batch: Samples to copy at a time.
+            device: Target device.
+            batch: Number of samples to copy at a time.
 
         Returns:
             All samples, in order.
 
         Raises:
-            PreparedError: It does not fit there.
+            PreparedError: The cache does not fit into the free memory of the device.
         """
         needed, free = len(self) * bytes_per_sample(self.margin), free_memory(torch.device(device))
         if free is not None and needed > free:
@@ -134,26 +139,26 @@ class Prepared:
         like = self[:1]
         whole = Crops(**{name: row.new_empty(len(self), *row.shape[1:], device=device) for name, row in like.items()})
         for start in range(0, len(self), batch):
-            some = self[start : start + batch]
+            crops = self[start : start + batch]
             for name, values in whole.items():
-                values[start : start + batch] = getattr(some, name)
+                values[start : start + batch] = getattr(crops, name)
         return whole
 
     def damaged_parts(self) -> Iterator[range]:
-        """Rows of the parts whose bytes are no longer those that were written; reads the whole cache."""
+        """Yield the rows of each part whose bytes differ from those that were written; reads the whole cache."""
         for expected, part in zip(self.meta["parts"], parts_of(self.meta), strict=True):
             if expected != digest(values[part.start : part.stop] for values in self._arrays.values()):
                 yield part
 
 
 def damaged_index(cache: Prepared) -> list[str]:
-    """Which of the small files, that say what each row is, are no longer what was written.
+    """Check the files ``rows.npy`` and ``ids.json`` against their checksums.
 
     Args:
-        cache: Any.
+        cache: An opened cache.
 
     Returns:
-        Names of files, none if all is well.
+        Names of the damaged files; empty if there are none.
     """
     parts = np.frombuffer("".join(cache.meta["parts"]).encode(), np.uint8)
     names = read_ids(cache.directory / IDS, cache.meta["rows"])
@@ -164,17 +169,18 @@ def damaged_index(cache: Prepared) -> list[str]:
 
 
 def read_meta(directory: Path) -> dict[str, Any]:
-    """What ``meta.json`` says of a cache that this version can read.
+    """Read and check the ``meta.json`` of a cache.
 
     Args:
         directory: Folder of one split.
 
     Returns:
-        Its entries.
+        The entries of ``meta.json``.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        PreparedError: It holds no cache, an unfinished one, one that another version wrote, or a damaged ``meta.json``.
+        FileNotFoundError: The folder does not exist.
+        PreparedError: The folder holds no cache, the cache is unfinished or from another version, or ``meta.json`` is
+            damaged.
     """
     if not directory.is_dir():
         raise FileNotFoundError(f"{directory}: no such folder")
@@ -191,20 +197,20 @@ def read_meta(directory: Path) -> dict[str, Any]:
 
 
 def why_unreadable(directory: Path) -> str:
-    """What a folder without a ``meta.json`` is instead of a prepared split, and what to do."""
+    """Explain why a folder without ``meta.json`` is not a prepared split, with the remedy."""
     if (directory / PLAN).is_file():
         plan = read_record(directory / PLAN, PLAN_FIELDS)
         done, due = len(list((directory / DONE).glob("*.json"))), len(parts_of(plan))
         again = command(directory, plan) or "the command that began it"
-        return f"its preparation was not finished: {done} of {due} parts are there. To go on, run: {again}"
+        return f"its preparation was not finished: {done} of {due} parts are there. To continue, run: {again}"
     inner = sorted(path.name for path in directory.iterdir() if (path / META).is_file())
     if inner:
-        return f"holds prepared splits and is none itself; name one of them: {', '.join(inner)}"
-    return f"holds no {META}, so it is no prepared split; dhpe data prepare or dhpe data make makes one"
+        return f"contains prepared splits but is not one itself; name one of them: {', '.join(inner)}"
+    return f"holds no {META}, so it is not a prepared split; make one with dhpe data prepare or dhpe data make"
 
 
 def load_rows(path: Path, meta: Mapping[str, Any]) -> Int64[ndarray, " n"]:
-    """The rows in use, if they are rows of the cache."""
+    """Load the indices of the usable rows and check that they are rows of the cache."""
     rows, count = load_array(path, meta), meta["samples"]
     if (rows.dtype, rows.shape) != (np.int64, (count,)) or rows.min() < 0 or rows.max() >= meta["rows"]:
         raise PreparedError(f"{path}: does not hold {count} numbers below {meta['rows']}. {remedy(path.parent, meta)}")
@@ -212,7 +218,7 @@ def load_rows(path: Path, meta: Mapping[str, Any]) -> Int64[ndarray, " n"]:
 
 
 def open_field(directory: Path, name: str, meta: Mapping[str, Any]) -> ndarray:
-    """One field, memory-mapped, if it is what ``meta.json`` announces."""
+    """Open the array of a field, memory-mapped, and check its type and shape against ``meta.json``."""
     path, (kind, shape) = directory / f"{name}.npy", row_types(meta["crop"]["margin"])[name]
     values, expected = load_array(path, meta), (meta["rows"], *shape)
     if (values.dtype, values.shape) != (kind, expected):
@@ -222,7 +228,7 @@ def open_field(directory: Path, name: str, meta: Mapping[str, Any]) -> ndarray:
 
 
 def load_array(path: Path, meta: Mapping[str, Any]) -> ndarray:
-    """An array file, memory-mapped."""
+    """Open an array file, memory-mapped."""
     try:
         return np.asarray(np.load(path, mmap_mode="r"))
     except (OSError, ValueError, EOFError) as error:

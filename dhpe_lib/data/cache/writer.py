@@ -1,7 +1,7 @@
-"""Writes the prepared cache in parts; what was finished survives a kill, and the same command goes on from there.
+"""Writing the prepared cache in parts. After an interruption the same command continues with the missing parts.
 
-Each part is on disk before ``done/`` says so. The order in which parts are written, and by which process, changes no
-byte of the result.
+A part is on disk before its file in ``done/`` is written. The result does not depend on the order of the parts or on
+the processes that write them.
 """
 
 import os
@@ -37,7 +37,7 @@ from dhpe_lib.data.crops import Crops
 
 
 class PreparedWriter:
-    """A prepared cache, open for writing: begun, or taken up where it was left.
+    """A prepared cache, open for writing: a new one, or an unfinished one that is continued.
 
     ::
 
@@ -48,11 +48,11 @@ class PreparedWriter:
 
     Args:
         directory: Folder of the split: new, empty, or begun by an earlier run with the same contents.
-        contents: What it will hold.
-        rows_per_part: Samples that are written at a time.
+        contents: Description of the contents.
+        rows_per_part: Number of samples in a part.
 
     Raises:
-        PreparedError: The folder holds other files or a cache of other contents, the disk has too little space, or
+        PreparedError: The folder holds other files or a cache with other contents, the disk has too little space, or
             there is no sample.
         OSError: The folder cannot be written to.
     """
@@ -73,11 +73,11 @@ class PreparedWriter:
 
     @property
     def finished(self) -> bool:
-        """Whether the cache is complete and may be read."""
+        """Whether the cache is complete and can be read."""
         return (self.directory / META).is_file()
 
     def missing(self) -> list[range]:
-        """Rows of the parts that are still to be written; a run that was killed has left the others."""
+        """Return the rows of the parts that are not written yet."""
         parts = [] if self.finished else parts_of(self.plan)
         return [part for part in parts if not marker(self.directory, part).is_file()]
 
@@ -85,22 +85,22 @@ class PreparedWriter:
         """Write one part.
 
         Args:
-            part: One of `missing()`.
-            crops: Its samples in order, without those left out, on the CPU; None where all of them are.
+            part: A part from `missing()`.
+            crops: Samples of the part in order, on the CPU, without the left-out samples; None if all are left out.
             left_out: Id and reason of each sample that cannot be used.
 
         Raises:
-            ValueError: There are more or fewer crops than samples, or they have another size.
-            OSError: The disk is full, for instance. What is written so far is kept.
+            ValueError: The number or the size of the crops is wrong.
+            OSError: The part cannot be written, for instance because the disk is full. Earlier parts are kept.
         """
         names = [self.contents.ids[row] for row in part]
         write_part(self.directory, self.contents.margin, part, names, crops, left_out or {})
 
     def finish(self) -> Prepared:
-        """Make the cache readable, once nothing is missing.
+        """Finish the cache after all parts are written.
 
         Returns:
-            The cache, open.
+            The cache, open for reading.
 
         Raises:
             PreparedError: Parts are missing, or every sample was left out.
@@ -139,20 +139,20 @@ class PreparedWriter:
 
 
 def marker(directory: Path, part: range) -> Path:
-    """The file that says that a part is on disk."""
+    """Return the file that marks a part as written."""
     return directory / DONE / f"{part.start:08}.json"
 
 
 def check_space(directory: Path, needed: int) -> None:
-    """Make sure that a folder, which need not exist yet, can be made, and that its disk has space.
+    """Check that a folder can be created, if it does not exist yet, and that its disk has `needed` bytes.
 
     Raises:
-        PreparedError: A file is in its place, or there is too little space.
+        PreparedError: The path, or a parent of it, is a file, or the disk has too little space.
     """
-    there = next(folder for folder in (directory.absolute(), *directory.absolute().parents) if folder.exists())
-    if not there.is_dir():
-        raise PreparedError(f"{there}: is a file; name a new or an empty folder")
-    free = shutil.disk_usage(there).free
+    existing = next(folder for folder in (directory.absolute(), *directory.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        raise PreparedError(f"{existing}: is a file; name a new or an empty folder")
+    free = shutil.disk_usage(existing).free
     if needed > free:
         raise PreparedError(
             f"{directory}: {gigabytes(needed)} are needed and {gigabytes(free)} are free there; "
@@ -163,22 +163,26 @@ def check_space(directory: Path, needed: int) -> None:
 def write_part(
     directory: Path, margin: int, part: range, names: list[str], crops: Crops | None, left_out: Mapping[str, str]
 ) -> None:
-    """What `PreparedWriter.write` does, for a process that has no writer.
+    """Write one part, like `PreparedWriter.write`, in a process that has no writer.
 
     Args:
-        directory: The cache, begun.
-        margin: Of its pictures.
-        part: Rows.
-        names: Id of each.
-        crops: The samples that are not left out.
-        left_out: Id and reason of each of the others.
+        directory: Folder of a cache that a writer has begun.
+        margin: Margin of the pictures, pixels.
+        part: Rows of the part.
+        names: Id of each row.
+        crops: The samples that are not left out; None if all are left out.
+        left_out: Id and reason of each left-out sample.
+
+    Raises:
+        ValueError: The number or the size of the crops is wrong.
+        OSError: The part cannot be written.
     """
     kept = [k for k, name in enumerate(names) if name not in left_out]
     types = row_types(margin)
     given = (0, None) if crops is None else (len(crops), tuple(crops.images.shape[1:]))
     if given[0] != len(kept) or given[1] not in (None, types["images"][1]):
         raise ValueError(
-            f"{directory}: {len(kept)} crops of shape {types['images'][1]} are due, not {given[0]} of {given[1]}"
+            f"{directory}: {len(kept)} crops of shape {types['images'][1]} are needed, not {given[0]} of {given[1]}"
         )
     arrays = {name: np.zeros((len(part), *shape), kind) for name, (kind, shape) in types.items()}
     for name, tensor in () if crops is None else crops.items():
@@ -190,9 +194,9 @@ def write_part(
 
 
 def write_rows(path: Path, start: int, values: ndarray) -> None:
-    """Replace rows of an array file, and wait until they are on disk.
+    """Overwrite rows of an array file, and wait until they are on disk.
 
-    A full disk is an error here; through a memory map it would kill the process.
+    On a full disk `write` raises an error, whereas writing to a memory map would kill the process.
     """
     with path.open("r+b") as file:
         np.lib.format.read_magic(file)

@@ -1,4 +1,4 @@
-"""Datasets: one reader for each, the prepared cache, and the synthetic engine."""
+"""Readers of the datasets, one module for each dataset."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from dhpe_lib.data.sample import Reader
 
 @dataclass(frozen=True)
 class Dataset:
-    """How a dataset is read.
+    """Functions that read and check a dataset.
 
     Attributes:
-        reader: Of the folder and a split, the samples.
-        splits: The dataset's own names of its parts.
-        check: Of the folder, what is there, what is missing and what is damaged.
-        homepage: Where to get it.
+        reader: Folder and split -> reader of the samples.
+        splits: Names of the splits, as the dataset itself names them.
+        check: Folder -> findings about missing and damaged files.
+        homepage: Address of the dataset's page.
     """
 
     reader: Callable[[Path, str], Reader]

@@ -1,21 +1,22 @@
-"""Dexter+Object: 3,145 frames of a left hand that moves a box, labelled at the five fingertips; for testing.
+"""Dexter+Object: 3,145 test frames of a left hand that moves a box; only the five fingertips are labelled.
 
 ::
 
     data/{Grasp1,Grasp2,Occlusion,Rigid,Pinch,Rotate}/color/*.png      640 x 480, in the order of their numbers
     data/<sequence>/annotations/<sequence>{2D,3D}.txt                  one line for each frame
 
-A line has five fields that end in `;`: thumb, index, middle, ring, little fingertip. In 3D a field is `x, y, z` in
-millimetres, z = 32001 where the tip is not labelled. In 2D it is a pixel of the *depth* picture (320 x 240).
+A line has five fields that end in `;`: thumb, index, middle, ring and little fingertip. In the 3D file a field is `x,
+y, z` in millimetres, with z = 32001 if the tip is not labelled. In the 2D file a field is a pixel of the *depth*
+picture (320 x 240).
 
-The 3D labels are in the frame of the depth camera with x and y pointing the other way. So with d = (-x, -y, z), the
-tip is R d + t in the colour camera's frame, where R and t are the calibration's.
+The 3D labels are in the frame of the depth camera, with x and y pointing in the opposite directions. With d = (-x, -y,
+z) the tip lies at R d + t in the colour camera's frame, where R and t are the dataset's calibration.
 
-How sure is this? Neither the data nor its readme were at hand; two public readers of the dataset were compared. One
-does as above. The other one does not turn x and y round, mirrors the pixels instead and adds 80 to u, since that fits
-the pictures: it is what the above does at a depth of 320 mm, where the inverse of R and t would have needed 10. What
-2D labels are, only the first one says. So :func:`check` compares the two files of labels with one another; draw the
-tips on the pictures before you believe a number.
+How sure is this? Neither the data nor its readme was available, so two public readers of the dataset were compared.
+The first reader does what is described above. The second reader does not negate x and y. Instead it mirrors the pixels
+and adds 80 to u, because that fits the pictures. This agrees with the description above at a depth of 320 mm; the
+inverse of R and t would require adding 10. Only the first reader explains the 2D labels. Therefore :func:`check`
+compares the two label files with each other. Draw the tips on the pictures before you trust a number.
 
 Source: Sridhar et al., Real-time Joint Tracking of a Hand Manipulating an Object from RGB-D Input, ECCV 2016.
 """
@@ -45,12 +46,12 @@ K_COLOR = np.array([[587.45209, 0, 325], [0, 600.67456, 249], [0, 0, 1]])
 K_DEPTH = np.array([[224.502, 0, 160], [0, 230.494, 120], [0, 0, 1]])
 DEPTH_TO_COLOR_ROTATION = np.array([[0.9999, 0.0034, 0.0161], [-0.0033, 1.0, -0.0079], [-0.0162, 0.0079, 0.9998]])
 DEPTH_TO_COLOR_TRANSLATION = np.array([19.0473, -1.8514, -4.7501])  # millimetres
-AXES = np.array([-1, -1, 1])
-AGREEMENT = 5  # pixels of the depth picture
+AXES = np.array([-1, -1, 1])  # directions of the labels' axes in the depth camera's frame
+AGREEMENT = 5  # largest median distance of projected 3D labels to 2D labels, pixels of the depth picture
 
 
 class DexterObject:
-    """Every frame, mirrored to a right hand; all joints but the fingertips are unknown.
+    """All frames, mirrored to right hands; all joints except the fingertips are unknown.
 
     Attributes:
         ids: `Grasp1/<name of the picture>` and so on.
@@ -67,7 +68,7 @@ class DexterObject:
 
         Raises:
             FileNotFoundError: Labels or pictures are missing.
-            ValueError: The split does not exist, or labels are damaged or not as many as pictures.
+            ValueError: The split does not exist, labels are damaged, or the numbers of labels and pictures differ.
         """
         require_split(split, SPLITS, "Dexter+Object")
         data = _data(directory)
@@ -98,10 +99,10 @@ class DexterObject:
 
 
 def to_color_camera(labels: Float[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
-    """Bring 3D labels to the frame of the colour camera: R (-x, -y, z) + t.
+    """Convert 3D labels to the frame of the colour camera: R (-x, -y, z) + t.
 
     Args:
-        labels: As they stand in the file, millimetres; NaN where unknown.
+        labels: Points as in the label file, millimetres; NaN if unknown.
 
     Returns:
         Points in the frame of the colour camera, millimetres.
@@ -112,13 +113,14 @@ def to_color_camera(labels: Float[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
 
 
 def check(directory: Path) -> list[Finding]:
-    """Compare a copy of the dataset with what was published, and its 3D labels with its 2D ones.
+    """Compare a copy of the dataset with the published dataset, and its 3D labels with its 2D labels.
 
     Args:
         directory: The folder that holds `data`, or `data` itself.
 
     Returns:
-        For each sequence the labels, the pictures, and whether the two files of labels agree; then the count of all.
+        For each sequence a finding about the labels, the pictures, and the agreement of the two label files; at the end
+        a finding about the total number of frames.
     """
     data = _data(directory)
     findings = [finding for sequence in SEQUENCES for finding in _check_sequence(data, sequence)]
@@ -142,7 +144,7 @@ def _check_sequence(data: Path, sequence: str) -> list[Finding]:
 
 
 def _check_agreement(path: Path, tips: Float[ndarray, "frame 5 3"]) -> Finding:
-    """Project the 3D labels into the depth picture: they should lie on the 2D ones."""
+    """Compare the 3D labels, projected into the depth picture, with the 2D labels."""
     try:
         pixels = _read_lines(path, 2)
     except (OSError, DatasetError) as error:
@@ -153,8 +155,8 @@ def _check_agreement(path: Path, tips: Float[ndarray, "frame 5 3"]) -> Finding:
     miss = np.linalg.norm(project(tips[known] * AXES, K_DEPTH) - pixels[known], axis=1)
     if not known.any() or np.median(miss) <= AGREEMENT:
         return Finding(path, None, len(pixels), "")
-    problem = f"the 3D labels miss these by {np.median(miss):.0f} pixels of the depth picture in the median"
-    return Finding(path, problem, len(pixels), "draw the tips (dhpe data show) before you believe a number")
+    problem = f"the median distance to the projected 3D labels is {np.median(miss):.0f} pixels of the depth picture"
+    return Finding(path, problem, len(pixels), "draw the tips (dhpe data show) before you trust a number")
 
 
 def _data(directory: Path) -> Path:
@@ -167,7 +169,7 @@ def _labels_file(data: Path, sequence: str, kind: str) -> Path:
 
 
 def _pictures(data: Path, sequence: str) -> list[Path]:
-    """The colour pictures of a sequence, by the numbers in their names."""
+    """Return the colour pictures of a sequence, sorted by the numbers in their names."""
     folder = require(data / sequence / "color", REMEDY)
     found = [path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".bmp")]
     if not found:
@@ -176,7 +178,7 @@ def _pictures(data: Path, sequence: str) -> list[Path]:
 
 
 def _read_sequence(data: Path, sequence: str) -> Float[ndarray, "frame 5 3"]:
-    """The 3D labels as they stand in the file, NaN where z says that there are none."""
+    """Read the 3D labels of a sequence, in the file's frame, millimetres; NaN if a tip is not labelled."""
     path = _labels_file(data, sequence, "3D")
     tips = _read_lines(path, 3)
     pictures = len(_pictures(data, sequence))
@@ -187,7 +189,7 @@ def _read_sequence(data: Path, sequence: str) -> Float[ndarray, "frame 5 3"]:
 
 
 def _read_lines(path: Path, size: int) -> Float[ndarray, "frame 5 size"]:
-    """Five points a line."""
+    """Read a label file with five points of `size` numbers in each line."""
     lines = require(path, REMEDY).read_text(encoding="latin1").split("\n")
     points = [_read_line(line, size, f"{path}: line {n}") for n, line in enumerate(lines, 1) if line.strip()]
     if not points:
@@ -200,7 +202,7 @@ def _read_line(line: str, size: int, where: str) -> Float[ndarray, "5 size"]:
     try:
         points = np.array([[float(number) for number in part.split(",") if number.strip()] for part in fields])
     except ValueError as error:
-        raise DatasetError(f"{where}: not five points `x, y, ...;` ({error}); {REMEDY}") from error
+        raise DatasetError(f"{where}: is not five points `x, y, ...;` ({error}); {REMEDY}") from error
     if points.shape != (5, size) or not np.isfinite(points).all():
         raise DatasetError(f"{where}: is not 5 finite points of {size} numbers; {REMEDY}")
     return points

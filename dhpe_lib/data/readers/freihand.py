@@ -1,16 +1,16 @@
-"""FreiHAND: 32,560 photographs of right hands, each with four backgrounds, and 3,960 to test.
+"""FreiHAND: 32,560 training photos of right hands, each with four backgrounds, and 3,960 test photos.
 
 ::
 
-    training/rgb/%08d.jpg        130,240 pictures, 224 x 224: number i + 32560 k is photograph i with background k
-    training/mask/%08d.jpg       32,560, one for each photograph
-    training_{K,xyz}.json        one entry for each photograph: K, and 21 joints in metres in the camera frame
-    evaluation/rgb/%08d.jpg      3,960
+    training/rgb/%08d.jpg        130,240 pictures, 224 x 224: number i + 32560 k is photo i with background k
+    training/mask/%08d.jpg       32,560 masks, one for each photo
+    training_{K,xyz}.json        one entry for each photo: K, and 21 joints in metres in the camera frame
+    evaluation/rgb/%08d.jpg      3,960 pictures
     evaluation_{K,xyz}.json      xyz is public now; without it the joints are unknown
 
-The order of the joints is the canonical one. The fitted meshes (`mano`, `verts`) and the length of the bone between
-joints 9 and 10 (`scale`) are not read. Nowhere is said whether a whole number is the centre or the corner of a pixel;
-taken as the centre, as in the authors' own drawings. It is half a pixel of 224.
+The joints are in canonical order. The fitted meshes (`mano`, `verts`) and the length of the bone between joints 9 and
+10 (`scale`) are not read. The dataset does not say whether a whole number is the centre or the corner of a pixel. It is
+read as the centre, as in the authors' own drawings; the difference is half a pixel of 224.
 
 Source: Zimmermann et al., FreiHAND, ICCV 2019, and the dataset's page.
 """
@@ -39,14 +39,14 @@ PHOTOGRAPHS = {"training": 32_560, "evaluation": 3_960}
 BACKGROUNDS = {"training": 4, "evaluation": 1}
 SIZE = (224, 224)
 HOMEPAGE = "https://lmb.informatik.uni-freiburg.de/resources/datasets/FreihandDataset.en.html"
-REMEDY = f"get FreiHAND_pub_v2.zip (truth of the evaluation: FreiHAND_pub_v2_eval.zip) from {HOMEPAGE} again"
+REMEDY = f"get FreiHAND_pub_v2.zip (labels of the evaluation: FreiHAND_pub_v2_eval.zip) from {HOMEPAGE} again"
 
 
 class FreiHand:
-    """Every picture of a split: right hands.
+    """All pictures of a split; all hands are right hands.
 
     Attributes:
-        ids: `training/00000000` and so on; all photographs with the first background, then all with the second.
+        ids: `training/00000000` and so on: all photos with the first background, then all with the second, and so on.
     """
 
     ids: Sequence[str]
@@ -59,7 +59,7 @@ class FreiHand:
             split: One of `SPLITS`.
 
         Raises:
-            FileNotFoundError: There are no labels.
+            FileNotFoundError: The label files are missing.
             ValueError: The split does not exist, or the labels are damaged.
         """
         require_split(split, SPLITS, "FreiHAND")
@@ -91,13 +91,13 @@ class FreiHand:
 
 
 def check(directory: Path) -> list[Finding]:
-    """Compare a copy of the dataset with what was published.
+    """Compare a copy of the dataset with the published dataset.
 
     Args:
         directory: The folder that holds `training` and `evaluation`.
 
     Returns:
-        Labels, pictures and masks of each split.
+        Findings about the labels, pictures and masks of each split.
     """
     return [finding for split in SPLITS for finding in _check_split(Path(directory), split)]
 
@@ -122,7 +122,7 @@ def _check_split(directory: Path, split: str) -> list[Finding]:
 
 
 def _read_labels(directory: Path, split: str) -> tuple[Float[ndarray, "n 3 3"], Float[ndarray, "n 21 3"]]:
-    """Cameras and joints in metres; NaN where the truth of the evaluation is not there."""
+    """Read the cameras (pixels) and joints (metres); joints are NaN if the labels of the evaluation are missing."""
     k_file, xyz_file = (directory / f"{split}_{name}.json" for name in ("K", "xyz"))
     k = table(read_json(k_file, REMEDY), (3, 3), f"{k_file}: K", REMEDY)
     if split == "evaluation" and not xyz_file.exists():

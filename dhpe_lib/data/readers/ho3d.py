@@ -5,15 +5,16 @@
     {train,evaluation}/<sequence>/rgb/NNNN.{png,jpg}     640 x 480; PNG in version 2, JPEG in version 3
     {train,evaluation}/<sequence>/meta/NNNN.pkl          camMat, and handJoints3D in metres
     train/<sequence>/seg/NNNN.png                        version 3: blue on the hand
-    train.txt, evaluation.txt                            the labelled pictures, one <sequence>/NNNN a line
-    evaluation_xyz.json                                  the truth of the evaluation, public since 2024, by these lines
+    train.txt, evaluation.txt                            the labelled pictures, one <sequence>/NNNN in each line
+    evaluation_xyz.json                                  joints of the evaluation in this order (public since 2024)
 
-Axes are OpenGL's: y up, and the camera looks along -z; they are turned here. The order is MANO's: wrist, index,
-middle, little, ring finger, thumb, then the tips from thumb to little finger. Without its truth, only the root of the
-evaluation is known, which `handJoints3D` holds there: the wrist.
+The axes are those of OpenGL: y up, and the camera looks along -z; the reader converts them. The joint order is MANO's:
+wrist, index, middle, little, ring finger, thumb, then the tips from thumb to little finger. Without
+`evaluation_xyz.json` only the root of the evaluation's hands is known: there `handJoints3D` holds only the wrist.
 
-How sure is this? Axes and order, those of the truth too, are those of the authors' scripts and of every reader seen.
-That the hand is blue is from one reader; the masks' size is not known, so they are stretched to the picture's.
+How sure is this? The axes and the joint order, also of `evaluation_xyz.json`, agree with the authors' scripts and with
+every public reader that was compared. Only one reader says that the hand is blue in the masks. The size of the masks is
+not known, so they are resized to the picture.
 
 Source: Hampali et al., HOnnotate, CVPR 2020, and the authors' scripts.
 """
@@ -50,13 +51,13 @@ SIZE = (640, 480)
 SUFFIXES = (".png", ".jpg")
 FROM_OPENGL = np.array([1, -1, -1])
 BLUE = 2
-SAME_ROOT = 0.005  # metres
+SAME_ROOT = 0.005  # largest difference of two equal roots, metres
 HOMEPAGE = "https://github.com/shreyashampali/ho3d"
 REMEDY = f"get HO-3D (links at {HOMEPAGE}) again"
 
 
 class Ho3d:
-    """Every labelled picture of a split: right hands.
+    """All labelled pictures of a split; all hands are right hands.
 
     Attributes:
         ids: `train/ABF10/0000` and so on, in the order of `train.txt`.
@@ -65,31 +66,31 @@ class Ho3d:
     ids: Sequence[str]
 
     def __init__(self, directory: Path, split: str) -> None:
-        """Read which pictures a split has, and the truth of the evaluation where it is there.
+        """Read the list of pictures, and the joints of the evaluation if their file exists.
 
         Args:
             directory: The folder that holds `train`, `evaluation` and the two lists.
             split: One of `SPLITS`.
 
         Raises:
-            FileNotFoundError: There is no list.
-            ValueError: The split does not exist, or list or truth are damaged.
+            FileNotFoundError: The list is missing.
+            ValueError: The split does not exist, or a file is damaged.
         """
         require_split(split, SPLITS, "HO-3D")
         self._directory = Path(directory)
         names = _read_list(self._directory, split)
-        self._truth = _read_truth(self._directory, len(names)) if split == "evaluation" else None
+        self._evaluation_joints = _read_evaluation(self._directory, len(names)) if split == "evaluation" else None
         self.ids = tuple(f"{split}/{name}" for name in names)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
-        folder, frame = _place(self._directory, self.ids[index])
+        folder, frame = _split_id(self._directory, self.ids[index])
         path = folder / "meta" / f"{frame}.pkl"
         k, joints = _read_meta(path)
-        if self._truth is not None:
-            joints = self._truth[index]
+        if self._evaluation_joints is not None:
+            joints = self._evaluation_joints[index]
         joints_3d = 1000 * to_canonical(joints * FROM_OPENGL, "ho3d")
         k = from_pixel_centers(k)
         return Sample(
@@ -106,14 +107,14 @@ class Ho3d:
 
 
 def check(directory: Path, version: str) -> list[Finding]:
-    """Compare a copy of the dataset with what was published.
+    """Compare a copy of the dataset with the published dataset.
 
     Args:
         directory: The folder that holds `train`, `evaluation` and the two lists.
         version: `v2` or `v3`.
 
     Returns:
-        Lists, pictures and a few of the labels of each split.
+        Findings about the list, the pictures and a few of the labels of each split.
     """
     return [finding for split in SPLITS for finding in _check_split(Path(directory), split, COUNTS[version][split])]
 
@@ -125,34 +126,34 @@ def _check_split(directory: Path, split: str, count: int) -> list[Finding]:
     except (OSError, DatasetError) as error:
         return [failure(path, error, REMEDY)]
     problem = None if len(names) == count else f"{len(names)} pictures, {count} were published in this version"
-    places = [_place(directory, f"{split}/{name}") for name in names]
-    suffix = _picture(*places[0]).suffix
-    pictures = [str((folder / "rgb" / frame).relative_to(directory / split)) + suffix for folder, frame in places]
+    frames = [_split_id(directory, f"{split}/{name}") for name in names]
+    suffix = _picture(*frames[0]).suffix
+    pictures = [str((folder / "rgb" / frame).relative_to(directory / split)) + suffix for folder, frame in frames]
     return [
         Finding(path, problem, len(names), REMEDY if problem else ""),
         check_images(directory / split, pictures, SIZE, REMEDY),
-        _check_labels(directory, split, places),
+        _check_labels(directory, split, frames),
     ]
 
 
-def _check_labels(directory: Path, split: str, places: Sequence[tuple[Path, str]]) -> Finding:
-    """Read a few of the labels; of the evaluation, say whether its truth is there and belongs to these pictures."""
-    few = evenly_spaced(range(len(places)))
+def _check_labels(directory: Path, split: str, frames: Sequence[tuple[Path, str]]) -> Finding:
+    """Read a few labels; for the evaluation, check that evaluation_xyz.json exists and belongs to these pictures."""
+    few = evenly_spaced(range(len(frames)))
     try:
-        joints = np.array([_read_meta(places[n][0] / "meta" / f"{places[n][1]}.pkl")[1] for n in few])
-        truth = _read_truth(directory, len(places)) if split == "evaluation" else None
+        joints = np.array([_read_meta(frames[n][0] / "meta" / f"{frames[n][1]}.pkl")[1] for n in few])
+        evaluation = _read_evaluation(directory, len(frames)) if split == "evaluation" else None
     except (OSError, DatasetError, PickleFileError) as error:
         return failure(directory / split, error, REMEDY)
-    if truth is not None and np.abs(truth[few, 0] - joints[:, 0]).max() > SAME_ROOT:
-        problem = "the roots in evaluation_xyz.json and in meta differ: it is of another version, or in another order"
-        return Finding(directory / split, problem, len(places), REMEDY)
-    if truth is None and np.isnan(joints).any():
-        return Finding(directory / split, "only the root's place is known in some pictures", len(places), REMEDY)
-    return Finding(directory / split, None, len(places), "")
+    if evaluation is not None and np.abs(evaluation[few, 0] - joints[:, 0]).max() > SAME_ROOT:
+        problem = "the roots in evaluation_xyz.json and in meta differ: it is from another version or in another order"
+        return Finding(directory / split, problem, len(frames), REMEDY)
+    if evaluation is None and np.isnan(joints).any():
+        return Finding(directory / split, "only the root is labelled in some pictures", len(frames), REMEDY)
+    return Finding(directory / split, None, len(frames), "")
 
 
-def _place(directory: Path, name: str) -> tuple[Path, str]:
-    """Folder of the sequence and number of the frame."""
+def _split_id(directory: Path, name: str) -> tuple[Path, str]:
+    """Return the folder of the sequence and the number of the frame."""
     split, sequence, frame = name.split("/")
     return directory / split / sequence, frame
 
@@ -171,18 +172,19 @@ def _read_list(directory: Path, split: str) -> list[str]:
     return names
 
 
-def _read_truth(directory: Path, count: int) -> Float[ndarray, "n 21 3"] | None:
+def _read_evaluation(directory: Path, count: int) -> Float[ndarray, "n 21 3"] | None:
+    """Read the joints of the evaluation, metres; None if their file does not exist."""
     path = directory / "evaluation_xyz.json"
     if not path.exists():
         return None
-    truth = table(read_json(path, REMEDY), (21, 3), f"{path}: xyz", REMEDY)
-    if len(truth) != count:
-        raise DatasetError(f"{path}: joints of {len(truth)} pictures, evaluation.txt lists {count}; {REMEDY}")
-    return truth
+    joints = table(read_json(path, REMEDY), (21, 3), f"{path}: xyz", REMEDY)
+    if len(joints) != count:
+        raise DatasetError(f"{path}: joints of {len(joints)} pictures, evaluation.txt lists {count}; {REMEDY}")
+    return joints
 
 
 def _read_meta(path: Path) -> tuple[Float[ndarray, "3 3"], Float[ndarray, "21 3"]]:
-    """Camera and joints as they stand in the file; if it holds only the root, the others are NaN."""
+    """Read camera (pixels) and joints (metres) in the file's frame; if it holds only the root, the others are NaN."""
     try:
         meta: Any = load_pickle(path)
     except FileNotFoundError as error:

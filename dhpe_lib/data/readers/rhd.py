@@ -1,13 +1,14 @@
-"""RHD v2, the Rendered Handpose Dataset: 41,258 rendered people to train on, 2,728 to test.
+"""RHD v2, the Rendered Handpose Dataset: 41,258 training and 2,728 test pictures of rendered people.
 
 ::
 
     RHD_published_v2/{training,evaluation}/{color,mask}/%05d.png                  320 x 320
     RHD_published_v2/{training,evaluation}/anno_{training,evaluation}.pickle
 
-The pickle holds for each picture `uv_vis` (42 x 3: u, v, visible), `xyz` (42 x 3, metres, camera frame) and `K`: the
-left hand's 21 joints, then the right one's, each wrist first and every finger from tip to base. The mask has 2 to 17
-on the left hand and 18 to 33 on the right one. The hand with more pixels counts, the right one if they are equal.
+The pickle file holds for each picture `uv_vis` (42 x 3: u, v, visible), `xyz` (42 x 3, metres, camera frame) and `K`.
+The joints are the 21 of the left hand, then the 21 of the right hand. Each hand starts with the wrist, and every finger
+goes from tip to base. The mask has values 2 to 17 on the left hand and 18 to 33 on the right hand. The hand with more
+pixels is used, or the right hand if both have equally many.
 
 Source: Zimmermann & Brox, ICCV 2017, and the dataset's readme.
 """
@@ -43,7 +44,7 @@ HANDS = {"left": (slice(0, 21), range(2, 18)), "right": (slice(21, 42), range(18
 
 
 class Rhd:
-    """The dominant hand of every picture of a split.
+    """All pictures of a split, each with the labels of its larger hand.
 
     Attributes:
         ids: `training/00000` and so on.
@@ -59,7 +60,7 @@ class Rhd:
             split: One of `SPLITS`.
 
         Raises:
-            FileNotFoundError: There are no labels.
+            FileNotFoundError: The label file is missing.
             ValueError: The split does not exist, or the labels are damaged.
         """
         require_split(split, SPLITS, "RHD")
@@ -97,13 +98,13 @@ class Rhd:
 
 
 def check(directory: Path) -> list[Finding]:
-    """Compare a copy of the dataset with what was published.
+    """Compare a copy of the dataset with the published dataset.
 
     Args:
         directory: `RHD_published_v2`, or the folder that holds it.
 
     Returns:
-        Labels, colour pictures and masks of each split.
+        Findings about the labels, colour pictures and masks of each split.
     """
     return [finding for split in SPLITS for finding in _check_split(_root(directory) / split, COUNTS[split])]
 
@@ -139,7 +140,7 @@ def _read_labels(path: Path) -> dict[int, Any]:
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such file; {REMEDY}") from error
     if not isinstance(labels, dict) or not labels or not all(isinstance(key, int) for key in labels):
-        raise DatasetError(f"{path}: is no dict from the pictures' numbers to their labels; {REMEDY}")
+        raise DatasetError(f"{path}: is not a dict from picture numbers to labels; {REMEDY}")
     return labels
 
 

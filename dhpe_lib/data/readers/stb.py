@@ -1,17 +1,17 @@
-"""STB, the Stereo Tracking Benchmark, which the paper calls SHD: twelve sequences of 1,500 frames of one left hand.
+"""STB, the Stereo Tracking Benchmark (SHD in the paper): twelve sequences of 1,500 frames of one left hand.
 
 ::
 
     images/B{1..6}{Counting,Random}/{BB_left,BB_right,SK_color}_%d.png     640 x 480; some copies have no folder images
     labels/<sequence>_{BB,SK}.mat                                          handPara, 3 x 21 x 1500, millimetres
 
-Joint 0 is the palm's centre; then little, ring, middle, index finger and thumb, each base to tip. B1 is for testing.
-The paper's 30,000 and 6,000 pictures are those of both cameras of the Bumblebee2 (BB); the RealSense F200 (SK) is
-apart.
+Joint 0 is the palm's centre. Little, ring, middle, index finger and thumb follow, each from base to tip. B1 is the test
+set. The paper's 30,000 training and 6,000 test pictures come from both cameras of the Bumblebee2 (BB). The pictures of
+the RealSense F200 (SK) are separate splits.
 
-BB labels are in the left camera's frame; the right camera stands one baseline b to its right, X' = X - b. SK labels
-are in the frame of the *depth* camera: the readme's rotation and translation bring colour to depth, X = R X' + t, so
-in the colour camera's frame X' = R^T (X - t). Ge et al. (CVPR 2019) do the same.
+The BB labels are in the left camera's frame. The right camera is one baseline b to its right, so X' = X - b. The SK
+labels are in the frame of the *depth* camera. The readme's rotation and translation convert colour to depth, X = R X' +
+t, so in the colour camera's frame X' = R^T (X - t), as in Ge et al. (CVPR 2019).
 
 Source: Zhang et al., 3D Hand Pose Tracking and Estimation Using Stereo Matching, 2016, and the dataset's readme.
 """
@@ -46,7 +46,7 @@ class Camera:
     """One of the three colour cameras.
 
     Attributes:
-        labels: Which label files belong to it.
+        labels: Suffix of its label files.
         fx, fy, cx, cy: Focal lengths and principal point, pixels, with whole numbers at the pixels' centres.
     """
 
@@ -58,7 +58,7 @@ class Camera:
 
     @property
     def k(self) -> Float[ndarray, "3 3"]:
-        """The camera matrix in the project's pixels."""
+        """Camera matrix, with pixel i covering [i, i + 1)."""
         return from_pixel_centers(np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]]))
 
 
@@ -80,10 +80,10 @@ SPLITS = tuple(_PARTS)
 
 
 class Stb:
-    """Every picture of a split, mirrored to a right hand.
+    """All pictures of a split, mirrored to right hands.
 
     Attributes:
-        ids: `B1Counting/BB_left_0` and so on: all frames of a camera, camera after camera, sequence after sequence.
+        ids: `B1Counting/BB_left_0` and so on, sorted by sequence, then camera, then frame.
     """
 
     ids: Sequence[str]
@@ -93,10 +93,10 @@ class Stb:
 
         Args:
             directory: The folder with `labels` and, if the copy has it, `images`.
-            split: One of `SPLITS`; those with `-sk` are the RealSense's pictures.
+            split: One of `SPLITS`; splits with `-sk` have the RealSense's pictures.
 
         Raises:
-            FileNotFoundError: Labels are missing.
+            FileNotFoundError: Label files are missing.
             ValueError: The split does not exist, or labels are damaged.
         """
         require_split(split, SPLITS, "STB")
@@ -129,12 +129,12 @@ class Stb:
 
 
 def to_camera(labels: Float[ndarray, "n 3"], camera: str) -> Float[ndarray, "n 3"]:
-    """Bring labels from the frame in which they were written to that of a colour camera.
+    """Convert labels to the frame of a colour camera.
 
     BB_left: X. BB_right: X - (b, 0, 0). SK_color: R^T (X - t).
 
     Args:
-        labels: Points in the left camera's frame (BB) or the depth camera's (SK), millimetres.
+        labels: Points in the left camera's frame (BB) or the depth camera's frame (SK), millimetres.
         camera: A key of `CAMERAS`.
 
     Returns:
@@ -149,21 +149,21 @@ def to_camera(labels: Float[ndarray, "n 3"], camera: str) -> Float[ndarray, "n 3
 
 
 def check(directory: Path) -> list[Finding]:
-    """Compare a copy of the dataset with what was published.
+    """Compare a copy of the dataset with the published dataset.
 
     Args:
         directory: The folder with `labels` and, if the copy has it, `images`.
 
     Returns:
-        The labels of each sequence, and the pictures of each camera.
+        Findings about the labels of each sequence, then about the pictures of each camera.
     """
     sequences = (*EVALUATION, *TRAINING)
-    labels = [_check_labels(_labels_file(directory, s, camera)) for s in sequences for camera in ("BB", "SK")]
+    findings = [_check_labels(_labels_file(directory, s, camera)) for s in sequences for camera in ("BB", "SK")]
     images = _images(directory)
     for camera in CAMERAS:
         names = [f"{sequence}/{camera}_{frame}.png" for sequence in sequences for frame in range(FRAMES)]
-        labels.append(check_images(images, names, SIZE, REMEDY))
-    return labels
+        findings.append(check_images(images, names, SIZE, REMEDY))
+    return findings
 
 
 def _check_labels(path: Path) -> Finding:
@@ -183,13 +183,13 @@ def _labels_file(directory: Path, sequence: str, camera: str) -> Path:
 
 
 def _read_joints(path: Path) -> Float[ndarray, "frame 21 3"]:
-    """The joints of a sequence in the dataset's own order and frame, millimetres."""
+    """Read the joints of a sequence in the dataset's own order and frame, millimetres."""
     content: Any
     try:
         content = loadmat(require(path, REMEDY), variable_names=["handPara"])
     except FileNotFoundError:
         raise
-    # A damaged file can end in almost any error of scipy's reader.
+    # For a damaged file scipy's reader can raise almost any error.
     except Exception as error:
         raise DatasetError(f"{path}: cannot be read as a MATLAB file ({error}); {REMEDY}") from error
     return field(content, "handPara", (3, 21, FRAMES), str(path), REMEDY).transpose(2, 1, 0)

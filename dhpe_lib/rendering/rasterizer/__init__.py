@@ -1,4 +1,5 @@
-"""The rasterizer: Warp kernels, the torch functions above them, and `reference`, the same in plain torch.
+"""The rasterizer: Warp kernels, the torch functions that call them, and a reference implementation in plain torch.
 
-Everything here works in pixels, `screen [batch, vertices, 3]`: see `dhpe_lib.rendering.rasterizer.kernels.common`.
+All functions take screen coordinates in pixels, `screen [batch, vertices, 3]`; see
+`dhpe_lib.rendering.rasterizer.kernels.common`.
 """

@@ -1,4 +1,4 @@
-"""The z-buffer, attributes over the pixels and anti-aliased edges, with gradients, above their kernels."""
+"""Torch functions with gradients that call the kernels: z-buffer, interpolation of attributes, and anti-aliasing."""
 
 import math
 from dataclasses import dataclass
@@ -9,12 +9,18 @@ from torch import Tensor
 
 from dhpe_lib.rendering.rasterizer.kernels import antialias as antialias_kernels
 from dhpe_lib.rendering.rasterizer.kernels import zbuffer
-from dhpe_lib.rendering.rasterizer.launch import find_neighbours, gradient_of, launch, launch_rows
+from dhpe_lib.rendering.rasterizer.launch import find_neighbours, launch, launch_rows, zeros_for_gradient
 
 
 @dataclass(frozen=True)
 class Fragments:
-    """What a z-buffer knows of a pixel: the nearest face (-1: none), where in it, and how far (infinite: no face)."""
+    """The nearest face at each pixel.
+
+    Attributes:
+        face: Row of the face; -1 if there is none.
+        barycentric: Barycentric coordinates of the pixel on the face; 0 if there is none.
+        depth: Depth in the unit of z; infinite if there is no face.
+    """
 
     face: Int[Tensor, "batch height width"]
     barycentric: Float[Tensor, "batch height width 3"]
@@ -28,16 +34,16 @@ def _empty_keys(screen: Tensor, height: int, width: int) -> Tensor:
 def find_nearest(
     screen: Float[Tensor, "batch vertices 3"], faces: Int32[Tensor, "meshes faces 3"], height: int, width: int
 ) -> Int[Tensor, "batch height width"]:
-    """The nearest face at each pixel's centre in an orthographic view, -1 where there is none; no gradient.
+    """Find the nearest face at the centre of each pixel in an orthographic view; no gradient.
 
     Args:
-        screen: Pixels and depth.
+        screen: Screen coordinates u and v in pixels, and depth.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
 
     Returns:
-        Rows of `faces`.
+        Rows of `faces`; -1 if no face covers the pixel's centre.
     """
     keys = _empty_keys(screen, height, width)
     launch(zbuffer.nearest_face, (len(screen), faces.shape[1]), [screen, faces, False, keys])
@@ -45,7 +51,7 @@ def find_nearest(
 
 
 class _Rasterize(torch.autograd.Function):
-    """Autograd's side of `nearest_face`, `resolve` and `resolve_backward`."""
+    """Autograd function of the kernels `nearest_face`, `resolve` and `resolve_backward`."""
 
     @staticmethod
     def forward(
@@ -63,10 +69,10 @@ class _Rasterize(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, _: Tensor, of_barycentric: Tensor, of_depth: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, _: Tensor, grad_barycentric: Tensor, grad_depth: Tensor) -> tuple[Tensor | None, ...]:
         screen, faces, face = ctx.saved_tensors
-        gradient = gradient_of(screen)
-        arguments = [screen, faces, ctx.pinhole, face, of_barycentric, of_depth, gradient]
+        gradient = zeros_for_gradient(screen)
+        arguments = [screen, faces, ctx.pinhole, face, grad_barycentric, grad_depth, gradient]
         launch_rows(zbuffer.resolve_backward, face.shape, arguments)
         return gradient.sum(0), None, None, None, None
 
@@ -78,23 +84,24 @@ def rasterize(
     width: int,
     pinhole: bool,
 ) -> Fragments:
-    """The nearest face at each pixel's centre.
+    """Find the nearest face at the centre of each pixel, with barycentric coordinates and depth.
 
     Args:
-        screen: Pixels and depth.
+        screen: Screen coordinates u and v in pixels, and depth.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
-        pinhole: Whether the image is a perspective one, with depths above 0.
+        pinhole: Whether the projection is perspective, with depths above 0.
 
     Returns:
-        The fragments. Gradient of barycentric coordinates and depth to the places, none where a pixel changes its face.
+        The fragments. Barycentric coordinates and depth have a gradient to `screen`, but none for the change of a
+        pixel's face.
     """
     return Fragments(*_Rasterize.apply(screen, faces, height, width, pinhole))
 
 
 class _Interpolate(torch.autograd.Function):
-    """Autograd's side of `interpolate_forward` and `interpolate_backward`."""
+    """Autograd function of the kernels `interpolate_forward` and `interpolate_backward`."""
 
     @staticmethod
     def forward(ctx, attributes: Tensor, corners: Tensor, face: Tensor, barycentric: Tensor) -> Tensor:
@@ -108,10 +115,10 @@ class _Interpolate(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         attributes, corners, face, barycentric = ctx.saved_tensors
-        of_attributes, of_barycentric = gradient_of(attributes), torch.zeros_like(barycentric)
-        arguments = [attributes, corners, face, barycentric, cotangent, of_attributes, of_barycentric]
+        grad_attributes, grad_barycentric = zeros_for_gradient(attributes), torch.zeros_like(barycentric)
+        arguments = [attributes, corners, face, barycentric, cotangent, grad_attributes, grad_barycentric]
         launch_rows(zbuffer.interpolate_backward, face.shape, arguments)
-        return of_attributes.sum(0), None, None, of_barycentric
+        return grad_attributes.sum(0), None, None, grad_barycentric
 
 
 def interpolate(
@@ -119,18 +126,18 @@ def interpolate(
     corners: Int32[Tensor, "meshes faces 3"],
     fragments: Fragments,
 ) -> Float[Tensor, "batch height width channels"]:
-    """Attributes of corners carried over the pixels: sum_c b_c attributes[corners[face, c]].
+    """Interpolate attributes of the corners over the pixels: sum_c b_c attributes[corners[face, c]].
 
     Args:
-        attributes: One set for all images, or one for each.
-        corners: For each face three rows of `attributes`, from `prepare_faces`.
-        fragments: Their dtype is the result's.
+        attributes: Values in any unit; one set for all images, or one for each.
+        corners: Three rows of `attributes` for each face, from `prepare_faces`.
+        fragments: From `rasterize`; the result has their dtype.
 
     Returns:
-        The values, 0 where there is no face. Gradient to attributes and barycentric coordinates.
+        The values; 0 at pixels without a face. Gradient to attributes and barycentric coordinates.
 
     Raises:
-        ValueError: Attributes or corners for another number of images.
+        ValueError: The number of sets of attributes or corners is neither 1 nor the number of images.
     """
     for name, sets in (("attributes", len(attributes)), ("faces", len(corners))):
         if sets not in (1, len(fragments.face)):
@@ -141,7 +148,7 @@ def interpolate(
 
 
 class _Outlines(torch.autograd.Function):
-    """Autograd's side of `find_outlines` and `outlines_backward`."""
+    """Autograd function of the kernels `find_outlines` and `outlines_backward`."""
 
     @staticmethod
     def forward(ctx, screen: Tensor, faces: Tensor, face: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,15 +162,15 @@ class _Outlines(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, _: Tensor, of_shifts: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, _: Tensor, grad_shifts: Tensor) -> tuple[Tensor | None, ...]:
         screen, faces, edges = ctx.saved_tensors
-        gradient = gradient_of(screen)
-        launch_rows(antialias_kernels.outlines_backward, edges.shape[:3], [screen, faces, edges, of_shifts, gradient])
+        gradient = zeros_for_gradient(screen)
+        launch_rows(antialias_kernels.outlines_backward, edges.shape[:3], [screen, faces, edges, grad_shifts, gradient])
         return gradient.sum(0), None, None, None
 
 
 class _Blend(torch.autograd.Function):
-    """Autograd's side of `blend_forward` and `blend_backward`."""
+    """Autograd function of the kernels `blend_forward` and `blend_backward`."""
 
     @staticmethod
     def forward(ctx, hard: Tensor, edges: Tensor, shifts: Tensor) -> Tensor:
@@ -176,10 +183,10 @@ class _Blend(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         hard, edges, shifts = ctx.saved_tensors
-        of_hard, of_shifts = cotangent.clone(), torch.zeros_like(shifts)
-        arguments = [edges, shifts, hard, cotangent, of_hard, of_shifts]
+        grad_hard, grad_shifts = cotangent.clone(), torch.zeros_like(shifts)
+        arguments = [edges, shifts, hard, cotangent, grad_hard, grad_shifts]
         launch_rows(antialias_kernels.blend_backward, hard.shape[:3], arguments)
-        return of_hard, None, of_shifts
+        return grad_hard, None, grad_shifts
 
 
 def antialias(
@@ -191,13 +198,13 @@ def antialias(
     """Blend pixels across the outlines that pass between them; see `dhpe_lib.rendering.rasterizer.kernels.antialias`.
 
     Args:
-        hard: A picture with one sample a pixel, background and all.
-        screen: Pixels and depth, as given to `rasterize`.
-        faces: As given to `rasterize`.
+        hard: An image with one sample per pixel, background included; any unit.
+        screen: Screen coordinates u and v in pixels, and depth, as given to `rasterize`.
+        faces: Faces, as given to `rasterize`.
         fragments: From `rasterize`.
 
     Returns:
-        The picture with smooth edges. Gradient to the picture, and through the edges to u and v of the places.
+        The image with smooth edges. Gradient to the image, and through the edges to u and v of `screen`.
     """
     edges, shifts = _Outlines.apply(screen, faces, fragments.face, fragments.depth.detach())
     return _Blend.apply(hard.contiguous(), edges, shifts)

@@ -1,4 +1,4 @@
-"""From torch tensors to a Warp launch: zero copy, torch's current stream on CUDA, several threads on the CPU."""
+"""Launch Warp kernels on torch tensors without a copy: on torch's current CUDA stream, or in several CPU threads."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,26 +9,26 @@ import warp as wp
 from jaxtyping import Float, Int, Int32, Integer
 from torch import Tensor
 
-MOST_BANDS = 8
-"""At most so many threads share one launch."""
+MAX_BANDS = 8
+"""Largest number of CPU threads that share one launch."""
 
 
 @lru_cache
 def _load(module: str, device: str) -> None:
-    """Compile a module of kernels for a device, or take it from Warp's cache, before several threads ask for it."""
+    """Compile a module of kernels for a device, or load it from Warp's cache, before several threads need it."""
     wp.load_module(module, device=device)
 
 
 def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Tensor | float | bool]) -> None:
-    """Run a kernel where the tensors are: on CUDA all at once, on the CPU one band in each thread.
+    """Run a kernel on the device of the tensors: in one launch on CUDA, with one band per thread on the CPU.
 
-    On CUDA nothing waits for the device, so that a launch can be captured in a CUDA graph once the kernel is loaded,
-    which its first call does.
+    On CUDA the launch does not wait for the device. The first call loads the kernel; later calls can be captured in a
+    CUDA graph.
 
     Args:
-        kernel: Takes `band`, `bands` and then the arguments.
+        kernel: Kernel whose parameters are `band`, `bands` and then the arguments.
         dim: Size of the grid.
-        arguments: The first is a tensor of the scalar type that numbers among them are turned into.
+        arguments: Tensors, numbers and booleans. Numbers are converted to the scalar type of the first tensor.
     """
     if 0 in dim:
         return
@@ -48,11 +48,12 @@ def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Tensor |
     def one_band(band: int) -> None:
         try:
             wp.launch(kernel, dim, [band, bands, *inputs], device="cpu")
-        except Exception as error:  # of a thread would otherwise be printed and forgotten
+        except Exception as error:  # a thread would only print it
             failures.append(error)
 
     others = [Thread(target=one_band, args=(band,)) for band in range(1, bands)]
-    for thread in others:  # started anew each time (50 us), since a kept pool would hang in a forked data loader
+    # Starting new threads takes 50 us. A pool that is kept would hang in a forked data loader.
+    for thread in others:
         thread.start()
     one_band(0)
     for thread in others:
@@ -62,12 +63,12 @@ def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Tensor |
 
 
 def launch_rows(kernel: wp.Kernel, shape: tuple[int, ...], arguments: Sequence[Tensor | float | bool]) -> None:
-    """Run a kernel for each pixel: `launch`, with each band's rows (row * bands + band) as its grid.
+    """Run a kernel for each pixel; row `row` of a band's grid is row `row * bands + band` of the image.
 
     Args:
-        kernel: Takes `band`, `bands` and then the arguments; has to leave out rows beyond the image.
+        kernel: Kernel whose parameters are `band`, `bands` and then the arguments. It must skip rows outside the image.
         shape: Images, rows and columns.
-        arguments: As for `launch`.
+        arguments: See `launch`.
     """
     images, rows, columns = shape
     bands = count_bands(next(a for a in arguments if isinstance(a, Tensor)).device)
@@ -75,12 +76,15 @@ def launch_rows(kernel: wp.Kernel, shape: tuple[int, ...], arguments: Sequence[T
 
 
 def count_bands(device: torch.device) -> int:
-    """Into how many bands a launch is split: one for each thread, but starting one takes 0.1 ms under Python's lock."""
-    return min(torch.get_num_threads(), MOST_BANDS) if device.type == "cpu" else 1
+    """Return the number of bands of a launch: one for each thread, up to `MAX_BANDS`; 1 on CUDA.
+
+    The limit is there because starting a thread takes 0.1 ms under Python's lock.
+    """
+    return min(torch.get_num_threads(), MAX_BANDS) if device.type == "cpu" else 1
 
 
-def gradient_of(values: Float[Tensor, "rows places n"]) -> Float[Tensor, "bands rows places n"]:
-    """Zeros for a gradient, one for each band: threads add without a lock, and the sum is the same every time."""
+def zeros_for_gradient(values: Float[Tensor, "sets rows n"]) -> Float[Tensor, "bands sets rows n"]:
+    """Make a zero gradient for each band, so that threads add without a lock and the sum is deterministic."""
     return values.new_zeros(count_bands(values.device), *values.shape)
 
 
@@ -88,20 +92,21 @@ def prepare_faces(
     screen: Float[Tensor, "batch vertices n"],
     faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
 ) -> Int32[Tensor, "one_or_batch faces 3"]:
-    """The faces as the kernels read them, after the checks that need no waiting for a GPU.
+    """Check faces, without waiting for a GPU, and convert them to the layout that the kernels read.
 
     Args:
-        screen: What the faces name the rows of.
-        faces: One topology, or one for each mesh; rows of -1 fill up a shorter one.
+        screen: Vertices or other rows that the faces index, in any unit.
+        faces: One topology for all meshes, or one for each; rows of -1 pad a shorter topology.
 
     Returns:
-        One topology or as many as meshes.
+        One topology for all meshes, or one for each.
 
     Raises:
-        TypeError: The places are neither float32 nor float64, or the faces no integers.
-        ValueError: A shape that is not [batch, vertices, n] and [faces, 3] or [1 or batch, faces, 3]; faces on another
-            device.
-        IndexError: A face names a row that is not there (on CUDA such a face is not drawn: asking would wait).
+        TypeError: The vertices are neither float32 nor float64, or the faces are not integers.
+        ValueError: The vertices do not have shape [batch, vertices, n], the faces do not have shape [faces, 3] or
+            [1 or batch, faces, 3], or the faces are on another device.
+        IndexError: A face has an index that does not exist. On CUDA this is not checked, since the check would wait for
+            the device; such a face is not drawn.
     """
     if not (isinstance(screen, Tensor) and isinstance(faces, Tensor)):
         raise TypeError(
@@ -123,30 +128,32 @@ def prepare_faces(
         raise ValueError(f"faces are on {faces.device}, vertices on {screen.device}: move one of them")
     faces = faces.long() if faces.ndim == 3 else faces.long()[None]
     if faces.device.type == "cpu" and faces.numel():
-        named = faces[(faces != -1).any(-1)]
-        first, last = (int(named.min()), int(named.max())) if len(named) else (0, -1)
+        used = faces[(faces != -1).any(-1)]
+        first, last = (int(used.min()), int(used.max())) if len(used) else (0, -1)
         if first < 0 or last >= screen.shape[1]:
-            raise IndexError(f"faces name vertices {first} to {last}, but there are only 0 to {screen.shape[1] - 1}")
+            raise IndexError(f"faces use vertices {first} to {last}, but there are only 0 to {screen.shape[1] - 1}")
     return faces.int().contiguous()
 
 
 def find_neighbours(faces: Int32[Tensor, "meshes faces 3"]) -> Int[Tensor, "meshes faces 3"]:
-    """The face on the other side of each edge, -1 where there is none or more than one.
+    """Find the face on the other side of each edge, without waiting for a GPU.
 
     Args:
         faces: Vertex indices; edge e runs from corner e to corner e + 1.
 
     Returns:
-        For each edge the neighbour's row of `faces`. No step waits for a GPU.
+        Row of `faces` of the neighbour at each edge; -1 if there is none or more than one.
     """
+    # Two faces are neighbours if the keys of their edges, (smaller vertex, larger vertex), are equal. After sorting,
+    # equal keys are next to each other.
     starts, ends = faces.long().flatten(1), faces.long().roll(-1, -1).flatten(1)
     keys = torch.minimum(starts, ends) * 2**31 + torch.maximum(starts, ends)
     keys, order = keys.sort(dim=1, stable=True)
-    same = torch.nn.functional.pad(keys[:, 1:] == keys[:, :-1], (1, 1))  # same[i]: the i-th equals the one before
+    same = torch.nn.functional.pad(keys[:, 1:] == keys[:, :-1], (1, 1))  # same[i]: key i equals key i - 1
     before, after = same[:, :-1], same[:, 1:]
-    lonely = torch.zeros_like(before)
-    first_of_two = after & ~before & ~torch.cat([after[:, 1:], lonely[:, :1]], 1)
-    second_of_two = torch.cat([lonely[:, :1], first_of_two[:, :-1]], 1)
+    none = torch.zeros_like(before)
+    first_of_two = after & ~before & ~torch.cat([after[:, 1:], none[:, :1]], 1)
+    second_of_two = torch.cat([none[:, :1], first_of_two[:, :-1]], 1)
     mate = torch.where(first_of_two, order.roll(-1, 1), order.roll(1, 1)) // 3
     mate = torch.where(first_of_two | second_of_two, mate, -1)
     return torch.empty_like(order).scatter(1, order, mate).view(faces.shape).int()

@@ -1,7 +1,7 @@
-"""The rasterizer in plain torch and plain Python, slow and true: the twin that tests the kernels.
+"""The reference implementation of the rasterizer in plain torch and Python: slow and simple, it tests the kernels.
 
-Everything is in pixels, as in `dhpe_lib.rendering.rasterizer.kernels.common`; autograd gives the gradients, but for Kato's, which
-is written out.
+All functions take screen coordinates in pixels, as in `dhpe_lib.rendering.rasterizer.kernels.common`. Gradients come
+from autograd, except Kato's gradient, which is a function of its own.
 """
 
 import itertools
@@ -18,19 +18,19 @@ MIN_AREA = 1e-4
 """Faces whose doubled area is at most this, in square pixels, are not drawn."""
 
 FACES_AT_ONCE = 64
-"""How many faces meet all pixels in one tensor: bounds the memory."""
+"""Number of faces that are compared with all pixels in one tensor; it limits the memory."""
 
 TAIL = 1e-4
 """A face adds nothing to a soft pixel where its probability is below this."""
 
 CLOSEST = 0.1
-"""Pixels added to every distance of Kato's gradient."""
+"""Added to every distance of Kato's gradient, in pixels."""
 
 Pixels = Float[Tensor, "batch height width"]
 
 
 def pixel_centres(height: int, width: int, like: Tensor) -> Float[Tensor, "height width 2"]:
-    """Where the pixels' centres lie (u, v)."""
+    """Return the (u, v) of all pixel centres."""
     y, x = torch.meshgrid(
         torch.arange(height, dtype=like.dtype, device=like.device) + 0.5,
         torch.arange(width, dtype=like.dtype, device=like.device) + 0.5,
@@ -40,18 +40,18 @@ def pixel_centres(height: int, width: int, like: Tensor) -> Float[Tensor, "heigh
 
 
 def cross(a: Float[Tensor, "*n 2"], b: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n"]:
-    """Twice the signed area of the triangle (0, a, b)."""
+    """Compute twice the signed area of the triangle (0, a, b)."""
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
 def signed_area(corners: Float[Tensor, "*n 3 k"]) -> Float[Tensor, "*n"]:
-    """Twice the signed area of triangles in the image."""
+    """Compute twice the signed area of triangles in the image."""
     a, b, c = corners[..., :2].unbind(-2)
     return cross(b - a, c - a)
 
 
 def drawn_faces(corners: Float[Tensor, "faces 3 k"]) -> Bool[Tensor, " faces"]:
-    """Which faces have area and finite corners."""
+    """Return which faces are drawn: those with an area and with finite corners."""
     return (signed_area(corners).abs() > MIN_AREA) & corners.isfinite().all(-1).all(-1)
 
 
@@ -61,7 +61,7 @@ def drawn_faces(corners: Float[Tensor, "faces 3 k"]) -> Bool[Tensor, " faces"]:
 def squared_distance_to_edge(
     p: Float[Tensor, "height width 1 2"], a: Float[Tensor, "faces 2"], b: Float[Tensor, "faces 2"]
 ) -> Float[Tensor, "height width faces"]:
-    """Squared distance of p to the nearest point of an edge, `a + t (b - a)` with t kept between 0 and 1."""
+    """Compute the squared distance of p to the nearest point of an edge, `a + t (b - a)` with t clamped to [0, 1]."""
     t = ((p - a) * (b - a)).sum(-1) / (b - a).square().sum(-1)
     return (p - a - t.clamp(0, 1)[..., None] * (b - a)).square().sum(-1)
 
@@ -69,7 +69,7 @@ def squared_distance_to_edge(
 def inside_faces(
     p: Float[Tensor, "height width 1 2"], corners: Float[Tensor, "faces 3 2"]
 ) -> Bool[Tensor, "height width faces"]:
-    """Whether p lies in a face, its edges included."""
+    """Return whether p is inside a face or on its edges."""
     a, b, c = corners.unbind(1)
     sides = torch.stack([cross(a - p, b - p), cross(b - p, c - p), cross(c - p, a - p)])
     return (sides >= 0).all(0) | (sides <= 0).all(0)
@@ -78,7 +78,7 @@ def inside_faces(
 def log_empty(
     corners: Float[Tensor, "faces 3 2"], height: int, width: int, sigma: float
 ) -> Float[Tensor, "height width"]:
-    """sum_k log(1 - p_k) = -sum_k log(1 + exp(s_k / sigma)) over some faces."""
+    """Compute sum_k log(1 - p_k) = -sum_k log(1 + exp(s_k / sigma)) over the given faces."""
     p = pixel_centres(height, width, corners)[:, :, None]
     a, b, c = corners.unbind(1)
     square = torch.stack([squared_distance_to_edge(p, *edge) for edge in ((a, b), (b, c), (c, a))]).amin(0)
@@ -90,7 +90,7 @@ def log_empty(
 def soft(
     screen: Float[Tensor, "batch vertices 3"], faces: Integer[Tensor, "faces 3"], height: int, width: int, sigma: float
 ) -> Pixels:
-    """The soft silhouette 1 - prod_k (1 - p_k) with p_k = sigmoid(s_k / sigma).
+    """Render the soft silhouette 1 - prod_k (1 - p_k) with p_k = sigmoid(s_k / sigma); sigma in squared pixels.
 
     Source:
         Liu et al., Soft Rasterizer, ICCV 2019, Eqs. 1 and 5.
@@ -110,7 +110,7 @@ def soft(
 
 
 def clip(polygon: list[Tensor], axis: int, bound: int, sign: int) -> list[Tensor]:
-    """Cut a polygon by a line: keep where sign (p[axis] - bound) >= 0 (Sutherland and Hodgman)."""
+    """Clip a polygon by a line: keep the points with sign (p[axis] - bound) >= 0 (Sutherland and Hodgman)."""
     kept = []
     for a, b in zip(polygon, polygon[1:] + polygon[:1], strict=True):
         da, db = sign * (a[axis] - bound), sign * (b[axis] - bound)
@@ -122,13 +122,13 @@ def clip(polygon: list[Tensor], axis: int, bound: int, sign: int) -> list[Tensor
 
 
 def polygon_area(polygon: list[Tensor]) -> Tensor:
-    """The shoelace formula."""
+    """Compute the signed area of a polygon by the shoelace formula."""
     corners = torch.stack(polygon)
     return cross(corners, corners.roll(-1, 0)).sum() / 2
 
 
-def boxes(corners: Float[Tensor, "3 2"], height: int, width: int) -> Iterator[tuple[int, int]]:
-    """The pixels (x, y) that a face's box touches."""
+def pixels_in_box(corners: Float[Tensor, "3 2"], height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Yield the pixels (x, y) that the bounding box of a face touches."""
     low = corners.detach().amin(0).floor().clamp(min=0).tolist()
     high = corners.detach().amax(0).ceil().tolist()
     for y in range(int(low[1]), min(int(high[1]), height)):
@@ -139,7 +139,7 @@ def boxes(corners: Float[Tensor, "3 2"], height: int, width: int) -> Iterator[tu
 def coverage(
     screen: Float[Tensor, "batch vertices 3"], faces: Integer[Tensor, "faces 3"], height: int, width: int
 ) -> Pixels:
-    """min(1, max(front, back)), where each sums the area of faces cut to the pixel's square."""
+    """Render the coverage min(1, max(front, back)); each is the summed area of faces clipped to the pixel's square."""
     masks = []
     for mesh in screen:
         corners = mesh[faces.long()][..., :2]
@@ -147,7 +147,7 @@ def coverage(
         for face in drawn_faces(corners).nonzero()[:, 0].tolist():
             area = signed_area(corners[face])
             polygon = list(corners[face] if area > 0 else corners[face].flip(0))
-            for x, y in boxes(corners[face], height, width):
+            for x, y in pixels_in_box(corners[face], height, width):
                 cut = clip(clip(clip(clip(polygon, 0, x, 1), 0, x + 1, -1), 1, y, 1), 1, y + 1, -1)
                 if cut:
                     key = (int(area > 0), y, x)
@@ -169,7 +169,7 @@ def kato_gradient(
     face_index: Int[Tensor, "batch height width"],
     cotangent: Pixels,
 ) -> Float[Tensor, "batch vertices 3"]:
-    """What comes back to the vertices through a hard mask.
+    """Compute Kato's gradient of a hard mask to the vertices, from the loss's derivative to the mask.
 
     Source:
         Kato, Ushiku and Harada, Neural 3D Mesh Renderer, CVPR 2018, Sec. 3.2.
@@ -179,7 +179,7 @@ def kato_gradient(
         for face, (i, j, k) in enumerate(faces.tolist()):
             for start, end, third in ((i, j, k), (j, k, i), (k, i, j)):
                 for axis in (0, 1):
-                    # with rows and columns swapped, motion along v is motion along u
+                    # For motion along v, swap rows and columns, so that it becomes motion along u.
                     order = [axis, 1 - axis]
                     a, b, c = (screen[image, [start, end, third]][:, order] - 0.5).tolist()
                     shown = face_index[image] if axis == 0 else face_index[image].T
@@ -193,7 +193,10 @@ def kato_gradient(
 def edge_pull(
     a: list[float], b: list[float], third: list[float], face: int, shown: list[list[int]], pulls: list[list[float]]
 ) -> tuple[float, float]:
-    """The gradients of both ends of an edge that moves along the rows; places have pixel centres at whole numbers."""
+    """Compute the gradients of both ends of an edge that moves along the rows.
+
+    Coordinates are shifted by 1/2, so pixel centres have whole numbers.
+    """
     of_start = of_end = 0.0
     if a[1] == b[1]:
         return 0.0, 0.0
@@ -209,7 +212,10 @@ def edge_pull(
 
 
 def line_pull(crossing: float, outwards: int, face: int, faces: list[int], values: list[float]) -> float:
-    """The loss's derivative to where an edge crosses a row: each pixel's jump over the way to it, if that helps."""
+    """Compute the loss's derivative to the point where an edge crosses a row of pixels.
+
+    It is the sum of each pixel's change divided by its distance to the edge, over the changes that lower the loss.
+    """
     inner = math.floor(crossing) if outwards > 0 else math.ceil(crossing)
     outer, size = inner + outwards, len(faces)
     if not (0 <= inner < size and 0 <= outer < size and faces[inner] == face and faces[outer] < 0):
@@ -238,7 +244,11 @@ def rasterize(
     width: int,
     pinhole: bool = False,
 ) -> tuple[Int[Tensor, "batch height width"], Float[Tensor, "batch height width 3"], Pixels]:
-    """The z-buffer: face after face, keep what is nearer. Face or -1, barycentric coordinates, depth or inf."""
+    """Rasterize with a z-buffer that keeps the nearest face of each pixel.
+
+    Returns:
+        The face (-1 if there is none), its barycentric coordinates, and its depth (infinite if there is no face).
+    """
     shape = (len(screen), height, width)
     nearest = torch.full(shape, -1, device=screen.device)
     barycentric = screen.new_zeros(*shape, 3)
@@ -267,7 +277,7 @@ def interpolate(
     face: Int[Tensor, "batch height width"],
     barycentric: Float[Tensor, "batch height width 3"],
 ) -> Float[Tensor, "batch height width channels"]:
-    """sum_c b_c attributes[corners[face, c]], 0 where there is no face."""
+    """Compute sum_c b_c attributes[corners[face, c]]; 0 at pixels without a face."""
     values = (barycentric[..., None] * attributes[corners[face].long()]).sum(-2)
     return values * (face >= 0)[..., None]
 
@@ -276,7 +286,10 @@ def interpolate(
 
 
 def outlines(mesh: Float[Tensor, "vertices 3"], faces: Integer[Tensor, "faces 3"]) -> dict[tuple[int, int], int]:
-    """For each face's edge (face, number) the face where the surface goes on; absent where it ends or folds."""
+    """Map each edge (face, number) to the face where the surface continues.
+
+    An edge where the surface ends or folds is an outline and has no entry.
+    """
     owners: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for face, corners in enumerate(faces.tolist()):
         for e in range(3):
@@ -308,7 +321,7 @@ def antialias(
     for image, mesh in enumerate(screen):
         beyond = outlines(mesh.detach(), faces)
         height, width = hard.shape[1:3]
-        given: dict[tuple[int, int, int], list[tuple[Tensor, Tensor]]] = {}  # (row, column, axis): share and colour
+        given: dict[tuple[int, int, int], list[tuple[Tensor, Tensor]]] = {}  # (row, column, axis) -> (share, colour)
         for y, x, axis in itertools.product(range(height), range(width), (0, 1)):
             other = (y + axis, x + 1 - axis)
             if other[0] < height and other[1] < width:
@@ -336,7 +349,7 @@ def pair_shift(
     second: tuple[int, int],
     axis: int,
 ) -> Tensor:
-    """The c - 1/2 of the outline between two pixels (row, column), 0 if there is none."""
+    """Compute c - 1/2 for the outline between two pixels (row, column); 0 if there is no outline."""
     none = mesh.new_zeros(())
     f, g = int(shown[first]), int(shown[second])
     if f == g:

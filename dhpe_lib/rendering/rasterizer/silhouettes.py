@@ -1,4 +1,4 @@
-"""Three silhouettes with gradients, above their kernels: soft (SoftRas), coverage (exact area), kato (Kato et al.)."""
+"""Three silhouettes with gradients, by Warp kernels: soft (SoftRas), coverage (exact area) and kato (Kato et al.)."""
 
 import math
 
@@ -10,14 +10,14 @@ from dhpe_lib.rendering.rasterizer.fragments import find_nearest
 from dhpe_lib.rendering.rasterizer.kernels import coverage as coverage_kernels
 from dhpe_lib.rendering.rasterizer.kernels import kato as kato_kernels
 from dhpe_lib.rendering.rasterizer.kernels import soft as soft_kernels
-from dhpe_lib.rendering.rasterizer.launch import gradient_of, launch
+from dhpe_lib.rendering.rasterizer.launch import launch, zeros_for_gradient
 
 TAIL = 1e-4
-"""A face adds nothing to a pixel where its probability is below this: PyTorch3D's blur radius."""
+"""A face adds nothing to a pixel where its probability is below this; it equals PyTorch3D's blur radius."""
 
 
 class _Soft(torch.autograd.Function):
-    """Autograd's side of `soft_forward` and `soft_backward`."""
+    """Autograd function of the kernels `soft_forward` and `soft_backward`."""
 
     @staticmethod
     def forward(ctx, screen: Tensor, faces: Tensor, height: int, width: int, sigma: float) -> Tensor:
@@ -33,7 +33,7 @@ class _Soft(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         screen, faces, odds = ctx.saved_tensors
-        gradient = gradient_of(screen)
+        gradient = zeros_for_gradient(screen)
         arguments = [screen, faces, ctx.sigma, ctx.radius, odds, cotangent, gradient]
         launch(soft_kernels.soft_backward, (len(screen), faces.shape[1]), arguments)
         return gradient.sum(0), None, None, None, None
@@ -46,10 +46,12 @@ def soft(
     width: int,
     sigma: float,
 ) -> Float[Tensor, "batch height width"]:
-    """The probability m = 1 - prod_k (1 - p_k) that a pixel is covered; see `dhpe_lib.rendering.rasterizer.kernels.soft`.
+    """Render the probability m = 1 - prod_k (1 - p_k) that a pixel is covered.
+
+    See `dhpe_lib.rendering.rasterizer.kernels.soft`.
 
     Args:
-        screen: Pixels.
+        screen: Screen coordinates u and v in pixels, and depth.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
@@ -65,7 +67,7 @@ def soft(
 
 
 class _Coverage(torch.autograd.Function):
-    """Autograd's side of `coverage_forward` and `coverage_backward`."""
+    """Autograd function of the kernels `coverage_forward` and `coverage_backward`."""
 
     @staticmethod
     def forward(ctx, screen: Tensor, faces: Tensor, height: int, width: int) -> Tensor:
@@ -79,7 +81,7 @@ class _Coverage(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         screen, faces, layers = ctx.saved_tensors
-        gradient = gradient_of(screen)
+        gradient = zeros_for_gradient(screen)
         arguments = [screen, faces, layers, cotangent, gradient]
         launch(coverage_kernels.coverage_backward, (len(screen), faces.shape[1]), arguments)
         return gradient.sum(0), None, None, None
@@ -88,14 +90,14 @@ class _Coverage(torch.autograd.Function):
 def coverage(
     screen: Float[Tensor, "batch vertices 3"], faces: Int32[Tensor, "meshes faces 3"], height: int, width: int
 ) -> Float[Tensor, "batch height width"]:
-    """The share m = min(1, max(front, back)) of a pixel's square that lies under the surface.
+    """Render the share m = min(1, max(front, back)) of each pixel's square that the surface covers.
 
-    See `dhpe_lib.rendering.rasterizer.kernels.coverage`. `front` and `back` count the layers of the surface seen from either
-    side, averaged over the pixel. One layer is exact. Where a pixel holds edges of two layers, one over the other,
-    their areas add up to at most 1. No gradient where a pixel is full.
+    See `dhpe_lib.rendering.rasterizer.kernels.coverage`. `front` is the number of layers seen from their front,
+    averaged over the pixel, and `back` the number seen from their back. One layer is exact. If a pixel contains edges
+    of two layers, their areas are added, up to 1. A full pixel has no gradient.
 
     Args:
-        screen: Pixels.
+        screen: Screen coordinates u and v in pixels, and depth.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
@@ -107,7 +109,7 @@ def coverage(
 
 
 class _Kato(torch.autograd.Function):
-    """A hard mask with the gradient of `kato_backward`."""
+    """Autograd function of a hard mask with the gradient of the kernel `kato_backward`."""
 
     @staticmethod
     def forward(ctx, screen: Tensor, faces: Tensor, height: int, width: int) -> Tensor:
@@ -119,7 +121,7 @@ class _Kato(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
         screen, faces, face_index = ctx.saved_tensors
-        gradient = gradient_of(screen)
+        gradient = zeros_for_gradient(screen)
         arguments = [screen, faces, face_index, cotangent, gradient]
         launch(kato_kernels.kato_backward, (len(screen), faces.shape[1]), arguments)
         return gradient.sum(0), None, None, None
@@ -128,16 +130,19 @@ class _Kato(torch.autograd.Function):
 def kato(
     screen: Float[Tensor, "batch vertices 3"], faces: Int32[Tensor, "meshes faces 3"], height: int, width: int
 ) -> Float[Tensor, "batch height width"]:
-    """The hard mask: 1 where a face covers the pixel's centre; its gradient is `dhpe_lib.rendering.rasterizer.kernels.kato`'s.
+    """Render the hard mask, which is 1 if a face covers the pixel's centre, with the gradient of Kato et al.
+
+    See `dhpe_lib.rendering.rasterizer.kernels.kato`.
 
     Args:
-        screen: Pixels.
+        screen: Screen coordinates u and v in pixels, and depth.
         faces: From `prepare_faces`.
         height: Rows.
         width: Columns.
 
     Returns:
-        0 or 1. The gradient depends on the cotangent's sign, and is not the derivative of anything.
+        The mask, 0 or 1. Its gradient depends on the sign of the incoming gradient and is not the derivative of a
+        function.
 
     Source:
         Kato, Ushiku and Harada, Neural 3D Mesh Renderer, CVPR 2018, Sec. 3.2.

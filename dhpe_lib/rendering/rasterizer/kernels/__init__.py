@@ -1,1 +1,1 @@
-"""The rasterizer's kernels in Warp, one module for each formula; no torch here."""
+"""The Warp kernels of the rasterizer, one module for each formula; these modules do not import torch."""

@@ -1,20 +1,21 @@
-"""Anti-aliased edges for a picture with one sample a pixel, and the gradient that comes with them.
+"""Anti-aliased edges for an image with one sample per pixel, and their gradient.
 
-Take two neighbouring pixels, `first` and `second`, that show different faces. Where an outline passes between their
-centres, at c in [0, 1] from the first to the second, the picture left of it is the first's and right of it the
-second's. So with s = c - 1/2 the second pixel takes the share s of the first's colour where s > 0, and the first
-takes -s of the second's where s < 0. The share moves with the edge: that is the gradient across an occlusion, at the
-outline of a finger before the palm as well as at that of the hand.
+Take two neighbouring pixels, `first` and `second`, that show different faces. Let an outline pass between their
+centres at c, where c = 0 is the first centre and c = 1 the second. The image has the first colour before c and the
+second colour after c. Let s = c - 1/2. If s > 0, the second pixel takes the share s of the first colour. If s < 0, the
+first pixel takes the share -s of the second colour. The share moves with the edge. This gives a gradient across
+occlusions: at the outline of a finger in front of the palm, and at the outline of the hand.
 
-A pixel takes at most 1/2 from each neighbour, so at most 1 along an axis. Where it takes S_x along x and S_y along y,
-what it takes along x counts 1 - S_y / 2 and along y 1 - S_x / 2: in all S_x + S_y - S_x S_y, at most everything.
+A pixel takes at most 1/2 from each neighbour, so at most 1 along an axis. If it takes S_x along x and S_y along y, the
+shares along x are multiplied by 1 - S_y / 2 and the shares along y by 1 - S_x / 2. The total S_x + S_y - S_x S_y is at
+most 1.
 
-The blended picture is continuous but for where an outline's edge turns past 45 degrees or begins to pass between two
-more pixels' centres.
+The blended image is continuous, with two exceptions: when the direction of an edge passes 45 degrees, and when an
+outline starts to pass between two more pixel centres.
 
 Source:
     Blending across an outline between pairs of pixels: Laine et al., Modular Primitives for High-Performance
-    Differentiable Rendering, TOG 2020, Sec. 3.4. Here the outline is found by walking from face to face.
+    Differentiable Rendering, TOG 2020, Sec. 3.4. This implementation finds outlines by walking from face to face.
 """
 
 from typing import Any
@@ -26,12 +27,15 @@ from dhpe_lib.rendering.rasterizer.kernels.common import OPTIONS, SCALARS, corne
 wp.set_module_options(OPTIONS)
 
 FARTHEST_WALK = wp.constant(16)
-"""So many faces are walked through between two pixels before giving up: smaller ones stay jagged."""
+"""Largest number of faces on the walk between two pixels. With smaller faces, edges stay jagged."""
 
 
 @wp.func
 def goes_on(screen: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), image: int, face: int, beyond: int):
-    """Whether the surface that the camera sees goes on from a face to its neighbour: it exists and does not fold."""
+    """Return whether the visible surface continues from a face to its neighbour.
+
+    It continues if the neighbour exists, is drawn, and faces the same side.
+    """
     if beyond < 0:
         return False
     here, _ = doubled_area(screen, faces, image, face)
@@ -41,7 +45,7 @@ def goes_on(screen: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), image: 
 
 @wp.func
 def crossing_of(p: Any, a: Any, b: Any, axis: int, step: Any):
-    """How far from p, towards `step` along an axis, the edge (a, b) is crossed; -1 if it is not."""
+    """Return the distance from p, in direction `step` along an axis, to the edge (a, b); -1 if it is not crossed."""
     other = 1 - axis
     if (a[other] > p[other]) == (b[other] > p[other]):
         return -type(step)(1.0)
@@ -60,9 +64,10 @@ def walk(
     axis: int,
     step: Any,
 ):
-    """From a face at p one pixel along an axis: the first edge (3 face + number) where its surface ends, and how far.
+    """Walk from a face at p one pixel along an axis, to the first edge where its surface ends.
 
-    -1 if the surface goes on to the other pixel.
+    Returns the edge as 3 face + number, and its distance from p. The edge is -1 if the surface continues to the other
+    pixel.
     """
     one = type(step)(1.0)
     mesh = image % faces.shape[0]
@@ -70,7 +75,7 @@ def walk(
     before = -1
     reached = type(step)(0.0)
     for _ in range(FARTHEST_WALK):
-        exit_at = -one  # the farthest crossing: from a place on an edge the nearest would lead back
+        exit_at = -one  # the farthest crossing; if p is on an edge, the nearest crossing would lead back
         exit_edge = -1
         for e in range(3):
             a = corner(screen, image, faces[mesh, now, e])
@@ -103,9 +108,10 @@ def find_outlines(
     edges: wp.array4d(dtype=int),
     shifts: wp.array4d(dtype=Any),
 ):
-    """shifts[image, y, x, axis] = c - 1/2 of the outline between (x, y) and the next pixel along an axis, if any.
+    """Find the outline between (x, y) and the next pixel along each axis: shifts[image, y, x, axis] = c - 1/2.
 
-    `edges` says which edge it is, -1 if none. An edge counts for the pairs that it crosses more than it runs along.
+    `edges` holds the edge of the outline, or -1 if there is none. An edge counts only for an axis that it crosses at 45
+    degrees or more.
     """
     image, row, x = wp.tid()
     y = row * bands + band
@@ -152,9 +158,10 @@ def outlines_backward(
     of_shifts: wp.array4d(dtype=Any),
     gradient: wp.array4d(dtype=Any),
 ):
-    """gradient[band, image, vertex] += of_shifts dc / d vertex, for the place c where an edge crosses a line of pixels.
+    """Add the gradient of the shifts: gradient[band, image, vertex] += of_shifts dc / d vertex.
 
-    c = a + r (b - a) along the axis, with r set by the line: dc = (1 - r) (da - slope da') + r (db - slope db').
+    The edge crosses the line of pixels at c = a + r (b - a) along the axis, where the line determines r. Then
+    dc = (1 - r) (da - slope da') + r (db - slope db'), where ' marks the other axis.
     """
     image, row, x = wp.tid()
     y = row * bands + band
@@ -184,7 +191,7 @@ def outlines_backward(
 
 @wp.func
 def touched(edges: wp.array4d(dtype=int), image: int, y: int, x: int):
-    """Whether an outline passes between a pixel and any of its four neighbours."""
+    """Return whether an outline passes between a pixel and any of its four neighbours."""
     found = edges[image, y, x, 0] >= 0 or edges[image, y, x, 1] >= 0
     if x > 0:
         found = found or edges[image, y, x - 1, 0] >= 0
@@ -195,7 +202,10 @@ def touched(edges: wp.array4d(dtype=int), image: int, y: int, x: int):
 
 @wp.func
 def shift_towards(shifts: wp.array4d(dtype=Any), image: int, y: int, x: int, direction: int):
-    """A pixel's neighbour to the right, below, left or above (0 to 3), the share that it gives, and that it takes."""
+    """Return a neighbour of a pixel, the share that the neighbour gives to the pixel, and the share that it takes.
+
+    Direction 0 is right, 1 is below, 2 is left and 3 is above.
+    """
     zero = type(shifts[0, 0, 0, 0])(0.0)
     axis = direction % 2
     ahead = direction < 2
@@ -213,7 +223,7 @@ def shift_towards(shifts: wp.array4d(dtype=Any), image: int, y: int, x: int, dir
 
 @wp.func
 def taken_along(shifts: wp.array4d(dtype=Any), image: int, y: int, x: int, axis: int):
-    """S: what a pixel is given by both neighbours along an axis."""
+    """Compute S, the sum of the shares that a pixel takes from both neighbours along an axis."""
     row, column, ahead, taken = shift_towards(shifts, image, y, x, axis)
     row_2, column_2, behind, taken_2 = shift_towards(shifts, image, y, x, axis + 2)
     return ahead + behind
@@ -221,7 +231,7 @@ def taken_along(shifts: wp.array4d(dtype=Any), image: int, y: int, x: int, axis:
 
 @wp.func
 def left_by(shifts: wp.array4d(dtype=Any), image: int, y: int, x: int, axis: int):
-    """1 - S / 2 of the other axis."""
+    """Compute 1 - S / 2, where S is the sum of the other axis."""
     one = type(shifts[0, 0, 0, 0])(1.0)
     half = type(shifts[0, 0, 0, 0])(0.5)
     return one - half * taken_along(shifts, image, y, x, 1 - axis)
@@ -236,7 +246,10 @@ def blend_forward(
     hard: wp.array4d(dtype=Any),
     blended: wp.array4d(dtype=Any),
 ):
-    """Blend: blended, which starts as hard, += sum over the four neighbours of share (neighbour - hard)."""
+    """Blend each pixel with its four neighbours: blended += sum of share (neighbour - hard).
+
+    `blended` must be a copy of `hard` before.
+    """
     image, band_row, x = wp.tid()
     y = band_row * bands + band
     if y >= hard.shape[1] or not touched(edges, image, y, x):
@@ -260,7 +273,7 @@ def change_along(
     x: int,
     axis: int,
 ):
-    """A pixel's cotangent . sum of given (neighbour - pixel) along an axis."""
+    """Compute a pixel's cotangent . sum of given (neighbour - pixel) over both neighbours along an axis."""
     total = type(shifts[0, 0, 0, 0])(0.0)
     for side in range(2):
         row, column, given, _ = shift_towards(shifts, image, y, x, axis + 2 * side)
@@ -281,10 +294,11 @@ def blend_backward(
     of_hard: wp.array4d(dtype=Any),
     of_shifts: wp.array4d(dtype=Any),
 ):
-    """The transpose of `blend_forward` on of_hard, which starts as the cotangent.
+    """Compute the gradients of `blend_forward` to `hard` and to the shifts.
 
-    And of_shifts, with the sign of first - second, from the pixel that takes: its cotangent . (first - second) times
-    what the other axis leaves, less half of what the other axis changes.
+    `of_hard` must be a copy of the cotangent before; the transpose of the blending is added to it. `of_shifts` comes
+    from the pixel that takes. It is that pixel's cotangent . (first - second), times `left_by` of the axis, less half
+    of `change_along` the other axis; for the second term the sign depends on which pixel takes.
     """
     image, band_row, x = wp.tid()
     y = band_row * bands + band

@@ -1,14 +1,14 @@
-"""What every kernel shares: one face, one pixel, one edge. Warp, one source for CPU and CUDA, float32 and float64.
+"""Functions that all kernels share, written in Warp: one source for CPU and CUDA, float32 and float64.
 
-Every kernel sees `screen [batch, vertices, 3]`: u to the right and v downwards in pixels, z away from the camera in any
-unit. Pixel (x, y) covers [x, x + 1) x [y, y + 1); its centre is (x + 1/2, y + 1/2). `faces [1 or batch, faces, 3]` is
-one topology or one for each mesh.
+Every kernel reads `screen [batch, vertices, 3]`: u points right and v points down, both in pixels; z points away from
+the camera, in any unit. Pixel (x, y) covers [x, x + 1) x [y, y + 1), and its centre is (x + 1/2, y + 1/2).
+`faces [1 or batch, faces, 3]` is one topology for all meshes, or one for each.
 
-Every kernel works on one `band` of `bands`. Warp runs a launch on the CPU in one thread; so several threads share it by
-taking one band each, without a lock: of the rows (y % bands = band) where pixels are written, of the faces where only
-gradients are, which have a copy for each band. On CUDA one launch does all.
+Every kernel works on one `band` of `bands`. Warp runs a CPU launch in one thread, so several threads share the work by
+launching one band each, without a lock. The bands divide the rows (y % bands = band); in backward kernels over faces
+they divide the faces. Each band has its own copy of the gradient. On CUDA there is one band.
 
-A face is not drawn when it has no area, a corner that is not finite, or an index that is not a vertex.
+A face is not drawn if it has no area, a corner that is not finite, or an index that is not a vertex.
 """
 
 import os
@@ -18,7 +18,7 @@ import warp as wp
 
 
 def _init_quietly() -> None:
-    """Start Warp without its banner; without a GPU its C code also writes a warning to stderr that no setting stops."""
+    """Start Warp without its banner, and hide the warning that its C code writes to stderr if there is no GPU."""
     wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
     stderr = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
@@ -33,10 +33,13 @@ def _init_quietly() -> None:
 _init_quietly()
 
 OPTIONS = {"enable_backward": False, "fuse_fp": False}
-"""For every module of kernels: gradients are written out; no fusing, for which `side_of` would not be antisymmetric."""
+"""Compile options of all kernel modules.
+
+Gradients are written by hand, so Warp generates none. Fused multiply-add is off: it would make `side_of` asymmetric.
+"""
 
 SCALARS = (wp.float32, wp.float64)
-"""Warp compiles a kernel for the types it is first called with; naming both at once compiles them once, together."""
+"""Scalar types of the kernels. Declaring overloads for both compiles them together, not one at its first call."""
 
 MIN_AREA = 1e-4
 """Faces whose doubled area is at most this, in square pixels, are not drawn."""
@@ -44,47 +47,50 @@ MIN_AREA = 1e-4
 
 @wp.func
 def smaller(a: Any, b: Any):
-    """wp.min without its care for NaN, which no face that is drawn can bring: half the time of the inner loop."""
+    """Return the minimum of two numbers, without the NaN check of wp.min.
+
+    Drawn faces contain no NaN. Without the check the inner loop takes half the time.
+    """
     return wp.where(a < b, a, b)
 
 
 @wp.func
 def larger(a: Any, b: Any):
-    """wp.max without its care for NaN."""
+    """Return the maximum of two numbers, without the NaN check of wp.max."""
     return wp.where(a > b, a, b)
 
 
 @wp.func
 def cross(a: Any, b: Any):
-    """The z of the cross product: twice the signed area of the triangle (0, a, b)."""
+    """Compute the z of the cross product, which is twice the signed area of the triangle (0, a, b)."""
     return a[0] * b[1] - a[1] * b[0]
 
 
 @wp.func
 def side_of(p: Any, a: Any, b: Any):
-    """Twice the signed area of (p, a, b): positive where p lies inside a face that runs from a to b.
+    """Compute twice the signed area of (p, a, b), which is positive if p is on the inner side of the edge from a to b.
 
-    (p, b, a) gives exactly the opposite, so no pixel falls between two faces that share the edge.
+    (p, b, a) gives exactly the negative value, so no pixel falls between two faces that share the edge.
     """
     return cross(a - p, b - p)
 
 
 @wp.func
 def corner(screen: wp.array3d(dtype=Any), image: int, vertex: int):
-    """Where a vertex lies in the image."""
+    """Return the (u, v) of a vertex."""
     return wp.vector(screen[image, vertex, 0], screen[image, vertex, 1])
 
 
 @wp.func
 def pixel_centre(x: int, y: int, kind: Any):
-    """The centre of a pixel, in the scalar type of `kind`."""
+    """Return the centre of a pixel in the scalar type of `kind`."""
     half = type(kind)(0.5)
     return wp.vector(type(kind)(x) + half, type(kind)(y) + half)
 
 
 @wp.func
 def doubled_area(screen: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), image: int, face: int):
-    """Twice a face's signed area in the image, and whether it is drawn; negative where it is seen from its front."""
+    """Compute twice a face's signed area in the image (negative if seen from its front), and whether it is drawn."""
     zero = type(screen[0, 0, 0])(0.0)
     mesh = image % faces.shape[0]
     i = faces[mesh, face, 0]
@@ -103,7 +109,7 @@ def doubled_area(screen: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), im
 
 @wp.func
 def load_face(screen: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), image: int, face: int):
-    """A face's vertices, turned so that its area is positive, and whether it is drawn."""
+    """Return a face's vertices, ordered so that its area is positive, and whether it is drawn."""
     area, drawn = doubled_area(screen, faces, image, face)
     mesh = image % faces.shape[0]
     i = faces[mesh, face, 0]
@@ -116,13 +122,13 @@ def load_face(screen: wp.array3d(dtype=Any), faces: wp.array3d(dtype=int), image
 
 @wp.func
 def first_pixel(place: Any, size: int):
-    """The first row or column, 0 to size, whose centre is at `place` or beyond."""
+    """Return the first row or column, 0 to size, whose centre is at or after the coordinate `place`."""
     return int(wp.ceil(wp.clamp(place - type(place)(0.5), type(place)(0.0), type(place)(size))))
 
 
 @wp.func
 def window(a: Any, b: Any, c: Any, margin: Any, width: int, height: int):
-    """The columns x0 <= x < x1 and rows y0 <= y < y1 whose centres lie in a face's box with a margin around it."""
+    """Return the columns x0 <= x < x1 and rows y0 <= y < y1 with centres in a face's bounding box plus a margin."""
     low_x = smaller(smaller(a[0], b[0]), c[0]) - margin
     low_y = smaller(smaller(a[1], b[1]), c[1]) - margin
     slack = type(margin)(0.001)  # for rounding
@@ -135,12 +141,12 @@ def window(a: Any, b: Any, c: Any, margin: Any, width: int, height: int):
 
 @wp.func
 def first_row(y: int, band: int, bands: int):
-    """The first row of this band at or after y."""
+    """Return the first row of this band at or after y."""
     return y + (band - y % bands + bands) % bands
 
 
 @wp.func
 def add_to_vertex(gradient: wp.array4d(dtype=Any), band: int, image: int, vertex: int, value: Any):
-    """gradient[band, image, vertex] += value, in u and v."""
+    """Add to the gradient of a vertex in u and v: gradient[band, image, vertex] += value."""
     wp.atomic_add(gradient, band, image, vertex, 0, value[0])
     wp.atomic_add(gradient, band, image, vertex, 1, value[1])

@@ -1,8 +1,8 @@
-"""Exact area coverage: how much of a pixel's square the faces cover, and how that changes as their edges move.
+"""Exact area coverage: the share of a pixel's square that the faces cover, and its exact derivative.
 
-A face covers of pixel (x, y) the area sum_e sign_e (G_e(x + 1) - G_e(x)), over its three edges, where G_e(t) is the
-area between edge e and the vertical line at t, on the edge's right, within the row. Layers seen from the front and
-layers seen from the back are summed apart: each sum counts how often the surface lies over the pixel.
+A face covers the area sum_e sign_e (G_e(x + 1) - G_e(x)) of pixel (x, y). The sum is over its three edges, and G_e(t)
+is the area within the row between edge e and the vertical line at t, to the right of the edge. Faces seen from the
+front and faces seen from the back are summed separately: each sum counts the layers of the surface over the pixel.
 """
 
 from typing import Any
@@ -24,18 +24,18 @@ from dhpe_lib.rendering.rasterizer.kernels.common import (
 wp.set_module_options(OPTIONS)
 
 FULL = wp.constant(1 - 1e-5)
-"""From here on a pixel counts as covered, without gradient: rounding is smaller."""
+"""A pixel with at least this coverage counts as full and has no gradient; rounding errors are smaller than 1e-5."""
 
 
 @wp.func
 def pixel_of(place: Any, size: int):
-    """The row or column, 0 to size, that holds a place."""
+    """Return the row or column, 0 to size, that contains the coordinate `place`."""
     return int(wp.floor(wp.clamp(place, type(place)(0.0), type(place)(size))))
 
 
 @wp.func
 def area_right_of(t: Any, low: Any, high: Any, height: Any):
-    """G(t) of an edge that runs from x = low to x = high over `height` of the row's y."""
+    """Compute G(t) of an edge that runs from x = low to x = high over a signed `height` in y."""
     half = type(t)(0.5)
     if t <= low:
         return type(t)(0.0)
@@ -46,9 +46,9 @@ def area_right_of(t: Any, low: Any, high: Any, height: Any):
 
 @wp.func
 def cut_to_row(a: Any, b: Any, top: Any):
-    """The part of an edge in the row [top, top + 1): its smallest and largest x, and its signed height.
+    """Clip an edge to the row [top, top + 1), and return its smallest x, largest x and signed height.
 
-    Computed from the upper end on, whichever that is, so that two faces that share the edge cancel to the bit.
+    The computation always starts at the upper end, so the terms of two faces that share the edge cancel exactly.
     """
     zero = type(top)(0.0)
     upwards = a[1] > b[1]
@@ -72,7 +72,7 @@ def coverage_forward(
     faces: wp.array3d(dtype=int),
     layers: wp.array4d(dtype=Any),
 ):
-    """layers[side, image, y, x] += area of pixel (x, y) under a face; side 0: seen from the front, 1: from the back."""
+    """Add each face's area in pixel (x, y) to layers[side, image, y, x]; side 0 is the front, side 1 the back."""
     image, face = wp.tid()
     i, j, k, drawn = load_face(screen, faces, image, face)
     if not drawn:
@@ -108,7 +108,7 @@ def coverage_forward(
 
 @wp.func
 def within(start: Any, step: Any, low: Any):
-    """Between which t a point start + t step lies in [low, low + 1)."""
+    """Return the interval of t in [0, 1] for which start + t step lies in [low, low + 1)."""
     zero = type(start)(0.0)
     one = type(start)(1.0)
     if step == zero:
@@ -123,7 +123,10 @@ def within(start: Any, step: Any, low: Any):
 def deciding_cotangent(
     layers: wp.array4d(dtype=Any), cotangent: wp.array3d(dtype=Any), side: int, image: int, y: int, x: int
 ):
-    """The loss's derivative to a side's layers: the pixel's, if it is not full and this side has the more of them."""
+    """Return the loss's derivative to the layers of one side.
+
+    It is the derivative to the pixel if this side has more layers than the other and the pixel is not full, else 0.
+    """
     mine = layers[side, image, y, x]
     others = layers[1 - side, image, y, x]
     decides = mine > others or (mine == others and side == 0)
@@ -134,10 +137,10 @@ def deciding_cotangent(
 
 @wp.func
 def edge_push(a: Any, b: Any, image: int, side: int, layers: wp.array4d(dtype=Any), cotangent: wp.array3d(dtype=Any)):
-    """The gradients of both ends of an edge.
+    """Compute the gradients of both ends of an edge.
 
-    An edge that moves outwards by v covers int v . n ds more of each pixel that it crosses. Its point at t moves by
-    (1 - t) of its start and t of its end, and n ds = (dy, -dx) dt.
+    An edge that moves outwards by v covers int v . n ds more of each pixel that it crosses. The point at t moves by
+    v(t) = (1 - t) v_start + t v_end, and n ds = (dy, -dx) dt.
     """
     zero = type(a[0])(0.0)
     half = type(a[0])(0.5)
@@ -154,11 +157,11 @@ def edge_push(a: Any, b: Any, image: int, side: int, layers: wp.array4d(dtype=An
         row_start, row_end = within(a[1], step[1], type(a[0])(y))
         x_start = a[0] + row_start * step[0]
         x_end = a[0] + row_end * step[0]
-        x0 = wp.max(pixel_of(smaller(x_start, x_end), width) - 1, 0)  # one early and one late for rounding
+        x0 = wp.max(pixel_of(smaller(x_start, x_end), width) - 1, 0)  # one more pixel on each side, for rounding
         x1 = wp.min(pixel_of(larger(x_start, x_end), width) + 2, width)
         for x in range(x0, x1):
             value = deciding_cotangent(layers, cotangent, side, image, y, x)
-            if value != zero:  # most pixels are full, and have none
+            if value != zero:  # most pixels are full and have no gradient
                 t0, t1 = within(a[0], step[0], type(a[0])(x))
                 t0 = larger(t0, row_start)
                 t1 = smaller(t1, row_end)
@@ -180,7 +183,7 @@ def coverage_backward(
     cotangent: wp.array3d(dtype=Any),
     gradient: wp.array4d(dtype=Any),
 ):
-    """gradient[band, image, vertex] += sum over pixels of cotangent d mask / d vertex."""
+    """Add the gradient of a mask: gradient[band, image, vertex] += sum over pixels of cotangent d mask / d vertex."""
     image, face = wp.tid()
     if face % bands != band:
         return

@@ -1,9 +1,9 @@
-"""The gradient of a hard mask after Kato et al. (Neural 3D Mesh Renderer, CVPR 2018, Sec. 3.2), the paper's.
+"""The gradient of a hard mask by Kato et al. (Neural 3D Mesh Renderer, CVPR 2018, Sec. 3.2), which the paper uses.
 
-A pixel's colour jumps when an edge passes over its centre. Along a row or a column, the jump delta I of pixel d is
-spread over the way delta v that a vertex must go until its edge gets there: dI / dv = delta I / delta v, and only
-where that lowers the loss. An edge reaches outwards to every background pixel of its row or column, and inwards to
-the pixels that its own face shows.
+The value of a pixel jumps when an edge passes over its centre. Along a row or a column, the jump delta I of a pixel is
+divided by the distance delta v that a vertex must move until its edge reaches the pixel: dI / dv = delta I / delta v.
+Only jumps that lower the loss count. An edge has a gradient from every background pixel of its row or column on its
+outer side, and from the pixels of its own face on its inner side.
 """
 
 from typing import Any
@@ -15,12 +15,16 @@ from dhpe_lib.rendering.rasterizer.kernels.common import OPTIONS, SCALARS, corne
 wp.set_module_options(OPTIONS)
 
 CLOSEST = 0.1
-"""Pixels added to every distance, so that an edge at a pixel's centre has a finite gradient."""
+"""Added to every distance, in pixels, so that an edge at a pixel's centre has a finite gradient."""
 
 
 @wp.func
 def shown(face_index: wp.array3d(dtype=wp.int64), image: int, along: int, across: int, axis: int):
-    """The face that a pixel shows. Axis 0: the edge moves along x, the scan runs within row `along`; 1: transposed."""
+    """Return the face that a pixel shows.
+
+    For axis 0 the edge moves along x, and the pixel is in row `along` and column `across`. For axis 1 rows and columns
+    are swapped.
+    """
     if axis == 0:
         return face_index[image, along, across]
     return face_index[image, across, along]
@@ -28,7 +32,7 @@ def shown(face_index: wp.array3d(dtype=wp.int64), image: int, along: int, across
 
 @wp.func
 def pull(cotangent: wp.array3d(dtype=Any), image: int, along: int, across: int, axis: int):
-    """The loss's derivative to a pixel."""
+    """Return the loss's derivative to a pixel."""
     if axis == 0:
         return cotangent[image, along, across]
     return cotangent[image, across, along]
@@ -36,7 +40,7 @@ def pull(cotangent: wp.array3d(dtype=Any), image: int, along: int, across: int, 
 
 @wp.func
 def per_way(way: Any):
-    """1 / way, kept finite near zero."""
+    """Compute 1 / way for a distance `way`, kept finite near zero."""
     one = type(way)(1.0)
     closest = type(way)(CLOSEST)
     return one / (way + wp.where(way < type(way)(0.0), -closest, closest))
@@ -54,7 +58,10 @@ def crossing_pull(
     face_index: wp.array3d(dtype=wp.int64),
     cotangent: wp.array3d(dtype=Any),
 ):
-    """The loss's derivative to where an edge crosses a line of pixels; 0 unless a face that is seen ends there."""
+    """Compute the loss's derivative to the point where an edge crosses a line of pixels.
+
+    It is 0 unless the visible face ends at this point and the background begins.
+    """
     zero = type(crossing)(0.0)
     total = zero
     inner = int(wp.where(outwards > 0, wp.floor(crossing), wp.ceil(crossing)))
@@ -92,7 +99,7 @@ def edge_pull(
     face_index: wp.array3d(dtype=wp.int64),
     cotangent: wp.array3d(dtype=Any),
 ):
-    """The gradients of both ends of an edge along an axis; `third` is the face's other corner."""
+    """Compute the gradients of both ends of an edge along an axis; `third` is the face's other corner."""
     zero = type(a[0])(0.0)
     one = type(a[0])(1.0)
     half = type(a[0])(0.5)
@@ -100,7 +107,7 @@ def edge_pull(
     of_end = zero
     lines = wp.where(axis == 0, face_index.shape[1], face_index.shape[2])
     size = wp.where(axis == 0, face_index.shape[2], face_index.shape[1])
-    along_a = a[1 - axis] - half  # pixel centres at whole numbers
+    along_a = a[1 - axis] - half  # after this shift, pixel centres have whole numbers
     along_b = b[1 - axis] - half
     if along_a == along_b:
         return zero, zero
@@ -132,7 +139,7 @@ def add_edge(
     face_index: wp.array3d(dtype=wp.int64),
     cotangent: wp.array3d(dtype=Any),
 ):
-    """Add an edge's gradients, along both axes, to its two vertices."""
+    """Add the gradients of an edge, along both axes, to its two vertices."""
     a = corner(screen, image, start)
     b = corner(screen, image, end)
     c = corner(screen, image, other)
@@ -152,7 +159,7 @@ def kato_backward(
     cotangent: wp.array3d(dtype=Any),
     gradient: wp.array4d(dtype=Any),
 ):
-    """gradient[band, image, vertex] += the pull of every line of pixels that an edge of a seen face crosses."""
+    """Add to gradient[band, image, vertex] the gradients of all crossings of an edge with a line of pixels."""
     image, face = wp.tid()
     if face % bands != band:
         return

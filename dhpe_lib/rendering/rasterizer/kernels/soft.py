@@ -1,6 +1,6 @@
-"""Soft silhouette (Liu et al., Soft Rasterizer, ICCV 2019): every face blurred by a sigmoid, combined as probabilities.
+"""Soft silhouette (Liu et al., Soft Rasterizer, ICCV 2019): a sigmoid blurs each face, and probabilities are combined.
 
-With s_k the squared distance of a pixel's centre to the boundary of face k, positive inside and negative outside,
+s_k is the squared distance of a pixel's centre to the boundary of face k, positive inside and negative outside. Then
 p_k = sigmoid(s_k / sigma) and m = 1 - prod_k (1 - p_k).
 """
 
@@ -28,7 +28,10 @@ wp.set_module_options(OPTIONS)
 
 @wp.func
 def narrow(low: Any, high: Any, a: Any, unit: Any, y: Any, radius: Any):
-    """Where along a row the line from a may be nearer than the radius or inside: unit x (p - a) >= -radius."""
+    """Narrow the interval [low, high] of a row to the points p with unit x (p - a) >= -radius.
+
+    These points are inside the line through a in the direction `unit`, or outside by at most the radius.
+    """
     reach = unit[0] * (y - a[1]) + unit[1] * a[0] + radius
     zero = type(y)(0.0)
     if unit[1] > zero:
@@ -42,7 +45,7 @@ def narrow(low: Any, high: Any, a: Any, unit: Any, y: Any, radius: Any):
 def columns(
     a: Any, ab: Any, b: Any, bc: Any, c: Any, ca: Any, y: Any, radius: Any, x0: int, x1: int, kind: Any, width: int
 ):
-    """The columns x0 <= x < x1 of a row whose centres may be nearer to a face than the radius."""
+    """Return the columns of a row, between x0 and x1, with centres that may be within the radius of a face."""
     low = kind * type(kind)(x0)
     high = kind * type(kind)(x1)
     low, high = narrow(low, high, a, ab, y, radius)
@@ -54,22 +57,23 @@ def columns(
 
 @wp.func
 def along_edge(q: Any, unit: Any, length: Any):
-    """How far along an edge its point nearest to q is, q counted from the edge's start."""
+    """Return the distance from the edge's start to its point nearest to q; q is relative to the start."""
     return smaller(larger(wp.dot(unit, q), type(length)(0.0)), length)
 
 
 @wp.func
 def signed_square(qa: Any, ab: Any, len_ab: Any, qb: Any, bc: Any, len_bc: Any, qc: Any, ca: Any, len_ca: Any):
-    """What a pixel is to a face: s, the nearest edge (0 to 2), and how far along it the nearest point is.
+    """Compute s of a pixel and a face, the nearest edge (0 to 2), and the nearest point's distance along that edge.
 
-    From the vectors from each corner to the pixel, and the unit vector and length of the edge that starts there.
+    qa, qb and qc are the vectors from the corners to the pixel. ab, bc and ca are the unit vectors of the edges, and
+    len_ab, len_bc and len_ca their lengths.
     """
     side_ab = cross(ab, qa)
     side_bc = cross(bc, qb)
     side_ca = cross(ca, qc)
     lowest = smaller(smaller(side_ab, side_bc), side_ca)
     zero = type(len_ab)(0.0)
-    if lowest >= zero:  # inside, the foot on the nearest line lies on its edge
+    if lowest >= zero:  # for a point inside, the nearest point of the nearest line is on the edge
         if lowest == side_ab:
             return lowest * lowest, 0, wp.dot(ab, qa)
         if lowest == side_bc:
@@ -91,7 +95,7 @@ def signed_square(qa: Any, ab: Any, len_ab: Any, qb: Any, bc: Any, len_bc: Any, 
 
 @wp.func
 def multiply(product: wp.array3d(dtype=Any), image: int, y: int, x: int, factor: Any):
-    """product[image, y, x] *= factor, atomically."""
+    """Multiply atomically: product[image, y, x] *= factor."""
     expected = product[image, y, x]
     seen = wp.atomic_cas(product, image, y, x, expected, expected * factor)
     while seen != expected:
@@ -109,7 +113,7 @@ def soft_forward(
     radius: Any,
     odds: wp.array3d(dtype=Any),
 ):
-    """odds[image, y, x] *= 1 / (1 - p_k) = 1 + exp(s_k / sigma), for each face k and the pixels within the radius."""
+    """Multiply odds[image, y, x] by 1 / (1 - p_k) = 1 + exp(s_k / sigma) for each face k and pixel in its radius."""
     image, face = wp.tid()
     i, j, k, drawn = load_face(screen, faces, image, face)
     if not drawn:
@@ -148,10 +152,10 @@ def soft_backward(
     cotangent: wp.array3d(dtype=Any),
     gradient: wp.array4d(dtype=Any),
 ):
-    """gradient[band, image, vertex] += sum over pixels of cotangent dm / d vertex.
+    """Add the gradient of a mask: gradient[band, image, vertex] += sum over pixels of cotangent dm / d vertex.
 
-    dm / ds_k = (1 - m) p_k / sigma. With n = (1 - t) a + t b the point of edge (a, b) nearest to the pixel p:
-    ds_k / d(a, b) = -2 (1 - t, t) (p - n) inside, + outside.
+    dm / ds_k = (1 - m) p_k / sigma. If n = (1 - t) a + t b is the point of edge (a, b) nearest to the pixel p, then
+    ds_k / d(a, b) = -2 (1 - t, t) (p - n) inside the face, and +2 (1 - t, t) (p - n) outside.
     """
     image, face = wp.tid()
     i, j, k, drawn = load_face(screen, faces, image, face)

@@ -1,8 +1,8 @@
-"""The z-buffer: the nearest face at each pixel's centre, where in it, and attributes carried over the pixels.
+"""The z-buffer: nearest face and barycentric coordinates at the centre of each pixel, and interpolation of attributes.
 
-Barycentric coordinates are b_c = w_c A_c / sum w A, with A_c the doubled area of the triangle between the pixel and the
-edge opposite to corner c. w = 1 for an orthographic camera, and 1 / z of the corner for a pinhole, where equal steps in
-the image are not equal steps on the face.
+Barycentric coordinates are b_c = w_c A_c / sum w A. A_c is the doubled area of the triangle between the pixel and the
+edge opposite to corner c. w_c is 1 for an orthographic camera. For a pinhole it is 1 / z of the corner, since equal
+steps in the image are not equal steps on the face.
 """
 
 from typing import Any
@@ -25,12 +25,15 @@ from dhpe_lib.rendering.rasterizer.kernels.common import (
 wp.set_module_options(OPTIONS)
 
 NO_FACE = 0x7FFFFFFFFFFFFFFF
-"""The z-buffer's key where no face is: larger than any (depth, face)."""
+"""Key of a pixel without a face; it is larger than the key of any (depth, face)."""
 
 
 @wp.func
 def depth_key(z: Any, face: int):
-    """A number that orders first by depth in float32, then by face: the float's bits, made to sort as an integer."""
+    """Compute an integer key that sorts by depth in float32, then by face.
+
+    The upper 32 bits are the bits of the float, changed so that they sort as an integer.
+    """
     bits = wp.cast(wp.float32(z), wp.int32)
     if bits < 0:
         bits = bits ^ 0x7FFFFFFF
@@ -39,7 +42,7 @@ def depth_key(z: Any, face: int):
 
 @wp.func
 def corner_weights(z_a: Any, z_b: Any, z_c: Any, pinhole: bool):
-    """The w of the three corners."""
+    """Return the weights w of the three corners."""
     one = type(z_a)(1.0)
     if pinhole:
         return wp.vector(one / z_a, one / z_b, one / z_c)
@@ -48,7 +51,7 @@ def corner_weights(z_a: Any, z_b: Any, z_c: Any, pinhole: bool):
 
 @wp.func
 def barycentric_of(p: Any, a: Any, b: Any, c: Any, weights: Any):
-    """The b of a pixel, and sum w A."""
+    """Compute the barycentric coordinates b of a pixel, and sum w A."""
     areas = wp.vector(side_of(p, b, c), side_of(p, c, a), side_of(p, a, b))
     parts = wp.cw_mul(weights, areas)
     total = parts[0] + parts[1] + parts[2]
@@ -64,7 +67,10 @@ def nearest_face(
     pinhole: bool,
     keys: wp.array3d(dtype=wp.int64),
 ):
-    """keys[image, y, x] = min of `depth_key` over the faces that cover the pixel's centre; filled with NO_FACE."""
+    """Compute keys[image, y, x] = min of `depth_key` over the faces that cover the pixel's centre.
+
+    `keys` must be filled with NO_FACE before.
+    """
     image, face = wp.tid()
     i, j, k, drawn = load_face(screen, faces, image, face)
     if not drawn:
@@ -103,7 +109,7 @@ def resolve(
     barycentric: wp.array4d(dtype=Any),
     depth: wp.array3d(dtype=Any),
 ):
-    """The z-buffer's keys become faces (-1: none), barycentric coordinates in the order of their corners, and depth."""
+    """Convert keys to faces (-1: none), and compute barycentric coordinates in the order of the corners, and depth."""
     image, row, x = wp.tid()
     y = row * bands + band
     if y >= keys.shape[1]:
@@ -140,9 +146,9 @@ def resolve_backward(
     of_depth: wp.array3d(dtype=Any),
     gradient: wp.array4d(dtype=Any),
 ):
-    """gradient[band, image, vertex] += what comes back through barycentric coordinates and depth.
+    """Add the gradient of barycentric coordinates and depth to gradient[band, image, vertex].
 
-    With g the cotangent of b: dL / d(w_c A_c) = (g_c - sum_k g_k b_k) / sum w A.
+    If g is the loss's derivative to b, then dL / d(w_c A_c) = (g_c - sum_k g_k b_k) / sum w A.
     """
     image, row, x = wp.tid()
     y = row * bands + band
@@ -172,7 +178,7 @@ def resolve_backward(
     if pinhole:  # dw = -w^2 dz
         areas = wp.vector(side_of(p, b, c), side_of(p, c, a), side_of(p, a, b))
         of_z -= wp.cw_mul(wp.cw_mul(of_part, areas), wp.cw_mul(weights, weights))
-    # A_a = cross(b - p, c - p) and so on, round the corners
+    # A_a = cross(b - p, c - p); A_b and A_c follow by rotating a, b, c.
     add_to_vertex(gradient, band, image, i, of_area[1] * turned(p - c) + of_area[2] * turned(b - p))
     add_to_vertex(gradient, band, image, j, of_area[2] * turned(p - a) + of_area[0] * turned(c - p))
     add_to_vertex(gradient, band, image, k, of_area[0] * turned(p - b) + of_area[1] * turned(a - p))
@@ -183,7 +189,7 @@ def resolve_backward(
 
 @wp.func
 def turned(v: Any):
-    """(v_y, -v_x): d cross(u, v) / du."""
+    """Return (v_y, -v_x), which is d cross(u, v) / du."""
     return wp.vector(v[1], -v[0])
 
 
@@ -197,7 +203,10 @@ def interpolate_forward(
     barycentric: wp.array4d(dtype=Any),
     values: wp.array4d(dtype=Any),
 ):
-    """values[image, y, x] = sum_c b_c attributes[corner c of the face]; one set for all images, or one for each."""
+    """Compute values[image, y, x] = sum_c b_c attributes[corner c of the face].
+
+    Attributes and corners have one set for all images, or one for each.
+    """
     image, row, x = wp.tid()
     y = row * bands + band
     if y >= face_index.shape[1]:
@@ -228,7 +237,7 @@ def interpolate_backward(
     of_attributes: wp.array4d(dtype=Any),
     of_barycentric: wp.array4d(dtype=Any),
 ):
-    """of_attributes[band, source, place] += b_c cotangent, and of_barycentric = attributes . cotangent."""
+    """Compute of_attributes[band, source, place] += b_c cotangent, and of_barycentric = attributes . cotangent."""
     image, row, x = wp.tid()
     y = row * bands + band
     if y >= face_index.shape[1]:

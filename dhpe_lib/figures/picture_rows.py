@@ -1,0 +1,50 @@
+"""Small pictures beside each other, as HTML for notebooks and pages."""
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dhpe_lib.common.records import to_numpy
+from dhpe_lib.figures.data_urls import data_url
+
+FRAME = "border-radius:4px;outline:1px solid rgba(128,128,128,.35)"
+CAPTION = "font-size:13px;line-height:1.3;margin:4px 0 0;color:inherit!important;text-align:left"
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """A row of pictures that a notebook shows as HTML."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def picture_row(pictures: Mapping[str, Any], width: int = 200) -> PictureRow:
+    """Lay small pictures out in a row, each above its caption; pixels are enlarged without smoothing.
+
+    Args:
+        pictures: Caption -> [H, W] or [H, W, 3], in [0, 1].
+        width: Width of a picture on the page, CSS pixels; pictures that do not fit go to the next line.
+
+    Returns:
+        The row.
+    """
+    figures = []
+    for caption, values in pictures.items():
+        levels = np.rint(255 * np.clip(to_numpy(values).astype(float), 0, 1)).astype(np.uint8)
+        address = data_url(Image.fromarray(levels), "PNG", optimize=True)
+        sharp = "image-rendering:pixelated;" if levels.shape[1] < width else ""
+        style = f"width:{width}px;max-width:100%;{sharp}display:block;margin:0;padding:0;{FRAME}"
+        text = html.escape(caption)
+        figures.append(
+            f'<figure style="margin:0;width:{width}px"><img src="{address}" alt="{text}" style="{style}">'
+            f'<figcaption style="{CAPTION}">{text}</figcaption></figure>'
+        )
+    row = "display:flex;flex-wrap:wrap;gap:14px;margin:8px 0;font-family:system-ui,sans-serif"
+    return PictureRow(f'<div class="dhpe-pictures" style="{row}">{"".join(figures)}</div>')

@@ -1,0 +1,85 @@
+"""The folder of a run: its configuration and its checkpoints."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from torch.optim import Optimizer
+
+from dhpe_lib.common.files import clear_drafts
+from dhpe_lib.network.checkpoints import load_network, load_optimiser, read_checkpoint
+from dhpe_lib.network.estimator import Estimator
+from dhpe_lib.training.batches import BatchPlan
+from dhpe_lib.training.config import ConfigError, TrainingConfig, read_config, refuse_other, write_config
+from dhpe_lib.training.self_augmentation import SelfAugmentation, load_growing_set
+
+CONFIG, LAST, BEST = "config.json", "last.safetensors", "best.safetensors"
+
+
+def check_folder(config: TrainingConfig, run: Path, resume: bool) -> None:
+    """Check that a folder is free for a new run, or holds the run to resume.
+
+    Raises:
+        FileNotFoundError: There is no run to resume.
+        ConfigError: The folder already holds a run, or the run to resume has another configuration.
+    """
+    if resume:
+        refuse_other(run / CONFIG, read_config(run / CONFIG), config)
+    elif (run / CONFIG).is_file():
+        raise ConfigError(f"{run}: already holds a run; continue it with --resume, or name another folder")
+
+
+def create_run_folder(config: TrainingConfig, run: Path, fabric: Fabric) -> None:
+    """Create the folder of a run and write its configuration; all processes must call this.
+
+    Call it after all inputs were read, so that a wrong path leaves no folder behind.
+    """
+    fabric.barrier()
+    if fabric.is_global_zero:
+        run.mkdir(parents=True, exist_ok=True)
+        clear_drafts(run)
+        write_config(run / CONFIG, config)
+    fabric.barrier()
+
+
+def checkpoint_facts(config: TrainingConfig, plan: BatchPlan, step: int, best: float) -> dict[str, Any]:
+    """Return the JSON header of a checkpoint; the error is text, since JSON has no infinity."""
+    return {"step": step, "best": str(best), "children_from": plan.novel_views_from, "config": asdict(config)}
+
+
+def resume_from(
+    path: Path, network: Estimator, optimiser: Optimizer, augmentation: SelfAugmentation | None, rank: int = 0
+) -> tuple[int, float]:
+    """Load the last checkpoint; without a checkpoint the run starts again at step 0.
+
+    Args:
+        path: Path of the checkpoint.
+        network: Its weights are loaded in place.
+        optimiser: Its state is loaded in place.
+        augmentation: The growing set of this process is loaded in place; None without self-augmentation.
+        rank: Number of this process.
+
+    Returns:
+        Number of steps done, and the lowest test error in mm.
+    """
+    if not path.is_file():
+        return 0, float("inf")
+    checkpoint = read_checkpoint(path)
+    load_network(checkpoint, network)
+    load_optimiser(checkpoint, optimiser)
+    if augmentation is not None and checkpoint.grown:
+        load_growing_set(augmentation, checkpoint.grown, rank)
+    return checkpoint.facts["step"], float(checkpoint.facts["best"])
+
+
+def resume_plan(plan: BatchPlan, path: Path) -> BatchPlan:
+    """Return the batch plan of a resumed run.
+
+    If novel views had started by the last checkpoint, their first step stays the same.
+    """
+    if not path.is_file():
+        return plan
+    facts = read_checkpoint(path).facts
+    first = facts.get("children_from", plan.novel_views_from)
+    return replace(plan, novel_views_from=first) if first <= facts["step"] else plan

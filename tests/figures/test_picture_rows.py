@@ -1,0 +1,24 @@
+"""A row of pictures is one piece of HTML that needs no other file."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dhpe_lib.figures.picture_rows import picture_row
+
+
+def test_row_holds_each_picture_and_its_caption():
+    grey = torch.tensor([[0.0, 0.5], [1.0, 2.0]])
+    color = np.random.default_rng(0).random((3, 4, 3))
+    html = picture_row({"a <b>": grey, "c": color}, width=99)._repr_html_()
+    assert "a &lt;b&gt;</figcaption>" in html
+    assert "<b>" not in html
+    addresses = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    found = [np.asarray(Image.open(io.BytesIO(base64.b64decode(address)))) for address in addresses]
+    np.testing.assert_array_equal(found[0], [[0, 128], [255, 255]])
+    np.testing.assert_array_equal(found[1], np.rint(255 * color))
+    assert not re.search(r"""(?:src|href)=["'](?!data:)""", html)

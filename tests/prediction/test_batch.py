@@ -1,0 +1,147 @@
+"""Runs over many photos: names, groups, workers, shards, and going on after a stop."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from found_hands import known_hands
+from PIL import Image
+
+from dhpe_lib.prediction import photo_groups
+from dhpe_lib.prediction.batch import (
+    index_file,
+    index_line,
+    left_to_do,
+    photos_in,
+    read_index,
+    run_photos,
+    shard_of,
+)
+from dhpe_lib.prediction.find_hands import NoHandError
+from dhpe_lib.prediction.photo_groups import load_tools
+from dhpe_lib.prediction.request import Request, name_photos
+
+GREY, BLACK = 200, 0
+
+
+def photo(path: Path, shade: int = GREY) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((48, 64, 3), shade, np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def finder(monkeypatch):
+    """A search that finds two known hands in each grey photo, none in a black one, and fails on a white one."""
+    hands = [*known_hands(1, 1)[0], *known_hands(1, 2, "left")[0]]
+
+    def find(networks, image, max_hands, side, palms):
+        if image[0, 0, 0] == 255:
+            raise ZeroDivisionError("ours")
+        if image[0, 0, 0] == BLACK:
+            raise NoHandError(0.2)
+        return hands[:max_hands]
+
+    monkeypatch.setattr(photo_groups, "find_hands", find)
+
+
+def test_each_photo_gets_its_result_and_a_failure_stops_nothing(tmp_path, finder):
+    paths = [photo(tmp_path / f"{k}.png") for k in range(3)]
+    paths += [photo(tmp_path / "black.png", BLACK), photo(tmp_path / "white.png", 255), tmp_path / "missing.png"]
+    (tmp_path / "broken.png").write_text("no image")
+    paths += [tmp_path / "broken.png", photo(tmp_path / "later" / "0.png")]
+    request = Request(tmp_path / "out", suffixes=(".json", ".glb"), device="cpu")
+    results = list(run_photos(name_photos(paths, request), request))
+    assert [result.photo.path for result in results] == paths
+    assert [len(result.hands) for result in results] == [2, 2, 2, 0, 0, 0, 0, 2]
+    assert "no hand is found: the best candidate has presence 0.20" in results[3].problem
+    assert results[4].problem == "ZeroDivisionError: ours"
+    assert results[5].problem.startswith("no such file")
+    assert "not an image" in results[6].problem
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    stems = [f"{stem}_hand{n}" for stem in ("0", "1", "2", "0_2") for n in ("", "2")]
+    assert names == {stem + suffix for stem in stems for suffix in (".json", ".glb")}
+    first, second = (json.loads((tmp_path / "out" / f"0{n}_hand.json").read_text()) for n in ("", "_2"))
+    assert (first["photo"]["file"], second["photo"]["file"]) == ("0.png", "later/0.png")
+    np.testing.assert_allclose(first["joints"]["px"], second["joints"]["px"], atol=0.02)
+
+
+def test_max_hands_and_side(tmp_path, finder):
+    request = Request(tmp_path / "out", max_hands=1, suffixes=(".json",), device="cpu")
+    (result,) = run_photos(name_photos([photo(tmp_path / "a.png")], request), request)
+    assert [hand.side for hand in result.hands] == ["right"]
+    assert not result.hands[0].side_assumed
+
+
+def test_the_number_of_photos_in_a_group_changes_nothing(tmp_path, finder):
+    """Hands of several photos are fitted as one batch."""
+    request = Request(tmp_path / "one", suffixes=(".json",), device="cpu")
+    paths = [photo(tmp_path / f"{k}.png") for k in range(3)]
+    photos, tools = name_photos(paths, request), load_tools(request)
+    list(run_photos(photos, request, tools=tools))
+    for one in photos:
+        list(run_photos([one], replace(request, folder=tmp_path / "alone"), tools=tools))
+    for one in photos:
+        together, alone = (
+            np.array(json.loads((tmp_path / folder / f"{one.stem}_hand.json").read_text())["joints"]["px"])
+            for folder in ("one", "alone")
+        )
+        np.testing.assert_allclose(together, alone, atol=0.05)
+
+
+def test_workers_do_what_one_process_does(tmp_path):
+    """Two processes over black photos: each says that there is no hand."""
+    paths = [photo(tmp_path / f"{k:02}.png", BLACK) for k in range(9)]
+    request = Request(tmp_path / "out", device="cpu")
+    results = list(run_photos(name_photos(paths, request), request, workers=2))
+    assert sorted(result.photo.path for result in results) == paths
+    assert all("no hand is found" in result.problem for result in results)
+
+
+def test_stems_are_distinct_and_spare_the_inputs(tmp_path):
+    out = tmp_path / "a"
+    paths = [
+        tmp_path / "a" / "x.png",
+        tmp_path / "b" / "x.png",
+        tmp_path / "a" / "x_hand.png",
+        tmp_path / "a" / "y.png",
+    ]
+    photos = name_photos(paths, Request(out))
+    assert [one.stem for one in photos] == ["x_2", "x_3", "x_hand", "y"]
+    assert [one.name for one in photos] == ["a/x.png", "b/x.png", "a/x_hand.png", "a/y.png"]
+    assert [one.name for one in name_photos(paths[:1], Request(out))] == ["x.png"]
+
+
+def test_folders_are_searched_for_photos(tmp_path):
+    for name in ("b.JPG", "a.png", "deep/c.webp"):
+        photo(tmp_path / "in" / name.replace("JPG", "png")).rename(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in photos_in([tmp_path / "in", tmp_path / "single"])]
+    assert found == ["in/a.png", "in/b.JPG", "in/deep/c.webp", "single"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty: holds no photo \(\.jpg"):
+        photos_in([tmp_path / "empty"])
+
+
+def test_shards_are_a_partition(tmp_path):
+    photos = name_photos([tmp_path / f"{k}.png" for k in range(10)], Request(tmp_path))
+    shards = [shard_of(photos, (k, 3)) for k in (1, 2, 3)]
+    assert sorted((one for shard in shards for one in shard), key=photos.index) == photos
+    assert {index_file(tmp_path, (k, 3)).name for k in (1, 2, 3)} == {f"index-{k}-of-3.jsonl" for k in (1, 2, 3)}
+    assert index_file(tmp_path).name == "index.jsonl"
+
+
+def test_a_run_goes_on_with_what_is_missing(tmp_path, finder):
+    paths = [photo(tmp_path / f"{k}.png", BLACK if k == 3 else GREY) for k in range(5)]
+    request = Request(tmp_path / "out", suffixes=(".json",), device="cpu")
+    photos, index = name_photos(paths, request), index_file(tmp_path / "out")
+    assert left_to_do(photos, request.folder, index) == photos
+    results = list(run_photos(photos[:4], request))
+    lines = "".join(map(index_line, results))
+    index.write_text(lines + lines.splitlines()[0][:20])  # a kill cut the last line short
+    (request.folder / "1_hand2.json").unlink()
+    assert [one.path.stem for one in left_to_do(photos, request.folder, index)] == ["1", "3", "4"]
+    assert set(read_index(index)) == {"0.png", "1.png", "2.png", "3.png"}
+    assert read_index(index)["0.png"]["hands"][1]["hand"] == "left"
