@@ -20,10 +20,17 @@ SIZE_ASSUMPTION = (
 )
 
 
+# benchmarks/hostile_photos.py measures what these limits do: nine in ten real hands pass all of them.
 DOUBTFUL_PRESENCE = 0.8
+"""Presence below which a hand is doubtful."""
 LARGE_RESIDUAL = 0.1
+"""Mean distance of the mesh to the joints, over the hand's size, above which a hand is doubtful."""
 SURE_SIDE = 0.8
+"""Probability of the side below which a hand is doubtful, unless the caller said the side."""
 LOW_CONFIDENCE = 0.3
+"""Mean confidence of the joints below which a hand is doubtful."""
+MOST_OUTSIDE = 0.3
+"""Share of joints outside the photo above which a hand is doubtful: of half a hand, even the side may be wrong."""
 
 
 class PredictionError(ValueError):
@@ -45,6 +52,7 @@ class HandEstimate:
         with_mask: Whether a mask was used besides the keypoints.
         presence: Probability that there is a hand, from the hand landmark network; None where it was not asked.
         right_probability: Probability that it is a right hand, from the same network; None where it was not asked.
+        outside: Share of the joints that lie outside the photo.
     """
 
     model: HandModel
@@ -57,6 +65,7 @@ class HandEstimate:
     with_mask: bool
     presence: float | None = None
     right_probability: float | None = None
+    outside: float = 0.0
 
     @property
     def side_assumed(self) -> bool:
@@ -77,6 +86,8 @@ class HandEstimate:
             sure = max(self.right_probability, 1 - self.right_probability)
             if sure < SURE_SIDE:
                 found.append(f"left or right is uncertain (probability {sure:.2f}); say it with --hand")
+        if self.outside > MOST_OUTSIDE:
+            found.append(f"{100 * self.outside:.0f} % of the joints lie outside the photo; they are a guess")
         if self.presence is not None and self.keypoints.confidence.mean() < LOW_CONFIDENCE:
             found.append("the looks at the hand disagree on its joints")
         return found
