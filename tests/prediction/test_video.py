@@ -13,6 +13,7 @@ from PIL import Image
 
 from dhpe_lib.data.camera import Camera
 from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.parameters import split_h
 from dhpe_lib.prediction.demo import demo_scene
 from dhpe_lib.prediction.hand_search import HandNetworks, load_hand_networks
 from dhpe_lib.prediction.video import (
@@ -112,6 +113,8 @@ def test_the_mesh_follows_the_hand(hands, clip):
     errors = np.linalg.norm(joints_px(right).numpy() - truth, axis=-1).mean(1) / size
     assert errors.mean() < 0.06
     assert errors.max() < 0.1
+    assert (split_h(right.h).shape.abs() < 3).all()
+    assert split_h(right.h).shape.std(0).max() < 0.3  # one hand, one shape
 
 
 def test_each_frame_is_fitted_as_by_itself(model, followed, hands):
