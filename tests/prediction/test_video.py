@@ -28,7 +28,7 @@ from dhpe_lib.prediction.video import (
 from dhpe_lib.prediction.video_io import Frame, VideoError, count_frames, frame_files, read_frames
 from dhpe_lib.prediction.video_outputs import CLIP_FILES, hand_tracks, overlaid, place_rows, write_clip_hands
 
-RATE, WIDTH, HEIGHT = 20.0, 300, 225
+RATE, WIDTH, HEIGHT = 20.0, 200, 300
 HIDDEN = range(5, 9)
 COUNT = 13
 
@@ -37,7 +37,7 @@ def at(k: int, points: ndarray) -> ndarray:
     """Where points of the small demo picture are in frame k: the picture is turned and shifted."""
     angle = 0.03 * k
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return (points - (150, 112)) @ turn.T + (150 - 2 * k, 112 + k)
+    return (points - (100, 150)) @ turn.T + (100 - k, 150 + k)
 
 
 def moved(k: int, picture: Image.Image) -> ndarray:
@@ -62,18 +62,18 @@ def model() -> HandModel:
 
 @pytest.fixture(scope="module")
 def clip(model) -> tuple[list[Frame], list[ndarray]]:
-    """Frames of 600 x 225: on the left a right hand that moves and is hidden for a while, on the right its mirror.
+    """Frames of 400 x 300: on the left a right hand that moves and is hidden for a while, on the right its mirror.
 
     And the joints of the right hand.
     """
     scene = demo_scene(model)
-    small = Image.fromarray(scene.image).reduce(4)
+    small = Image.fromarray(scene.image[:, : 3 * WIDTH]).reduce(3)
     still = np.asarray(small)[:, ::-1]
     frames = []
     for k in range(COUNT):
         left = np.full_like(still, 90) if k in HIDDEN else moved(k, small)
         frames.append(Frame(np.concatenate((left, still), 1), k / RATE, f"frame {k}"))
-    return frames, [at(k, scene.joints_2d / 4) for k in range(COUNT)]
+    return frames, [at(k, scene.hands[0].joints_2d / 3) for k in range(COUNT)]
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +132,10 @@ def test_files_are_read_back(tmp_path, clip, followed, hands):
     assert sorted(tmp_path.iterdir()) == sorted(files)
     shown = list(read_frames(files[0]))
     assert [frame.time for frame in shown] == pytest.approx(followed.times, abs=1e-3)
-    assert shown[0].image.shape == (226, 600, 3)  # an even height
+    assert shown[0].image.shape == (HEIGHT, 2 * WIDTH, 3)
     found = json.loads(files[1].read_text())
     assert found["clip"] == {
-        "file": "c.mp4", "width": 600, "height": 225, "frames": COUNT, "frames_per_s": RATE, "seconds": 0.6,
+        "file": "c.mp4", "width": 2 * WIDTH, "height": HEIGHT, "frames": COUNT, "frames_per_s": RATE, "seconds": 0.6,
     }  # fmt: skip
     assert [len(one["h"]) for one in found["hands"]] == [len(hand.frames) for hand in hands]
     for one, hand in zip(found["hands"], hands, strict=True):
@@ -175,7 +175,7 @@ def test_the_overlay_covers_the_hand_and_nothing_else(clip, hands):
 
 
 def test_tracks_of_the_animation_lie_where_the_mesh_is(hands):
-    camera = Camera.from_fov(600, 225, 60.0)
+    camera = Camera.from_fov(2 * WIDTH, HEIGHT, 60.0)
     for hand in hands:
         track = hand_tracks(hand, place_rows(hand, camera))[0]
         mesh = hand.model(track.pose, track.shape.expand(len(track.pose), -1), track.rotation, None, track.translation)
@@ -229,7 +229,7 @@ def test_a_failure_writes_nothing(tmp_path, clip, followed, hands):
         raise KeyboardInterrupt
 
     pytest.importorskip("av", reason='PyAV is not installed: pip install "dhpe[video]"')
-    camera = Camera.assumed(600, 225)
+    camera = Camera.assumed(2 * WIDTH, HEIGHT)
     (tmp_path / "c_hands.json").write_text("old")
     with pytest.raises(KeyboardInterrupt):
         write_clip_hands(followed, hands, frames(), "c.mp4", tmp_path, "c_hands", camera, RATE, (".json", ".mp4"))
