@@ -10,7 +10,7 @@ JOBS ?= 2
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-demo: $(VENV)/.installed ## a hand mesh fitted to a picture
+demo: $(VENV)/.installed ## two hands found in a picture, with their meshes
 	$(BIN)/dhpe demo
 
 test: $(VENV)/.installed-test ## all tests, on the CPU and on a GPU where there is one

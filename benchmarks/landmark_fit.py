@@ -11,7 +11,7 @@ The folder holds photos, `mediapipe.json` (joints that MediaPipe found, in the p
 In millimetres, where the label has joints in space, after alignment by a similarity: `mm`, beside MediaPipe's joints in
 space (`given_mm`). `mean_hand` is the trivial answer: the mean pose, placed like MediaPipe's palm. `pose` is the pose
 prior's energy, in squared deviations. `--slow` also runs the fit by Adam (`dhpe_lib.refinement.fitting`), whose columns
-begin with `slow_`. `--out` writes the rows as JSON.
+begin with `slow_`. `--out` writes the rows as JSON. `benchmarks/real_photos.py` measures the whole way from the photo.
 """
 
 import argparse

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from dhpe_lib.cli.options import OUT, DeviceOption, ModelOption, OutOption, SideName, prepare_folder, usage_error
-from dhpe_lib.cli.predict_report import report, report_all, summarise
+from dhpe_lib.cli.predict_report import report, report_all, report_demo, summarise
 from dhpe_lib.cli.predict_video import are_clips, predict_clips, refuse_for_clips, suffixes_for
 from dhpe_lib.common.console import say
 
@@ -277,17 +277,21 @@ def check_focal(focal: float | None, fov: float | None) -> None:
 def demo(out: OutOption = OUT, device: DeviceOption = None) -> None:
     """Find two rendered hands in a picture, fit their meshes, and compare with the ground truth."""
     from dhpe_lib.common.devices import find_device
-    from dhpe_lib.prediction.batch import run_photos
     from dhpe_lib.prediction.demo import write_demo
-    from dhpe_lib.prediction.keypoints import read_keypoints
-    from dhpe_lib.prediction.request import Request, name_photos
+    from dhpe_lib.prediction.from_photo import predict_hands
+    from dhpe_lib.prediction.photo_groups import load_tools, write_hands
+    from dhpe_lib.prediction.request import Request, Result, name_photos
 
     with usage_error("--out"):
         prepare_folder(out)
     with usage_error("--device"):
         find_device(device)
     scene, picture, joints = write_demo(out)
-    say("Rendered a hand, ", picture, ", with its 21 joints, ", joints, "\n")
-    request = Request(out, "keypoints", (joints, read_keypoints(joints)), device=device)
-    (result,) = run_photos(name_photos([picture], request), request)
-    report(result, Console(highlight=False))
+    say("Rendered a right and a left hand, ", picture, ", and wrote their joints, ", joints, ".\n")
+    request = Request(out, device=device)
+    tools, (photo,) = load_tools(request), name_photos([picture], request)
+    assert tools.networks is not None
+    estimates = predict_hands(tools.model, tools.networks, scene.image)
+    console = Console(highlight=False)
+    report(Result(photo, write_hands(estimates, scene.image, photo, request)), console)
+    report_demo(scene, estimates, console)

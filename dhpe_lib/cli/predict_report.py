@@ -20,6 +20,8 @@ from rich.text import Text
 from dhpe_lib.common.console import link
 
 if TYPE_CHECKING:
+    from dhpe_lib.prediction.demo import DemoScene
+    from dhpe_lib.prediction.hand_estimate import HandEstimate
     from dhpe_lib.prediction.request import HandResult, Photo, Request, Result
 
 ASSUMED_NOTE = (
@@ -101,3 +103,20 @@ def summarise(results: "Sequence[Result]", request: "Request", console: Console)
         console.print(Text(f"\n{len(failures)} of {len(results)} photos failed:", "red"))
     for result in failures:
         console.print(Text.assemble(("  " + str(result.photo.path), "bold"), f": {result.problem}"), soft_wrap=True)
+
+
+def report_demo(scene: "DemoScene", estimates: "Sequence[HandEstimate]", console: Console) -> None:
+    """Print the errors of each hand of the demo.
+
+    Raises:
+        PredictionError: A hand was missed or has the wrong side.
+    """
+    from dhpe_lib.prediction.demo import compare_hands
+
+    console.print("\nCompared with the ground truth:")
+    for error in compare_hands(scene, estimates):
+        console.print(
+            f"  {error.side} hand: joints {error.error_px:.1f} pixels off ({100 * error.relative_error:.1f} % of the "
+            f"hand's size), mesh {error.mesh_mm:.1f} mm off, {error.aligned_mm:.1f} mm after alignment",
+            soft_wrap=True,
+        )

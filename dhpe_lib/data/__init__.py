@@ -11,6 +11,8 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "crops": ["Crops"],
         "targets": ["Targets", "joint_error_px", "masked_images", "targets_of"],
         "views": ["View", "jittered_view", "plain_view"],
+        "camera": ["Camera"],
+        "perspective": ["place_hand"],
         "photos": ["read_mask", "read_photo"],
         "readers": ["DATASETS"],
         "cache": ["Prepared", "PreparedWriter"],

@@ -5,6 +5,8 @@ from dhpe_lib.common.lazy import lazy_exports
 __all__, __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "hand_landmarks": ["load_hand_landmarks"],
+        "palm_detector": ["load_palm_detector"],
         "evidence": ["Evidence2D", "FeatureNet", "PoseMachine", "find_joints"],
         "heatmaps": ["heatmap_joints", "target_heatmaps"],
         "regressor": ["Regressor"],

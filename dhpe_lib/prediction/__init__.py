@@ -6,7 +6,9 @@ __all__, __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "keypoints": ["HandKeypoints", "read_keypoints"],
-        "from_photo": ["predict_hand"],
+        "hand_search": ["load_hand_networks"],
+        "from_photo": ["fit_found_hands", "predict_hands"],
+        "from_estimator": ["predict_hand"],
         "from_keypoints": ["estimate_hand"],
         "hand_estimate": ["HandEstimate"],
         "outputs": ["write_estimate"],

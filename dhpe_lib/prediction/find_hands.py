@@ -65,6 +65,7 @@ class FoundHand:
         palm_score: Score of the palm; 0 where the hand was found without one.
         frame: The turned square around the joints; one row.
         confidence: For each joint: presence times exp(-spread of the looks / 5 % of the hand's size).
+        outside: Share of the joints that lie outside the photo.
     """
 
     joints_px: Float[Tensor, "21 2"]
@@ -75,6 +76,7 @@ class FoundHand:
     palm_score: float
     frame: CropFrame
     confidence: Float[Tensor, " 21"]
+    outside: float = 0.0
 
 
 def find_hands(
@@ -111,7 +113,7 @@ def find_hands(
     hands = take_where(hands, seen)
     rank = hands.certainty if side is None else hands.certainty * _probability(hands, side)
     hands = take_rows(hands, rank.argsort(descending=True, stable=True)[:max_hands])
-    return [_found_hand(hands, k, side) for k in range(len(hands.presence))]
+    return [_found_hand(photo, hands, k, side) for k in range(len(hands.presence))]
 
 
 def find_hand_in_box(
@@ -149,7 +151,7 @@ def find_hand_in_box(
         first = look(networks.landmarks, photo, turned)
         best = take_rows(first, first.presence.argsort(descending=True)[:2])
         hands = join_rows([hands, refined(networks, photo, best)])
-    return _found_hand(hands, int((hands.certainty + inside(hands, corners)).argmax()), side)
+    return _found_hand(photo, hands, int((hands.certainty + inside(hands, corners)).argmax()), side)
 
 
 def inside(hands: Looks, box: Float[Tensor, "1 4"]) -> Bool[Tensor, " n"]:
@@ -185,7 +187,8 @@ def follow_hand(
         raise ValueError("the joints of the last frame are not finite; find the hand again with find_hands")
     frame = squares_of_joints(joints_px[None])
     hands = look(networks.landmarks, photo, frame)
-    return _found_hand(hands if looks == 1 else look_again(networks.landmarks, photo, hands, looks), 0, side)
+    hands = hands if looks == 1 else look_again(networks.landmarks, photo, hands, looks)
+    return _found_hand(photo, hands, 0, side)
 
 
 def glimpse_hands(
@@ -220,7 +223,7 @@ def glimpse_hands(
         return []
     hands = verified(networks, photo, frame, palm)
     hands = take_where(hands, hands.presence >= LEAST_PRESENCE)
-    return [_found_hand(hands, k, side) for k in range(len(hands.presence))]
+    return [_found_hand(photo, hands, k, side) for k in range(len(hands.presence))]
 
 
 def letterboxed(photo: UInt8[ndarray, "height width 3"]) -> Float[Tensor, "1 3 192 192"]:
@@ -241,11 +244,13 @@ def _probability(hands: Looks, side: Side) -> Float[Tensor, " n"]:
     return hands.right if side == "right" else 1 - hands.right
 
 
-def _found_hand(hands: Looks, row: int, side: Side | None) -> FoundHand:
+def _found_hand(photo: UInt8[ndarray, "height width 3"], hands: Looks, row: int, side: Side | None) -> FoundHand:
     one = take_rows(hands, torch.tensor([row]))
+    joints = one.joints_px[0]
+    beyond = (joints < 0) | (joints > joints.new_tensor((photo.shape[1], photo.shape[0])))
     right = float(one.right)
     return FoundHand(
-        one.joints_px[0],
+        joints,
         one.world[0],
         float(one.presence),
         side or ("right" if right >= 0.5 else "left"),
@@ -253,6 +258,7 @@ def _found_hand(hands: Looks, row: int, side: Side | None) -> FoundHand:
         float(one.palm),
         one.frame,
         one.confidence[0],
+        float(beyond.any(1).float().mean()),
     )
 
 

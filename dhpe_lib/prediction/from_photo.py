@@ -25,11 +25,12 @@ from dhpe_lib.prediction.hand_search import HandNetworks
 from dhpe_lib.prediction.keypoints import HandKeypoints
 from dhpe_lib.refinement.energy import Observations
 from dhpe_lib.refinement.fitting import FitOptions, fit_hands
-from dhpe_lib.refinement.inverse_kinematics import fit_to_landmarks
+from dhpe_lib.refinement.inverse_kinematics import LandmarkOptions, fit_to_landmarks
 
 Box = tuple[float, float, float, float]
 """Left, top, width and height, pixels."""
 SOURCE = "hand landmark network"
+LANDMARK_FIT = LandmarkOptions()
 MASK_FIT = FitOptions(starts=1, finalists=1, iterations=60, final_iterations=60)
 
 
@@ -73,6 +74,7 @@ def fit_found_hands(
     hands: Sequence[FoundHand],
     side_known: bool = False,
     mask: Bool[ndarray, "height width"] | None = None,
+    options: LandmarkOptions = LANDMARK_FIT,
 ) -> list[HandEstimate]:
     """Fit a mesh to each found hand; all hands are fitted as one batch.
 
@@ -81,6 +83,7 @@ def fit_found_hands(
         hands: Hands of one photo or of several.
         side_known: Whether the caller said which hand they are.
         mask: Foreground of the photo; only for a single hand.
+        options: Energy and steps of the fit.
 
     Returns:
         One estimate for each hand, in their order.
@@ -100,7 +103,7 @@ def fit_found_hands(
     joints_2d = torch.cat((flip, torch.ones_like(flip)), -1) * frame.to_crop(joints_px)
     world = torch.stack([hand.joints_world for hand in hands]).to(like)
     joints_3d = torch.cat((flip * world[..., :1], world[..., 1:]), -1)
-    fit = fit_to_landmarks(model, joints_2d, confidence, joints_3d)
+    fit = fit_to_landmarks(model, joints_2d, confidence, joints_3d, options)
     h, energy = fit.h, fit.energy
     if mask is not None:
         cover = mask_in_crop(mask, frame, mirrored=hands[0].side == "left")
@@ -121,6 +124,7 @@ def fit_found_hands(
             with_mask=mask is not None,
             presence=hand.presence,
             right_probability=hand.right_probability,
+            outside=hand.outside,
         )
         for hand, row in zip(hands, torch.arange(len(hands), device=like.device).split(1), strict=True)
     ]

@@ -97,13 +97,24 @@ def side_view(vertices: Float[Tensor, "1 v 3"]) -> Float[Tensor, "1 v 3"]:
 
 def photo_panel(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
     """Draw the whole photo with the skeleton and the outline of the crop, scaled to fit the panel."""
+    small, scale = shrink_to_panel(photo)
+    corners = estimate.frame.to_image(estimate.frame.center.new_tensor([SQUARE]))[0]
+    outlined = Image.fromarray(small)
+    draw_outline(outlined, (to_numpy(corners) * scale).tolist(), OUTLINE_WIDTHS, joint="curve")
+    return center_in_panel(draw_skeleton(np.asarray(outlined), estimate.joints_px * scale))
+
+
+def shrink_to_panel(photo: UInt8[ndarray, "height width 3"]) -> tuple[UInt8[ndarray, "rows columns 3"], float]:
+    """Scale a photo to the height of the panel, or to its largest width; return it and the scale factor."""
     height, width = photo.shape[:2]
     scale = PANEL / max(height, width / MAX_ASPECT)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS)
-    corners = estimate.frame.to_image(estimate.frame.center.new_tensor([SQUARE]))[0]
-    draw_outline(small, (to_numpy(corners) * scale).tolist(), OUTLINE_WIDTHS, joint="curve")
-    drawn = Image.fromarray(draw_skeleton(np.asarray(small), estimate.joints_px * scale))
+    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS)), scale
+
+
+def center_in_panel(picture: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
+    """Paste a picture into the middle of a panel."""
+    drawn = Image.fromarray(picture)
     panel = Image.new("RGB", (max(drawn.width, MIN_WIDTH), PANEL), PAPER)
     panel.paste(drawn, ((panel.width - drawn.width) // 2, (PANEL - drawn.height) // 2))
     return np.asarray(panel)
@@ -124,3 +135,64 @@ def side_by_side(panels: Sequence[tuple[ndarray, str]]) -> UInt8[ndarray, "rows 
 def to_pixels(image: Float[Tensor, "height width 3"]) -> UInt8[ndarray, "height width 3"]:
     """Convert colours in [0, 1] to 8-bit integers."""
     return np.rint(255 * to_numpy(image).clip(0, 1)).astype(np.uint8)
+
+
+def photo_figure(
+    estimates: Sequence[HandEstimate], photo: UInt8[ndarray, "height width 3"]
+) -> UInt8[ndarray, "rows columns 3"]:
+    """Draw the photo with all skeletons, the photo with all meshes, and each mesh from the side, in one row.
+
+    Args:
+        estimates: Hands of the photo; without a hand only the photo is drawn.
+        photo: Upright RGB photo.
+
+    Returns:
+        The picture with all panels.
+    """
+    small, scale = shrink_to_panel(photo)
+    skeletons = small
+    for estimate in estimates:
+        skeletons = draw_skeleton(skeletons, estimate.joints_px * scale)
+    panels = [(center_in_panel(skeletons), f"{len(estimates)} hand{'s' * (len(estimates) != 1)} found")]
+    if estimates:
+        panels.append((center_in_panel(meshes_over(estimates, small, scale)), "meshes"))
+        panels += [(side_panel(estimate), f"{estimate.model.side} hand from the side") for estimate in estimates]
+    return side_by_side(panels)
+
+
+def meshes_over(
+    estimates: Sequence[HandEstimate], photo: UInt8[ndarray, "height width 3"], scale: float
+) -> UInt8[ndarray, "height width 3"]:
+    """Draw the meshes of all hands over the photo.
+
+    Args:
+        estimates: The hands.
+        photo: Resized RGB photo.
+        scale: Size of `photo` divided by the size of the original photo.
+
+    Returns:
+        The picture.
+    """
+    height, width = photo.shape[:2]
+    square = np.zeros((max(height, width),) * 2 + (3,), np.uint8)
+    square[:height, :width] = photo
+    image = torch.from_numpy(square).float() / 255
+    for estimate in estimates:
+        mesh, frame = estimate.mesh.vertices.cpu(), estimate.frame
+        pixels = frame.to_image(estimate.mesh.vertices[..., :2]).cpu() * scale
+        depth = mesh[..., 2:] * float(frame.side) * scale
+        view = torch.cat((pixels / len(square) - 0.5, depth / len(square)), -1)
+        colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
+        rendered = render(view, estimate.model.faces.cpu(), colors, image, len(square), SOFT, 2).image[0]
+        image = image + MESH_OPACITY * (rendered - image)
+    return to_pixels(image[:height, :width])
+
+
+def side_panel(estimate: HandEstimate) -> UInt8[ndarray, "rows columns 3"]:
+    """Draw the mesh from the side, in a panel that is half as wide as high."""
+    mesh = side_view(estimate.mesh.vertices)
+    mesh = mesh * (0.46 / (mesh[..., 0].max() - mesh[..., 0].min())).clamp_max(1.0)
+    colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
+    paper = mesh.new_tensor(PAPER).expand(PANEL, PANEL, 3) / 255
+    image = to_pixels(render(mesh, estimate.model.faces, colors, paper, PANEL, SOFT, 2).image[0])
+    return image[:, PANEL // 4 : PANEL - PANEL // 4]

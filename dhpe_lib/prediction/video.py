@@ -45,12 +45,16 @@ from dhpe_lib.prediction.tracking import (
     split_at_gaps,
 )
 from dhpe_lib.prediction.video_io import Frame, VideoError
+from dhpe_lib.refinement.inverse_kinematics import LandmarkOptions
+from dhpe_lib.refinement.landmark_energy import Deviations
 
 SEEK = 0.5
 LOOK_AROUND = 0.5
 SEARCH = 2.0
 HANDS_AT_A_TIME = 64
 """Hands that are fitted as one batch."""
+FIT = LandmarkOptions(Deviations(shape=0.7))
+"""The shape is held nearer to the mean than in a photo: single frames with doubtful joints must not change its size."""
 
 
 @dataclass(frozen=True)
@@ -226,8 +230,7 @@ def fit_clip(model: HandModel, clip: FollowedClip, side_known: bool = False) -> 
         side_known: Whether the caller said which hand they are.
 
     Returns:
-        One for each hand of the clip. The shape is that of the last frame of each part between gaps: it is filtered so
-        slowly that it hardly changes.
+        One for each hand of the clip. Its shape is filtered so slowly that it hardly changes.
     """
     mirrored = model.mirrored()
     with one_thread():
@@ -240,7 +243,7 @@ def fit_followed(model: HandModel, mirrored: HandModel, hand: FollowedHand, side
     estimates = [
         one
         for start in range(0, len(found), HANDS_AT_A_TIME)
-        for one in fit_found_hands(model, found[start : start + HANDS_AT_A_TIME], side_known)
+        for one in fit_found_hands(model, found[start : start + HANDS_AT_A_TIME], side_known, options=FIT)
     ]
     times = tuple(one.time for one in hand.sightings)
     crops = join_rows([one.frame for one in estimates])

@@ -9,5 +9,6 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "descent": ["descend"],
         "test_time": ["REFINEMENTS", "RefineOptions", "refine"],
         "fitting": ["FitOptions", "fit_hands"],
+        "inverse_kinematics": ["fit_to_joints_3d", "fit_to_landmarks"],
     },
 )

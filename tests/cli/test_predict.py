@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -302,15 +303,26 @@ def test_the_default_device(monkeypatch):
 def test_the_demonstration(here):
     result = dhpe("demo")
     assert result.exit_code == 0, result.output
-    names = {f"demo_hand{suffix}" for suffix in SUFFIXES} | {"demo.png", "demo.json"}
+    names = {f"demo_{hand}{suffix}" for hand in ("hand", "hand2") for suffix in SUFFIXES} | {"demo.png", "demo.json"}
     assert {path.name for path in Path("dhpe_out").iterdir()} == names
     assert "dhpe_out/demo_hand.html" in result.output
-    millimetres = float(result.output.split(" mm")[0].split()[-1])
-    assert 0 < millimetres < 25
-    again = dhpe("predict", "dhpe_out/demo.png", "--keypoints", "dhpe_out/demo.json", "--out", "again")
-    assert again.exit_code == 0
-    first, second = (json.loads(Path(folder, "demo_hand.json").read_text()) for folder in ("dhpe_out", "again"))
-    np.testing.assert_allclose(first["joints"]["px"], second["joints"]["px"], atol=0.1)
+    found = [json.loads(Path("dhpe_out", f"demo_{hand}.json").read_text()) for hand in ("hand", "hand2")]
+    assert sorted(one["hand"] for one in found) == ["left", "right"]
+    assert all(one["presence"] > 0.9 and one["verdict"] == "good" for one in found)
+    errors = re.findall(r"(\w+) hand: joints .*\(([\d.]+) %.* mesh ([\d.]+) mm off, ([\d.]+) mm after", result.output)
+    assert [side for side, *_ in errors] == ["right", "left"]
+    for _, joints, mesh, aligned in errors:
+        assert 0 < float(joints) < 5
+        assert 0 < float(aligned) < 9
+        assert float(mesh) < 25
+    options = ("--keypoints", "dhpe_out/demo.json", "--out", "again", "--write", "json")
+    again = dhpe("predict", "dhpe_out/demo.png", *options)
+    assert again.exit_code == 0, again.output
+    by_side = {one["hand"]: one for one in found}
+    for hand in ("hand", "hand2"):
+        given = json.loads(Path("again", f"demo_{hand}.json").read_text())
+        shift = np.subtract(given["joints"]["px"], by_side[given["hand"]]["joints"]["px"])
+        assert np.abs(shift).mean() < 25
 
 
 def test_the_page_with_sliders(here, monkeypatch):

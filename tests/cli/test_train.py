@@ -182,7 +182,7 @@ def test_files_that_cannot_be_used(data):
     assert "run: already holds a run; continue it with --resume" in dhpe(*few(data, "--out", "run")).stderr
     changed = dhpe(*few(data, "--out", "run", "--resume", "--set", "seed=9"))
     assert changed.exit_code == 1
-    assert "seed was 0, is 9 now" in changed.stderr
+    assert "seed was 0, now it is 9" in changed.stderr
     assert "nowhere: no such folder" in dhpe("evaluate", "run", "nowhere", "--device", "cpu").stderr
 
 

@@ -15,6 +15,8 @@ from dhpe_lib.prediction.overlay import (
     PANEL,
     crop_photo,
     figure,
+    meshes_over,
+    photo_figure,
     side_view,
     to_pixels,
 )
@@ -80,3 +82,29 @@ def test_the_mesh_covers_the_hand_in_its_crop_and_nothing_else():
     low, high = pixels.min(0), pixels.max(0)
     changed[low[1] - 1 : high[1] + 2, low[0] - 1 : high[0] + 2] = False
     assert not changed.any()
+
+
+@pytest.mark.parametrize("size", [(120, 160), (100, 900), (1, 1)])
+def test_all_hands_of_a_photo_in_one_picture(size):
+    photo = np.full((*size, 3), 90, np.uint8)
+    wide = min(max(MIN_WIDTH, round(PANEL * size[1] / size[0])), round(MAX_ASPECT * PANEL))
+    hand = placed_hand()
+    assert photo_figure([], photo).shape == (GAP + PANEL + CAPTION, 2 * GAP + wide, 3)
+    assert photo_figure([hand, hand], photo).shape == (GAP + PANEL + CAPTION, 5 * GAP + 2 * wide + PANEL, 3)
+
+
+def test_a_mesh_over_the_photo_lies_where_the_hand_is():
+    estimate, scale = placed_hand(), 2.0
+    photo = np.full((240, 320, 3), 90, np.uint8)
+    changed = (meshes_over([estimate], photo, scale) != 90).any(2)
+    pixels = scale * estimate.frame.to_image(estimate.mesh.vertices[..., :2])[0].numpy()
+    column, row = pixels.astype(int).T
+    inside = (column >= 0) & (column < 320) & (row >= 0) & (row < 240)
+    assert inside.mean() > 0.5
+    assert changed[row[inside], column[inside]].mean() > 0.8
+    (top, left), (bottom, right) = pixels[:, ::-1].min(0), pixels[:, ::-1].max(0)
+    rows, columns = np.nonzero(changed)
+    assert (rows >= top - 2).all()
+    assert (rows <= bottom + 2).all()
+    assert (columns >= left - 2).all()
+    assert (columns <= right + 2).all()
