@@ -126,6 +126,6 @@ def report_differences(meta: dict[str, Any]) -> None:
 
     full_count, engine = COUNTS[meta["dataset"]].get(meta["split"], 0), meta["source"].get("engine")
     if meta["rows"] != full_count:
-        say(f"  This is only a sample: the benchmark has {full_count:,} pictures.")
+        say(f"  Only a sample: the benchmark has {full_count:,} pictures.")
     if engine != VERSION:
         say(f"  Rendered by engine {engine}; this program's engine {VERSION} draws other pictures.")

@@ -88,7 +88,7 @@ class HandEstimate:
         if self.outside > MOST_OUTSIDE:
             found.append(f"{100 * self.outside:.0f} % of the joints lie outside the photo; they are a guess")
         if self.presence is not None and self.keypoints.confidence.mean() < LOW_CONFIDENCE:
-            found.append("the crops of the hand give different joints")
+            found.append("the crops of the hand disagree on its joints")
         return found
 
     @property
