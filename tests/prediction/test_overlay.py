@@ -84,7 +84,7 @@ def test_the_mesh_covers_the_hand_in_its_crop_and_nothing_else():
     assert not changed.any()
 
 
-@pytest.mark.parametrize("size", [(120, 160), (100, 900), (1, 1)])
+@pytest.mark.parametrize("size", [(120, 160), (1, 1)])
 def test_all_hands_of_a_photo_in_one_picture(size):
     photo = np.full((*size, 3), 90, np.uint8)
     wide = min(max(MIN_WIDTH, round(PANEL * size[1] / size[0])), round(MAX_ASPECT * PANEL))
