@@ -22,8 +22,9 @@ SIZE_ASSUMPTION = (
 DOUBTFUL_PRESENCE = 0.8
 """Presence below which a hand is doubtful."""
 LARGE_RESIDUAL = 0.05
-"""Mean distance between mesh and keypoints, as a fraction of the hand's size, above which a hand is doubtful. Real hands
-stay below 4 % in 98 of 100 photos."""
+"""Mean distance between mesh and keypoints, as a fraction of the hand's size, above which a hand is doubtful.
+
+Real hands stay below 4 % in 98 of 100 photos."""
 SURE_SIDE = 0.8
 """Probability of the handedness below which a hand is doubtful, unless the caller gave the handedness."""
 LOW_CONFIDENCE = 0.3
