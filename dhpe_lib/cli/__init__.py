@@ -1,1 +1,1 @@
-"""The command `dhpe`; `python -m dhpe_lib.cli` runs it as well."""
+"""The command `dhpe`."""

@@ -1,6 +1,6 @@
-"""The command `dhpe`: a hand mesh from a photo, a demonstration, the hand with sliders, training.
+"""The command `dhpe`: predict hand meshes, run the demonstration, show the hand model, prepare data, train, evaluate.
 
-What takes time to import is imported by the command that needs it, so that `dhpe --help` is quick.
+Each command imports slow packages itself, so that `dhpe --help` is quick.
 """
 
 from typing import Annotated
@@ -26,7 +26,7 @@ app.command()(ablate)
 
 
 @app.callback(invoke_without_command=True)
-def dhpe(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> None:
+def dhpe(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     """Dense 3D hand meshes from photos. Start with **dhpe demo**."""
     if version:
         Console().print(f"dhpe {__version__}", highlight=False)
@@ -34,9 +34,9 @@ def dhpe(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 def main() -> None:
-    """Run `dhpe`."""
+    """Run the command `dhpe`."""
     app()
 
 
 if __name__ == "__main__":
-    main()  # python -m dhpe_lib.cli.__main__, as torchrun starts it
+    main()  # torchrun starts the module this way: -m dhpe_lib.cli.__main__

@@ -1,4 +1,4 @@
-"""The commands `dhpe data`: look at a dataset, check it, prepare it for training."""
+"""The commands `dhpe data`: check, show, prepare and make datasets."""
 
 import os
 from dataclasses import dataclass, field
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from dhpe_lib.data.checks import Finding
     from dhpe_lib.figures.contact_sheet import Tile
 
-data_app = typer.Typer(no_args_is_help=True, help="Datasets: check a copy, look at it, prepare it for training.")
+data_app = typer.Typer(no_args_is_help=True, help="Check, show and prepare datasets; render the open benchmarks.")
 
 
-def existing(folder: Path) -> Path:
-    """The folder, if there is one."""
+def existing_folder(folder: Path) -> Path:
+    """Return the folder if it exists; else raise a usage error."""
     if not folder.is_dir():
         problem = "is a file; unpack it and name the folder" if folder.exists() else "no such folder"
         raise typer.BadParameter(f"{folder}: {problem}", param_hint="DIR")
@@ -46,20 +46,20 @@ FolderArgument = Annotated[
     Path,
     typer.Argument(
         metavar="DIR",
-        help="The unpacked dataset, a prepared split, or the folder with all prepared splits.",
+        help="Unpacked dataset, prepared split, or folder with all prepared splits.",
         show_default=False,
-        callback=existing,
+        callback=existing_folder,
     ),
 ]
-SplitOption = Annotated[str | None, typer.Option("--split", metavar="SPLIT", help="As the dataset calls it.")]
+SplitOption = Annotated[str | None, typer.Option("--split", metavar="SPLIT", help="Name of the split in the dataset.")]
 
 
 @data_app.command()
 def check(name: NameArgument, folder: FolderArgument) -> None:
-    """Say what is there, what is missing or damaged, and what to do about it.
+    """List the files that are present, missing or damaged, with a remedy for each problem.
 
-    A dataset takes seconds, since few pictures are opened; of a prepared split every byte is read. The exit code is 1
-    where something is wrong.
+    The check of a dataset takes seconds, since it opens few pictures. The check of a prepared split reads every byte.
+    The exit code is 1 if there is a problem.
     """
     caches = cache_folders(name, folder)
     if caches:
@@ -69,8 +69,8 @@ def check(name: NameArgument, folder: FolderArgument) -> None:
     with clean_exit():
         findings = dataset.check(folder)
     if nothing_there(findings):
-        wanted = findings[0].path.relative_to(folder)
-        say(Text(f"✗ {folder}: no labels of {name} are there, such as {wanted}. Is it the right folder?", "red"))
+        example = findings[0].path.relative_to(folder)
+        say(Text(f"✗ {folder}: holds no labels of {name}, such as {example}. Is it the right folder?", "red"))
         raise typer.Exit(1)
     for finding in findings:
         say(*finding_line(finding, folder))
@@ -78,10 +78,10 @@ def check(name: NameArgument, folder: FolderArgument) -> None:
     if not problems:
         say(f"\nNothing is missing. Next: {command('prepare', name, folder, '--out', 'FOLDER')}")
         return
-    say(f"\n{len(problems)} of {len(findings)} things are wrong:")
+    say(f"\n{len(problems)} of {len(findings)} checks failed:")
     for remedy in dict.fromkeys(finding.remedy for finding in problems):
         say(f"  {remedy}")
-    say(f"The dataset's page: {dataset.homepage}")
+    say(f"Home page of the dataset: {dataset.homepage}")
     raise typer.Exit(1)
 
 
@@ -90,27 +90,29 @@ def show(
     name: NameArgument,
     folder: FolderArgument,
     split: SplitOption = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="How many pictures.")] = 24,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Which ones are drawn.")] = 0,
+    count: Annotated[int, typer.Option("--count", min=1, help="Number of pictures.")] = 24,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of the selection.")] = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The page; by default in dhpe_out.", show_default=False)
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Image to write; by default in dhpe_out.", show_default=False),
     ] = None,
 ) -> None:
     """Draw a contact sheet: pictures with joints and masks.
 
-    Of a dataset the whole pictures with the outline of the crop, of a prepared split the crops. Without --split the
-    first one that is there. Pictures of a dataset that cannot be read are left out and named, and the exit code is 1.
+    The sheet shows the whole pictures of a dataset, with the outline of the crop, or the crops of a prepared split.
+    Without --split it shows the first split. Pictures that cannot be read are left out and named; then the exit code
+    is 1.
     """
     caches = cache_folders(name, folder)
     if caches:
-        drawn = cache_samples(name, caches, split, count, seed)
+        samples = cache_samples(name, caches, split, count, seed)
     else:
-        drawn = dataset_samples(name, folder, split, count, seed)
-    if drawn.tiles:
-        write_sheet(name, drawn, out or OUT / f"{name}_{drawn.split}.png")
-    for sample, problem in drawn.unreadable.items():
+        samples = dataset_samples(name, folder, split, count, seed)
+    if samples.tiles:
+        write_sheet(name, samples, out or OUT / f"{name}_{samples.split}.png")
+    for sample, problem in samples.unreadable.items():
         say(Text(f"✗ {sample}: {problem}", "red"))
-    if drawn.unreadable:
+    if samples.unreadable:
         raise typer.Exit(1)
 
 
@@ -118,34 +120,37 @@ def show(
 def prepare(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"{NAMES}.", show_default=False)],
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The unpacked dataset.", show_default=False, callback=existing)
+        Path, typer.Argument(metavar="DIR", help="Unpacked dataset.", show_default=False, callback=existing_folder)
     ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where to; each split gets a folder in it.", show_default=False)
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Folder of the caches; each split gets a folder in it.", show_default=False
+        ),
     ],
     split: Annotated[
-        list[str] | None, typer.Option("--split", metavar="SPLIT", help="One of the splits; may be repeated.")
+        list[str] | None, typer.Option("--split", metavar="SPLIT", help="Split; may be repeated. Default: all splits.")
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes.", show_default="one for each core")
+        int, typer.Option("--workers", min=1, help="Number of processes.", show_default="one for each core")
     ] = os.cpu_count() or 1,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")] = False,
 ) -> None:
-    """Crop every hand to 224 x 224 and write a cache for training, of all splits or some.
+    """Crop every hand to 224 x 224 pixels and write a cache for training.
 
-    A run that was stopped, by Ctrl-C or worse, goes on where it was when the same command is given again.
+    The same command continues an interrupted run.
     """
     from dhpe_lib.data.cache.preparation import Job
     from dhpe_lib.data.cache.preparation import prepare as prepare_split
 
     dataset = dataset_of(name)
-    for one in [known_split(dataset.splits, name) for name in split or dataset.splits]:
-        job = Job(name, one, dataset.reader, folder, out / one, skip_bad)
+    for split_name in [known_split(dataset.splits, wanted) for wanted in split or dataset.splits]:
+        job = Job(name, split_name, dataset.reader, folder, out / split_name, skip_bad)
         try:
             with clean_exit():
                 cache = prepare_split(job, workers, Console())
         except KeyboardInterrupt:
-            say("\nStopped. What is finished is kept: the same command goes on from there.")
+            say("\nStopped. The finished part is kept; the same command continues.")
             raise typer.Exit(130) from None
         left_out = len(cache.meta["left_out"])
         say(
@@ -153,66 +158,72 @@ def prepare(
             cache.directory,
             f"; {left_out:,} left out, meta.json says why" * bool(left_out),
         )
-    say(f"Look at them: {command('show', name, cache.directory)}")
+    say(f"Show them: {command('show', name, cache.directory)}")
 
 
 @data_app.command()
 def make(
     name: Annotated[str, typer.Argument(metavar="NAME", help="orh, orh-s or orh-o.", show_default=False)],
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where to; each split gets a folder in it.", show_default=False)
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Folder of the caches; each split gets a folder in it.", show_default=False
+        ),
     ],
     split: Annotated[
-        list[str] | None, typer.Option("--split", metavar="SPLIT", help="One of the splits; may be repeated.")
+        list[str] | None, typer.Option("--split", metavar="SPLIT", help="Split; may be repeated. Default: all splits.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed is another benchmark.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed; another seed gives another benchmark.")] = 0,
     count: Annotated[
-        int | None, typer.Option("--count", min=1, help="Pictures of each split.", show_default="all of them")
+        int | None, typer.Option("--count", min=1, help="Number of pictures of each split.", show_default="all of them")
     ] = None,
     backgrounds: Annotated[
         Path | None,
         typer.Option(
-            "--backgrounds", metavar="DIR", help="NYU depth v2, or a folder of images.", show_default="painted"
+            "--backgrounds",
+            metavar="DIR",
+            help="NYU depth v2, or a folder of images.",
+            show_default="painted by the program",
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Processes.", show_default="one for each core")
+        int, typer.Option("--workers", min=1, help="Number of processes.", show_default="one for each core")
     ] = os.cpu_count() or 1,
 ) -> None:
-    """Render the open benchmark: ORH, ORH-S or ORH-O, as prepared splits.
+    """Render an open benchmark (ORH, ORH-S or ORH-O) as prepared splits.
 
-    The same seed gives the same bytes, whatever the number of workers. A run that was stopped goes on where it was when
-    the same command is given again; `dhpe data check` reads every byte of the result again.
+    The same seed gives the same bytes for any number of workers. The same command continues an interrupted run.
+    `dhpe data check` verifies every byte of the result.
     """
     from dhpe_lib.synthetic import orh
 
     if name not in RENDERED:
-        raise typer.BadParameter(f"no benchmark is called {name}; there are {', '.join(RENDERED)}", param_hint="NAME")
+        raise typer.BadParameter(f"no benchmark is called {name}; choose from {', '.join(RENDERED)}", param_hint="NAME")
     counts = orh.COUNTS[name]
-    wanted = [known_split(tuple(counts), one) for one in split or counts]
+    splits = [known_split(tuple(counts), wanted) for wanted in split or counts]
     with usage_error("--count"):
-        recipes = [orh.Recipe(name, one, count or counts[one], seed, backgrounds) for one in wanted]
+        recipes = [orh.Recipe(name, wanted, count or counts[wanted], seed, backgrounds) for wanted in splits]
     for recipe in recipes:
         try:
             with clean_exit():
                 cache = orh.make(recipe, out / recipe.split, workers, Console())
         except KeyboardInterrupt:
-            say("\nStopped. What is finished is kept: the same command goes on from there.")
+            say("\nStopped. The finished part is kept; the same command continues.")
             raise typer.Exit(130) from None
         say(f"{len(cache):,} samples in ", cache.directory, f", SHA-256 {cache.meta['sha256'][:16]}")
-    say(f"Look at them: {command('show', name, cache.directory)}")
+    say(f"Show them: {command('show', name, cache.directory)}")
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
 @dataclass(frozen=True)
-class Drawn:
-    """Samples of a split, drawn for a contact sheet.
+class SheetSamples:
+    """Randomly chosen samples of a split for a contact sheet.
 
     Attributes:
-        split: Its name.
-        total: Number of its samples.
-        tiles: Those drawn that can be read.
-        unreadable: Id of each of the others, and what is wrong with it.
+        split: Name of the split.
+        total: Number of samples in the split.
+        tiles: Tiles of the chosen samples that can be read.
+        unreadable: Id and problem of each chosen sample that cannot be read.
     """
 
     split: str
@@ -221,65 +232,67 @@ class Drawn:
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-def write_sheet(name: str, drawn: Drawn, page: Path) -> None:
-    """Write the contact sheet and say where it is."""
+def write_sheet(name: str, samples: SheetSamples, path: Path) -> None:
+    """Write the contact sheet and print its path."""
     from dhpe_lib.common.files import atomic_write
     from dhpe_lib.figures.contact_sheet import contact_sheet
 
     with usage_error("--out"):
-        prepare_folder(page.parent)
-    with atomic_write(page) as draft:
-        title = f"{name} {drawn.split}: {len(drawn.tiles):,} of {drawn.total:,} samples"
-        sheet = contact_sheet(drawn.tiles, title)
+        prepare_folder(path.parent)
+    with atomic_write(path) as draft:
+        title = f"{name} {samples.split}: {len(samples.tiles):,} of {samples.total:,} samples"
+        sheet = contact_sheet(samples.tiles, title)
         with usage_error("--out"):
             sheet.save(draft)
-    say(f"{len(drawn.tiles)} of {drawn.total:,} samples: ", page)
+    say(f"{len(samples.tiles)} of {samples.total:,} samples: ", path)
 
 
 def finding_line(finding: "Finding", folder: Path) -> list[str | Text]:
-    """One thing that was looked at, as a line."""
+    """Return the line of a finding: mark, path, count and problem."""
     path = finding.path.relative_to(folder) if folder in finding.path.parents else finding.path
     mark = Text("✗ ", "red") if finding.problem else Text("✓ ", "green")
     count = "" if finding.count is None else f"  {finding.count:,}"
     return [mark, str(path), count, f"  {finding.problem}" if finding.problem else ""]
 
 
-def cache_samples(name: str, folders: list[Path], split: str | None, count: int, seed: int) -> Drawn:
-    """Some samples of a prepared split: of the one named or the first."""
+def cache_samples(name: str, folders: list[Path], split: str | None, count: int, seed: int) -> SheetSamples:
+    """Choose samples of a prepared split: of the named split, or of the first."""
     from dhpe_lib.data.cache.layout import holds_cache
     from dhpe_lib.figures.contact_sheet import crop_tiles
 
     if split is not None:
         known_split(splits_of(name), split)
-    folder = next((one for one in folders if (one.name == split if split else holds_cache(one))), folders[0])
+    folder = next((path for path in folders if (path.name == split if split else holds_cache(path))), folders[0])
     with clean_exit():
         cache = open_cache(name, folder)
-    there = cache.meta["split"]
-    if split not in (None, there):
-        raise typer.BadParameter(f"{cache.directory} holds {there}", param_hint="--split")
-    chosen = draw(len(cache), count, seed)
-    return Drawn(there, len(cache), list(crop_tiles(cache[chosen], [cache.ids[index] for index in chosen])))
+    cached_split = cache.meta["split"]
+    if split not in (None, cached_split):
+        raise typer.BadParameter(f"{cache.directory} holds the split {cached_split}", param_hint="--split")
+    chosen = sample_rows(len(cache), count, seed)
+    return SheetSamples(
+        cached_split, len(cache), list(crop_tiles(cache[chosen], [cache.ids[index] for index in chosen]))
+    )
 
 
-def dataset_samples(name: str, folder: Path, split: str | None, count: int, seed: int) -> Drawn:
-    """The same of a dataset's own files."""
+def dataset_samples(name: str, folder: Path, split: str | None, count: int, seed: int) -> SheetSamples:
+    """Choose samples of a split from the original files of a dataset."""
     from dhpe_lib.figures.contact_sheet import sample_tile
 
     dataset = dataset_of(name)
     split = known_split(dataset.splits, split or dataset.splits[0])
     with clean_exit():
         reader = dataset.reader(folder, split)
-    drawn = Drawn(split, len(reader), [])
-    for index in draw(len(reader), count, seed):
+    samples = SheetSamples(split, len(reader), [])
+    for index in sample_rows(len(reader), count, seed):
         try:
-            drawn.tiles.append(sample_tile(reader[index]))
+            samples.tiles.append(sample_tile(reader[index]))
         except (OSError, ValueError) as error:
-            drawn.unreadable[reader.ids[index]] = str(error)
-    return drawn
+            samples.unreadable[reader.ids[index]] = str(error)
+    return samples
 
 
-def draw(total: int, count: int, seed: int) -> list[int]:
-    """Some of the numbers below `total`, in order."""
+def sample_rows(total: int, count: int, seed: int) -> list[int]:
+    """Choose `count` distinct row numbers below `total` at random, or all if there are fewer; in ascending order."""
     import numpy as np
 
     return sorted(np.random.default_rng(seed).choice(total, min(count, total), replace=False).tolist())

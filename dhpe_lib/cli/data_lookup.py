@@ -1,4 +1,4 @@
-"""What `dhpe data` finds under a name and in a folder: a dataset's own files, or prepared splits."""
+"""Look up datasets by name and prepared splits by folder, for `dhpe data`."""
 
 import shlex
 from pathlib import Path
@@ -19,25 +19,31 @@ RENDERED = ("orh", "orh-s", "orh-o")
 
 
 def dataset_of(name: str) -> "Dataset":
-    """The dataset of a name."""
+    """Return the dataset with a name."""
     from dhpe_lib.data.readers import DATASETS
 
     if name in RENDERED:
-        raise typer.BadParameter(f"{name} is rendered: dhpe data make {name} --out FOLDER makes it", param_hint="NAME")
+        raise typer.BadParameter(
+            f"{name} is rendered; to make it, run: dhpe data make {name} --out FOLDER", param_hint="NAME"
+        )
     if name not in DATASETS:
-        raise typer.BadParameter(f"no dataset is called {name}; there are {', '.join(DATASETS)}", param_hint="NAME")
+        raise typer.BadParameter(f"no dataset is called {name}; choose from {', '.join(DATASETS)}", param_hint="NAME")
     return DATASETS[name]
 
 
 def known_split(splits: tuple[str, ...], split: str) -> str:
-    """The split, if it is one of them."""
+    """Return the split if it is one of `splits`; else raise a usage error."""
     if split not in splits:
-        raise typer.BadParameter(f"there is no {split}, only {', '.join(splits)}", param_hint="--split")
+        raise typer.BadParameter(f"there is no split {split}; choose from {', '.join(splits)}", param_hint="--split")
     return split
 
 
 def cache_folders(name: str, folder: Path) -> list[Path]:
-    """Where prepared splits are or should be: a folder itself, or one in it for each split; none of a dataset's own."""
+    """Return the folders in which prepared splits are, or should be.
+
+    This is the folder itself, or one folder in it for each split. The list is empty if the folder holds the original
+    files of a dataset.
+    """
     from dhpe_lib.data.cache.layout import holds_cache
 
     splits = splits_of(name)
@@ -48,7 +54,7 @@ def cache_folders(name: str, folder: Path) -> list[Path]:
 
 
 def splits_of(name: str) -> tuple[str, ...]:
-    """The splits of a dataset or of a rendered benchmark."""
+    """Return the names of the splits of a dataset or of a rendered benchmark."""
     if name not in RENDERED:
         return dataset_of(name).splits
     from dhpe_lib.synthetic.orh import COUNTS
@@ -57,7 +63,7 @@ def splits_of(name: str) -> tuple[str, ...]:
 
 
 def open_cache(name: str, folder: Path) -> "Prepared":
-    """A prepared split of a dataset; if it is not there, the error says how to make it."""
+    """Open a prepared split of a dataset; if the folder is missing, the error says how to make it."""
     from dhpe_lib.data.cache.reader import Prepared
 
     if not folder.is_dir():
@@ -71,52 +77,55 @@ def open_cache(name: str, folder: Path) -> "Prepared":
 
 
 def command(*words: str | Path) -> str:
-    """A line of `dhpe data` for the shell, with quotes where a path needs them."""
+    """Return a `dhpe data` command line for the shell; paths are quoted where necessary."""
     return shlex.join(["dhpe", "data", *map(str, words)])
 
 
 def nothing_there(findings: list["Finding"]) -> bool:
-    """Whether a check came upon none of a dataset's files, as in a folder that holds something else."""
+    """Return whether a check found none of a dataset's files, for example in the wrong folder."""
     return not any(finding.count or finding.path.is_file() for finding in findings)
 
 
 def check_caches(name: str, folders: list[Path]) -> None:
-    """Say of each prepared split what it holds, or what is wrong with it."""
-    wrong = 0
+    """Print the contents of each prepared split, or its problem. Exit with code 1 if there is a problem."""
+    failed = False
     for folder in folders:
         try:
             describe(open_cache(name, folder))
         except (ValueError, OSError) as error:
-            wrong += 1
+            failed = True
             say(Text(f"✗ {error}", "red"))
-    if wrong:
+    if failed:
         raise typer.Exit(1)
 
 
 def describe(cache: "Prepared") -> None:
-    """Say what a prepared split holds, once its bytes have been found to be those that were written."""
+    """Verify the checksums of a prepared split, then print its contents.
+
+    Raises:
+        PreparedError: Some bytes have changed since the split was written.
+    """
     from dhpe_lib.data.cache.layout import PreparedError, remedy
     from dhpe_lib.data.cache.reader import damaged_index
 
     meta, source = cache.meta, cache.meta["source"]
     damaged = [f"rows {part.start} to {part.stop - 1}" for part in cache.damaged_parts()] + damaged_index(cache)
     if damaged:
-        what = ", ".join(damaged)
-        raise PreparedError(f"{cache.directory}: {what} have changed. {remedy(cache.directory, meta)}")
+        raise PreparedError(f"{cache.directory}: {', '.join(damaged)} have changed. {remedy(cache.directory, meta)}")
     origin = source.get("directory") or ", ".join(f"{key} {value}" for key, value in source.items())
     say(Text("✓ ", "green"), f"{meta['dataset']} {meta['split']}, by dhpe {meta['dhpe_version']} from {origin}")
     say(f"  {len(cache):,} samples, {len(meta['left_out']):,} left out, SHA-256 {meta['sha256']}")
     say("  Every byte is as it was written.")
     if meta["dataset"] in RENDERED:
-        compare(meta)
+        report_differences(meta)
 
 
-def compare(meta: dict[str, Any]) -> None:
-    """Say in what a rendered split is not the benchmark as this program makes it."""
+def report_differences(meta: dict[str, Any]) -> None:
+    """Print how a rendered split differs from the benchmark of this version: number of pictures, engine."""
     from dhpe_lib.synthetic.orh import COUNTS, VERSION
 
-    whole, engine = COUNTS[meta["dataset"]].get(meta["split"], 0), meta["source"].get("engine")
-    if meta["rows"] != whole:
-        say(f"  Only a sample: the benchmark has {whole:,} pictures.")
+    full_count, engine = COUNTS[meta["dataset"]].get(meta["split"], 0), meta["source"].get("engine")
+    if meta["rows"] != full_count:
+        say(f"  Only a sample: the benchmark has {full_count:,} pictures.")
     if engine != VERSION:
-        say(f"  Drawn by engine {engine}; this program's engine {VERSION} draws other pictures.")
+        say(f"  Rendered by engine {engine}; this program's engine {VERSION} draws other pictures.")

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 COUNTS = {"pose": 45, "shape": 10}
 
-hand_app = typer.Typer(no_args_is_help=True, help="The hand model by itself: look at it, export it.")
+hand_app = typer.Typer(no_args_is_help=True, help="Show or export the hand model.")
 
 
 @hand_app.command()
 def show(
     model: ModelOption = None,
     side: SideOption = None,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page to write.")] = OUT / "hand.html",
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="HTML page to write.")] = OUT / "hand.html",
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Write a page with sliders for the ten shapes and every joint, and open it."""
+    """Write a page with sliders for the ten shape coefficients and every joint, and open it."""
     from dhpe_lib.common.files import atomic_write
     from dhpe_lib.figures.viewer import hand_page
 
@@ -43,12 +43,12 @@ def show(
 @hand_app.command("export")
 def export_hand_file(
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="FILE.pkl, .npz (the model), .obj, .ply or .glb (a mesh).")
+        Path, typer.Argument(metavar="OUT", help="FILE.pkl or .npz (the model); FILE.obj, .ply or .glb (a mesh).")
     ],
     side: SideOption = None,
     pose: Annotated[
         str | None,
-        typer.Option("--pose", metavar="NUMBERS|FILE", help="45 angles, or a JSON with them (predict's will do)."),
+        typer.Option("--pose", metavar="NUMBERS|FILE", help="45 angles, or a JSON with them, as dhpe predict writes."),
     ] = None,
     shape: Annotated[
         str | None, typer.Option("--shape", metavar="NUMBERS|FILE", help="Up to 10 shape coefficients, or a JSON.")
@@ -57,8 +57,9 @@ def export_hand_file(
 ) -> None:
     """Write the hand for other programs; the suffix chooses the format.
 
-    .pkl and .npz hold the model in MANO's layout; .obj, .ply and .glb a mesh in metres, posed and shaped. A pose is the
-    rotation vectors of MANO's 15 joints relative to the flat hand, in radians; a shape is in standard deviations.
+    .pkl and .npz hold the model in MANO's layout. .obj, .ply and .glb hold the posed and shaped mesh in metres. A pose
+    consists of the rotation vectors of MANO's 15 joints relative to the flat hand, in radians. A shape is in standard
+    deviations.
     """
     from dhpe_lib.hand.export import export_hand
 
@@ -69,7 +70,7 @@ def export_hand_file(
 
 
 def load_hand(path: Path | None, side: SideName | None) -> "HandModel":
-    """The hand of a file, or the open hand."""
+    """Load the hand model of a file; without a path load the open hand."""
     from dhpe_lib.hand.model import OPEN_HAND, HandModel
 
     with usage_error("--model"):
@@ -80,33 +81,33 @@ def read_numbers(text: str | None, field: str, side: str) -> list[float] | None:
     """Read a pose or a shape.
 
     Args:
-        text: Numbers with commas between them, JSON, or a file that holds either; in JSON a list, or what
-            `dhpe predict` writes. A shape may be shorter than 10: the rest is 0.
-        field: "pose" or "shape".
-        side: The hand that it is for.
+        text: Numbers with commas between them, JSON, or the path of a file with either. JSON is a list, or an object
+            as `dhpe predict` writes it. A shape with fewer than 10 numbers is filled up with zeros.
+        field: "pose" (45 angles, radians) or "shape" (10 coefficients, standard deviations).
+        side: Handedness of the model that takes the numbers.
 
     Returns:
-        The numbers; None for None.
+        The numbers; None if `text` is None.
 
     Raises:
-        ValueError: These are not as many finite numbers, or they are the other hand's.
+        ValueError: The count of numbers is wrong, a number is not finite, or the pose belongs to the other hand.
     """
     if text is None:
         return None
-    is_file = os.path.isfile(text)  # pathlib's is_file stumbles over a long list
+    is_file = os.path.isfile(text)  # Path.is_file raises OSError for a text that is too long for a path
     source = text if is_file else field
     content = Path(text).read_text(encoding="utf-8-sig") if is_file else text
     try:
-        found = json.loads(content if content.lstrip()[:1] in ("[", "{") else f"[{content}]")
+        parsed = json.loads(content if content.lstrip()[:1] in ("[", "{") else f"[{content}]")
     except ValueError as error:
         raise ValueError(f"{source}: neither a file nor numbers with commas between them ({error})") from error
-    part = _part_of(found, field, side, source)
+    part = _field_of(parsed, field, side, source)
     import numpy as np
 
     try:
         row = np.array(part, np.float32).ravel()
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{source}: the {field} does not hold numbers only, in rows of one length") from error
+        raise ValueError(f"{source}: the {field} does not hold numbers only, in rows of equal length") from error
     count = COUNTS[field]
     if field == "shape" and len(row) < count:
         row = np.pad(row, (0, count - len(row)))
@@ -117,12 +118,12 @@ def read_numbers(text: str | None, field: str, side: str) -> list[float] | None:
     return row.tolist()
 
 
-def _part_of(found: Any, field: str, side: str, source: str) -> Any:
-    """The field of a prediction, or the list itself."""
-    if not isinstance(found, dict):
-        return found
-    if field == "pose" and found.get("hand", side) != side:
-        raise ValueError(f"{source}: the pose of a {found['hand']} hand; add --side {found['hand']}")
-    if not isinstance(found.get("h"), dict) or field not in found["h"]:
+def _field_of(parsed: Any, field: str, side: str, source: str) -> Any:
+    """Return the field of a prediction, or the value itself if it is no JSON object."""
+    if not isinstance(parsed, dict):
+        return parsed
+    if field == "pose" and parsed.get("hand", side) != side:
+        raise ValueError(f"{source}: holds the pose of a {parsed['hand']} hand; add --side {parsed['hand']}")
+    if not isinstance(parsed.get("h"), dict) or field not in parsed["h"]:
         raise ValueError(f"{source}: holds no {field}; give a list of numbers, or a file that dhpe predict wrote")
-    return found["h"][field]
+    return parsed["h"][field]

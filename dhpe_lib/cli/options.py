@@ -1,4 +1,4 @@
-"""What the commands share: how they say things, name paths and refuse what they cannot use."""
+"""Options and error handling that the commands share."""
 
 import tempfile
 from collections.abc import Iterator
@@ -12,15 +12,16 @@ from rich.console import Console
 from rich.text import Text
 
 OUT = Path("dhpe_out")
-"""Where files go if nobody says."""
+"""Default folder of the files that a command writes."""
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", metavar="cpu|cuda", help="Where to compute; by default a GPU if there is one.")
+    str | None,
+    typer.Option("--device", metavar="cpu|cuda", help="Device to compute on; by default a GPU if there is one."),
 ]
 
 
 @contextmanager
 def usage_error(option: str | None) -> Iterator[None]:
-    """Turn a ValueError or OSError into a usage error that names the option. The exit code is 2."""
+    """Turn a ValueError or OSError into a usage error that names the option, with exit code 2."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -39,7 +40,11 @@ def clean_exit(*errors: type[Exception]) -> Iterator[None]:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make a folder, and make sure before any work that files can be written there."""
+    """Make a folder and check that files can be written there, so that a command fails before it computes.
+
+    Raises:
+        OSError: The path is a file, or the folder cannot be written to.
+    """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{folder}: is a file; name a folder")
     try:
@@ -51,7 +56,7 @@ def prepare_folder(folder: Path) -> None:
 
 
 class SideName(StrEnum):
-    """Which hand."""
+    """Handedness."""
 
     left = "left"
     right = "right"
@@ -59,11 +64,9 @@ class SideName(StrEnum):
 
 ModelOption = Annotated[
     Path | None,
-    typer.Option("--model", metavar="PATH", help="A hand in MANO's layout (.pkl, .npz), instead of the open hand."),
+    typer.Option("--model", metavar="PATH", help="Hand model in MANO's layout (.pkl, .npz) instead of the open hand."),
 ]
-
-
-SideOption = Annotated[SideName | None, typer.Option("--side", help="Which hand; by default the model's own.")]
-
-
-OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files; made if need be.")]
+SideOption = Annotated[SideName | None, typer.Option("--side", help="Handedness; by default that of the model.")]
+OutOption = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Folder for the files; made if it does not exist.")
+]

@@ -53,7 +53,7 @@ def predict(
         ),
     ],
     keypoints: Annotated[
-        Path | None, typer.Option("--keypoints", metavar="FILE", help="JSON with the 21 joints of each photo's hands.")
+        Path | None, typer.Option("--keypoints", metavar="FILE", help="JSON with the 21 joints of each hand.")
     ] = None,
     evidence: Annotated[
         EvidenceName | None,
@@ -64,28 +64,28 @@ def predict(
         typer.Option(
             "--box",
             metavar="X,Y,W,H|mediapipe|FILE",
-            help="Where the hand is: a box in pixels, or around the joints of MediaPipe or of a JSON.",
+            help="Box of the hand in pixels, or joints that give the box: from MediaPipe or from a JSON.",
         ),
     ] = None,
     max_hands: Annotated[
         int | None, typer.Option("--max-hands", min=1, help="Largest number of hands in a photo.", show_default="all")
     ] = None,
     hand: Annotated[
-        SideName | None, typer.Option("--hand", help="Which hand it is, if the networks do not know it or are wrong.")
+        SideName | None, typer.Option("--hand", help="Handedness, if the networks do not know it or are wrong.")
     ] = None,
     focal: Annotated[
-        float | None, typer.Option("--focal", metavar="PX", help="Focal length of the camera, pixels of the photo.")
+        float | None, typer.Option("--focal", metavar="PX", help="Focal length of the camera in pixels of the photo.")
     ] = None,
     fov: Annotated[
         float | None,
-        typer.Option("--fov", metavar="DEG", help="Field of view along the photo's larger side, degrees."),
+        typer.Option("--fov", metavar="DEG", help="Field of view along the photo's larger side in degrees."),
     ] = None,
     mask: Annotated[
         Path | None, typer.Option("--mask", metavar="FILE", help="Image of the photo's size, bright on the hand.")
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", metavar="FILE", help="Weights of --evidence estimator, or the folder of a run."),
+        typer.Option("--weights", metavar="FILE", help="Weights for --evidence estimator, or the folder of a run."),
     ] = None,
     model: ModelOption = None,
     write: Annotated[
@@ -101,19 +101,20 @@ def predict(
     ] = None,
     video: Annotated[bool, typer.Option("--video", help="Each folder holds the frames of a clip, not photos.")] = False,
     fps: Annotated[
-        float, typer.Option("--fps", min=0.1, metavar="RATE", help="Frames in a second of a folder of frames.")
+        float, typer.Option("--fps", min=0.1, metavar="RATE", help="Frame rate of a folder of frames.")
     ] = 30.0,
     device: DeviceOption = None,
 ) -> None:
     """Find every hand in every photo and fit a mesh to it.
 
-    A palm detector and a hand landmark network find the hands and their joints, and the hand model is fitted to the
+    A palm detector and a hand landmark network find the hands and their joints. Then the hand model is fitted to the
     joints. Each hand gives a mesh (.glb, .obj), its joints, parameters and camera (.json), a picture (.png) and a page
-    that shows the mesh in a browser (.html, works offline). --evidence estimator takes the joints of this project's own
-    network; --keypoints FILE and --evidence mediapipe take the joints of others.
+    that shows the mesh in a browser (.html, works offline). --evidence estimator uses the joints of this project's own
+    network. --keypoints FILE and --evidence mediapipe use external joints.
 
-    In a clip (.mp4, .mov, .webm, ..., or with --video a folder of frames) each hand is followed and smoothed over time.
-    A clip gives the meshes drawn over its frames (NAME_hands.mp4), the numbers (.json), and an animated mesh (.glb).
+    In a clip (.mp4, .mov, .webm, ..., or with --video a folder of frames) each hand is tracked and smoothed over time.
+    The output is a clip with the meshes drawn over the frames (NAME_hands.mp4), the numbers (.json), and an animated
+    mesh (.glb).
     """
     source = evidence or (EvidenceName.landmarks if keypoints is None else EvidenceName.keypoints)
     refuse_together(source, {"--keypoints": keypoints, "--box": box, "--weights": weights, "--model": model})
@@ -139,23 +140,23 @@ def predict(
     if mask is not None and len(paths) > 1:
         raise typer.BadParameter("a mask belongs to one photo; give one photo at a time", param_hint="--mask")
     with usage_error("--shard"):
-        part = shard_numbers(shard)
-    corners, joints = None, None
+        part = parse_shard(shard)
+    hand_box, joints = None, None
     with usage_error("--box"):
         if box is not None and "," in box and not Path(box).is_file():
-            corners = numbers_of(box, len(paths))
+            hand_box = parse_box(box, len(paths))
         elif box is not None:
             joints = joints_source(box)
     if source in (EvidenceName.keypoints, EvidenceName.mediapipe):
         with usage_error("--keypoints"):
             joints = joints_source(keypoints or "mediapipe")
     with usage_error("--focal"):
-        check_lens(focal, fov)
+        check_focal(focal, fov)
     request = Request(
         folder=out,
         evidence=EVIDENCE[source],
         keypoints=joints,
-        box=corners,
+        box=hand_box,
         mask=mask,
         side=None if hand is None else hand.value,
         max_hands=max_hands,
@@ -203,7 +204,7 @@ def predict(
 
 
 def refuse_together(source: EvidenceName, options: dict[str, object]) -> None:
-    """Refuse options that the evidence would leave unused, and evidence that lacks an option."""
+    """Refuse options that the evidence does not use, and evidence that lacks an option."""
     given = {option for option, value in options.items() if value is not None}
     if source is EvidenceName.keypoints and "--keypoints" not in given:
         raise typer.BadParameter("keypoints come from a file; name it with --keypoints", param_hint="--evidence")
@@ -214,12 +215,12 @@ def refuse_together(source: EvidenceName, options: dict[str, object]) -> None:
         EvidenceName.keypoints: {"--box", "--weights"},
     }[source]
     for option in sorted(given & unused):
-        message = f"{source.value} would leave {option} unused; drop one of them"
+        message = f"{source.value} does not use {option}; drop one of them"
         raise typer.BadParameter(message, param_hint="--evidence")
 
 
 def joints_source(source: str | Path) -> "JointsSource":
-    """Check that MediaPipe is installed, or read a JSON."""
+    """Read the joints of a JSON; for "mediapipe" check that MediaPipe is installed."""
     from dhpe_lib.prediction.keypoints import import_mediapipe, read_keypoints
 
     if source == "mediapipe":
@@ -229,8 +230,19 @@ def joints_source(source: str | Path) -> "JointsSource":
     return path, read_keypoints(path)
 
 
-def numbers_of(box: str, photos: int) -> "Box":
-    """Read the four numbers of a box."""
+def parse_box(box: str, photos: int) -> "Box":
+    """Parse a box "X,Y,W,H".
+
+    Args:
+        box: Left, top, width and height, pixels.
+        photos: Number of photos; a box belongs to one photo.
+
+    Returns:
+        The four numbers.
+
+    Raises:
+        ValueError: The text is no box, the box has no area, or there are several photos.
+    """
     try:
         x, y, width, height = map(float, box.split(","))
     except ValueError as error:
@@ -242,8 +254,8 @@ def numbers_of(box: str, photos: int) -> "Box":
     return x, y, width, height
 
 
-def shard_numbers(shard: str | None) -> tuple[int, int]:
-    """Read I/N; without it the run is one shard."""
+def parse_shard(shard: str | None) -> tuple[int, int]:
+    """Parse a shard "I/N"; None is the only shard, 1/1."""
     if shard is None:
         return 1, 1
     number, _, count = shard.partition("/")
@@ -252,8 +264,11 @@ def shard_numbers(shard: str | None) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def check_lens(focal: float | None, fov: float | None) -> None:
-    """Refuse a focal length or a field of view that no camera has, and both together."""
+def check_focal(focal: float | None, fov: float | None) -> None:
+    """Refuse an impossible focal length (pixels) or field of view (degrees), and both together.
+
+    The limits do not depend on the size of the photo, so any size will do.
+    """
     from dhpe_lib.data.camera import Camera
 
     Camera.choose(640, 480, focal, fov)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from dhpe_lib.prediction.request import HandResult, Photo, Request, Result
 
 ASSUMED_NOTE = (
-    "The side of a hand was assumed: the joints alone fit a right hand and, mirrored in depth, a left hand. Where the "
-    "mesh shows the palm and the photo shows the back of the hand, run again with --hand left (or right)."
+    "The handedness was assumed: the joints alone fit a right hand and, mirrored in depth, a left hand. If the mesh "
+    "shows the palm and the photo shows the back of the hand, run again with --hand left (or right)."
 )
 CAMERA_NOTE = (
     "The focal length was assumed, so the distance from the camera is rough. Give it with --focal PX or --fov DEG."
@@ -34,7 +34,7 @@ CAMERA_NOTE = (
 
 
 class RateColumn(ProgressColumn):
-    """Photos or frames a second since the start."""
+    """Photos or frames per second since the start."""
 
     def __init__(self, unit: str = "photos"):
         super().__init__()
@@ -48,7 +48,7 @@ class RateColumn(ProgressColumn):
 
 
 def report_all(results: "Iterator[Result]", photos: "Sequence[Photo]", console: Console) -> "Iterator[Result]":
-    """Report each result when it comes, above a progress bar with a rate."""
+    """Print each result as soon as it arrives, above a progress bar with a rate, and yield it."""
     columns = (
         SpinnerColumn(),
         BarColumn(),
@@ -67,7 +67,7 @@ def report_all(results: "Iterator[Result]", photos: "Sequence[Photo]", console: 
 
 
 def report(result: "Result", console: Console) -> None:
-    """Print one line for each hand, or one for the problem."""
+    """Print one line for each hand and its warnings, or one line for a failed photo."""
     if result.problem:
         console.print(Text.assemble(("✗ ", "red"), str(result.photo.path)), soft_wrap=True)
     for hand in result.hands:
@@ -84,13 +84,13 @@ def report(result: "Result", console: Console) -> None:
 
 
 def summarise(results: "Sequence[Result]", request: "Request", console: Console) -> None:
-    """Print how many hands were found, the notes on them, and each failure with its reason."""
+    """Print the number of hands, notes on assumptions, and each failure with its reason."""
     hands: list[HandResult] = [hand for result in results for hand in result.hands]
     failures = [result for result in results if result.problem]
     if hands:
         seconds = sum(result.seconds for result in results) / sum(not result.problem for result in results)
         count = f"{len(hands)} hand{'s' * (len(hands) != 1)}"
-        files = f" ({seconds:.2g} s a photo): {', '.join(request.suffixes)} each."
+        files = f" ({seconds:.2g} s per photo): {', '.join(request.suffixes)} each."
         console.print(Text.assemble(f"\n{count} in ", link(request.folder), files), soft_wrap=True)
     doubtful = sum(bool(hand.warnings) for hand in hands)
     if doubtful:

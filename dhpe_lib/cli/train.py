@@ -21,35 +21,35 @@ Folders = list[Path] | None
 def train(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the run.", show_default=False)],
     preset: Annotated[
-        str | None, typer.Option("--preset", metavar="light|paper", help="The network.", show_default="light")
+        str | None, typer.Option("--preset", metavar="light|paper", help="Network preset.", show_default="light")
     ] = None,
     data: Annotated[
         Folders,
-        typer.Option("--data", metavar="DIR", help="A prepared split; repeat for a mixture. None: rendered hands."),
+        typer.Option("--data", metavar="DIR", help="Prepared split; may be repeated. Without it: rendered hands."),
     ] = None,
     test: Annotated[
-        Folders, typer.Option("--test", metavar="DIR", help="A prepared split to test on; may be repeated.")
+        Folders, typer.Option("--test", metavar="DIR", help="Prepared split to test on; may be repeated.")
     ] = None,
     ablation: Annotated[
         list[str] | None,
         typer.Option(
             "--ablation",
             metavar="NAME",
-            help="without-refiner, without-2d-losses, without-shape-loss, constant-lambda or without-augmentation; "
-            "may be repeated.",
+            help="Ablation: without-refiner, without-2d-losses, without-shape-loss, constant-lambda or "
+            "without-augmentation; may be repeated.",
         ),
     ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any field of TrainingConfig; may be repeated."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
     device: DeviceOption = None,
 ) -> None:
-    """Train the estimator: Eq. 7 on prepared splits, on hands rendered on the spot, or on both.
+    """Train the estimator with Eq. 7 on prepared splits, on hands rendered during training, or on both.
 
-    Ctrl-C ends after the step and saves. However a run was stopped, the same command with --resume goes on from the
-    last checkpoint. On several GPUs: torchrun --nproc-per-node 8 -m dhpe_lib.cli.__main__ train ...
+    Ctrl-C saves a checkpoint after the current step and stops. --resume continues an interrupted run from its last
+    checkpoint. On several GPUs: torchrun --nproc-per-node 8 -m dhpe_lib.cli.__main__ train ...
     """
     from dhpe_lib.network.checkpoints import weights_in
     from dhpe_lib.training import loop as training
@@ -61,7 +61,7 @@ def train(
         base = read_config(out / CONFIG) if resume else None
     options = {"preset": preset, "data": texts(data), "test": texts(test), "ablation": texts(ablation)}
     with usage_error("--set"):
-        config = configured(base, options, changes or [])
+        config = build_config(base, options, changes or [])
     with clean_exit():
         fabric = launch_fabric(config, device)
     with clean_exit():
@@ -73,43 +73,48 @@ def train(
     if not fabric.is_global_zero:
         return
     if not outcome.finished:
-        say(f"\nStopped and saved after step {outcome.step}. The same command with --resume goes on from there.")
+        say(f"\nStopped and saved after step {outcome.step}. The same command with --resume continues.")
         raise typer.Exit(130)
-    say("The run: ", out, "; its weights: ", weights_in(out))
-    say("How good they are: dhpe evaluate ", out, " DATASET_DIR")
+    say("Run: ", out, "; weights: ", weights_in(out))
+    say("To measure its errors, run: dhpe evaluate ", out, " DATASET_DIR")
 
 
 def evaluate(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="A .safetensors, or a run's folder.", show_default=False)
+        Path,
+        typer.Argument(metavar="CHECKPOINT", help="A .safetensors file, or the folder of a run.", show_default=False),
     ],
-    folder: Annotated[Path, typer.Argument(metavar="DATASET_DIR", help="A prepared split.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DATASET_DIR", help="Prepared split.", show_default=False)],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Where JSON and figure go.", show_default="beside the checkpoint"),
+        typer.Option(
+            "--out", metavar="DIR", help="Folder for JSON and figure.", show_default="folder of the checkpoint"
+        ),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images at a time.")] = 64,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images in a batch.")] = 64,
     count: Annotated[
         int | None,
-        typer.Option("--count", min=2, help="Images, evenly spread over the split.", show_default="all of them"),
+        typer.Option(
+            "--count", min=2, help="Number of images, evenly spread over the split.", show_default="all of them"
+        ),
     ] = None,
-    refine: Annotated[bool, typer.Option("--refine", help="Refine each estimate (Eq. 13), measure again.")] = False,
+    refine: Annotated[bool, typer.Option("--refine", help="Refine each estimate (Eq. 13) and measure again.")] = False,
     variant: Annotated[
         list[str] | None,
         typer.Option(
-            "--variant", metavar="NAME", help="Of the refinement; may be repeated.", show_default="refinement"
+            "--variant", metavar="NAME", help="Variant of the refinement; may be repeated.", show_default="refinement"
         ),
     ] = None,
     iterations: Annotated[
-        int | None, typer.Option("--iterations", min=0, help="Of the refinement.", show_default="50")
+        int | None, typer.Option("--iterations", min=0, help="Iterations of the refinement.", show_default="50")
     ] = None,
     device: DeviceOption = None,
 ) -> None:
-    """Measure a trained network on a prepared split: errors and areas in protocols A, B and C, mask scores.
+    """Evaluate a trained network on a prepared split: joint errors and AUC in protocols A, B and C, mask scores.
 
-    Intervals hold 95 % of 200 draws of the images. Writes a JSON and a page with the PCK curves. With --refine both
-    have the scores after refinement as well, and the JSON the errors over its iterations. Variants: refinement,
-    evidence-anchored, evidence-fixed, joints-only, feature-only, gradient-steps.
+    The command writes a JSON and a page with the PCK curves. Confidence intervals cover 95 % of 200 bootstrap samples
+    of the images. With --refine, both files also hold the scores after refinement, and the JSON holds the errors over
+    its iterations. Variants: refinement, evidence-anchored, evidence-fixed, joints-only, feature-only, gradient-steps.
     """
     from dhpe_lib.common.console import progress_bar
     from dhpe_lib.common.devices import find_device
@@ -121,13 +126,13 @@ def evaluate(
 
     for option, given in (("--variant", variant), ("--iterations", iterations)):
         if given not in (None, []) and not refine:
-            raise typer.BadParameter("concerns the refinement alone; add --refine, or leave it out", param_hint=option)
+            raise typer.BadParameter("applies only to the refinement; add --refine, or leave it out", param_hint=option)
     with usage_error("--variant"):
         variants = chosen_variants(variant, iterations) if refine else {}
     with usage_error("--device"):
-        place = find_device(device)
+        torch_device = find_device(device)
     with clean_exit():
-        network = load_trained(checkpoint).to(place)
+        network = load_trained(checkpoint).to(torch_device)
     with clean_exit():
         cache = Prepared(folder)
     target = out or (checkpoint if checkpoint.is_dir() else checkpoint.parent)
@@ -140,24 +145,28 @@ def evaluate(
         def advance(n: int) -> None:
             progress.advance(task, n)
 
-        found, refined = evaluate_refined(network, cache, place, variants, batch, advance, count)
-    scores = full_scores(found)
-    after = {name: one.scores() for name, one in refined.items()}
+        predictions, refined = evaluate_refined(network, cache, torch_device, variants, batch, advance, count)
+    scores = full_scores(predictions)
+    refined_scores = {name: refinement.scores() for name, refinement in refined.items()}
     show_scores(scores, title)
-    for name, one in after.items():
-        show_scores(one, f"{title}, after {variants[name].iterations} iterations of {name}")
-    rows = {"": found} | {f", {name}": one.found for name, one in refined.items()}
+    for name, variant_scores in refined_scores.items():
+        show_scores(variant_scores, f"{title}, after {variants[name].iterations} iterations of {name}")
+    curves = {"": predictions} | {f", {name}": refinement.found for name, refinement in refined.items()}
+    if refined_scores:
+        scores = scores | {"refined": refined_scores}
     with clean_exit():
-        written = write_report(rows, scores | ({"refined": after} if after else {}), cache, checkpoint, target)
+        written = write_report(curves, scores, cache, checkpoint, target)
     for path in written:
         say("Written: ", path)
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a .safetensors.", show_default=False)],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors to write.", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a run, or a .safetensors file.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.", show_default=False)],
 ) -> None:
-    """Write a run's best weights with 16 bits a number, for `dhpe predict --weights OUT` and for sharing."""
+    """Export the best weights of a run in half precision, for sharing and for `dhpe predict --weights OUT`."""
     from dhpe_lib.training.export import export_weights
 
     with usage_error("OUT"):
@@ -171,34 +180,38 @@ def ablate(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the ablation.", show_default=False)],
     test: Annotated[
         list[Path],
-        typer.Option("--test", metavar="DIR", help="A prepared split to test on; may be repeated.", show_default=False),
+        typer.Option("--test", metavar="DIR", help="Prepared split to test on; may be repeated.", show_default=False),
     ],
     data: Annotated[
-        Folders, typer.Option("--data", metavar="DIR", help="A prepared split; repeat for a mixture.")
+        Folders, typer.Option("--data", metavar="DIR", help="Prepared split for training; may be repeated.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", metavar="light|paper", help="The network.", show_default="light")
+        str | None, typer.Option("--preset", metavar="light|paper", help="Network preset.", show_default="light")
     ] = None,
     variant: Annotated[
         list[str] | None,
-        typer.Option("--variant", metavar="NAME", help="A variant; may be repeated.", show_default="all"),
+        typer.Option("--variant", metavar="NAME", help="Variant; may be repeated.", show_default="all"),
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings of each variant.")] = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Number of trainings of each variant, each with its own seed.")
+    ] = 1,
     count: Annotated[
         int | None,
-        typer.Option("--count", min=2, help="Images of each test to measure, evenly spread.", show_default="all"),
+        typer.Option("--count", min=2, help="Number of images of each test split, evenly spread.", show_default="all"),
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any field of TrainingConfig, for all; may be repeated."),
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any field of TrainingConfig, for all variants; may be repeated."
+        ),
     ] = None,
     device: DeviceOption = None,
 ) -> None:
-    """Train and measure the paper's variants at one budget: Figs. 5d, 5e and 5f.
+    """Train and evaluate the paper's variants with equal training budgets: Figs. 5d, 5e and 5f.
 
     Variants: full, without-refinement, without-refiner, without-2d-losses, without-augmentation, without-shape-loss,
-    constant-lambda, evidence-fixed, filtered-seeds. However it was stopped, the same command goes on; what is finished
-    is not done again. Writes ablation.json and a page for each figure.
+    constant-lambda, evidence-fixed, filtered-seeds. The command writes ablation.json and a page for each figure. The
+    same command continues an interrupted ablation; finished trainings are not repeated.
     """
     from dhpe_lib.common.devices import find_device
     from dhpe_lib.experiments import ablation
@@ -208,7 +221,7 @@ def ablate(
     console = Console(highlight=False)
     options = {"preset": preset, "data": texts(data), "test": texts(test)}
     with usage_error("--set"):
-        config = configured(None, options, changes or [])
+        config = build_config(None, options, changes or [])
     with usage_error("--variant"):
         runs = ablation.plan(config, variant or list(ablation.ABLATION_VARIANTS), seeds, out)
     with clean_exit():
@@ -216,14 +229,14 @@ def ablate(
     with usage_error("--out"):
         prepare_folder(out)
     with usage_error("--device"):
-        place = find_device(device)
+        torch_device = find_device(device)
     with clean_exit(TrainingError):
         finished = ablation.train_all(runs, device, console)
     if not finished:
-        say("\nStopped and saved. The same command goes on from there.")
+        say("\nStopped and saved. The same command continues.")
         raise typer.Exit(130)
     with clean_exit():
-        result = ablation.measure(runs, out, place, count)
+        result = ablation.measure(runs, out, torch_device, count)
     with clean_exit():
         write_figures(result, out)
     for split, facts in result["tests"].items():
@@ -233,17 +246,26 @@ def ablate(
         for row in table_rows(result, split):
             table.add_row(*(cell for name, cell in zip(COLUMNS, row, strict=True) if name in IN_TERMINAL))
         console.print(table)
-    say("Written: ", out / "ablation.json", " and the figures beside it")
+    say("Written: ", out / "ablation.json", " and the figures in the same folder")
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
 def texts(values: Any) -> tuple[str, ...] | None:
-    """Options as the configuration has them; None where not given."""
+    """Convert the values of an option to strings, as the configuration stores them; None if the option is missing."""
     return None if not values else tuple(map(str, values))
 
 
-def configured(base: "TrainingConfig | None", options: dict[str, Any], changes: list[str]) -> "TrainingConfig":
-    """The configuration of a new run, or of one that is resumed, with the command line's changes."""
+def build_config(base: "TrainingConfig | None", options: dict[str, Any], changes: list[str]) -> "TrainingConfig":
+    """Return the configuration of a new or a resumed run, with the changes of the command line.
+
+    Args:
+        base: Configuration of the resumed run; None for a new run.
+        options: Value of each field that has its own option; None if the option is missing.
+        changes: NAME=VALUE for other fields.
+
+    Returns:
+        The configuration.
+    """
     from dhpe_lib.training.config import TrainingConfig, changed
 
     given = {name: value for name, value in options.items() if value is not None}
@@ -251,7 +273,7 @@ def configured(base: "TrainingConfig | None", options: dict[str, Any], changes: 
 
 
 def check_splits(config: "TrainingConfig") -> None:
-    """Open all that is trained and tested on, before a folder is made: wrong paths leave none behind."""
+    """Open all training and test splits before the output folder is made, so that a wrong path leaves no folder."""
     from dhpe_lib.data.cache.reader import Prepared
     from dhpe_lib.training.testing import open_tests
 
@@ -261,20 +283,20 @@ def check_splits(config: "TrainingConfig") -> None:
 
 
 def chosen_variants(names: list[str] | None, iterations: int | None) -> "dict[str, RefineOptions]":
-    """The refinements of these names, with their own number of iterations or another."""
+    """Return the options of each named refinement; `iterations` replaces their number of iterations."""
     from dhpe_lib.refinement.test_time import REFINEMENTS
 
     wanted = names or ["refinement"]
     if unknown := set(wanted) - set(REFINEMENTS):
-        raise ValueError(f"{', '.join(sorted(unknown))}: no such variant; there are {', '.join(REFINEMENTS)}")
+        raise ValueError(f"{', '.join(sorted(unknown))}: no such variant; choose from {', '.join(REFINEMENTS)}")
     options = {name: REFINEMENTS[name] for name in wanted}
     if iterations is None:
         return options
-    return {name: replace(one, iterations=iterations) for name, one in options.items()}
+    return {name: replace(option, iterations=iterations) for name, option in options.items()}
 
 
 def show_scores(scores: dict[str, Any], title: str) -> None:
-    """The table, and a line on the masks where there are any."""
+    """Print the table of scores, and a line with the mask scores if the split has masks."""
     Console(highlight=False).print(score_table(scores, title))
     if "mask" in scores:
         mask = scores["mask"]
@@ -286,7 +308,7 @@ def show_scores(scores: dict[str, Any], title: str) -> None:
 
 
 def score_table(scores: dict[str, Any], title: str) -> Table:
-    """Errors and areas, one row for each protocol."""
+    """Return the table of errors (mm) and AUC, one row for each protocol."""
     from dhpe_lib.evaluation.evaluate import GRIDS, score_rows
 
     table = Table(title=f"{title}, {scores['images']:,} images")

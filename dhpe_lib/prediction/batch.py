@@ -1,7 +1,7 @@
-"""Many photos: groups of them go through the networks and the fit, in this process or in several.
+"""Process many photos in groups, in this process or in worker processes.
 
-A run over several photos keeps an index, one line of JSON for each photo that is done. An interrupted run goes on from
-there.
+A run over several photos writes an index with one line of JSON for each finished photo. ``--resume`` reads the index to
+continue an interrupted run.
 """
 
 import json
@@ -18,19 +18,19 @@ from dhpe_lib.prediction.photo_groups import Tools, load_tools, read_group, run_
 from dhpe_lib.prediction.request import Photo, Request, Result
 
 GROUP = 8
-"""Photos that go through the networks and the fit together."""
+"""Number of photos that the networks and the fit process as one batch."""
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
-"""Suffixes of photos that are looked for in a folder."""
+"""File name suffixes of the photos in a folder."""
 
 
 def photos_in(paths: Sequence[Path]) -> list[Path]:
-    """Replace each folder by the photos below it, in the order of their names.
+    """Replace each folder by the photos in it and in its subfolders, sorted by path.
 
     Args:
         paths: Photos and folders.
 
     Returns:
-        Photos.
+        Paths of photos.
 
     Raises:
         FileNotFoundError: A folder holds no photo.
@@ -38,7 +38,7 @@ def photos_in(paths: Sequence[Path]) -> list[Path]:
     photos = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in IMAGES and one.is_file())
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES and file.is_file())
             if not inside:
                 raise FileNotFoundError(f"{path}: holds no photo ({', '.join(IMAGES)})")
             photos += inside
@@ -48,27 +48,27 @@ def photos_in(paths: Sequence[Path]) -> list[Path]:
 
 
 def shard_of(photos: Sequence[Photo], shard: tuple[int, int]) -> list[Photo]:
-    """Take every n-th photo: the i-th of n shards, counted from 1.
+    """Return the i-th of n shards, counted from 1: every n-th photo.
 
     Args:
         photos: All photos of the run.
-        shard: i and n.
+        shard: The numbers i and n.
 
     Returns:
-        The shard's photos. The shards of a run share no photo, and together they are the run.
+        Photos of the shard. Each photo of the run belongs to exactly one shard.
     """
     number, count = shard
     return list(photos[number - 1 :: count])
 
 
 def index_file(folder: Path, shard: tuple[int, int] = (1, 1)) -> Path:
-    """Path of a run's index; each shard has its own."""
+    """Return the path of a run's index; each shard has its own index."""
     number, count = shard
     return folder / ("index.jsonl" if count == 1 else f"index-{number}-of-{count}.jsonl")
 
 
 def read_index(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the lines of an index by photo; a line that a kill cut short is left out."""
+    """Read the records of an index, keyed by photo; truncated lines of an interrupted run are skipped."""
     if not path.is_file():
         return {}
     records = {}
@@ -82,7 +82,7 @@ def read_index(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def index_line(result: Result) -> str:
-    """One line of the index: photo, hands with their files, or the problem."""
+    """Return the line of the index for a result: the photo, its hands with their files, and its problem."""
     hands = [
         {
             "files": [file.name for file in hand.files],
@@ -97,15 +97,17 @@ def index_line(result: Result) -> str:
 
 
 def left_to_do(photos: Sequence[Photo], folder: Path, index: Path) -> list[Photo]:
-    """Photos that an interrupted run has not finished: no line in the index, a problem, or a missing file.
+    """Return the photos that an interrupted run has not finished.
+
+    A photo is finished if the index has a line without a problem for it, and all files of that line exist.
 
     Args:
         photos: Photos of the run or the shard.
-        folder: Folder of the files.
+        folder: Folder of the written files.
         index: Path of the index.
 
     Returns:
-        Photos to process, in their order.
+        Photos to process, in the given order.
     """
     done = read_index(index)
 
@@ -122,16 +124,16 @@ def left_to_do(photos: Sequence[Photo], folder: Path, index: Path) -> list[Photo
 def run_photos(
     photos: Sequence[Photo], request: Request, workers: int = 1, tools: Tools | None = None
 ) -> Iterator[Result]:
-    """Find and fit every hand in every photo, and write the files.
+    """Find every hand in every photo, fit a mesh to it and write its files.
 
     Args:
         photos: From :func:`name_photos`.
-        request: What to do.
-        workers: Number of processes; 1 computes in this one.
-        tools: The models of the request, if they are loaded already.
+        request: Options of the run.
+        workers: Number of processes; 1 computes in this process.
+        tools: Models of the request, if they are already loaded.
 
     Yields:
-        One result for each photo, as soon as its files are written; with one worker in the order of the photos.
+        One result for each photo, as soon as its group is finished; with one worker in the order of the photos.
 
     Raises:
         WorkerDiedError: A worker process died.
@@ -149,19 +151,19 @@ def run_photos(
                     results = run_group(tools, group, images, request)
                 yield from results
         return
-    for _, results in run_in_workers(_work, groups, workers, _start, (request,)):
+    for _, results in run_in_workers(_process_group, groups, workers, _start_worker, (request,)):
         yield from results
 
 
-_at_work: tuple[Tools, Request]
+_worker_state: tuple[Tools, Request]
 
 
-def _start(request: Request) -> None:
-    global _at_work
+def _start_worker(request: Request) -> None:
+    global _worker_state
     torch.set_num_threads(1)
-    _at_work = load_tools(request), request
+    _worker_state = load_tools(request), request
 
 
-def _work(group: Sequence[Photo]) -> list[Result]:
-    tools, request = _at_work
+def _process_group(group: Sequence[Photo]) -> list[Result]:
+    tools, request = _worker_state
     return run_group(tools, group, read_group(group), request)

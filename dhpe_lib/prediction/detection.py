@@ -1,11 +1,12 @@
-"""Where the hand is in a photo, by the network's own f_J2D in two passes. Nothing here has a gradient.
+"""Find the hand in a photo with f_J2D in two passes. Nothing here has a gradient.
 
-First pass: the whole photo at several sizes. f_J2D is convolutional, so it looks everywhere at once, for hands as large
-as it knows them; where its maps are highest, the size is right. Second pass: the crop of the paper (g = 1.5 times the
-joints' larger side, about the middle MCP) around what each of the best sizes shows; the highest maps stay.
+First pass: f_J2D runs on the whole photo at several sizes. f_J2D is convolutional, so it searches all positions at
+once, but it only responds to hands of the size that it was trained on. Its maps are highest at the right photo size.
+Second pass: each of the best sizes gives joints, and f_J2D runs on the paper's crop around them (g = 1.5 times the
+larger side of the joints' box, centred on the middle MCP). The crop with the highest maps is kept.
 
-The network knows right hands. A left one is looked for in the mirror image; where nobody says which hand it is, both
-are looked for, and the higher maps win.
+The network was trained on right hands. It searches for left hands in the mirror image of the photo. If the handedness
+is unknown, it searches for both, and the higher maps win.
 """
 
 from dataclasses import dataclass
@@ -21,32 +22,38 @@ from dhpe_lib.hand.io import Side
 from dhpe_lib.network.evidence import PoseMachine, find_joints
 
 SCALES = (1.4, 1.0, 0.7, 0.5, 0.35)
-"""Sides g that are looked for, over the photo's larger side."""
+"""Crop sides g of the first pass, as fractions of the photo's larger side."""
 SEARCH_SIZE = 640
-"""Larger side of the photo in the first pass, pixels."""
+"""Larger side of the photo before the first pass, pixels; larger photos are reduced."""
 FINALISTS = 4
-"""Sizes and sides that go on to the second pass."""
-SEEN = 0.3
-"""A joint counts for the crop if its map is this high, over the highest; at least every second does."""
-LEAST = 0.3
-"""Mean height of the maps below which there is no hand; that of a joint is 1 in training. The shipped network's is 0.16
-to 0.28 in grey, noise or blots and 0.32 to 0.73 in 18 photos of hands (LOG.md); painted rooms reach 0.42."""
-REMEDY = "say where it is with --box X,Y,W,H or --box mediapipe, or give its joints"
+"""Number of detections of the first pass (photo size and handedness) that enter the second pass."""
+JOINT_THRESHOLD = 0.3
+"""A joint is used for the crop if the maximum of its map reaches this fraction of the hand's highest maximum.
+
+The half of the joints with the higher maps is always used.
+"""
+HAND_THRESHOLD = 0.3
+"""Mean of the map maxima below which a photo has no hand; the training target has the maximum 1.
+
+With the shipped network the mean is 0.16 to 0.28 in photos of grey, noise or blots and 0.32 to 0.73 in 18 photos of
+hands (LOG.md). Painted rooms reach 0.42.
+"""
+REMEDY = "give its box with --box X,Y,W,H or --box mediapipe, or give its joints"
 
 
 class NoHandError(ValueError):
-    """No hand is found in a photo; the message says what would help."""
+    """No hand is found in a photo; the message names a remedy."""
 
 
 @dataclass(frozen=True)
 class Detection:
-    """Hands looked for in squares of a photo, one row for each.
+    """Output of f_J2D in squares of a photo, one row for each square.
 
     Attributes:
-        frame: The square, in the photo.
-        mirrored: Whether a left hand was looked for, in the square's mirror image.
-        joints_2d: In the frame (mirrored, where it is mirrored), units of its side.
-        score: Height of each joint's map.
+        frame: Square in the photo.
+        mirrored: Whether f_J2D saw the mirror image of the square, to search for a left hand.
+        joints_2d: Joints in the crop frame, units of the side g; mirrored if the square is mirrored.
+        score: Maximum of each joint's map.
     """
 
     frame: CropFrame
@@ -55,101 +62,105 @@ class Detection:
     score: Float[Tensor, "n 21"]
 
     @property
-    def places(self) -> Float[Tensor, "n 21 2"]:
+    def joints_px(self) -> Float[Tensor, "n 21 2"]:
         """Joints in the photo, pixels."""
         x, y = self.joints_2d.unbind(-1)
         return self.frame.to_image(torch.stack((torch.where(self.mirrored[:, None], -x, x), y), -1))
 
     def best(self, count: int) -> "Detection":
-        """The rows with the highest maps, best first."""
+        """Return the `count` rows with the highest mean score, best first."""
         return take_rows(self, self.score.mean(1).argsort(descending=True)[:count])
 
     def crops(self) -> CropFrame:
-        """The crops of the paper around the joints that were seen."""
-        enough = torch.minimum(SEEN * self.score.amax(1), self.score.median(1).values)
-        return CropFrame.from_joints(self.places, self.score >= enough[:, None])
+        """Return the paper's crops around the joints whose maps are high enough.
+
+        Raises:
+            ValueError: The joints of a row all lie in one place.
+        """
+        threshold = torch.minimum(JOINT_THRESHOLD * self.score.amax(1), self.score.median(1).values)
+        return CropFrame.from_joints(self.joints_px, self.score >= threshold[:, None])
 
 
 @torch.no_grad()
 def detect_hand(machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], side: Side | None = None) -> Detection:
-    """The most certain hand of a photo.
+    """Find the hand with the highest maps in a photo.
 
     Args:
-        machine: A trained f_J2D, in evaluation mode, on the photo's device.
-        photo: In [0, 1].
-        side: Which hand, if it is known.
+        machine: Trained f_J2D, in evaluation mode, on the photo's device.
+        photo: RGB in [0, 1].
+        side: Handedness, if it is known.
 
     Returns:
-        One row; its frame is the crop for the network, its joints are j2D(0) there.
+        One row; its frame is the crop for the network, and its joints are j2D(0) in that crop.
 
     Raises:
-        NoHandError: The maps are nearly flat everywhere, or all joints are seen in one place.
+        NoHandError: All maps are nearly flat, or all joints are found in one place.
     """
     shrink = min(1.0, SEARCH_SIZE / max(photo.shape[-2:]))
     small = photo if shrink == 1 else functional.interpolate(photo, scale_factor=shrink, mode="area")
-    whole, pooled = whole_square(small), machine.config.input_size // machine.config.map_size
-    sizes = [pooled * round(machine.config.input_size / scale / pooled) for scale in SCALES]
-    seen = [look(machine, small, whole, left, size) for size in sizes for left in sides_of(side)]
-    first = join_rows(seen).best(FINALISTS)
+    whole, stride = enclosing_square(small), machine.config.input_size // machine.config.map_size
+    sizes = [stride * round(machine.config.input_size / scale / stride) for scale in SCALES]
+    pass_1 = [run_machine(machine, small, whole, mirror, size) for size in sizes for mirror in mirrorings(side)]
+    first = join_rows(pass_1).best(FINALISTS)
     try:
         crops = first.crops()
     except ValueError as error:
-        raise NoHandError(f"no hand is found, all joints are seen in one place; {REMEDY}") from error
+        raise NoHandError(f"no hand is found: all joints lie in one place; {REMEDY}") from error
     crops = CropFrame(crops.center / shrink, crops.side / shrink, crops.angle)
     rows = torch.arange(len(first.mirrored), device=photo.device).split(1)
-    seen = [look(machine, photo, take_rows(crops, k), bool(first.mirrored[k])) for k in rows]
-    found = join_rows(seen).best(1)
-    if not found.score.mean() > LEAST:
+    pass_2 = [run_machine(machine, photo, take_rows(crops, k), bool(first.mirrored[k])) for k in rows]
+    detection = join_rows(pass_2).best(1)
+    if not detection.score.mean() > HAND_THRESHOLD:
         raise NoHandError(f"no hand is found; {REMEDY}")
-    return found
+    return detection
 
 
 @torch.no_grad()
-def detect_in(
+def detect_in_crop(
     machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], frame: CropFrame, side: Side | None = None
 ) -> Detection:
-    """The hand in a crop that is known.
+    """Find the joints of the hand in a given crop.
 
     Args:
-        machine: A trained f_J2D, in evaluation mode, on the photo's device.
-        photo: In [0, 1].
+        machine: Trained f_J2D, in evaluation mode, on the photo's device.
+        photo: RGB in [0, 1].
         frame: One crop.
-        side: Which hand, if it is known.
+        side: Handedness, if it is known.
 
     Returns:
-        One row; its joints are j2D(0) of the crop.
+        One row; its joints are j2D(0) in the crop.
     """
-    return join_rows([look(machine, photo, frame, left) for left in sides_of(side)]).best(1)
+    return join_rows([run_machine(machine, photo, frame, mirror) for mirror in mirrorings(side)]).best(1)
 
 
-def sides_of(side: Side | None) -> list[bool]:
-    """Whether to look at the photo as it is, at its mirror image, or at both."""
+def mirrorings(side: Side | None) -> list[bool]:
+    """Return False for the photo itself, True for its mirror image, or both if the handedness is unknown."""
     return [False, True] if side is None else [side == "left"]
 
 
-def whole_square(photo: Float[Tensor, "1 3 h w"]) -> CropFrame:
-    """The square about a photo."""
+def enclosing_square(photo: Float[Tensor, "1 3 h w"]) -> CropFrame:
+    """Return the smallest square around the whole photo."""
     height, width = photo.shape[-2:]
     center = photo.new_tensor([[width / 2, height / 2]])
     return CropFrame(center, photo.new_tensor([max(height, width)]), photo.new_zeros(1))
 
 
-def look(
-    machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], frame: CropFrame, left: bool, size: int | None = None
+def run_machine(
+    machine: PoseMachine, photo: Float[Tensor, "1 3 h w"], frame: CropFrame, mirror: bool, size: int | None = None
 ) -> Detection:
-    """f_J2D in one square.
+    """Run f_J2D on one square of a photo.
 
     Args:
-        machine: f_J2D, in evaluation mode.
-        photo: In [0, 1].
+        machine: Trained f_J2D, in evaluation mode.
+        photo: RGB in [0, 1].
         frame: The square.
-        left: Whether to look at its mirror image.
-        size: Pixels along its side as f_J2D sees it; by default the network's crop, resized as in training.
+        mirror: Whether to mirror the square first.
+        size: Side of the square that f_J2D gets, pixels; by default the network's crop, resized as in training.
 
     Returns:
         One row.
     """
     crop = frame.crop_image(photo, size or SIZE)
-    crop = crop.flip(-1) if left else crop
+    crop = crop.flip(-1) if mirror else crop
     found = find_joints(machine(crop) if size is None else machine.maps(crop))
-    return Detection(frame, torch.tensor([left], device=photo.device), found.joints_2d, found.score)
+    return Detection(frame, torch.tensor([mirror], device=photo.device), found.joints_2d, found.score)

@@ -1,10 +1,10 @@
-"""From the keypoints of a hand in a photo to its mesh: crop, fit, and what the fit means in pixels and millimetres.
+"""Fit the hand model to the keypoints of a hand in a photo.
 
-Right hands are fitted; a left hand is mirrored on the way in and out. Nothing here has a gradient.
+The fit uses a right hand, so a left hand is mirrored before and after it. Nothing here has a gradient.
 
-Which hand it is must be known from elsewhere. Seen by an orthographic camera, a right hand and its reflection in depth,
-which is a left hand, have the same joints and the same outline, and the priors do not tell them apart either: every
-right hand that fits has a left hand that fits as well.
+The handedness must be known from elsewhere. The reflection of a right hand in depth is a left hand. An orthographic
+camera gives both hands equal 2D joints and equal silhouettes, and both have equal priors. So for every right hand that
+fits, there is a left hand that fits equally well.
 """
 
 import torch
@@ -21,7 +21,7 @@ from dhpe_lib.refinement.fitting import FitOptions, fit_hands
 
 DEFAULTS = FitOptions()
 FEWEST_JOINTS = 4
-ASSUMED: Side = "right"
+ASSUMED_SIDE: Side = "right"
 
 
 def estimate_hand(
@@ -31,14 +31,14 @@ def estimate_hand(
     mask: Bool[ndarray, "height width"] | None = None,
     options: FitOptions = DEFAULTS,
 ) -> HandEstimate:
-    """Fit the model to one hand's keypoints and mask.
+    """Fit the hand model to the keypoints of one hand, and to a mask if there is one.
 
     Args:
-        model: The model of a right hand, on the device to compute on.
-        keypoints: Joints in the photo.
-        side: Which hand it is; by default what the keypoints say, else a right one.
+        model: Model of a right hand, on the device to compute on.
+        keypoints: Joints in the photo, pixels.
+        side: Handedness; by default that of the keypoints, else a right hand is assumed.
         mask: Foreground of the photo.
-        options: Of the fit.
+        options: Options of the fit.
 
     Returns:
         The estimate, on the model's device.
@@ -46,21 +46,21 @@ def estimate_hand(
     Raises:
         PredictionError: Fewer than 4 joints are known, or they all lie in one place.
     """
-    known = int(keypoints.known.sum())
-    if known < FEWEST_JOINTS:
-        raise PredictionError(f"only {known} of the 21 joints are known; a fit needs {FEWEST_JOINTS} or more")
-    chosen = side or keypoints.side
-    left = (chosen or ASSUMED) == "left"
+    count = int(keypoints.known.sum())
+    if count < FEWEST_JOINTS:
+        raise PredictionError(f"only {count} of the 21 joints are known; a fit needs {FEWEST_JOINTS} or more")
+    known_side = side or keypoints.side
+    left = (known_side or ASSUMED_SIDE) == "left"
     frame = crop_around(keypoints, model.v_template)
     joints = torch.from_numpy(keypoints.joints)[None].to(model.v_template)
-    places = frame.to_crop(joints) * joints.new_tensor([-1 if left else 1, 1])
+    joints_2d = frame.to_crop(joints) * joints.new_tensor([-1 if left else 1, 1])
+    confidence = torch.from_numpy(keypoints.confidence)[None].to(joints)
     cover = None if mask is None else mask_in_crop(mask, frame, mirrored=left)
-    fit = fit_hands(
-        model, Observations(places, torch.from_numpy(keypoints.confidence)[None].to(joints), cover), options
-    )
+    fit = fit_hands(model, Observations(joints_2d, confidence, cover), options)
     h = mirror_h(fit.h) if left else fit.h
-    own = model.mirrored() if left else model
+    sided_model = model.mirrored() if left else model
     with torch.no_grad():
-        return HandEstimate(
-            own, chosen is not None, keypoints, frame, h, own.forward_h(h), float(fit.energy), mask is not None
-        )
+        mesh = sided_model.forward_h(h)
+    return HandEstimate(
+        sided_model, known_side is not None, keypoints, frame, h, mesh, float(fit.energy), mask is not None
+    )

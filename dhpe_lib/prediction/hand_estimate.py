@@ -1,4 +1,4 @@
-"""One fitted hand in a photo, and the crop that it was fitted in."""
+"""The estimate of one hand in a photo, its crop, and the reasons to doubt it."""
 
 from dataclasses import dataclass
 
@@ -18,24 +18,24 @@ SIZE_ASSUMPTION = (
     "One photo does not tell how large a hand is: millimetres are those of the hand model with the fitted shape, "
     "which is near the average adult hand."
 )
-
-
-# benchmarks/hostile_photos.py measures what these limits do: nine in ten real hands pass all of them.
+# benchmarks/hostile_photos.py measures these limits: nine in ten real hands pass all of them.
 DOUBTFUL_PRESENCE = 0.8
 """Presence below which a hand is doubtful."""
 LARGE_RESIDUAL = 0.05
-"""Mean distance of the mesh to the joints, over the hand's size, above which a hand is doubtful. In 98 of
-100 photos of real hands it is below 0.04."""
+"""Mean distance between mesh and keypoints, as a fraction of the hand's size, above which a hand is doubtful.
+
+Real hands stay below 4 % in 98 of 100 photos."""
 SURE_SIDE = 0.8
-"""Probability of the side below which a hand is doubtful, unless the caller said the side."""
+"""Probability of the handedness below which a hand is doubtful, unless the caller gave the handedness."""
 LOW_CONFIDENCE = 0.3
-"""Mean confidence of the joints below which a hand is doubtful."""
+"""Mean confidence of the keypoints below which a hand is doubtful."""
 MOST_OUTSIDE = 0.3
-"""Share of joints outside the photo above which a hand is doubtful: of half a hand, even the side may be wrong."""
+"""Fraction of joints outside the photo above which a hand is doubtful: if half a hand is cut off, even its handedness
+may be wrong."""
 
 
 class PredictionError(ValueError):
-    """A hand that cannot be fitted; the message says why and what would help."""
+    """A hand cannot be fitted; the message names the reason and a remedy."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,17 @@ class HandEstimate:
     """One fitted hand.
 
     Attributes:
-        model: The hand model of the estimate's side.
-        side_known: Whether evidence or the caller said which hand it is; else it is taken for a right one.
-        keypoints: What it was fitted to.
-        frame: The crop.
+        model: Hand model of the estimate's handedness.
+        side_known: Whether the evidence or the caller gave the handedness; if not, a right hand is assumed.
+        keypoints: Keypoints that the hand was fitted to, pixels.
+        frame: Crop in the photo.
         h: Parameters for ``model.forward_h``, in the crop frame.
-        mesh: What that gives, units of g.
+        mesh: Output of ``model.forward_h`` for h, units of g.
         energy: Energy of the fit.
         with_mask: Whether a mask was used besides the keypoints.
-        presence: Probability that there is a hand, from the hand landmark network; None where it was not asked.
-        right_probability: Probability that it is a right hand, from the same network; None where it was not asked.
-        outside: Share of the joints that lie outside the photo.
+        presence: Probability that there is a hand, from the hand landmark network; None if the network was not used.
+        right_probability: Probability of a right hand, from the hand landmark network; None if it was not used.
+        outside: Fraction of the joints that lie outside the photo.
     """
 
     model: HandModel
@@ -70,12 +70,12 @@ class HandEstimate:
 
     @property
     def side_assumed(self) -> bool:
-        """Whether neither the caller nor the hand landmark network said which hand it is."""
+        """Whether neither the caller nor the hand landmark network gave the handedness."""
         return not self.side_known and self.right_probability is None
 
     @property
     def warnings(self) -> list[str]:
-        """Reasons to doubt the estimate; empty for a good one."""
+        """Reasons to doubt the estimate; a good estimate has none."""
         found = []
         if self.presence is not None and self.presence < DOUBTFUL_PRESENCE:
             found.append(f"the network is not sure that this is a hand (probability {self.presence:.2f})")
@@ -86,11 +86,11 @@ class HandEstimate:
         if self.right_probability is not None and not self.side_known:
             sure = max(self.right_probability, 1 - self.right_probability)
             if sure < SURE_SIDE:
-                found.append(f"left or right is uncertain (probability {sure:.2f}); say it with --hand")
+                found.append(f"left or right is uncertain (probability {sure:.2f}); give it with --hand")
         if self.outside > MOST_OUTSIDE:
             found.append(f"{100 * self.outside:.0f} % of the joints lie outside the photo; they are a guess")
         if self.presence is not None and self.keypoints.confidence.mean() < LOW_CONFIDENCE:
-            found.append("the looks at the hand disagree on its joints")
+            found.append("the crops of the hand disagree on its joints")
         return found
 
     @property
@@ -100,37 +100,42 @@ class HandEstimate:
 
     @property
     def error_px(self) -> float:
-        """Mean distance of the known joints to the keypoints, pixels."""
+        """Mean distance between the known keypoints and the joints of the mesh, pixels."""
         known = self.keypoints.known
         return float(np.linalg.norm(self.joints_px - self.keypoints.joints, axis=1)[known].mean())
 
     @property
     def relative_error(self) -> float:
-        """The mean distance over the larger side of the known joints' box."""
+        """Mean distance to the keypoints, as a fraction of the larger side of their box."""
         return self.error_px / self.keypoints.hand_size
 
     @property
     def scale(self) -> float:
-        """Crop units in a metre of the hand model."""
+        """Scale of the mesh: units of g per metre of the hand model."""
         return float(positive_scale(split_h(self.h).scale))
 
     def metres(self, points: Float[Tensor, "1 n 3"]) -> Float[ndarray, "n 3"]:
-        """Points of the crop frame in metres from the wrist, axes as in the photo; see ``SIZE_ASSUMPTION``."""
+        """Convert points of the crop frame (units of g) to metres from the wrist.
+
+        The axes remain those of the photo. ``SIZE_ASSUMPTION`` says how reliable the size is.
+        """
         return to_numpy((points - self.mesh.joints[:, :1]) / self.scale)[0].astype(float)
 
 
 def crop_around(keypoints: HandKeypoints, like: Tensor) -> CropFrame:
-    """The crop of the paper: g = 1.5 times the known joints' larger side, about the middle MCP.
+    """Return the paper's crop around keypoints.
+
+    Its side is g = 1.5 times the larger side of the known joints' box. Its centre is the middle MCP.
 
     Args:
-        keypoints: Joints in the photo.
-        like: A tensor on the device and of the precision to compute with.
+        keypoints: Joints in the photo, pixels.
+        like: Tensor with the device and the dtype of the result.
 
     Returns:
-        The frame.
+        The crop.
 
     Raises:
-        PredictionError: The known joints all lie in one place, or none is known.
+        PredictionError: The known joints all lie in one place, or no joint is known.
     """
     joints, known = torch.from_numpy(keypoints.joints)[None].to(like), torch.from_numpy(keypoints.known)[None]
     try:
@@ -140,6 +145,6 @@ def crop_around(keypoints: HandKeypoints, like: Tensor) -> CropFrame:
 
 
 def mask_in_crop(mask: Bool[ndarray, "height width"], frame: CropFrame, mirrored: bool) -> Float[Tensor, "1 size size"]:
-    """The share of each pixel of the crop that the mask covers; the crop of a left hand is mirrored."""
+    """Return the fraction of each crop pixel that the mask covers; `mirrored` flips the crop of a left hand."""
     crop = frame.crop_image(torch.from_numpy(mask)[None, None].to(frame.center), SIZE)[:, 0]
     return crop.flip(-1) if mirrored else crop

@@ -1,12 +1,12 @@
-"""Where the 21 joints of the hands in a photo are: read from JSON, or found by MediaPipe where it is installed.
+"""Keypoints: the 21 joints of each hand in a photo, from a JSON or from MediaPipe if it is installed.
 
-The JSON is a list with one entry for each photo, in either of two layouts, joints in canonical order and in pixels of
-the upright photo (EXIF rotation applied):
+The JSON is a list with one entry for each photo. An entry has one of two layouts. Joints are in canonical order and in
+pixels of the upright photo (EXIF rotation applied):
 
-    {"file": "folder/photo.jpg", "joints_2d": 21 x [u, v] or [u, v, visible], "hand": "left" or "right" (may lack)}
+    {"file": "folder/photo.jpg", "joints_2d": 21 x [u, v] or [u, v, visible], "hand": "left" or "right" (optional)}
     {"file": "folder/photo.jpg", "hands": [{"joints_2d": ..., "hand": ...}, ...]}
 
-A joint with visible 0 is not used. Nothing here has a gradient.
+A joint with visible = 0 is not used. Nothing here has a gradient.
 """
 
 import json
@@ -32,7 +32,7 @@ MOST_HANDS = 8
 
 
 class KeypointsError(ValueError):
-    """Keypoints that are missing or wrong; the message names file, entry and remedy."""
+    """Keypoints are missing or wrong; the message names file, entry and remedy."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class HandKeypoints:
     """The joints of one hand in a photo.
 
     Attributes:
-        joints: Canonical order, pixels; the centre of the first pixel is (0.5, 0.5).
-        confidence: 0 to 1; 0 where a joint is not known.
-        side: Which hand it is, or None where the source does not say.
-        source: Where the joints come from, in words.
+        joints: Joints in canonical order, pixels; the centre of the first pixel is (0.5, 0.5).
+        confidence: Confidence of each joint, 0 to 1; an unknown joint has 0.
+        side: Handedness, or None if the source does not give it.
+        source: Name of the source of the joints.
     """
 
     joints: Float[ndarray, "21 2"]
@@ -53,27 +53,27 @@ class HandKeypoints:
 
     @property
     def known(self) -> Bool[ndarray, " 21"]:
-        """Which joints count."""
+        """Mask of the joints with a confidence above 0."""
         return self.confidence > 0
 
     @property
     def hand_size(self) -> float:
-        """Larger side of the known joints' box, pixels."""
+        """Larger side of the box around the known joints, pixels."""
         return float(np.ptp(self.joints[self.known], axis=0).max())
 
 
 def read_keypoints(path: str | Path) -> list[dict[str, Any]]:
-    """Read the entries of a keypoints file; what stands in them is looked at when a photo asks for it.
+    """Read the entries of a keypoints file; :func:`keypoints_of` checks the joints of an entry.
 
     Args:
-        path: A JSON of one of the two layouts at the head of this module.
+        path: Path of a JSON in one of the two layouts above.
 
     Returns:
         The entries, each with a "file".
 
     Raises:
         FileNotFoundError: There is no such file.
-        KeypointsError: It is no such JSON.
+        KeypointsError: The file is not a JSON in this layout.
     """
     path = Path(path)
     if not path.is_file():
@@ -90,35 +90,37 @@ def read_keypoints(path: str | Path) -> list[dict[str, Any]]:
 
 
 def keypoints_of(photo: str | Path, entries: Sequence[Entry], source: str | Path) -> list[HandKeypoints]:
-    """The hands that a keypoints file knows in a photo.
+    """Return the keypoints of the hands in a photo.
 
-    An entry belongs to a photo when the photo's path ends with the entry's "file"; failing that, when their last names
-    are the same.
+    An entry belongs to a photo if the photo's path ends with the "file" of the entry. If there is no such entry, an
+    entry with an equal file name belongs to the photo.
 
     Args:
         photo: Path of the photo.
         entries: From :func:`read_keypoints`.
-        source: Path of the keypoints file, for messages.
+        source: Path of the keypoints file, for error messages.
 
     Returns:
         One or more hands.
 
     Raises:
-        KeypointsError: No entry or several fit the photo, it has no joints, or they are wrong.
+        KeypointsError: No entry or more than one belongs to the photo, or its joints are missing or wrong.
     """
     entry = _entry_of(Path(photo), entries, Path(source))
     where = f"{source}: entry {entry['file']}"
     hands = entry.get("hands", [entry] if "joints_2d" in entry else [])
     if not isinstance(hands, list) or not all(isinstance(hand, dict) for hand in hands):
-        raise KeypointsError(f'{where}: "hands" is not a list of objects; write one with joints_2d for each hand')
+        raise KeypointsError(
+            f'{where}: "hands" is not a list of objects; write one object with joints_2d for each hand'
+        )
     if not hands:
-        raise KeypointsError(f'{where}: holds no hand; add "joints_2d", or take other evidence for this photo')
+        raise KeypointsError(f'{where}: holds no hand; add "joints_2d", or use other evidence for this photo')
     names = [where] if len(hands) == 1 else [f"{where}, hand {k + 1}" for k in range(len(hands))]
     return [_hand_of(hand, name, Path(source).name) for hand, name in zip(hands, names, strict=True)]
 
 
 def _entry_of(photo: Path, entries: Sequence[Entry], source: Path) -> Entry:
-    """The one entry that names a photo."""
+    """Return the only entry that belongs to a photo."""
     parts = photo.absolute().parts
     endings = [PurePosixPath(entry["file"].replace("\\", "/")).parts for entry in entries]
     named = [k for k, ending in enumerate(endings) if ending[-1:] == parts[-1:]]
@@ -127,23 +129,25 @@ def _entry_of(photo: Path, entries: Sequence[Entry], source: Path) -> Entry:
         return entries[found[0]]
     if found:
         fit = ", ".join(entries[k]["file"] for k in found)
-        raise KeypointsError(f"{photo}: several entries of {source} fit ({fit}); write more of its folders into each")
+        raise KeypointsError(f"{photo}: several entries of {source} fit ({fit}); add more folders of the path to each")
     some = ", ".join(entry["file"] for entry in entries[:3]) or "no photo"
     raise KeypointsError(f"{photo}: no entry of {source} names this photo; its {len(entries)} entries name {some} ...")
 
 
 def _hand_of(hand: Entry, where: str, source: str) -> HandKeypoints:
-    """Check one hand's joints and side."""
+    """Check the joints and the handedness of one hand in a JSON."""
     try:
         joints = np.asarray(hand["joints_2d"], np.float64)
     except KeyError as error:
         raise KeypointsError(f"{where}: lacks joints_2d; it should read {LAYOUT}") from error
     except (TypeError, ValueError) as error:
-        raise KeypointsError(f"{where}: joints_2d is not 21 rows of numbers u, v, visible; write it so") from error
+        raise KeypointsError(
+            f"{where}: joints_2d is not 21 rows of numbers; write u, v, visible in each row"
+        ) from error
     if joints.shape not in ((21, 2), (21, 3)):
         raise KeypointsError(
             f"{where}: joints_2d has shape {joints.shape}, not (21, 2) or (21, 3); write one row for each joint: "
-            "wrist, then thumb to little finger, base to tip"
+            "the wrist, then thumb to little finger, each from base to tip"
         )
     confidence = joints[:, 2].clip(0, 1) if joints.shape[1] == 3 else np.ones(21)
     known = ~(confidence <= 0)
@@ -157,13 +161,13 @@ def _hand_of(hand: Entry, where: str, source: str) -> HandKeypoints:
 
 
 def import_mediapipe() -> Any:
-    """Import MediaPipe, which is optional and takes a second.
+    """Import MediaPipe. It is optional, and the import takes a second.
 
     Returns:
         The package.
 
     Raises:
-        KeypointsError: It is not installed, or is a version without the built-in hand model.
+        KeypointsError: MediaPipe is not installed, or its version has no built-in hand model.
     """
     try:
         import mediapipe
@@ -171,7 +175,7 @@ def import_mediapipe() -> Any:
         raise KeypointsError(f"no keypoints, and MediaPipe cannot be imported ({error}): {GET_KEYPOINTS}") from error
     if not hasattr(mediapipe, "solutions"):
         version = getattr(mediapipe, "__version__", "of unknown version")
-        raise KeypointsError(f"MediaPipe {version} comes without its hand model, 0.10.21 has it: {GET_KEYPOINTS}")
+        raise KeypointsError(f"MediaPipe {version} comes without its hand model, but 0.10.21 has it: {GET_KEYPOINTS}")
     return mediapipe
 
 
@@ -179,15 +183,16 @@ def detect_hands(image: UInt8[ndarray, "height width 3"]) -> list[HandKeypoints]
     """Find hands with MediaPipe Hands.
 
     Args:
-        image: An upright photo.
+        image: Upright RGB photo.
 
     Returns:
-        The hands, most certain first; empty where it finds none.
+        The hands, most certain first; the list is empty if no hand is found. Joints are in pixels.
 
     Raises:
-        KeypointsError: MediaPipe is not there.
+        KeypointsError: MediaPipe is not installed, or its version has no built-in hand model.
 
-    Source: Zhang et al., MediaPipe Hands, 2020. It takes its input for a mirror image, so its sides are exchanged here.
+    Source: Zhang et al., MediaPipe Hands, 2020. MediaPipe assumes that the input is mirrored, so left and right are
+    swapped here.
     """
     mediapipe = import_mediapipe()
     height, width = image.shape[:2]

@@ -1,6 +1,7 @@
-"""What a fitted hand is written as: two meshes, its numbers, a picture, a page. All of one hand's files or none.
+"""Write the files of a hand estimate: two meshes, a JSON, a picture and an HTML page.
 
-The meshes are in metres from the wrist, y up and z towards the viewer as glTF has it. Nothing here has a gradient.
+Either all files of a hand are written or none. The meshes are in metres from the wrist, in the axes of glTF: y up, z
+towards the viewer. Nothing here has a gradient.
 """
 
 import json
@@ -29,10 +30,11 @@ from dhpe_lib.prediction.hand_estimate import SIZE_ASSUMPTION, HandEstimate
 from dhpe_lib.prediction.overlay import crop_photo, figure, to_pixels
 
 PAGE_CROP = 800
+"""Side of the crop in the HTML page, pixels."""
 SUFFIXES = (".glb", ".obj", ".json", ".png", ".html")
-GLTF_AXES = np.array([1.0, -1.0, -1.0])  # from x right, y down, z away
+GLTF_AXES = np.array([1.0, -1.0, -1.0])  # the crop frame has x right, y down, z away from the camera
 H_IS = (
-    "what HandModel.forward_h takes (offsets from the identity camera, pose relative to the flat hand) for a model of "
+    "input of HandModel.forward_h (offsets from the identity camera, pose relative to the flat hand) for a model of "
     "this hand's side; its mesh lies in the crop frame, pixel = center + side (x, y)"
 )
 
@@ -46,19 +48,19 @@ def write_estimate(
     camera: Camera | None = None,
     suffixes: Sequence[str] = SUFFIXES,
 ) -> list[Path]:
-    """Write the files of one hand; all of them appear, or none.
+    """Write the files of one hand; on an error none is written.
 
     Args:
-        estimate: The hand.
-        photo: The upright photo.
+        estimate: Estimate of the hand.
+        photo: Upright RGB photo.
         name: Name of the photo in the files.
         folder: Folder of the files; it is made if it does not exist.
-        stem: Name of the files without suffix.
+        stem: File name without suffix.
         camera: Camera of the photo; by default one with an assumed field of view.
-        suffixes: Which files to write, out of ``SUFFIXES``.
+        suffixes: Suffixes of the files to write, a subset of ``SUFFIXES``.
 
     Returns:
-        Their paths, in the order of `suffixes`.
+        Paths of the files, in the order of `suffixes`.
 
     Raises:
         OSError: The folder cannot be written to.
@@ -82,7 +84,7 @@ def write_estimate(
 def record(
     estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"], name: str, camera: Camera | None = None
 ) -> dict[str, Any]:
-    """Return the numbers of a hand for its JSON; each name says its unit."""
+    """Return the content of a hand's JSON; the keys name the units."""
     camera = camera or Camera.assumed(photo.shape[1], photo.shape[0])
     frame, keypoints, parts = estimate.frame, estimate.keypoints, split_h(estimate.h)
     return {
@@ -121,7 +123,7 @@ def record(
 
 
 def camera_record(estimate: HandEstimate, camera: Camera) -> dict[str, Any]:
-    """Return the camera, and the hand in its frame: x right, y down, z away, metres."""
+    """Return the camera and the hand in the camera's frame (x right, y down, z away from the camera; metres)."""
     frame, joints, scale = estimate.frame, estimate.mesh.joints, estimate.h.new_tensor([estimate.scale])
     weak = weak_perspective(frame, joints[:, 0], scale)
     k = camera.batch(joints)
@@ -142,14 +144,14 @@ def camera_record(estimate: HandEstimate, camera: Camera) -> dict[str, Any]:
     except ValueError as error:
         return facts | {"translation_m": None, "problem": str(error)}
     points = {"joints_m": joints, "vertices_m": estimate.mesh.vertices}
-    placed_points = {
-        name: rounded(placed.to_camera(metric_points(frame, these, joints[:, 0], scale))[0], 5)
-        for name, these in points.items()
+    camera_points = {
+        name: rounded(placed.to_camera(metric_points(frame, crop_points, joints[:, 0], scale))[0], 5)
+        for name, crop_points in points.items()
     }
     return facts | {
         "translation_m": rounded(placed.translation[0], 5),
         "rotation_to_ray": rounded(placed.rotation[0], 6),
-        **placed_points,
+        **camera_points,
     }
 
 
@@ -157,13 +159,13 @@ def _rounded_or_none(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def rounded(values: Any, places: int) -> Any:
-    """Numbers as nested lists of floats with few places."""
-    return np.round(to_numpy(values).astype(float), places).tolist()
+def rounded(values: Any, decimals: int) -> Any:
+    """Convert an array to nested lists of rounded floats."""
+    return np.round(to_numpy(values).astype(float), decimals).tolist()
 
 
 def photo_view(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> PhotoView:
-    """The crop of a photo with its fitted hand, for the viewer to draw over each other."""
+    """Return the crop of a photo and the placement of its hand, so that the viewer can draw one over the other."""
     parts = split_h(estimate.h)
     rotation = quaternion_to_matrix(parts.quaternion + parts.quaternion.new_tensor((1.0, 0, 0, 0)))[0]
     crop = to_pixels(crop_photo(photo, estimate.frame, PAGE_CROP))
@@ -171,7 +173,7 @@ def photo_view(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) 
 
 
 def photo_page(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"], name: str) -> str:
-    """The interactive hand over its crop of the photo."""
+    """Return the HTML page that shows the interactive hand over its crop of the photo."""
     parts, side = split_h(estimate.h), estimate.model.side
     pose, shape = to_numpy(parts.pose[0]), to_numpy(parts.shape[0])
     return hand_page(

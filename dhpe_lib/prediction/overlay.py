@@ -1,4 +1,4 @@
-"""The picture of a fitted hand: its skeleton in the photo, its mesh over the crop, its mesh from the side.
+"""Draw a hand estimate: the skeleton in the photo, the mesh over the crop, and the mesh from the side.
 
 Nothing here has a gradient.
 """
@@ -21,42 +21,55 @@ from dhpe_lib.rendering.lighting import Light
 from dhpe_lib.rendering.renderer import render
 
 PANEL, GAP, CAPTION = 560, 14, 40
-NARROWEST, WIDEST = 260, 1.5
-"""Width of the photo's panel: at least, in pixels, and at most, over its height."""
+"""Height of the panels, space between them, and height of the captions, pixels."""
+MIN_WIDTH, MAX_ASPECT = 260, 1.5
+"""Smallest width of the photo's panel in pixels, and its largest ratio of width to height."""
 OUTLINE_WIDTHS = (4, 2)
+"""Widths of the two lines of the crop's outline, pixels."""
 OUTSIDE = 0.16
-"""Grey of the crop where there is no photo."""
+"""Grey value, 0 to 1, of the part of a crop that lies outside the photo."""
 SOFT = Light(ambient=0.42, directional=0.66, direction=(0.45, 0.55, 0.9))
 MESH_OPACITY = 0.9
 
 
 def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
-    """The photo with the fitted skeleton, the mesh over its crop, and the mesh from the side."""
+    """Draw the photo with the skeleton, the mesh over its crop, and the mesh from the side, in one row."""
     background = crop_photo(photo, estimate.frame, PANEL)
     mesh, faces = estimate.mesh.vertices, estimate.model.faces
     colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
-    over = render(mesh, faces, colors, background, PANEL, SOFT).image[0]
+    rendered = render(mesh, faces, colors, background, PANEL, SOFT).image[0]
     paper = mesh.new_tensor(PAPER).expand(PANEL, PANEL, 3) / 255
     side = render(side_view(mesh), faces, colors, paper, PANEL, SOFT).image[0]
     hand = f"{estimate.model.side} hand" + (" (assumed)" if estimate.side_assumed else "")
     return side_by_side(
         (
             (photo_panel(estimate, photo), f"skeleton, 2D residual {100 * estimate.relative_error:.1f} %"),
-            (to_pixels(background + MESH_OPACITY * (over - background)), f"mesh of the {hand}"),
+            (to_pixels(background + MESH_OPACITY * (rendered - background)), f"mesh of the {hand}"),
             (to_pixels(side), "from the side"),
         )
     )
 
 
 def crop_photo(photo: UInt8[ndarray, "height width 3"], frame: CropFrame, size: int) -> Float[Tensor, "size size 3"]:
-    """The crop of one hand in [0, 1]; grey where there is no photo. Only the part that is needed is made float."""
-    reach = 0.75 * frame.side[:, None] + 2  # of the square, upright or turned
+    """Crop a photo; the part outside the photo is grey.
+
+    Only the part of the photo around the crop is converted to float.
+
+    Args:
+        photo: Upright RGB photo.
+        frame: One crop.
+        size: Side of the result, pixels.
+
+    Returns:
+        Colours in [0, 1].
+    """
+    reach = 0.75 * frame.side[:, None] + 2  # half the diagonal of the square is 0.71 sides; 2 pixels for interpolation
     low = (frame.center - reach).floor().clamp_min(0)
     left, top, right, bottom = torch.cat((low, (frame.center + reach).ceil().clamp_min(0)), 1)[0].int().tolist()
     part = photo[top:bottom, left:right]
     if not part.size:
         return frame.center.new_full((size, size, 3), OUTSIDE)
-    factor = max(1, int(frame.side / (2 * size)))  # a large photo is reduced before it is sampled
+    factor = max(1, int(frame.side / (2 * size)))  # reduce a large photo before sampling, against aliasing
     small = np.asarray(Image.fromarray(part).reduce(factor))
     with_cover = np.concatenate((small, np.full_like(small[..., :1], 255)), axis=2)
     layers = torch.from_numpy(with_cover).to(frame.center).movedim(2, 0)[None] / 255
@@ -66,7 +79,16 @@ def crop_photo(photo: UInt8[ndarray, "height width 3"], frame: CropFrame, size: 
 
 
 def side_view(vertices: Float[Tensor, "1 v 3"]) -> Float[Tensor, "1 v 3"]:
-    """The mesh turned a quarter about the photo's vertical axis, centred, as large as fits."""
+    """Rotate a mesh by a quarter turn about the vertical axis, and centre it in the crop frame.
+
+    The mesh is shrunk if it does not fit: its longer side is at most 0.88 of the crop's side.
+
+    Args:
+        vertices: Vertices in the crop frame, units of g.
+
+    Returns:
+        Vertices in the crop frame, units of g.
+    """
     x, y, z = vertices.unbind(-1)
     turned = torch.stack((-z, y, x), -1)
     low, high = turned.amin(1, keepdim=True), turned.amax(1, keepdim=True)
@@ -74,34 +96,32 @@ def side_view(vertices: Float[Tensor, "1 v 3"]) -> Float[Tensor, "1 v 3"]:
 
 
 def photo_panel(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
-    """The whole photo at the panel's height, or as wide as fits, with the skeleton and the outline of the crop."""
-    small, scale = shrunk(photo)
+    """Draw the whole photo with the skeleton and the outline of the crop, scaled to fit the panel."""
+    small, scale = shrink_to_panel(photo)
     corners = estimate.frame.to_image(estimate.frame.center.new_tensor([SQUARE]))[0]
     outlined = Image.fromarray(small)
     draw_outline(outlined, (to_numpy(corners) * scale).tolist(), OUTLINE_WIDTHS, joint="curve")
-    return on_paper(draw_skeleton(np.asarray(outlined), estimate.joints_px * scale))
+    return center_in_panel(draw_skeleton(np.asarray(outlined), estimate.joints_px * scale))
 
 
-def shrunk(
-    photo: UInt8[ndarray, "height width 3"],
-) -> tuple[UInt8[ndarray, "rows columns 3"], float]:
-    """The photo at the panel's height, or as wide as fits, and its pixels in a pixel of the original."""
+def shrink_to_panel(photo: UInt8[ndarray, "height width 3"]) -> tuple[UInt8[ndarray, "rows columns 3"], float]:
+    """Scale a photo to the height of the panel, or to its largest width; return it and the scale factor."""
     height, width = photo.shape[:2]
-    scale = PANEL / max(height, width / WIDEST)
+    scale = PANEL / max(height, width / MAX_ASPECT)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS)), scale
 
 
-def on_paper(picture: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
-    """The picture in the middle of a panel."""
+def center_in_panel(picture: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
+    """Paste a picture into the middle of a panel."""
     drawn = Image.fromarray(picture)
-    panel = Image.new("RGB", (max(drawn.width, NARROWEST), PANEL), PAPER)
+    panel = Image.new("RGB", (max(drawn.width, MIN_WIDTH), PANEL), PAPER)
     panel.paste(drawn, ((panel.width - drawn.width) // 2, (PANEL - drawn.height) // 2))
     return np.asarray(panel)
 
 
 def side_by_side(panels: Sequence[tuple[ndarray, str]]) -> UInt8[ndarray, "rows columns 3"]:
-    """Pictures of the panel's height in a row, each with a line of text under it."""
+    """Join panels of height ``PANEL`` into one row, each with its caption below."""
     width = GAP + sum(panel.shape[1] + GAP for panel, _ in panels)
     sheet = Image.new("RGB", (width, GAP + PANEL + CAPTION), PAPER)
     pen, font, left = ImageDraw.Draw(sheet), ImageFont.load_default(17), GAP
@@ -113,29 +133,29 @@ def side_by_side(panels: Sequence[tuple[ndarray, str]]) -> UInt8[ndarray, "rows 
 
 
 def to_pixels(image: Float[Tensor, "height width 3"]) -> UInt8[ndarray, "height width 3"]:
-    """Colours of [0, 1] in 8 bits."""
+    """Convert colours in [0, 1] to 8-bit integers."""
     return np.rint(255 * to_numpy(image).clip(0, 1)).astype(np.uint8)
 
 
 def photo_figure(
     estimates: Sequence[HandEstimate], photo: UInt8[ndarray, "height width 3"]
 ) -> UInt8[ndarray, "rows columns 3"]:
-    """The whole photo with the skeletons of all hands, with their meshes, and the meshes from the side.
+    """Draw the photo with all skeletons, the photo with all meshes, and each mesh from the side, in one row.
 
     Args:
-        estimates: Hands of the photo; without one the photo stands alone.
-        photo: The upright photo.
+        estimates: Hands of the photo; without a hand only the photo is drawn.
+        photo: Upright RGB photo.
 
     Returns:
-        The panels in a row.
+        The picture with all panels.
     """
-    small, scale = shrunk(photo)
+    small, scale = shrink_to_panel(photo)
     skeletons = small
     for estimate in estimates:
         skeletons = draw_skeleton(skeletons, estimate.joints_px * scale)
-    panels = [(on_paper(skeletons), f"{len(estimates)} hand{'s' * (len(estimates) != 1)} found")]
+    panels = [(center_in_panel(skeletons), f"{len(estimates)} hand{'s' * (len(estimates) != 1)} found")]
     if estimates:
-        panels.append((on_paper(meshes_over(estimates, small, scale)), "meshes"))
+        panels.append((center_in_panel(meshes_over(estimates, small, scale)), "meshes"))
         panels += [(side_panel(estimate), f"{estimate.model.side} hand from the side") for estimate in estimates]
     return side_by_side(panels)
 
@@ -147,8 +167,8 @@ def meshes_over(
 
     Args:
         estimates: The hands.
-        photo: The photo, resized.
-        scale: Its pixels in a pixel of the original photo.
+        photo: Resized RGB photo.
+        scale: Size of `photo` divided by the size of the original photo.
 
     Returns:
         The picture.
@@ -163,13 +183,13 @@ def meshes_over(
         depth = mesh[..., 2:] * float(frame.side) * scale
         view = torch.cat((pixels / len(square) - 0.5, depth / len(square)), -1)
         colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
-        over = render(view, estimate.model.faces.cpu(), colors, image, len(square), SOFT).image[0]
-        image = image + MESH_OPACITY * (over - image)
+        rendered = render(view, estimate.model.faces.cpu(), colors, image, len(square), SOFT).image[0]
+        image = image + MESH_OPACITY * (rendered - image)
     return to_pixels(image[:height, :width])
 
 
 def side_panel(estimate: HandEstimate) -> UInt8[ndarray, "rows columns 3"]:
-    """The mesh from the side, in a panel that is half as wide as high."""
+    """Draw the mesh from the side, in a panel that is half as wide as high."""
     mesh = side_view(estimate.mesh.vertices)
     mesh = mesh * (0.46 / (mesh[..., 0].max() - mesh[..., 0].min())).clamp_max(1.0)
     colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)

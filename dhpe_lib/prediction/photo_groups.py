@@ -1,4 +1,4 @@
-"""A group of photos through the networks, the fit and the writing of files. One failure stops no other photo."""
+"""Process a group of photos: networks, fit and files. A photo that fails does not stop the others."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -34,12 +34,12 @@ EXPECTED = (PhotoError, KeypointsError, PredictionError, NoHandError, HandFileEr
 
 @dataclass(frozen=True)
 class Tools:
-    """Models in memory.
+    """The loaded models of a run.
 
     Attributes:
         model: Model of a right hand.
         networks: Palm detector and hand landmark network, or None if the evidence does not need them.
-        estimator: Our own f_DHPE, or None.
+        estimator: This project's f_DHPE, or None if the evidence does not need it.
     """
 
     model: HandModel
@@ -52,27 +52,33 @@ def load_tools(request: Request) -> Tools:
 
     Raises:
         FileNotFoundError: A file is missing.
-        HandFileError: The hand model is none, or it lacks what the fit needs.
+        HandFileError: The file is no hand model, or it lacks the standard deviations of the poses.
         CheckpointError: The weights are no checkpoint.
-        ValueError: There is no such device.
+        ValueError: The device does not exist.
     """
     device = find_device(request.device)
     model = load_right_hand(request.model).to(device)
     networks = load_hand_networks(device) if request.evidence == "landmarks" else None
     estimator = None
     if request.evidence == "estimator":
-        from dhpe_lib.network.trained import load_shipped  # takes two seconds to import
+        from dhpe_lib.network.trained import load_shipped  # this import takes two seconds
 
         estimator = load_shipped(request.weights).to(device)
     return Tools(model, networks, estimator)
 
 
 def load_right_hand(path: Path | None) -> HandModel:
-    """Load the hand model for the fit: a file in MANO's layout (a left hand is mirrored), by default the open hand.
+    """Load the right-hand model for the fit.
+
+    Args:
+        path: File in MANO's layout; a left hand is mirrored. By default the open hand.
+
+    Returns:
+        The model.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        HandFileError: The file is no hand model, or lacks the spread of the poses.
+        FileNotFoundError: The file does not exist.
+        HandFileError: The file is no hand model, or it lacks the standard deviations of the poses.
     """
     model = HandModel.open_hand() if path is None else HandModel.load(path, "right")
     if "hands_coeffs" not in model.hand:
@@ -81,7 +87,7 @@ def load_right_hand(path: Path | None) -> HandModel:
 
 
 def read_group(group: Sequence[Photo]) -> list[UInt8[ndarray, "_ _ 3"] | Exception]:
-    """Read photos; a photo that cannot be read gives its error."""
+    """Read the photos of a group; a photo that cannot be read is replaced by its error."""
     images: list[ndarray | Exception] = []
     for photo in group:
         try:
@@ -94,22 +100,32 @@ def read_group(group: Sequence[Photo]) -> list[UInt8[ndarray, "_ _ 3"] | Excepti
 def run_group(
     tools: Tools, group: Sequence[Photo], images: Sequence[ndarray | Exception], request: Request
 ) -> list[Result]:
-    """Process a group of photos: one pass of the palm detector, one fit of all hands, then the files of each photo."""
+    """Process a group of photos: one pass of the palm detector, one fit of all hands, then the files of each photo.
+
+    Args:
+        tools: Models of the run.
+        group: Photos of the group.
+        images: Pixels of each photo, or its error, from :func:`read_group`.
+        request: Options of the run.
+
+    Returns:
+        One result for each photo.
+    """
     start = time.perf_counter()
-    found: list[list[HandEstimate] | Exception] = list(estimate_group(tools, group, images, request))
+    estimates: list[list[HandEstimate] | Exception] = list(estimate_group(tools, group, images, request))
     share = (time.perf_counter() - start) / len(group)
     results = []
-    for photo, image, hands in zip(group, images, found, strict=True):
-        begun = time.perf_counter()
+    for photo, image, hands in zip(group, images, estimates, strict=True):
+        write_start = time.perf_counter()
         try:
             if isinstance(hands, Exception):
                 raise hands
             assert isinstance(image, ndarray)
             written = write_hands(hands, image, photo, request)
-            results.append(Result(photo, written, share + time.perf_counter() - begun))
+            results.append(Result(photo, written, share + time.perf_counter() - write_start))
         except EXPECTED as error:
             results.append(Result(photo, problem=str(error).removeprefix(f"{photo.path}: ")))
-        except Exception as error:  # a defect of ours must not stop the other photos
+        except Exception as error:  # a bug of this program must not stop the other photos
             results.append(Result(photo, problem=f"{type(error).__name__}: {error}"))
     return results
 
@@ -117,31 +133,35 @@ def run_group(
 def estimate_group(
     tools: Tools, group: Sequence[Photo], images: Sequence[ndarray | Exception], request: Request
 ) -> Iterator[list[HandEstimate] | Exception]:
-    """Estimate the hands of each photo of a group; a photo that fails gives its error."""
+    """Estimate the hands of each photo of a group, in order; yield the error of a photo that fails."""
     if request.evidence != "landmarks":
         for photo, image in zip(group, images, strict=True):
             yield attempt(estimate_hands, tools, photo, image, request)
         return
-    palms = palms_of(tools, images) if request.box is None and request.keypoints is None else [None] * len(group)
+    search = request.box is None and request.keypoints is None
+    palms = detect_group_palms(tools, images) if search else [None] * len(group)
     found = [
-        attempt(find_in_photo, tools, photo, image, request, seen)
-        for photo, image, seen in zip(group, images, palms, strict=True)
+        attempt(find_in_photo, tools, photo, image, request, photo_palms)
+        for photo, image, photo_palms in zip(group, images, palms, strict=True)
     ]
     known = request.side is not None
     if request.mask is None:
-        hands = [hand for one in found if not isinstance(one, Exception) for hand in one]
+        hands = [hand for in_photo in found if not isinstance(in_photo, Exception) for hand in in_photo]
         fitted = attempt(fit_found_hands, tools.model, hands, known)
         if not isinstance(fitted, Exception):
-            rest = iter(fitted)
-            for one in found:
-                yield one if isinstance(one, Exception) else [next(rest) for _ in one]
+            remaining = iter(fitted)
+            for in_photo in found:
+                yield in_photo if isinstance(in_photo, Exception) else [next(remaining) for _ in in_photo]
             return
-    for photo, image, one in zip(group, images, found, strict=True):  # one by one, to know which photo fails
-        yield one if isinstance(one, Exception) else attempt(fit_in_photo, tools, photo, image, request, one)
+    for image, in_photo in zip(images, found, strict=True):  # photo by photo, to know which photo fails
+        yield attempt(fit_in_photo, tools, image, request, in_photo)
 
 
 def attempt(function: Any, *arguments: Any) -> Any:
-    """The function's value, or the exception that it raises; an exception among the arguments is given back."""
+    """Call a function and return its value, or the exception that it raises.
+
+    If an argument is an exception, the function is not called and this exception is returned.
+    """
     for argument in arguments:
         if isinstance(argument, Exception):
             return argument
@@ -151,22 +171,22 @@ def attempt(function: Any, *arguments: Any) -> Any:
         return error
 
 
-def palms_of(tools: Tools, images: Sequence[ndarray | Exception]) -> list[Palms | None]:
-    """Palms in the photos that could be read, from one pass of the detector over all of them."""
+def detect_group_palms(tools: Tools, images: Sequence[ndarray | Exception]) -> list[Palms | None]:
+    """Detect the palms in all photos of a group in one pass; a photo that could not be read gives None."""
     assert tools.networks is not None
     squares = {k: letterboxed(image) for k, image in enumerate(images) if isinstance(image, ndarray)}
     palms: list[Palms | None] = [None] * len(images)
     if squares:
         batch = torch.cat(list(squares.values())).to(next(tools.networks.palms.parameters()))
-        for k, one in zip(squares, detect_palms(tools.networks.palms, batch, LEAST_PALM), strict=True):
-            palms[k] = one
+        for k, photo_palms in zip(squares, detect_palms(tools.networks.palms, batch, LEAST_PALM), strict=True):
+            palms[k] = photo_palms
     return palms
 
 
 def find_in_photo(
     tools: Tools, photo: Photo, image: UInt8[ndarray, "height width 3"], request: Request, palms: Palms | None
 ) -> list[FoundHand]:
-    """Find the hands of one photo by the public networks: everywhere, in a box, or where somebody's joints are."""
+    """Find the hands of one photo with the public networks: in the whole photo, in a box, or around external joints."""
     assert tools.networks is not None
     if request.box is None and request.keypoints is None:
         return find_hands(tools.networks, image, request.max_hands, request.side, palms)
@@ -176,12 +196,16 @@ def find_in_photo(
     else:
         assert request.keypoints is not None
         hands = read_hands(photo.path, image, request.keypoints)
-        boxes = [(box_of(hand), request.side or hand.side) for hand in hands]
+        boxes = [(box_corners(hand), request.side or hand.side) for hand in hands]
     return [find_hand_in_box(tools.networks, image, box, side) for box, side in boxes]
 
 
-def box_of(hand: HandKeypoints) -> Box:
-    """Left, top, right and bottom of the known joints' tight box, pixels; at least one pixel wide and high."""
+def box_corners(hand: HandKeypoints) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of the known joints' tight box, pixels; at least one pixel wide and high.
+
+    Raises:
+        PredictionError: The known joints all lie in one place.
+    """
     joints = hand.joints[hand.known]
     if len(joints) < 2 or not np.ptp(joints, axis=0).any():
         raise PredictionError("the known joints all lie in one place; give at least two distinct joints")
@@ -190,33 +214,33 @@ def box_of(hand: HandKeypoints) -> Box:
 
 
 def fit_in_photo(
-    tools: Tools,
-    photo: Photo,
-    image: UInt8[ndarray, "height width 3"],
-    request: Request,
-    hands: Sequence[FoundHand],
+    tools: Tools, image: UInt8[ndarray, "height width 3"], request: Request, hands: Sequence[FoundHand]
 ) -> list[HandEstimate]:
-    """Fit the hands of one photo, with its mask if there is one."""
-    mask = None if request.mask is None else one_mask(request.mask, image, len(hands))
+    """Fit the hands of one photo, with the mask if there is one."""
+    mask = None if request.mask is None else read_hand_mask(request.mask, image, len(hands))
     return fit_found_hands(tools.model, hands, request.side is not None, mask)
 
 
 def estimate_hands(
     tools: Tools, photo: Photo, image: UInt8[ndarray, "height width 3"], request: Request
 ) -> list[HandEstimate]:
-    """Estimate the hands of one photo by our own estimator, or by a fit to given joints."""
+    """Estimate the hands of one photo with this project's estimator, or with a fit to given joints."""
     hands = [] if request.keypoints is None else read_hands(photo.path, image, request.keypoints)
-    mask = None if request.mask is None else one_mask(request.mask, image, len(hands))
+    mask = None if request.mask is None else read_hand_mask(request.mask, image, len(hands))
     if tools.estimator is None:
         return [estimate_hand(tools.model, hand, request.side, mask) for hand in hands]
     from dhpe_lib.prediction.from_estimator import predict_hand
 
-    places: Sequence[HandKeypoints | Box | None] = hands or [request.box]
-    return [predict_hand(tools.estimator, image, place, request.side, mask) for place in places]
+    locations: Sequence[HandKeypoints | Box | None] = hands or [request.box]
+    return [predict_hand(tools.estimator, image, location, request.side, mask) for location in locations]
 
 
 def read_hands(path: Path, image: UInt8[ndarray, "height width 3"], keypoints: JointsSource) -> list[HandKeypoints]:
-    """Read the hands of a photo, at least one, from the JSON or from MediaPipe."""
+    """Return the keypoints of a photo's hands from the JSON or from MediaPipe.
+
+    Raises:
+        KeypointsError: There is no hand, or an entry of the JSON is wrong.
+    """
     if keypoints != "mediapipe":
         source, entries = keypoints
         return keypoints_of(path, entries, source)
@@ -226,17 +250,21 @@ def read_hands(path: Path, image: UInt8[ndarray, "height width 3"], keypoints: J
     return hands
 
 
-def one_mask(path: Path, image: UInt8[ndarray, "height width 3"], hands: int) -> Bool[ndarray, "height width"]:
-    """Read the mask of a photo with one hand."""
+def read_hand_mask(path: Path, image: UInt8[ndarray, "height width 3"], hands: int) -> Bool[ndarray, "height width"]:
+    """Read the mask of a photo with one hand.
+
+    Raises:
+        PhotoError: The photo has several hands, or the mask cannot be used.
+    """
     if hands > 1:
-        raise PhotoError(f"{path}: a mask does not say which of {hands} hands a pixel shows; leave it out")
+        raise PhotoError(f"{path}: a mask does not tell which of {hands} hands a pixel shows; leave it out")
     return read_mask(path, (image.shape[1], image.shape[0]))
 
 
 def write_hands(
     hands: Sequence[HandEstimate], image: UInt8[ndarray, "height width 3"], photo: Photo, request: Request
 ) -> tuple[HandResult, ...]:
-    """Write the files of a photo's hands."""
+    """Write the files of all hands of a photo."""
     camera = Camera.choose(image.shape[1], image.shape[0], request.focal, request.fov, photo.path)
     written = []
     for number, hand in enumerate(hands, 1):

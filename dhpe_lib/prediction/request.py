@@ -1,4 +1,4 @@
-"""A run over photos: what is asked for, how the photos' files are named, and what comes out."""
+"""The options of a run over photos, the names of its files, and its results."""
 
 import os
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ JointsSource = tuple[Path, list[dict[str, Any]]] | Literal["mediapipe"]
 
 @dataclass(frozen=True)
 class Request:
-    """What to do with every photo.
+    """Options of a run over photos.
 
     Attributes:
         folder: Folder for the files.
-        evidence: Source of the 21 joints: the hand landmark network, f_J2D of our own estimator, or `keypoints`.
-        keypoints: Joints of each photo's hands, from a JSON with its entries or from MediaPipe. With evidence
-            "keypoints" the mesh is fitted to them; else they only say where the hands are.
-        box: Where the only hand is, pixels.
+        evidence: Source of the 21 joints: the hand landmark network, f_J2D of this project's estimator, or `keypoints`.
+        keypoints: External joints: path and entries of a JSON, or "mediapipe". With evidence "keypoints" the mesh is
+            fitted to these joints; else they only give the boxes of the hands.
+        box: Box of the only hand, pixels.
         mask: File with the foreground of the photo.
-        side: Which hand all hands are; by default the evidence decides.
+        side: Handedness of all hands; by default the evidence decides.
         max_hands: Largest number of hands in a photo.
         focal: Focal length of the camera, pixels.
         fov: Field of view along the photo's larger side, degrees.
-        suffixes: Files that are written for each hand, out of ``SUFFIXES``.
+        suffixes: Suffixes of the files that are written for each hand, a subset of ``SUFFIXES``.
         model: File of the hand model; by default the open hand.
         weights: File of the estimator's weights; by default the shipped ones.
         device: Name of the device; by default a GPU if there is one.
@@ -55,9 +55,9 @@ class Photo:
     """One photo of a run.
 
     Attributes:
-        path: File.
-        name: Path relative to the folder that all photos share, for the files that are written.
-        stem: Beginning of the names of its hands' files, different for each photo.
+        path: Path of the photo.
+        name: Path relative to the common folder of all photos; the written files contain it.
+        stem: First part of the file names of its hands; each photo has its own stem.
     """
 
     path: Path
@@ -67,14 +67,15 @@ class Photo:
 
 @dataclass(frozen=True)
 class HandResult:
-    """One hand that was written.
+    """One written hand.
 
     Attributes:
-        files: Files, in the order of the request's suffixes.
-        side: Which hand it is.
-        side_assumed: Whether neither the caller nor the networks said which hand it is.
-        relative_error: Mean distance of the mesh's joints to the evidence, over the hand's size.
-        warnings: Reasons to doubt the hand.
+        files: Paths, in the order of the request's suffixes.
+        side: Handedness.
+        side_assumed: Whether neither the caller nor the networks gave the handedness.
+        relative_error: Mean 2D distance between the joints of the mesh and the evidence, as a fraction of the hand's
+            size.
+        warnings: Reasons to doubt the estimate.
         camera: Source of the focal length.
     """
 
@@ -88,7 +89,7 @@ class HandResult:
 
 @dataclass(frozen=True)
 class Result:
-    """Outcome for one photo: its hands, or the reason why there are none."""
+    """Result for one photo: its hands and the seconds that it took, or the problem."""
 
     photo: Photo
     hands: tuple[HandResult, ...] = ()
@@ -97,25 +98,25 @@ class Result:
 
 
 def name_photos(paths: Sequence[Path], request: Request) -> list[Photo]:
-    """Choose a name and a stem for each photo; they depend only on the list of photos.
+    """Choose a name and a stem for each photo. They do not depend on the shard or on the progress of the run.
 
     Args:
-        paths: All photos of the run, also those of other shards.
-        request: Its folder and its input files.
+        paths: Paths of all photos of the run, including the other shards.
+        request: Options of the run; its input files and its folder are used.
 
     Returns:
-        The photos. No two photos share a stem, and no file of a hand overwrites an input.
+        The photos. All stems differ, and no file of a hand overwrites an input file.
     """
     labels = request.keypoints[0] if isinstance(request.keypoints, tuple) else None
     inputs = [path.absolute() for path in (*paths, request.mask, labels) if path is not None]
-    beside = {path.name for path in inputs if path.parent == request.folder.absolute()}
+    in_folder = {path.name for path in inputs if path.parent == request.folder.absolute()}
     parents = [path.absolute().parent for path in paths]
     common = Path(os.path.commonpath(parents))
     taken: set[str] = set()
     photos = []
     for path in paths:
         number, stem = 1, path.stem
-        while stem in taken or any(name.startswith(f"{stem}_hand") for name in beside):
+        while stem in taken or any(name.startswith(f"{stem}_hand") for name in in_folder):
             number += 1
             stem = f"{path.stem}_{number}"
         taken.add(stem)

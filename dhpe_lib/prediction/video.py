@@ -226,8 +226,7 @@ def fit_clip(model: HandModel, clip: FollowedClip, side_known: bool = False) -> 
         side_known: Whether the caller said which hand they are.
 
     Returns:
-        One for each hand of the clip. The shape is that of the last frame of each part between gaps: it is filtered so
-        slowly that it hardly changes.
+        One for each hand of the clip. Its shape is filtered so slowly that it hardly changes.
     """
     mirrored = model.mirrored()
     with one_thread():

@@ -1,4 +1,4 @@
-"""`dhpe data`: what it says of good and bad copies, its contact sheets, and the way from files to a prepared split."""
+"""`dhpe data`: reports on good and bad copies, contact sheets, and the preparation of a split from files."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def check_dots(folder: Path) -> list[Finding]:
 
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
-    """A folder with a dataset of dots that the program knows, and wide lines."""
+    """A folder with a registered dataset of dots; the terminal is wide."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "1000")
     monkeypatch.setitem(DATASETS, "dots", Dataset(Dots, ("train", "test"), check_dots, "https://dots.example"))
@@ -64,7 +64,7 @@ def test_a_good_copy(here):
 def test_a_bad_copy(here):
     (here / "dots" / "2.png").unlink()
     said = data("check", "dots", "dots", code=1)
-    assert "✓ labels.json ✗ 2.png 1,200 no such file 1 of 2 things are wrong: paint it again" in said
+    assert "✓ labels.json ✗ 2.png 1,200 no such file 1 of 2 checks failed: paint it again" in said
     assert "https://dots.example" in said
     assert "write them" not in said
 
@@ -76,13 +76,13 @@ def test_a_problem_of_the_whole_folder_names_the_folder(here):
 
 
 @pytest.mark.parametrize("name", NAMES.split(", "))
-def test_a_folder_of_something_else_is_said_to_be_so_in_one_line(here, name):
+def test_the_wrong_folder_is_named_in_one_line(here, name):
     (here / "other").mkdir()
     (here / "other" / "letter.txt").write_text("Dear all")
     result = CliRunner().invoke(app, ("data", "check", name, "other"))
     assert result.exit_code == 1
     (line,) = result.output.splitlines()
-    assert line.startswith(f"✗ other: no labels of {name} are there, such as ")
+    assert line.startswith(f"✗ other: holds no labels of {name}, such as ")
     assert line.endswith(". Is it the right folder?")
 
 
@@ -90,16 +90,18 @@ def test_lines_to_copy_have_quotes_where_the_shell_needs_them(here):
     write_dots(here / "my dots", 5)
     assert "Next: dhpe data prepare dots 'my dots' --out FOLDER" in data("check", "dots", "my dots")
     said = data("prepare", "dots", "my dots", "--out", "my out", "--split", "test", "--workers", "1")
-    assert "Look at them: dhpe data show dots 'my out/test'" in said
+    assert "Show them: dhpe data show dots 'my out/test'" in said
 
 
 @pytest.mark.parametrize("command", ["check", "show", "prepare"])
 def test_names_and_splits_that_do_not_exist(here, command):
     more = ("--out", "x") if command == "prepare" else ()
     said = data(command, "mnist", "dots", *more, code=2)
-    assert f"no dataset is called mnist; there are {NAMES}, dots" in said
+    assert f"no dataset is called mnist; choose from {NAMES}, dots" in said
     if command != "check":
-        assert "there is no val, only train, test" in data(command, "dots", "dots", "--split", "val", *more, code=2)
+        assert "there is no split val; choose from train, test" in data(
+            command, "dots", "dots", "--split", "val", *more, code=2
+        )
     assert not Path("x").exists()
 
 
@@ -113,7 +115,7 @@ def test_folders_that_do_not_exist(here, command, name):
 
 def test_rendered_hands_are_not_prepared(here):
     said = data("prepare", "orh", "dots", "--out", "x", code=2)
-    assert "orh is rendered: dhpe data make orh --out FOLDER makes it" in said
+    assert "orh is rendered; to make it, run: dhpe data make orh --out FOLDER" in said
 
 
 def test_sheet_of_a_dataset(here):
@@ -161,20 +163,20 @@ def test_from_files_to_a_prepared_split(here):
     Path("dots/1.png").write_bytes(b"")
     said = data("prepare", "dots", "dots", "--out", "out", "--workers", "1", "--skip-bad")
     assert "3 samples in out/train; 2 left out, meta.json says why" in said
-    assert "Look at them: dhpe data show dots out/test" in said
+    assert "Show them: dhpe data show dots out/test" in said
     cache = Prepared("out/train")
     assert cache.ids == ["train/0", "train/2", "train/3"]
     assert "3 of 3 samples: dhpe_out/dots_train.png" in data("show", "dots", "out/train")
     said = data("check", "dots", "out/train")
     assert f"from {here / 'dots'} 3 samples, 2 left out, SHA-256 {cache.meta['sha256']} Every byte" in said
     assert "out/train holds dots, not rhd" in data("check", "rhd", "out/train", code=2)
-    assert "out/train holds train" in data("show", "dots", "out/train", "--split", "test", code=2)
+    assert "out/train holds the split train" in data("show", "dots", "out/train", "--split", "test", code=2)
     said = data("check", "dots", "out")
     assert said.count("Every byte") == 2
     assert said.index("✓ dots train") < said.index("✓ dots test")
     assert "3 of 3 samples: dhpe_out/dots_train.png" in data("show", "dots", "out")
     assert "3 of 3 samples: dhpe_out/dots_test.png" in data("show", "dots", "out", "--split", "test")
-    assert "there is no val, only train, test" in data("show", "dots", "out", "--split", "val", code=2)
+    assert "there is no split val; choose from train, test" in data("show", "dots", "out", "--split", "val", code=2)
     shutil.rmtree("out/test")
     said = data("check", "dots", "out", code=1)
     assert said.count("Every byte") == 1
@@ -182,13 +184,13 @@ def test_from_files_to_a_prepared_split(here):
     assert f"✗ {again}" in said
     assert again in data("show", "dots", "out", "--split", "test", code=1)
     with Path("out/train/side.npy").open("r+b") as file:
-        file.seek(-5, 2)  # of the last sample in use
+        file.seek(-5, 2)  # a byte of the last sample in use
         file.write(b"\0")
     assert "rows 0 to 4 have changed. Delete the folder and run" in data("check", "dots", "out/train", code=1)
 
 
-def test_rhd_and_dexter_object_in_their_true_layouts(here):
-    """Through the real readers, in workers; of Dexter+Object there are only fingertips."""
+def test_rhd_and_dexter_object_in_their_real_layouts(here):
+    """The real readers run in worker processes. Dexter+Object labels only the fingertips."""
     records = [rhd_record(points(seed), points(seed + 9)) for seed in range(3)]
     write_rhd(here / "r", "evaluation", records, [rhd_mask(60_000, 1), rhd_mask(1, 60_000), rhd_mask(5, 60_000)])
     said = data("check", "rhd", "r", code=1)
@@ -228,6 +230,6 @@ def test_ctrl_c(here, monkeypatch):
     command = ("prepare", "dots", "dots", "--out", "out", "--split", "train", "--workers", "1")
     with monkeypatch.context() as patch:
         patch.setattr(preparation, "crop_sample", stop)
-        assert "the same command goes on from there" in data(*command, code=130)
+        assert "the same command continues" in data(*command, code=130)
     assert "5 samples in out/train" in data(*command, "--split", "test")
     assert len(Prepared("out/test")) == 5

@@ -1,4 +1,4 @@
-"""`dhpe` from end to end, and what it says of each kind of bad input."""
+"""`dhpe` from end to end, and its message for each kind of bad input."""
 
 import json
 import os
@@ -42,7 +42,7 @@ QUICK = FitOptions(starts=4, iterations=30, finalists=1, final_iterations=30)
 
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
-    """An empty folder to work in, wide lines, and short fits."""
+    """An empty working folder; the terminal is wide and the fits are short."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "1000")
     fit = photo_groups.estimate_hand
@@ -53,9 +53,9 @@ def here(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture(scope="module")
 def joints() -> list[list[float]]:
-    """A flat hand in a photo of 120 x 160 pixels."""
-    places = HandModel.open_hand()().joints[0, :, [2, 0]].numpy()
-    return (places * 500 + (60, 90)).round(2).tolist()
+    """The 2D joints of a flat hand in a photo of 120 x 160 pixels."""
+    joints_m = HandModel.open_hand()().joints[0, :, [2, 0]].numpy()
+    return (joints_m * 500 + (60, 90)).round(2).tolist()
 
 
 def photo(path: Path) -> str:
@@ -74,12 +74,12 @@ def dhpe(*arguments: str) -> Any:
 
 
 def words(text: str) -> str:
-    """Output without the frame and the line breaks of an error's box."""
+    """Remove the frame and the line breaks of an error box from the output."""
     return " ".join(text.replace("│", " ").split())
 
 
 def fails(*arguments: str) -> str:
-    """What a command that cannot start says."""
+    """Return the error message of a command that exits with a usage error."""
     result = dhpe(*arguments)
     assert result.exit_code == 2, result.output
     return words(result.stderr)
@@ -117,7 +117,7 @@ def test_each_photo_and_hand_gets_its_files_and_a_failure_stops_nothing(here, jo
     assert "--hand left" in result.output
 
 
-def test_side_mask_model_and_folder_as_the_caller_says(here, joints):
+def test_side_mask_model_and_folder_of_the_caller_are_used(here, joints):
     model = HandModel.open_hand("left")
     write_hand("left.npz", model.hand)
     mask = np.zeros((160, 120), np.uint8)
@@ -181,7 +181,7 @@ def test_a_defect_of_ours_is_named_and_stops_nothing(here, joints, monkeypatch):
     assert "p.png: ZeroDivisionError: ours" in result.output
 
 
-def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monkeypatch):
+def test_usage_errors_come_before_the_first_photo(here, joints, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     (here / "empty").mkdir()
     name, source = photo(here / "p.png"), keypoints({"file": "p.png", "joints_2d": joints})
@@ -189,7 +189,7 @@ def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monk
     monkeypatch.setattr(shipped, "SHIPPED", here / "light.safetensors")
     assert "light.safetensors: no such file" in fails("predict", name, "--evidence", "estimator")
     assert "none: no such checkpoint" in fails("predict", name, "--evidence", "estimator", "--weights", "none")
-    assert "landmarks would leave --weights unused" in fails("predict", name, "--weights", "none")
+    assert "landmarks does not use --weights" in fails("predict", name, "--weights", "none")
     assert "the focal length is -5" in fails("predict", name, "--focal", "-5")
     assert "the field of view is 180" in fails("predict", name, "--fov", "180")
     assert "give one of them" in fails("predict", name, "--focal", "500", "--fov", "60")
@@ -201,8 +201,8 @@ def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monk
     assert "none.json: no such file" in fails("predict", name, "--box", "none.json")
     assert "MediaPipe cannot be imported" in fails("predict", name, "--box", "mediapipe")
     assert "a box belongs to one photo" in fails("predict", name, name, "--box", "5,5,9,9")
-    assert "keypoints would leave --box unused" in fails(*with_keypoints, "--box", "5,5,9,9")
-    assert "estimator would leave --model unused" in fails("predict", name, "--evidence", "estimator", "--model", name)
+    assert "keypoints does not use --box" in fails(*with_keypoints, "--box", "5,5,9,9")
+    assert "estimator does not use --model" in fails("predict", name, "--evidence", "estimator", "--model", name)
     assert "name it with --keypoints" in fails("predict", name, "--evidence", "keypoints")
     assert "drop one" in fails(*with_keypoints, "--evidence", "mediapipe")
     assert "none.json: no such file" in fails("predict", name, "--keypoints", "none.json")
@@ -218,22 +218,22 @@ def test_what_is_wrong_before_the_first_photo_is_said_at_once(here, joints, monk
 
 @pytest.fixture
 def dots(here, monkeypatch) -> np.ndarray:
-    """A tiny network that finds dots, a photo p.png of them, and where they are; the mesh does not matter here."""
+    """Positions of the dots in the photo p.png, in pixels. A tiny network finds them; its mesh does not matter here."""
     tiny_network.install(monkeypatch.setitem)
     network = Estimator(tiny_network.TINY).eval()
     network.pose_machine = DotMachine()
     monkeypatch.setattr(shipped, "load_shipped", lambda path: network)
-    places = spread_hand(60, (80, 70))
-    shades = picture(places, 6, 150, 160)
+    positions = spread_hand(60, (80, 70))
+    shades = picture(positions, 6, 150, 160)
     Image.fromarray((255 * shades[0].permute(1, 2, 0)).byte().numpy()).save("p.png")
-    return places.numpy()
+    return positions.numpy()
 
 
 def test_the_estimator_as_evidence(here, dots):
     result = dhpe("predict", "p.png", photo(here / "grey.png"), *ESTIMATOR)
     assert result.exit_code == 1
     assert "1 of 2 photos failed" in result.output
-    assert "no hand is found; say where it is with --box" in result.output
+    assert "no hand is found; give its box with --box" in result.output
     assert "(assumed)" in result.output
     found = json.loads(Path("dhpe_out/p_hand.json").read_text())
     assert found["evidence"]["source"] == "the network (resnet18)"
@@ -244,8 +244,8 @@ def test_the_estimator_as_evidence(here, dots):
     assert (found["hand"], found["hand_known"], found["crop"]["side_px"]) == ("left", True, 90)
 
 
-def test_mediapipe_says_where_hands_are_and_the_network_the_rest(here, dots, monkeypatch):
-    """Here MediaPipe finds the hand twice, with all joints but two in the middle."""
+def test_boxes_from_mediapipe_and_joints_from_the_network(here, dots, monkeypatch):
+    """MediaPipe is replaced: it finds the hand twice, and all joints but two lie in the middle."""
     rough = np.broadcast_to(dots[9], dots.shape).copy()
     rough[[0, 12]] = dots[9] - 30, dots[9] + 30
     sides = [HandKeypoints(rough, np.ones(21), side, "MediaPipe 9") for side in ("left", "right")]
@@ -260,7 +260,7 @@ def test_mediapipe_says_where_hands_are_and_the_network_the_rest(here, dots, mon
     np.testing.assert_allclose(second["evidence"]["joints_px"], dots, atol=6)
 
 
-def test_a_json_says_where_hands_are_and_the_network_the_rest(here, dots):
+def test_boxes_from_a_json_and_joints_from_the_network(here, dots):
     rough = [[*dots[9], 0]] * 19 + [[*(dots[9] - 30), 1], [*(dots[9] + 30), 1]]
     source = keypoints({"file": "p.png", "joints_2d": np.array(rough).tolist(), "hand": "right"})
     result = dhpe("predict", "p.png", "--box", source, "--out", "b", *ESTIMATOR)
@@ -272,7 +272,7 @@ def test_a_json_says_where_hands_are_and_the_network_the_rest(here, dots):
     assert "all lie in one place" in dhpe("predict", "p.png", "--box", source, *ESTIMATOR).output
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
 def test_a_folder_without_permission(here, joints):
     Path("closed").mkdir(mode=0o500)
     source = keypoints({"file": "p.png", "joints_2d": joints})
@@ -351,7 +351,7 @@ def test_help_is_quick_and_names_the_commands():
     start = time.perf_counter()
     command = [sys.executable, "-c", "from dhpe_lib.cli.__main__ import main; main()", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
-    assert time.perf_counter() - start < 5  # 0.4 s on a machine that is not busy
+    assert time.perf_counter() - start < 5  # 0.4 s on an idle machine
     assert all(word in done.stdout for word in ("predict", "demo", "hand"))
     loaded = "import sys, dhpe_lib.cli.__main__; print('torch' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, cwd=ROOT)
@@ -359,7 +359,7 @@ def test_help_is_quick_and_names_the_commands():
     assert __version__ in dhpe("--version").output
 
 
-def test_paths_are_shown_as_seen_from_here(tmp_path, monkeypatch):
+def test_paths_are_shown_relative_to_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert str(link(tmp_path / "a" / "b.html")) == os.path.join("a", "b.html")
     assert str(link(Path("/elsewhere/b.html"))) == "/elsewhere/b.html"

@@ -1,4 +1,4 @@
-"""`dhpe train` and `dhpe evaluate` from end to end, and what they say of bad input."""
+"""`dhpe train` and `dhpe evaluate` from end to end, and their messages for bad input."""
 
 import json
 import os
@@ -81,14 +81,14 @@ def test_train_resume_evaluate(data, monkeypatch):
     assert set(after) == {"refinement", "joints-only"}
     assert len(after["joints-only"]["over_iterations"]["epe_mm"]) == 3
     wrong = dhpe("evaluate", "run", data, "--refine", "--variant", "luck")
-    assert "luck: no such variant; there are refinement" in words(wrong.stderr)
+    assert "luck: no such variant; choose from refinement" in words(wrong.stderr)
     exported = dhpe("export", "run", "new/light.safetensors")
     assert exported.exit_code == 0, exported.output
     assert dhpe("evaluate", "new/light.safetensors", data, "--device", "cpu").exit_code == 0
     assert "nowhere: no such checkpoint" in dhpe("export", "nowhere", "y.safetensors").stderr
 
 
-def test_a_run_goes_on_from_any_folder(data, tmp_path, monkeypatch):
+def test_a_run_can_be_resumed_from_any_folder(data, tmp_path, monkeypatch):
     (tmp_path / "link").symlink_to(data)
     assert dhpe(*few("link", "--out", "run", "--set", "backgrounds=")).exit_code == 0
     (tmp_path / "elsewhere").mkdir()
@@ -100,7 +100,7 @@ def test_a_run_goes_on_from_any_folder(data, tmp_path, monkeypatch):
     assert "finished after step 4" in again.output
 
 
-def test_paths_are_stored_as_they_hold_from_anywhere(tmp_path):
+def test_paths_are_stored_as_absolute_paths(tmp_path):
     config = TrainingConfig(data=("a", "../b"), test=("/c",), start="d.safetensors", backgrounds="nyu")
     there = resolved(config)
     assert (there.data, there.test) == ((f"{tmp_path}/a", f"{tmp_path.parent}/b"), ("/c",))
@@ -110,11 +110,11 @@ def test_paths_are_stored_as_they_hold_from_anywhere(tmp_path):
     refuse_other(Path("c.json"), config, there)
 
 
-def test_weights_that_are_there_are_named(data):
+def test_the_existing_weights_are_named(data):
     first = dhpe(*few(data, "--out", "run"))
-    assert "its weights: run/best.safetensors" in first.output
+    assert "weights: run/best.safetensors" in first.output
     Path("run/best.safetensors").unlink()
-    assert "its weights: run/last.safetensors" in dhpe("train", "--out", "run", "--resume", "--device", "cpu").output
+    assert "weights: run/last.safetensors" in dhpe("train", "--out", "run", "--resume", "--device", "cpu").output
 
 
 def test_folders_that_cannot_be_written_to(data):
@@ -129,7 +129,7 @@ def test_folders_that_cannot_be_written_to(data):
         assert "); name another folder, or correct its permissions" in said
 
 
-def test_ctrl_c_is_answered(data, monkeypatch):
+def test_ctrl_c_saves_and_stops(data, monkeypatch):
     view = TrainingBatches.view
     monkeypatch.setattr(
         TrainingBatches, "view", lambda self, step: os.kill(os.getpid(), signal.SIGINT) or view(self, step)
@@ -190,10 +190,10 @@ def test_files_that_cannot_be_used(data):
 def test_options_of_the_refinement_go_with_it(data, option, value):
     result = dhpe("evaluate", "run", data, option, value)
     assert result.exit_code == 2
-    assert f"{option}: concerns the refinement alone; add --refine, or leave it out" in words(result.stderr)
+    assert f"{option}: applies only to the refinement; add --refine, or leave it out" in words(result.stderr)
 
 
-def test_configurations_come_back(tmp_path):
+def test_configurations_survive_a_round_trip(tmp_path):
     config = changed(TrainingConfig(), ["data=a,b", "rendered=0.25", "compile=true", "ablation="])
     assert (config.data, config.rendered, config.compile, config.ablation) == (("a", "b"), 0.25, True, ())
     write_config(tmp_path / "c.json", config)

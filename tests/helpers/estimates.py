@@ -1,4 +1,4 @@
-"""A hand estimate with a chosen pose, for the tests of outputs and overlays."""
+"""A hand estimate with a chosen position, for the tests of outputs and overlays."""
 
 import numpy as np
 import torch
@@ -12,7 +12,18 @@ from dhpe_lib.prediction.keypoints import HandKeypoints
 
 
 def placed_hand(side: str = "right", center: tuple[float, float] = (90.0, 60.0), crop: float = 80.0) -> HandEstimate:
-    """The mean hand, palm to the camera, in a crop of a small photo; keypoints lie 1 pixel right of its joints."""
+    """Return the mean hand with its palm towards the camera.
+
+    The keypoints lie 1 pixel to the right of the joints of the mesh.
+
+    Args:
+        side: Handedness.
+        center: Centre of the crop in the photo, pixels.
+        crop: Side of the crop, pixels.
+
+    Returns:
+        The estimate.
+    """
     model = HandModel.open_hand()
     h = neutral_h(model)
     turn = torch.tensor([[[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]])

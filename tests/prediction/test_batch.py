@@ -1,4 +1,4 @@
-"""Runs over many photos: names, groups, workers, shards, and going on after a stop."""
+"""Runs over many photos: names, groups, workers, shards, and resuming an interrupted run."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ def photo(path: Path, shade: int = GREY) -> Path:
 
 @pytest.fixture
 def finder(monkeypatch):
-    """A search that finds two known hands in each grey photo, none in a black one, and fails on a white one."""
+    """Replace the search: grey photos have two known hands, black photos have none, and white photos raise an error."""
     hands = [*known_hands(1, 1)[0], *known_hands(1, 2, "left")[0]]
 
     def find(networks, image, max_hands, side, palms):
@@ -76,7 +76,7 @@ def test_max_hands_and_side(tmp_path, finder):
 
 
 def test_the_number_of_photos_in_a_group_changes_nothing(tmp_path, finder):
-    """Hands of several photos are fitted as one batch."""
+    """The hands of several photos are fitted as one batch; each photo alone gives almost equal joints."""
     request = Request(tmp_path / "one", suffixes=(".json",), device="cpu")
     paths = [photo(tmp_path / f"{k}.png") for k in range(3)]
     photos, tools = name_photos(paths, request), load_tools(request)
@@ -84,15 +84,15 @@ def test_the_number_of_photos_in_a_group_changes_nothing(tmp_path, finder):
     for one in photos:
         list(run_photos([one], replace(request, folder=tmp_path / "alone"), tools=tools))
     for one in photos:
-        together, alone = (
+        batched, alone = (
             np.array(json.loads((tmp_path / folder / f"{one.stem}_hand.json").read_text())["joints"]["px"])
             for folder in ("one", "alone")
         )
-        np.testing.assert_allclose(together, alone, atol=0.05)
+        np.testing.assert_allclose(batched, alone, atol=0.05)
 
 
-def test_workers_do_what_one_process_does(tmp_path):
-    """Two processes over black photos: each says that there is no hand."""
+def test_workers_give_the_results_of_one_process(tmp_path):
+    """Two worker processes find no hand in black photos."""
     paths = [photo(tmp_path / f"{k:02}.png", BLACK) for k in range(9)]
     request = Request(tmp_path / "out", device="cpu")
     results = list(run_photos(name_photos(paths, request), request, workers=2))
@@ -133,14 +133,14 @@ def test_shards_are_a_partition(tmp_path):
     assert index_file(tmp_path).name == "index.jsonl"
 
 
-def test_a_run_goes_on_with_what_is_missing(tmp_path, finder):
+def test_a_resumed_run_processes_the_missing_photos(tmp_path, finder):
     paths = [photo(tmp_path / f"{k}.png", BLACK if k == 3 else GREY) for k in range(5)]
     request = Request(tmp_path / "out", suffixes=(".json",), device="cpu")
     photos, index = name_photos(paths, request), index_file(tmp_path / "out")
     assert left_to_do(photos, request.folder, index) == photos
     results = list(run_photos(photos[:4], request))
     lines = "".join(map(index_line, results))
-    index.write_text(lines + lines.splitlines()[0][:20])  # a kill cut the last line short
+    index.write_text(lines + lines.splitlines()[0][:20])  # the last line is truncated
     (request.folder / "1_hand2.json").unlink()
     assert [one.path.stem for one in left_to_do(photos, request.folder, index)] == ["1", "3", "4"]
     assert set(read_index(index)) == {"0.png", "1.png", "2.png", "3.png"}

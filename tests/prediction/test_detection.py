@@ -1,4 +1,4 @@
-"""A hand of coloured dots is found wherever it is, whatever its size and side; the crop around it is the paper's."""
+"""A hand of coloured dots is found at any position, with any size and handedness; its crop is the paper's."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from dot_machine import DOT, HEIGHT, WIDTH, DotMachine, picture, spread_hand
 from torch import Tensor
 
 from dhpe_lib.data.crop_frame import CropFrame
-from dhpe_lib.prediction.detection import NoHandError, detect_hand, detect_in
+from dhpe_lib.prediction.detection import NoHandError, detect_hand, detect_in_crop
 
 
 @pytest.fixture
@@ -14,35 +14,35 @@ def machine() -> DotMachine:
     return DotMachine()
 
 
-def found_at(machine: DotMachine, places: Tensor, size: float, side: str | None = None):
+def found_at(machine: DotMachine, positions: Tensor, size: float, side: str | None = None):
     dot = round(DOT * 1.5 * size / 112)
-    return detect_hand(machine, picture(places, dot, HEIGHT, WIDTH), side)
+    return detect_hand(machine, picture(positions, dot, HEIGHT, WIDTH), side)
 
 
 @pytest.mark.parametrize(("size", "center"), [(120, (260, 170)), (70, (90, 80)), (180, (200, 150))])
-def test_hands_of_every_size_and_place_are_found(machine, size, center):
-    places = spread_hand(size, center)
-    found = found_at(machine, places, size, "right")
+def test_hands_of_any_size_and_position_are_found(machine, size, center):
+    positions = spread_hand(size, center)
+    found = found_at(machine, positions, size, "right")
     assert found.mirrored.tolist() == [False]
-    assert (found.places[0] - places).norm(dim=1).max() < 0.06 * size
-    crop = CropFrame.from_joints(places[None], torch.ones(1, 21, dtype=torch.bool))
+    assert (found.joints_px[0] - positions).norm(dim=1).max() < 0.06 * size
+    crop = CropFrame.from_joints(positions[None], torch.ones(1, 21, dtype=torch.bool))
     assert found.frame.side.item() == pytest.approx(crop.side.item(), rel=0.1)
     assert (found.frame.center - crop.center).norm() < 0.06 * size
 
 
-def test_a_left_hand_is_looked_for_in_the_mirror_image(machine):
-    places = spread_hand(120, (260, 170))
-    found = found_at(machine, places, 120, "left")
+def test_a_left_hand_is_found_in_the_mirror_image(machine):
+    positions = spread_hand(120, (260, 170))
+    found = found_at(machine, positions, 120, "left")
     assert found.mirrored.tolist() == [True]
-    assert (found.places[0] - places).norm(dim=1).max() < 8
-    mirrored = found.frame.to_crop(places[None]) * torch.tensor([-1.0, 1.0])
+    assert (found.joints_px[0] - positions).norm(dim=1).max() < 8
+    mirrored = found.frame.to_crop(positions[None]) * torch.tensor([-1.0, 1.0])
     torch.testing.assert_close(found.joints_2d, mirrored, rtol=0, atol=0.03)
 
 
 def test_an_unknown_side_is_the_one_with_higher_maps(machine):
-    """Here the machine is surer of hands whose index finger is right of the little finger."""
-    places = spread_hand(120, (200, 150))
-    photo = picture(places, 13, HEIGHT, WIDTH)
+    """This machine has higher maps for hands whose index finger is right of the little finger."""
+    positions = spread_hand(120, (200, 150))
+    photo = picture(positions, 13, HEIGHT, WIDTH)
     maps = machine.maps
 
     def handed(images: Tensor) -> Tensor:
@@ -55,14 +55,14 @@ def test_an_unknown_side_is_the_one_with_higher_maps(machine):
     assert detect_hand(machine, photo, "left").mirrored.tolist() == [True]
 
 
-def test_in_a_crop_that_is_known(machine):
-    places, frame = spread_hand(100, (260, 170)), CropFrame.from_box(torch.tensor([[210.0, 120, 310, 220]]))
-    photo = picture(places, 11, HEIGHT, WIDTH)
-    found = detect_in(machine, photo, frame, "right")
+def test_detection_in_a_given_crop(machine):
+    positions, frame = spread_hand(100, (260, 170)), CropFrame.from_box(torch.tensor([[210.0, 120, 310, 220]]))
+    photo = picture(positions, 11, HEIGHT, WIDTH)
+    found = detect_in_crop(machine, photo, frame, "right")
     assert found.frame.center.tolist() == [[260, 170]]
     assert found.frame.side.item() == 150
-    assert (found.places[0] - places).norm(dim=1).max() < 6
-    left = detect_in(
+    assert (found.joints_px[0] - positions).norm(dim=1).max() < 6
+    left = detect_in_crop(
         machine,
         photo.flip(-1),
         CropFrame(WIDTH * torch.tensor([[1.0, 0]]) + frame.center * torch.tensor([-1.0, 1]), frame.side, frame.angle),
@@ -71,12 +71,12 @@ def test_in_a_crop_that_is_known(machine):
     torch.testing.assert_close(left.joints_2d, found.joints_2d)
 
 
-def test_nothing_to_see(machine):
+def test_a_photo_without_a_hand(machine):
     with pytest.raises(NoHandError, match="--box X,Y,W,H"):
         detect_hand(machine, torch.full((1, 3, 90, 60), 0.5))
 
 
 def test_a_large_photo_is_reduced_for_the_first_pass(machine):
-    places = spread_hand(500, (700, 600))
-    found = detect_hand(machine, picture(places, 54, 1000, 1500), "right")
-    assert (found.places[0] - places).norm(dim=1).max() < 30
+    positions = spread_hand(500, (700, 600))
+    found = detect_hand(machine, picture(positions, 54, 1000, 1500), "right")
+    assert (found.joints_px[0] - positions).norm(dim=1).max() < 30

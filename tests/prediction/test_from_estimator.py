@@ -1,4 +1,4 @@
-"""A photo through detection, network and fit: the crop is where the hand is, left hands are mirror images."""
+"""Detection, network and fit of a photo: the crop lies around the hand, and left hands are mirror images."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ import torch
 from dot_machine import HEIGHT, WIDTH, DotMachine, picture, spread_hand
 
 from dhpe_lib.network.estimator import Estimator
-from dhpe_lib.prediction.from_estimator import NETWORK_FIT, frame_of, predict_hand
+from dhpe_lib.prediction.from_estimator import NETWORK_FIT, crop_at, predict_hand
 from dhpe_lib.prediction.hand_estimate import PredictionError
 from dhpe_lib.prediction.keypoints import HandKeypoints
 
@@ -18,7 +18,7 @@ SHORT = replace(NETWORK_FIT, iterations=3, final_iterations=3)
 
 @pytest.fixture
 def network(monkeypatch) -> Estimator:
-    """Nothing learnt but to find the dots."""
+    """An untrained network with an f_J2D that finds the dots."""
     tiny_network.install(monkeypatch.setitem)
     torch.manual_seed(0)
     network = Estimator(tiny_network.TINY)
@@ -34,8 +34,8 @@ def photo() -> np.ndarray:
 
 def test_the_hand_is_where_its_joints_are(network, photo):
     found = predict_hand(network, photo, None, "right", options=SHORT)
-    places = spread_hand(120, (260, 170)).numpy()
-    assert np.abs(found.keypoints.joints - places).max() < 8
+    positions = spread_hand(120, (260, 170)).numpy()
+    assert np.abs(found.keypoints.joints - positions).max() < 8
     assert found.frame.side.item() == pytest.approx(180, rel=0.1)
     assert (found.model.side, found.side_known, found.with_mask) == ("right", True, False)
     torch.testing.assert_close(found.mesh.joints, found.model.forward_h(found.h).joints)
@@ -44,7 +44,7 @@ def test_the_hand_is_where_its_joints_are(network, photo):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_the_network_is_the_trained_one_with_one_pass_of_f_j2d(network, photo, monkeypatch, side):
+def test_the_estimate_is_that_of_the_network_with_one_pass_of_f_j2d(network, photo, monkeypatch, side):
     seen = []
     monkeypatch.setattr(network.pose_machine, "forward", lambda images: seen.append(images) or forward(images))
     forward = DotMachine.forward.__get__(network.pose_machine)
@@ -75,20 +75,20 @@ def test_box_and_mask(network, photo):
     assert not torch.equal(plain.h, masked.h)
 
 
-def others(joints: np.ndarray, side: str | None = None, confidence: np.ndarray | None = None) -> HandKeypoints:
-    """Joints by somebody else."""
+def external_joints(joints: np.ndarray, side: str | None = None, confidence: np.ndarray | None = None) -> HandKeypoints:
+    """Return joints (pixels) of an external source."""
     return HandKeypoints(joints, np.ones(21) if confidence is None else confidence, side, "MediaPipe 9")
 
 
-def test_others_joints_say_where_the_hand_is_and_which_but_no_more(network, photo):
-    """They lie in a hand of the right size and place, and are otherwise wrong."""
-    places = spread_hand(120, (260, 170)).numpy()
-    wrong = places.copy()
-    within = np.setdiff1d(np.arange(21), [9, *places.argmin(0), *places.argmax(0)])
-    wrong[within] = places[within[::-1]]
-    found = predict_hand(network, photo, others(wrong, "right"), options=SHORT)
-    assert np.abs(found.keypoints.joints - places).max() < 8
-    np.testing.assert_allclose(found.frame.center[0], places[9], rtol=1e-5)
+def test_external_joints_give_only_the_crop_and_the_handedness(network, photo):
+    """Their box and the middle MCP are right; the other joints are wrong."""
+    positions = spread_hand(120, (260, 170)).numpy()
+    wrong = positions.copy()
+    within = np.setdiff1d(np.arange(21), [9, *positions.argmin(0), *positions.argmax(0)])
+    wrong[within] = positions[within[::-1]]
+    found = predict_hand(network, photo, external_joints(wrong, "right"), options=SHORT)
+    assert np.abs(found.keypoints.joints - positions).max() < 8
+    np.testing.assert_allclose(found.frame.center[0], positions[9], rtol=1e-5)
     assert found.frame.side.item() == pytest.approx(180)
     assert (found.model.side, found.side_known) == ("right", True)
     assert found.keypoints.source == "the network (resnet18) in the crop by MediaPipe 9"
@@ -96,10 +96,10 @@ def test_others_joints_say_where_the_hand_is_and_which_but_no_more(network, phot
     assert not torch.equal(by_box.frame.center, found.frame.center)
 
 
-def test_the_side_is_the_callers_then_the_joints_then_f_j2ds(network, photo):
-    places = spread_hand(120, (260, 170)).numpy()
+def test_the_handedness_comes_from_the_caller_then_the_joints_then_f_j2d(network, photo):
+    positions = spread_hand(120, (260, 170)).numpy()
     left, unsaid, overruled = (
-        predict_hand(network, photo, others(places, said), side, options=SHORT)
+        predict_hand(network, photo, external_joints(positions, said), side, options=SHORT)
         for said, side in (("left", None), (None, None), ("left", "right"))
     )
     assert (left.model.side, left.side_known) == ("left", True)
@@ -108,38 +108,40 @@ def test_the_side_is_the_callers_then_the_joints_then_f_j2ds(network, photo):
 
 
 @pytest.mark.parametrize(("x", "y"), [(-40.0, 10.0), (400.0, 10.0), (10.0, -30.0), (10.0, 300.0)])
-def test_a_place_outside_the_photo_is_refused(x, y):
+def test_a_box_outside_the_photo_is_refused(x, y):
     photo = torch.zeros(1, 3, HEIGHT, WIDTH)
     with pytest.raises(PredictionError, match=rf"--box {x:g},{y:g},40,30 lies outside the photo, which has 400 x 300"):
-        frame_of((x, y, 40.0, 30.0), photo)
+        crop_at((x, y, 40.0, 30.0), photo)
 
 
 @pytest.mark.parametrize("box", [(float("nan"), 5.0, 9.0, 9.0), (5.0, 5.0, 0.0, 0.0), (5.0, 5.0, 9.0, float("inf"))])
 def test_a_box_without_area_is_refused(box):
     with pytest.raises(PredictionError, match=rf"--box {box[0]:g},5,.* has no area; give X,Y,W,H"):
-        frame_of(box, torch.zeros(1, 3, HEIGHT, WIDTH))
+        crop_at(box, torch.zeros(1, 3, HEIGHT, WIDTH))
 
 
 def test_joints_that_give_no_crop():
     photo, joints = torch.zeros(1, 3, HEIGHT, WIDTH), spread_hand(100, (600, 170)).numpy()
     with pytest.raises(PredictionError, match=r"the hand by MediaPipe 9 lies outside the photo, which has 400 x 300"):
-        frame_of(others(joints), photo)
+        crop_at(external_joints(joints), photo)
     one = np.eye(21)[3]
     with pytest.raises(PredictionError, match="all lie in one place"):
-        frame_of(others(joints, confidence=one), photo)
+        crop_at(external_joints(joints, confidence=one), photo)
     joints[5] = (20, 20)
-    frame = frame_of(others(joints, confidence=one + np.eye(21)[5]), photo)  # one of two lies in the photo
+    frame = crop_at(
+        external_joints(joints, confidence=one + np.eye(21)[5]), photo
+    )  # one of the two joints lies in the photo
     np.testing.assert_allclose(frame.side, 1.5 * np.abs(joints[3] - joints[5]).max())
 
 
 def test_a_box_may_reach_out_of_the_photo():
     photo = torch.zeros(1, 3, HEIGHT, WIDTH)
     for x, y in ((-39.0, -29.0), (WIDTH - 1.0, HEIGHT - 1.0)):
-        frame = frame_of((x, y, 40.0, 30.0), photo)
+        frame = crop_at((x, y, 40.0, 30.0), photo)
         assert (frame.center.tolist(), frame.side.item()) == ([[x + 20, y + 15]], 60)
 
 
-def test_what_cannot_be_found(network, photo):
+def test_a_missing_hand_and_a_missing_f_j2d(network, photo):
     with pytest.raises(PredictionError, match="no hand is found"):
         predict_hand(network, np.full((50, 60, 3), 128, np.uint8))
     network.pose_machine = None

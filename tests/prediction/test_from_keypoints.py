@@ -1,4 +1,4 @@
-"""From keypoints to a mesh: known hands are found again, left hands are mirror images, real photos keep the bars."""
+"""Fit a mesh to keypoints: known hands are recovered, left hands are mirror images, real photos have small errors."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,9 @@ from dhpe_lib.prediction.keypoints import HandKeypoints, KeypointsError, keypoin
 from dhpe_lib.refinement.energy import Observations, energy, hand_prior
 from dhpe_lib.refinement.fitting import PHOTO, FitOptions
 
-BAR, FEWEST_LABELLED = 0.03, 15
+MAX_ERROR = 0.03
+"""Largest relative error of a fit to a real photo."""
+FEWEST_LABELLED = 15
 QUICK = FitOptions(starts=6, iterations=50, finalists=2, final_iterations=60)
 WIDTH = 640
 
@@ -28,8 +30,8 @@ def model() -> HandModel:
     return HandModel.open_hand()
 
 
-def some_h(generator: torch.Generator) -> torch.Tensor:
-    """Any hand in the crop frame, turned anyhow."""
+def random_h(generator: torch.Generator) -> torch.Tensor:
+    """Draw a hand in the crop frame with random pose, shape and rotation."""
     h = 0.2 * torch.randn(1, 63, generator=generator)
     turn = matrix_to_quaternion(random_rotations(1, generator, torch.float32))
     h[:, 55:59] = turn - torch.tensor([1.0, 0, 0, 0])
@@ -37,8 +39,8 @@ def some_h(generator: torch.Generator) -> torch.Tensor:
     return h
 
 
-def seen(model: HandModel) -> HandKeypoints:
-    """The mean hand seen from its palm, its joints in a photo."""
+def mean_hand(model: HandModel) -> HandKeypoints:
+    """Return the joints (pixels) of the mean hand with its palm towards the camera."""
     h = neutral_h(model)
     turn = torch.tensor([[[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]])
     h[:, 55:59] = matrix_to_quaternion(turn) - torch.tensor([1.0, 0, 0, 0])
@@ -53,33 +55,33 @@ def flipped(hand: HandKeypoints) -> HandKeypoints:
 
 @pytest.fixture(scope="module")
 def estimate(model) -> HandEstimate:
-    return estimate_hand(model, seen(model), options=QUICK)
+    return estimate_hand(model, mean_hand(model), options=QUICK)
 
 
 def test_mirrored_parameters_give_the_mirrored_mesh(model, generator, tol):
-    h = some_h(generator)
+    h = random_h(generator)
     right, left = model.forward_h(h), model.mirrored().forward_h(mirror_h(h))
     torch.testing.assert_close(left.vertices, right.vertices * torch.tensor([-1.0, 1, 1]), **tol[torch.float32])
     torch.testing.assert_close(mirror_h(mirror_h(h)), h)
 
 
 def test_joints_and_mask_cannot_tell_a_left_hand_from_a_right_one(model, generator):
-    """Why a side has to be given: h turned half about y fits the mirrored evidence with the same energy."""
-    h = some_h(generator)
-    places, mask = 0.3 * torch.randn(1, 21, 2, generator=generator), torch.rand(1, 32, 32, generator=generator)
+    """A half turn of h about y fits the mirrored evidence with equal energy. So the handedness must be given."""
+    h = random_h(generator)
+    joints_2d, mask = 0.3 * torch.randn(1, 21, 2, generator=generator), torch.rand(1, 32, 32, generator=generator)
     half_turn = torch.diag(torch.tensor([-1.0, 1, -1]))
     other = h.clone()
     w, x, y, z = (h[0, 55:59] + torch.tensor([1.0, 0, 0, 0])).tolist()
     other[0, 55:59] = torch.tensor([-y - 1, z, w, -x])  # (0, 0, 1, 0) times the quaternion
     other[:, 60:] = h[:, 60:] @ half_turn
     prior = hand_prior(model)
-    one = energy(model, h, Observations(places, torch.ones(1, 21), mask), PHOTO, prior)
-    mirrored = Observations(places * torch.tensor([-1.0, 1]), torch.ones(1, 21), mask.flip(-1))
-    torch.testing.assert_close(energy(model, other, mirrored, PHOTO, prior), one, rtol=1e-4, atol=1e-4)
-    assert (energy(model, h, mirrored, PHOTO, prior) - one).abs() > 1
+    original = energy(model, h, Observations(joints_2d, torch.ones(1, 21), mask), PHOTO, prior)
+    mirrored = Observations(joints_2d * torch.tensor([-1.0, 1]), torch.ones(1, 21), mask.flip(-1))
+    torch.testing.assert_close(energy(model, other, mirrored, PHOTO, prior), original, rtol=1e-4, atol=1e-4)
+    assert (energy(model, h, mirrored, PHOTO, prior) - original).abs() > 1
 
 
-def test_a_known_hand_is_found_again(estimate, model):
+def test_a_known_hand_is_recovered(estimate, model):
     assert estimate.relative_error < 0.02
     assert estimate.error_px == pytest.approx(estimate.relative_error * estimate.keypoints.hand_size)
     assert (estimate.model, estimate.side_known, estimate.with_mask) == (model, False, False)
@@ -87,7 +89,7 @@ def test_a_known_hand_is_found_again(estimate, model):
     torch.testing.assert_close(estimate.mesh.vertices, model.forward_h(estimate.h).vertices)
 
 
-def test_metres_are_the_models_own_from_the_wrist(estimate, model):
+def test_metres_are_those_of_the_model_from_the_wrist(estimate, model):
     joints = estimate.metres(estimate.mesh.joints)
     np.testing.assert_array_equal(joints[0], 0)
     own = model(estimate.h[:, :45], estimate.h[:, 45:55]).joints[0].detach().numpy()
@@ -103,7 +105,7 @@ def test_a_left_hand_is_the_mirror_image_of_a_right_one(estimate, model):
     assert left.relative_error < 0.02
 
 
-def test_what_the_caller_says_goes_before_what_the_keypoints_say(estimate, model):
+def test_the_handedness_of_the_caller_comes_before_that_of_the_keypoints(estimate, model):
     short = FitOptions(starts=1, iterations=1, finalists=1, final_iterations=1)
     hand = replace(estimate.keypoints, side="left")
     assert estimate_hand(model, hand, "right", options=short).model.side == "right"
@@ -122,8 +124,8 @@ def test_a_mask_moves_the_fit_and_arrives_mirrored_for_a_left_hand(estimate, mod
     assert not torch.allclose(fitted.h, estimate.h, atol=1e-3)
 
 
-def test_too_little_to_fit_is_refused(model):
-    hand = seen(model)
+def test_too_few_joints_are_refused(model):
+    hand = mean_hand(model)
     few = np.where(np.arange(21) < FEWEST_JOINTS - 1, 1.0, 0.0)
     with pytest.raises(PredictionError, match="only 3 of the 21 joints are known"):
         estimate_hand(model, replace(hand, confidence=few))
@@ -132,12 +134,12 @@ def test_too_little_to_fit_is_refused(model):
 
 
 def test_four_joints_are_enough(model):
-    hand = replace(seen(model), confidence=np.isin(np.arange(21), (0, 5, 12, 17)).astype(float))
+    hand = replace(mean_hand(model), confidence=np.isin(np.arange(21), (0, 5, 12, 17)).astype(float))
     assert estimate_hand(model, hand, options=QUICK).mesh.vertices.isfinite().all()
 
 
 def real_hands(source: str) -> list[tuple[str, HandKeypoints]]:
-    """Every hand in the real photos with enough joints; photos that share their labels count once."""
+    """Return name and keypoints of each hand with enough joints in the real photos; equal labels count once."""
     if not (REAL_PHOTOS / source).is_file():
         return []
     entries = read_keypoints(REAL_PHOTOS / source)
@@ -156,8 +158,8 @@ def real_hands(source: str) -> list[tuple[str, HandKeypoints]]:
     not REAL_PHOTOS.is_dir(), reason=f"no real photos in {REAL_PHOTOS}; set DHPE_REAL_PHOTOS to their folder"
 )
 @pytest.mark.parametrize("source", ["labels.json", "mediapipe.json"])
-def test_real_hands_keep_the_bar(model, source):
+def test_errors_on_real_hands_are_small(model, source):
     hands = real_hands(source)
     assert len(hands) >= 5
     errors = {name: estimate_hand(model, hand).relative_error for name, hand in hands}
-    assert not {name: error for name, error in errors.items() if not error <= BAR}
+    assert not {name: error for name, error in errors.items() if not error <= MAX_ERROR}

@@ -1,4 +1,4 @@
-"""Joints reach the photo that they belong to, and whatever is wrong with a keypoints file is named."""
+"""Each photo gets its own joints, and each problem of a keypoints file is named."""
 
 import json
 import sys
@@ -88,7 +88,7 @@ def test_folders_tell_photos_of_one_name_apart():
         ({"hands": [{"joints_2d": JOINTS}, {}]}, "hand 2: lacks joints_2d"),
     ],
 )
-def test_what_is_wrong_with_an_entry_is_said(fields, message):
+def test_the_problem_of_an_entry_is_named(fields, message):
     with pytest.raises(KeypointsError, match=message) as caught:
         keypoints_of("photo.jpg", [entry("photo.jpg", **fields)], "k.json")
     assert str(caught.value).startswith("k.json: entry photo.jpg")
@@ -130,7 +130,7 @@ def test_without_mediapipe_the_error_says_how_to_get_keypoints(monkeypatch):
 
 
 class FakeHands:
-    """Answers as MediaPipe's solution does: one hand, landmarks as shares of width and height."""
+    """Imitation of MediaPipe's solution: one hand, with landmarks as fractions of width and height."""
 
     def __init__(self, **options: Any) -> None:
         assert options["static_image_mode"]
@@ -149,7 +149,7 @@ class FakeHands:
         return SimpleNamespace(multi_hand_landmarks=[SimpleNamespace(landmark=landmark)], multi_handedness=[side])
 
 
-def test_mediapipes_answer_in_pixels_with_sides_exchanged(monkeypatch):
+def test_mediapipe_joints_in_pixels_with_left_and_right_swapped(monkeypatch):
     solutions = SimpleNamespace(hands=SimpleNamespace(Hands=FakeHands))
     monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(__version__="0.10.21", solutions=solutions))
     (hand,) = detect_hands(np.full((160, 400, 3), 9, np.uint8))

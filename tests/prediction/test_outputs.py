@@ -1,4 +1,4 @@
-"""The five files of a hand: they agree with each other and with the photo, and appear together or not at all."""
+"""The five files of a hand agree with each other and with the photo, and are written together or not at all."""
 
 import json
 from dataclasses import replace
@@ -55,7 +55,7 @@ def test_the_surface_faces_outwards_for_both_hands(tmp_path, side):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_the_numbers_give_the_mesh_back(tmp_path, side):
+def test_the_json_reproduces_the_mesh(tmp_path, side):
     estimate = placed_hand(side)
     found = json.loads(write_estimate(estimate, PHOTO, "photo.jpg", tmp_path, "x")[2].read_text())
     assert (found["hand"], found["dhpe_version"], found["energy"]) == (side, __version__, 0.5)
@@ -65,29 +65,29 @@ def test_the_numbers_give_the_mesh_back(tmp_path, side):
     h = torch.cat([torch.tensor(found["h"][part]) for part in ("pose", "shape", "quaternion", "scale", "translation")])
     mesh = HandModel.open_hand(side).forward_h(h[None])
     torch.testing.assert_close(mesh.vertices, estimate.mesh.vertices, atol=2e-5, rtol=0)
-    places, crop = found["joints"], found["crop"]
-    pixels = np.array(crop["center_px"]) + crop["side_px"] * np.array(places["crop_units"])[:, :2]
-    np.testing.assert_allclose(places["px"], pixels, atol=0.02)
-    assert places["names"] == list(JOINT_NAMES)
-    millimetres = np.array(places["mm_from_wrist"])
+    joints, crop = found["joints"], found["crop"]
+    pixels = np.array(crop["center_px"]) + crop["side_px"] * np.array(joints["crop_units"])[:, :2]
+    np.testing.assert_allclose(joints["px"], pixels, atol=0.02)
+    assert joints["names"] == list(JOINT_NAMES)
+    millimetres = np.array(joints["mm_from_wrist"])
     np.testing.assert_array_equal(millimetres[0], 0)
     assert 60 < np.linalg.norm(millimetres[9]) < 120
-    assert "does not tell how large" in places["size_assumption"]
+    assert "does not tell how large" in joints["size_assumption"]
 
 
-def test_the_record_says_how_sure_the_networks_are():
+def test_the_record_holds_the_probabilities_of_the_networks():
     plain = record(placed_hand(), PHOTO, "a")
     assert (plain["hand_known"], plain["presence"], plain["verdict"], plain["warnings"]) == (True, None, "good", [])
-    unsaid = replace(placed_hand(), side_known=False)
-    assert record(unsaid, PHOTO, "a")["hand_known"] is False
-    seen = record(replace(unsaid, presence=0.7, right_probability=0.95), PHOTO, "a")
+    unknown_side = replace(placed_hand(), side_known=False)
+    assert record(unknown_side, PHOTO, "a")["hand_known"] is False
+    seen = record(replace(unknown_side, presence=0.7, right_probability=0.95), PHOTO, "a")
     assert (seen["hand_known"], seen["right_probability"], seen["verdict"]) == (True, 0.95, "doubtful")
     assert "not sure that this is a hand (probability 0.70)" in seen["warnings"][0]
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_the_camera_projects_the_hand_onto_the_photo(side):
-    """Close to where the crop shows it: the fit's camera has no perspective."""
+    """The projection is close to the joints in the crop, but not equal: the camera of the fit has no perspective."""
     found = record(placed_hand(side), PHOTO, "a", Camera.from_focal(160, 120, 300.0))
     camera, size = found["camera"], 80 / 1.5
     assert (camera["focal_px"], camera["focal_from"], camera["k"][0]) == (300, "given", [300, 0, 80])
@@ -107,7 +107,7 @@ def test_weak_perspective_is_that_of_the_whole_photo():
     assert found["camera"]["focal_from"] == "assumed"
 
 
-def test_only_the_files_that_are_wanted(tmp_path):
+def test_only_the_chosen_files_are_written(tmp_path):
     files = write_estimate(placed_hand(), PHOTO, "photo.jpg", tmp_path, "x", suffixes=(".json", ".glb"))
     assert [path.name for path in files] == ["x.json", "x.glb"]
     assert set(files) == set(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""The picture shows the photo where the hand is not and the hand where it is, for photos of any shape."""
+"""The picture shows the mesh on the hand and the photo elsewhere, for photos of any shape."""
 
 import numpy as np
 import pytest
@@ -9,10 +9,10 @@ from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.prediction.overlay import (
     CAPTION,
     GAP,
-    NARROWEST,
+    MAX_ASPECT,
+    MIN_WIDTH,
     OUTSIDE,
     PANEL,
-    WIDEST,
     crop_photo,
     figure,
     meshes_over,
@@ -35,12 +35,12 @@ def test_a_crop_of_the_photos_own_pixels_is_exact():
 
 @pytest.mark.parametrize("angle", [0.0, 0.7])
 @pytest.mark.parametrize("center", [(80.0, 60.0), (3.0, 118.0), (150.0, -10.0)])
-def test_cutting_first_changes_nothing(center, angle):
-    place = frame(center, 50.0, angle)
+def test_the_crop_of_a_part_is_the_crop_of_the_whole_photo(center, angle):
+    square = frame(center, 50.0, angle)
     whole = torch.from_numpy(PHOTO).float().movedim(2, 0)[None] / 255
-    cover = place.crop_image(torch.ones_like(whole[:, :1]), 64)[0].movedim(0, 2)
-    expected = place.crop_image(whole, 64)[0].movedim(0, 2) + (1 - cover) * OUTSIDE
-    torch.testing.assert_close(crop_photo(PHOTO, place, 64), expected, atol=1e-4, rtol=0)
+    cover = square.crop_image(torch.ones_like(whole[:, :1]), 64)[0].movedim(0, 2)
+    expected = square.crop_image(whole, 64)[0].movedim(0, 2) + (1 - cover) * OUTSIDE
+    torch.testing.assert_close(crop_photo(PHOTO, square, 64), expected, atol=1e-4, rtol=0)
 
 
 def test_a_large_photo_is_reduced_without_a_shift():
@@ -68,7 +68,7 @@ def test_the_side_view_is_turned_centred_and_inside():
 def test_the_figure_fits_photos_of_any_shape(size):
     photo = np.full((*size, 3), 90, np.uint8)
     picture = figure(placed_hand(), photo)
-    wide = min(max(NARROWEST, round(PANEL * size[1] / size[0])), round(WIDEST * PANEL))
+    wide = min(max(MIN_WIDTH, round(PANEL * size[1] / size[0])), round(MAX_ASPECT * PANEL))
     assert picture.shape == (GAP + PANEL + CAPTION, 4 * GAP + 2 * PANEL + wide, 3)
 
 
@@ -87,7 +87,7 @@ def test_the_mesh_covers_the_hand_in_its_crop_and_nothing_else():
 @pytest.mark.parametrize("size", [(120, 160), (1, 1)])
 def test_all_hands_of_a_photo_in_one_picture(size):
     photo = np.full((*size, 3), 90, np.uint8)
-    wide = min(max(NARROWEST, round(PANEL * size[1] / size[0])), round(WIDEST * PANEL))
+    wide = min(max(MIN_WIDTH, round(PANEL * size[1] / size[0])), round(MAX_ASPECT * PANEL))
     hand = placed_hand()
     assert photo_figure([], photo).shape == (GAP + PANEL + CAPTION, 2 * GAP + wide, 3)
     assert photo_figure([hand, hand], photo).shape == (GAP + PANEL + CAPTION, 5 * GAP + 2 * wide + PANEL, 3)

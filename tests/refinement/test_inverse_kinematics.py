@@ -15,7 +15,9 @@ from dhpe_lib.refinement.fitting import fit_hands
 from dhpe_lib.refinement.inverse_kinematics import LandmarkOptions, check_joints, fit_to_joints_3d, fit_to_landmarks
 from dhpe_lib.refinement.landmark_energy import Deviations
 
-EXACT = LandmarkOptions(Deviations(joint=1e-4, direction=0.02, pose=2.0, outlier=100.0), wide_steps=10, steps=30)
+EXACT = LandmarkOptions(
+    Deviations(joint=1e-4, direction=0.02, pose=2.0, shape=1.25, outlier=100.0), wide_steps=10, steps=30
+)
 """For evidence without noise: the priors hardly count."""
 NOISE_2D, NOISE_3D = 0.008, 0.008
 """Noise of a landmark network: in units of g (1.2 % of the hand's size), and in metres."""
