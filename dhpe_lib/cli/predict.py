@@ -150,7 +150,7 @@ def predict(
     if source in (EvidenceName.keypoints, EvidenceName.mediapipe):
         with usage_error("--keypoints"):
             joints = joints_source(keypoints or "mediapipe")
-    with usage_error("--focal"):
+    with usage_error("--fov" if focal is None else "--focal"):
         check_focal(focal, fov)
     request = Request(
         folder=out,

@@ -90,7 +90,7 @@ def summarise(results: "Sequence[Result]", request: "Request", console: Console)
     if hands:
         seconds = sum(result.seconds for result in results) / sum(not result.problem for result in results)
         count = f"{len(hands)} hand{'s' * (len(hands) != 1)}"
-        files = f" ({seconds:.2g} s per photo): {', '.join(request.suffixes)} each."
+        files = f" ({seconds:.2g} s per photo): {', '.join(request.suffixes)}{' each' * (len(hands) != 1)}."
         console.print(Text.assemble(f"\n{count} in ", link(request.folder), files), soft_wrap=True)
     doubtful = sum(bool(hand.warnings) for hand in hands)
     if doubtful:
@@ -100,7 +100,7 @@ def summarise(results: "Sequence[Result]", request: "Request", console: Console)
     if any(hand.camera == "assumed" for hand in hands):
         console.print(CAMERA_NOTE, soft_wrap=True)
     if failures:
-        console.print(Text(f"\n{len(failures)} of {len(results)} photos failed:", "red"))
+        console.print(Text(f"\n{len(failures)} of {len(results)} photo{'s' * (len(results) != 1)} failed:", "red"))
     for result in failures:
         console.print(Text.assemble(("  " + str(result.photo.path), "bold"), f": {result.problem}"), soft_wrap=True)
 

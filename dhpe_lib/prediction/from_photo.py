@@ -23,14 +23,11 @@ from dhpe_lib.prediction.find_hands import FoundHand, find_hand_in_box, find_han
 from dhpe_lib.prediction.hand_estimate import HandEstimate, mask_in_crop
 from dhpe_lib.prediction.hand_search import HandNetworks
 from dhpe_lib.prediction.keypoints import HandKeypoints
-from dhpe_lib.refinement.energy import Observations
-from dhpe_lib.refinement.fitting import FitOptions, fit_hands
 from dhpe_lib.refinement.inverse_kinematics import fit_to_landmarks
 
 Box = tuple[float, float, float, float]
 """Left, top, width and height, pixels."""
 SOURCE = "hand landmark network"
-MASK_FIT = FitOptions(starts=1, finalists=1, iterations=60, final_iterations=60)
 
 
 def predict_hands(
@@ -104,8 +101,7 @@ def fit_found_hands(
     h, energy = fit.h, fit.energy
     if mask is not None:
         cover = mask_in_crop(mask, frame, mirrored=hands[0].side == "left")
-        with_mask = fit_hands(model, Observations(joints_2d, confidence, cover), MASK_FIT, h)
-        h, energy = with_mask.h, with_mask.energy
+        h, energy = fit_to_mask(model, joints_2d, confidence, cover, h)
     with torch.no_grad():
         mesh = model.forward_h(h)
     models = {"right": model, "left": model.mirrored() if any(hand.side == "left" for hand in hands) else model}
@@ -125,6 +121,33 @@ def fit_found_hands(
         )
         for hand, row in zip(hands, torch.arange(len(hands), device=like.device).split(1), strict=True)
     ]
+
+
+def fit_to_mask(
+    model: HandModel,
+    joints_2d: Float[Tensor, "1 21 2"],
+    confidence: Float[Tensor, "1 21"],
+    mask: Float[Tensor, "1 size size"],
+    h: Float[Tensor, "1 63"],
+) -> tuple[Float[Tensor, "1 63"], Float[Tensor, " 1"]]:
+    """Fit a hand to its joints and its mask, from the fit to the joints.
+
+    Args:
+        model: Model of a right hand.
+        joints_2d: Joints in the crop frame, units of g.
+        confidence: Weight of each joint.
+        mask: Foreground of the crop, 0 to 1.
+        h: Start.
+
+    Returns:
+        h and its energy.
+    """
+    from dhpe_lib.refinement.energy import Observations  # these import the renderer, which takes a second
+    from dhpe_lib.refinement.fitting import FitOptions, fit_hands
+
+    options = FitOptions(starts=1, finalists=1, iterations=60, final_iterations=60)
+    fit = fit_hands(model, Observations(joints_2d, confidence, mask), options, h)
+    return fit.h, fit.energy
 
 
 def sided(mesh: HandMesh, side: Side) -> HandMesh:

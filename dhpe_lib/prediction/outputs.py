@@ -18,7 +18,7 @@ from PIL import Image
 from dhpe_lib import __version__
 from dhpe_lib.common.files import atomic_writes
 from dhpe_lib.common.records import to_numpy
-from dhpe_lib.data.camera import Camera
+from dhpe_lib.data.camera import Camera, project
 from dhpe_lib.data.perspective import metric_points, place_hand, weak_perspective
 from dhpe_lib.figures.viewer import PhotoView, hand_page
 from dhpe_lib.hand.export import vertex_colors
@@ -27,12 +27,20 @@ from dhpe_lib.hand.parameters import split_h
 from dhpe_lib.hand.rotations import quaternion_to_matrix
 from dhpe_lib.hand.skeleton import JOINT_NAMES
 from dhpe_lib.prediction.hand_estimate import SIZE_ASSUMPTION, HandEstimate
-from dhpe_lib.prediction.overlay import crop_photo, figure, to_pixels
 
 PAGE_CROP = 800
 """Side of the crop in the HTML page, pixels."""
 SUFFIXES = (".glb", ".obj", ".json", ".png", ".html")
 GLTF_AXES = np.array([1.0, -1.0, -1.0])  # the crop frame has x right, y down, z away from the camera
+JOINTS_ARE = (
+    "the estimate without perspective: px and mm_from_wrist belong to the weak-perspective camera of the photo; the axes "
+    "are those of the photo (x right, y down, z away)"
+)
+CAMERA_IS = (
+    "the same hand before a pinhole camera: pixel = (K P)_xy / (K P)_z for a point P of the camera's frame in metres. "
+    "joints_m, in the order of joints.names, is translation_m + rotation_to_ray (mm_from_wrist / 1000); the rotation "
+    "turns the optical axis to the ray through the crop's centre"
+)
 H_IS = (
     "input of HandModel.forward_h (offsets from the identity camera, pose relative to the flat hand) for a model of "
     "this hand's side; its mesh lies in the crop frame, pixel = center + side (x, y)"
@@ -75,7 +83,9 @@ def write_estimate(
                 numbers = json.dumps(record(estimate, photo, name, camera), indent=1)
                 draft.write_text(numbers + "\n", encoding="utf-8")
             elif suffix == ".png":
-                Image.fromarray(figure(estimate, photo)).save(draft)
+                from dhpe_lib.prediction.overlay import figure  # imports the renderer, which takes a second
+
+                Image.fromarray(figure(estimate, photo)).save(draft, compress_level=3)
             else:
                 draft.write_text(photo_page(estimate, photo, name), encoding="utf-8")
     return [folder / draft.name for draft in drafts]
@@ -114,6 +124,7 @@ def record(
             "px": rounded(estimate.joints_px, 2),
             "crop_units": rounded(estimate.mesh.joints[0], 5),
             "mm_from_wrist": rounded(1000 * estimate.metres(estimate.mesh.joints), 2),
+            "is": JOINTS_ARE,
             "size_assumption": SIZE_ASSUMPTION,
         },
         "camera": camera_record(estimate, camera),
@@ -137,7 +148,7 @@ def camera_record(estimate: HandEstimate, camera: Camera) -> dict[str, Any]:
             "wrist_px": rounded(weak.translation[0], 3),
             "is": "pixel = wrist_px + px_per_m (x, y) of a point in metres from the wrist, axes as in the photo",
         },
-        "is": "pixel = (K P)_xy / (K P)_z for a point P of the camera's frame, in metres",
+        "is": CAMERA_IS,
     }
     try:
         placed = place_hand(frame, joints, scale, k, weights=estimate.h.new_tensor(estimate.keypoints.confidence)[None])
@@ -148,7 +159,11 @@ def camera_record(estimate: HandEstimate, camera: Camera) -> dict[str, Any]:
         name: rounded(placed.to_camera(metric_points(frame, crop_points, joints[:, 0], scale))[0], 5)
         for name, crop_points in points.items()
     }
+    projected = project(placed.to_camera(metric_points(frame, joints, joints[:, 0], scale)), k)[0]
+    distance = np.linalg.norm(to_numpy(projected) - estimate.keypoints.joints, axis=1)[estimate.keypoints.known].mean()
     return facts | {
+        "joints_px": rounded(projected, 2),
+        "error_px": round(float(distance), 3),
         "translation_m": rounded(placed.translation[0], 5),
         "rotation_to_ray": rounded(placed.rotation[0], 6),
         **camera_points,
@@ -166,6 +181,8 @@ def rounded(values: Any, decimals: int) -> Any:
 
 def photo_view(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> PhotoView:
     """Return the crop of a photo and the placement of its hand, so that the viewer can draw one over the other."""
+    from dhpe_lib.prediction.overlay import crop_photo, to_pixels  # imports the renderer, which takes a second
+
     parts = split_h(estimate.h)
     rotation = quaternion_to_matrix(parts.quaternion + parts.quaternion.new_tensor((1.0, 0, 0, 0)))[0]
     crop = to_pixels(crop_photo(photo, estimate.frame, PAGE_CROP))

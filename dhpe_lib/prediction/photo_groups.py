@@ -18,7 +18,6 @@ from dhpe_lib.hand.io import HandFileError
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.palm_detector import Palms, detect_palms
 from dhpe_lib.prediction.find_hands import FoundHand, NoHandError, find_hand_in_box, find_hands, letterboxed
-from dhpe_lib.prediction.from_keypoints import estimate_hand
 from dhpe_lib.prediction.from_photo import Box, fit_found_hands
 from dhpe_lib.prediction.hand_estimate import HandEstimate, PredictionError
 from dhpe_lib.prediction.hand_search import LEAST_PALM, HandNetworks, load_hand_networks
@@ -228,6 +227,8 @@ def estimate_hands(
     hands = [] if request.keypoints is None else read_hands(photo.path, image, request.keypoints)
     mask = None if request.mask is None else read_hand_mask(request.mask, image, len(hands))
     if tools.estimator is None:
+        from dhpe_lib.prediction.from_keypoints import estimate_hand  # imports the renderer, which takes a second
+
         return [estimate_hand(tools.model, hand, request.side, mask) for hand in hands]
     from dhpe_lib.prediction.from_estimator import predict_hand
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dhpe_lib.hand.model import HandMesh, HandModel
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, matrix_to_quaternion
+from dhpe_lib.refinement.analytic_start import align_in_plane
 from dhpe_lib.refinement.descent import Descent, descend
 from dhpe_lib.refinement.energy import EnergyWeights, HandPrior, Observations, energy, hand_prior
 
@@ -86,40 +87,6 @@ def view_rotations(count: int, dtype: torch.dtype = torch.float32) -> Float[Tens
     axis = torch.linalg.cross(direction, towards)
     angle = torch.acos((direction * towards).sum(1).clamp(-1, 1))
     return axis_angle_to_matrix(torch.nn.functional.normalize(axis, dim=1) * angle[:, None]).to(dtype)
-
-
-def align_in_plane(
-    points: Float[Tensor, "b n 2"], target: Float[Tensor, "b n 2"], weight: Float[Tensor, "b n"]
-) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"], Float[Tensor, "b 2"], Float[Tensor, " b"]]:
-    """Find the similarity transform of the plane that maps points to their targets, by weighted least squares.
-
-    With points and targets as complex numbers p and t, minus their weighted means, and weights that sum to 1::
-
-        scale e^(i angle) = sum_k w_k conj(p_k) t_k / sum_k w_k |p_k|^2
-        residual          = sum_k w_k |t_k|^2 - scale^2 sum_k w_k |p_k|^2
-
-    Args:
-        points: Points, any unit.
-        target: Targets, any unit.
-        weight: Weight of each pair.
-
-    Returns:
-        Angle (radians, from x towards y), scale, translation (unit of the targets), and the remaining mean squared
-        distance.
-
-    Source: Umeyama 1991 in two dimensions.
-    """
-    w = (weight / weight.sum(1, keepdim=True).clamp_min(1e-9))[..., None]
-    mean_p, mean_t = (w * points).sum(1), (w * target).sum(1)
-    p, t = points - mean_p[:, None], target - mean_t[:, None]
-    # real and imaginary part of sum w conj(p) t
-    dot, cross = (w * p * t).sum((1, 2)), (w[..., 0] * (p[..., 0] * t[..., 1] - p[..., 1] * t[..., 0])).sum(1)
-    norm = (w * p * p).sum((1, 2)).clamp_min(1e-9)
-    angle, scale = torch.atan2(cross, dot), torch.hypot(dot, cross) / norm
-    cos, sin = angle.cos(), angle.sin()
-    rotated = torch.stack((cos * mean_p[:, 0] - sin * mean_p[:, 1], sin * mean_p[:, 0] + cos * mean_p[:, 1]), 1)
-    residual = (w * t * t).sum((1, 2)) - scale.square() * norm
-    return angle, scale, mean_t - scale[:, None] * rotated, residual
 
 
 def starting_points(

@@ -23,8 +23,6 @@ from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.parameters import positive_scale
 from dhpe_lib.hand.skeleton import MIDDLE_MCP
 from dhpe_lib.refinement.analytic_start import PALM, bone_directions, start_in_picture, start_in_space
-from dhpe_lib.refinement.energy import Observations
-from dhpe_lib.refinement.fitting import starting_points
 from dhpe_lib.refinement.joint_kinematics import joints_and_jacobian
 from dhpe_lib.refinement.landmark_energy import (
     DEPTH,
@@ -108,6 +106,9 @@ def fit_to_landmarks(
     check_joints("joints_2d", joints_2d, confidence, 2)
     joints_2d = joints_2d.masked_fill(confidence[..., None] == 0, 0)
     if joints_3d is None:
+        from dhpe_lib.refinement.energy import Observations  # these import the renderer, which takes a second
+        from dhpe_lib.refinement.fitting import starting_points
+
         starts = starting_points(model, Observations(joints_2d, confidence), options.starts)
         directions = joints_2d.new_zeros(len(joints_2d), 20, 3)
     else:

@@ -30,7 +30,7 @@ from dhpe_lib.hand.io import HandFileError, write_hand
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network import trained as shipped
 from dhpe_lib.network.estimator import Estimator
-from dhpe_lib.prediction import photo_groups
+from dhpe_lib.prediction import from_keypoints, photo_groups
 from dhpe_lib.prediction.keypoints import HandKeypoints
 from dhpe_lib.prediction.outputs import SUFFIXES
 from dhpe_lib.prediction.photo_groups import load_right_hand
@@ -45,9 +45,9 @@ def here(tmp_path, monkeypatch) -> Path:
     """An empty working folder; the terminal is wide and the fits are short."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "1000")
-    fit = photo_groups.estimate_hand
+    fit = from_keypoints.estimate_hand
     quick = lambda model, hand, side, mask: fit(model, hand, side, mask, QUICK)  # noqa: E731
-    monkeypatch.setattr(photo_groups, "estimate_hand", quick)
+    monkeypatch.setattr(from_keypoints, "estimate_hand", quick)
     return tmp_path
 
 
@@ -175,7 +175,7 @@ def test_a_defect_of_ours_is_named_and_stops_nothing(here, joints, monkeypatch):
     def fail(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(photo_groups, "estimate_hand", fail)
+    monkeypatch.setattr(from_keypoints, "estimate_hand", fail)
     result = dhpe("predict", photo(here / "p.png"), "--keypoints", keypoints({"file": "p.png", "joints_2d": joints}))
     assert result.exit_code == 1
     assert "p.png: ZeroDivisionError: ours" in result.output

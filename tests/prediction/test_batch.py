@@ -10,15 +10,7 @@ from found_hands import known_hands
 from PIL import Image
 
 from dhpe_lib.prediction import photo_groups
-from dhpe_lib.prediction.batch import (
-    index_file,
-    index_line,
-    left_to_do,
-    photos_in,
-    read_index,
-    run_photos,
-    shard_of,
-)
+from dhpe_lib.prediction.batch import index_file, index_line, left_to_do, photos_in, read_index, run_photos, shard_of
 from dhpe_lib.prediction.find_hands import NoHandError
 from dhpe_lib.prediction.photo_groups import load_tools
 from dhpe_lib.prediction.request import Request, name_photos

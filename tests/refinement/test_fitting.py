@@ -8,8 +8,9 @@ from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.poses import sample_poses
 from dhpe_lib.hand.rotations import random_rotations
+from dhpe_lib.refinement.analytic_start import align_in_plane
 from dhpe_lib.refinement.energy import Observations, energy, hand_prior
-from dhpe_lib.refinement.fitting import PHOTO, FitOptions, align_in_plane, fit_hands, starting_points, view_rotations
+from dhpe_lib.refinement.fitting import PHOTO, FitOptions, fit_hands, starting_points, view_rotations
 from dhpe_lib.rendering.projection import rasterize
 
 QUICK = FitOptions(starts=6, iterations=60, final_iterations=60)
