@@ -33,8 +33,8 @@ PAGE_CROP = 800
 SUFFIXES = (".glb", ".obj", ".json", ".png", ".html")
 GLTF_AXES = np.array([1.0, -1.0, -1.0])  # the crop frame has x right, y down, z away from the camera
 JOINTS_ARE = (
-    "the estimate without perspective: px and mm_from_wrist belong to the weak-perspective camera of the photo; the axes "
-    "are those of the photo (x right, y down, z away)"
+    "the estimate without perspective: px and mm_from_wrist belong to the weak-perspective camera of the photo; the "
+    "axes are those of the photo (x right, y down, z away)"
 )
 CAMERA_IS = (
     "the same hand before a pinhole camera: pixel = (K P)_xy / (K P)_z for a point P of the camera's frame in metres. "
