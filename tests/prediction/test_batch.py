@@ -19,7 +19,7 @@ from dhpe_lib.prediction.batch import (
     run_photos,
     shard_of,
 )
-from dhpe_lib.prediction.find_hands import NoHandError
+from dhpe_lib.prediction.find_hands import no_hand
 from dhpe_lib.prediction.photo_groups import load_tools
 from dhpe_lib.prediction.request import Request, name_photos
 
@@ -41,7 +41,7 @@ def finder(monkeypatch):
         if image[0, 0, 0] == 255:
             raise ZeroDivisionError("ours")
         if image[0, 0, 0] == BLACK:
-            raise NoHandError(0.2)
+            raise no_hand(0.2)
         return hands[:max_hands]
 
     monkeypatch.setattr(photo_groups, "find_hands", find)
