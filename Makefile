@@ -35,7 +35,7 @@ book: $(VENV)/.installed-book ## the book, strictly, into _build/html
 lab: $(VENV)/.installed-lab ## JupyterLab: a double click opens a chapter as a notebook
 	$(BIN)/jupyter lab book
 
-clean: ## away with everything that was made
+clean: ## remove all generated files
 	rm -rf $(VENV) _build dist .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 

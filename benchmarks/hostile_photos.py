@@ -7,8 +7,8 @@
 - `--backgrounds`: photos without hands, looked at one by one.
 - `--hands`: photos of hands with pseudo-labels (`labels.json`: `file`, `joints_2d`), for the control group.
 
-A hand has a green mark if nothing in its estimate warns (`HandEstimate.warnings`). Where the picture has no hand, every
-claim is nonsense. Where it has one, a claim is right if its joints lie within .35 of the hand's size, and of the side
+A hand has a green mark if nothing in its estimate warns (`HandEstimate.warnings`). If the picture has no hand, every
+claim is nonsense. If it has one, a claim is right if its joints lie within .35 of the hand's size, and of the side
 of the reference. For each kind of picture:
 
 - `green and wrong`: pictures with a claim that is nonsense, or of the wrong side, and has a green mark. Wanted: none.
@@ -64,8 +64,8 @@ class Case:
     Attributes:
         photo: The picture.
         joints: Joints of its hands, pixels; none if it has no hand.
-        sides: Which hands they are.
-        box: Where somebody says that the hand is.
+        sides: Handedness of each hand.
+        box: Box of the hand that somebody gives.
     """
 
     photo: Photo
@@ -245,7 +245,7 @@ def nonsense(case: Case, hand: HandEstimate) -> bool:
 
 
 def outcome(case: Case, hands: list[HandEstimate]) -> str:
-    """What a user sees of a picture; the worst claim with a green mark counts first."""
+    """Result of a picture as a user sees it; the worst claim with a green mark counts first."""
     good = [hand for hand in hands if not hand.warnings]
     if any(nonsense(case, hand) and not beside(case, hand) for hand in good):
         return "green and wrong"

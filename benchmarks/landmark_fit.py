@@ -92,7 +92,7 @@ def measure(model: HandModel, hand: dict[str, Any], label: dict[str, Any], slow:
 
 
 def errors(space: Tensor, picture: Tensor, hand: dict[str, Any], label: dict[str, Any]) -> dict[str, float]:
-    """Of joints in space and in the photo, beside MediaPipe's and the label's."""
+    """Errors of joints in space and in the photo, beside MediaPipe's and the label's."""
     given = torch.tensor(hand["joints_2d"])[:, :2]
     everywhere = torch.ones(21, dtype=torch.bool)
     size = (given.amax(0) - given.amin(0)).amax()

@@ -42,10 +42,9 @@ from dhpe_lib.evaluation.alignment import align_similarity
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.trained import load_shipped
-from dhpe_lib.prediction.find_hands import NoHandError
 from dhpe_lib.prediction.from_estimator import predict_hand
 from dhpe_lib.prediction.from_photo import predict_hands
-from dhpe_lib.prediction.hand_estimate import HandEstimate, PredictionError
+from dhpe_lib.prediction.hand_estimate import HandEstimate, NoHandError, PredictionError
 from dhpe_lib.prediction.hand_search import HandNetworks, load_hand_networks
 from dhpe_lib.prediction.overlay import photo_figure
 
@@ -147,7 +146,7 @@ def measured(
 def beside_mediapipe(
     hands: list[HandEstimate], own: list[HandEstimate], mediapipe: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Which of MediaPipe's hands are found, how near, and whether the sides agree."""
+    """Count MediaPipe's hands that are found; measure distances and count equal sides."""
     theirs = [reference(other["joints_2d"])[0] for other in mediapipe]
     real = [k for k, joints in enumerate(theirs) if not is_phantom(joints, theirs)]
     everywhere = np.ones(21, bool)

@@ -28,7 +28,7 @@ JS_LOADS = re.compile(r"""(?:import\(|import\s[^;]*?from|fetch\(|importScripts\(
 
 
 class Page(HTMLParser):
-    """What a page loads (`loads`), where its links lead (`links`), and the places that it offers (`anchors`)."""
+    """Files that a page loads (`loads`), targets of its links (`links`), and its own anchors (`anchors`)."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

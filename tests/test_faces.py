@@ -1,4 +1,4 @@
-"""What the folders export is there, and importing a folder loads none of what it does not need."""
+"""All exported names exist, and importing a folder loads only the modules that it needs."""
 
 import importlib
 import subprocess

@@ -54,7 +54,7 @@ def imported(path: Path, modules: set[str]) -> Iterator[str]:
 
 
 def wrong_imports(package: Path) -> list[str]:
-    """What goes up a floor, or across one."""
+    """List the imports that go up a floor, or across one."""
     found = []
     for module, others in imports_of(package).items():
         for other in others:

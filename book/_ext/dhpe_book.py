@@ -1,4 +1,4 @@
-"""What the book needs beyond Jupyter Book: local scripts, notebooks to download, a cache that knows the library.
+"""Additions to Jupyter Book: local scripts, notebooks to download, a cache that knows the library.
 
 The third-party scripts (plotly, MathJax) are copied from the installed Python packages, so that git holds none of them
 and a page asks nothing of another host.
@@ -18,7 +18,7 @@ SCRIPTS = {"viewer.js": "dhpeViewer", "triangle.js": "dhpeTriangle"}  # figures 
 
 
 def package_folder(name: str) -> Path:
-    """Where an installed package lies, without importing it."""
+    """Folder of an installed package, without importing it."""
     spec = importlib.util.find_spec(name)
     assert spec is not None, f"{name} is not installed: pip install -e '.[book]'"
     return Path(spec.submodule_search_locations[0])

@@ -69,7 +69,7 @@ def suffixes_for(names: Sequence[str] | None, clips: bool) -> tuple[str, ...]:
         ValueError: A file belongs to the other kind.
     """
     from dhpe_lib.prediction.outputs import SUFFIXES
-    from dhpe_lib.prediction.video_outputs import CLIP_FILES
+    from dhpe_lib.prediction.request import CLIP_FILES
 
     possible = CLIP_FILES if clips else SUFFIXES
     chosen = tuple(f".{name}" for name in dict.fromkeys(names or ())) or possible
@@ -86,7 +86,7 @@ def predict_clips(paths: Sequence[Path], request: "Request", folder_rate: float)
 
     Args:
         paths: Clips and folders of frames.
-        request: What to do.
+        request: Options of the prediction.
         folder_rate: Frames in a second of a folder.
     """
     from dhpe_lib.common.devices import find_device
@@ -142,7 +142,7 @@ def predict_clip(source: ClipSource, clip: "Photo", request: "Request", tools: "
         OSError: The folder cannot be written to.
     """
     from dhpe_lib.data.camera import Camera
-    from dhpe_lib.prediction.find_hands import NoHandError
+    from dhpe_lib.prediction.find_hands import no_hand
     from dhpe_lib.prediction.video import fit_clip, follow_clip
     from dhpe_lib.prediction.video_outputs import write_clip_hands
 
@@ -151,7 +151,7 @@ def predict_clip(source: ClipSource, clip: "Photo", request: "Request", tools: "
     with shown(source, "finding hands", console) as frames:
         followed = follow_clip(tools.networks, frames, request.side, request.max_hands)
     if not followed.hands:
-        raise NoHandError(followed.best_presence)
+        raise no_hand(followed.best_presence)
     hands = fit_clip(tools.model, followed, request.side is not None)
     camera = Camera.choose(followed.width, followed.height, request.focal, request.fov, first_file(source.path))
     with shown(source, "drawing hands", console) as frames:

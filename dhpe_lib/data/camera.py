@@ -30,7 +30,7 @@ class Camera:
         width: Width of the upright image, pixels.
         height: Height of the upright image, pixels.
         k: Matrix K in float64: pixel = (K P)_xy / (K P)_z for a point P of the camera frame.
-        source: Where the focal length comes from: "given" by the caller, the file's "exif", or "assumed".
+        source: Source of the focal length: "given" by the caller, the file's "exif", or "assumed".
     """
 
     width: int
@@ -46,7 +46,7 @@ class Camera:
             width: Width of the image, pixels.
             height: Height of the image, pixels.
             focal: Focal length, pixels of this image.
-            source: Where the focal length comes from.
+            source: Source of the focal length.
 
         Returns:
             The camera, with the principal point at the centre of the image.
@@ -73,7 +73,7 @@ class Camera:
             width: Width of the image, pixels.
             height: Height of the image, pixels.
             fov: Angle that the larger side of the image spans, degrees.
-            source: Where the field of view comes from.
+            source: Source of the field of view.
 
         Returns:
             The camera: f = larger side / (2 tan(fov / 2)).

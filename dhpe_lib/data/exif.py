@@ -67,7 +67,7 @@ def read_exif_focal(path: str | Path) -> ExifFocal:
         path: An image file.
 
     Returns:
-        What was found; nothing for a file without usable EXIF data.
+        EXIF values; empty if the file has no usable EXIF data.
     """
     try:
         with warnings.catch_warnings():
@@ -115,7 +115,7 @@ def focal_in_pixels(exif: ExifFocal, width: int, height: int) -> float | None:
     in pixels of the picture as it was taken. A photo of the same shape was resized, and f with it. A photo with one
     side of the same length was cropped, and f stays. For any other size nobody can tell, and f is not known.
 
-    Where the size as it was taken is missing, the photo counts as uncropped for the first form. The second form needs
+    If the size as it was taken is missing, the photo counts as uncropped for the first form. The second form needs
     that size: programs that resize a photo often drop it and keep the resolution of the sensor.
 
     Args:

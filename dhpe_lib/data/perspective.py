@@ -30,7 +30,7 @@ class WeakPerspective:
 
     Attributes:
         scale: Pixels of the image in a metre at the hand.
-        translation: Where the point X = Y = 0 lies in the image, pixels.
+        translation: Image position of the point X = Y = 0, pixels.
     """
 
     scale: Float[Tensor, " b"]
@@ -170,7 +170,7 @@ def solve_translation(
 
     Args:
         points: Points X in the axes of the camera, relative to the root, metres.
-        pixels: Where they lie in the image.
+        pixels: Image position of each point, pixels.
         k: Camera matrices.
         weights: Confidence of each pixel, 0 or more; by default 1.
         steps: Gauss-Newton steps.
@@ -240,7 +240,7 @@ def place_hand(
         joints: Estimated joints in the crop frame, units of g; the first is the root.
         scale: Crop units in a metre of the hand model (``HandEstimate.scale``).
         k: Camera matrices of the whole image.
-        pixels: Where the joints lie in the image; by default where the estimate itself puts them.
+        pixels: Image position of each joint, pixels; by default that of the estimate.
         weights: Confidence of each pixel; by default 1.
 
     Returns:

@@ -140,23 +140,6 @@ def as_right_hand(sample: Sample) -> Sample:
     return mirror(sample) if sample.side == "left" else sample
 
 
-def with_palm(sample: Sample) -> Sample:
-    """Replace joint 0 by the palm's centre, as in the paper: palm = (wrist + middle MCP) / 2, in 3D.
-
-    Args:
-        sample: Sample whose first joint is the wrist or the palm.
-
-    Returns:
-        The sample with the palm, which is visible if one of the two joints is.
-
-    Source: Zimmermann & Brox, ICCV 2017. They average the 2D labels too; here the 3D point is projected.
-    """
-    if sample.joint_0 == "palm":
-        return sample
-    palm = (sample.joints_3d[0] + sample.root) / 2
-    return _with_joint_0(sample, "palm", palm, bool(sample.visible[[0, MIDDLE_MCP]].any()))
-
-
 def with_wrist(sample: Sample) -> Sample:
     """Estimate the wrist from the palm's centre, for hand models that need it: wrist = ring MCP + 2 (palm - ring MCP).
 
@@ -171,10 +154,7 @@ def with_wrist(sample: Sample) -> Sample:
     if sample.joint_0 == "wrist":
         return sample
     ring = sample.joints_3d[RING_MCP]
-    return _with_joint_0(sample, "wrist", 2 * sample.joints_3d[0] - ring, bool(sample.visible[0]))
-
-
-def _with_joint_0(sample: Sample, name: Literal["wrist", "palm"], point: Float[ndarray, " 3"], visible: bool) -> Sample:
-    joints_2d, joints_3d, seen = sample.joints_2d.copy(), sample.joints_3d.copy(), sample.visible.copy()
-    joints_2d[0], joints_3d[0], seen[0] = project(point[None], sample.k)[0], point, visible
-    return replace(sample, joints_2d=joints_2d, joints_3d=joints_3d, visible=seen, joint_0=name)
+    joints_2d, joints_3d = sample.joints_2d.copy(), sample.joints_3d.copy()
+    joints_3d[0] = 2 * joints_3d[0] - ring
+    joints_2d[0] = project(joints_3d[:1], sample.k)[0]
+    return replace(sample, joints_2d=joints_2d, joints_3d=joints_3d, joint_0="wrist")

@@ -1,7 +1,7 @@
 """Moving hands as one GLB file that Blender and three.js play: a skeleton of 16 joints, its skin, and keys over time.
 
-Joint rotations carry nearly all of the motion. What linear blend skinning cannot hold are glTF's "morph targets":
-directions that are added to the flat hand before skinning (:mod:`dhpe_lib.hand.rig`). Nothing here has a gradient.
+Joint rotations carry nearly all of the motion. Pose correctives are stored as morph targets of glTF: directions that
+are added to the flat hand before skinning (:mod:`dhpe_lib.hand.rig`). Nothing here has a gradient.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def write_animated_glb(path: str | Path, tracks: Sequence[HandTrack], tolerance:
     """Write moving hands into one file. A hand is hidden before its first key and after its last one.
 
     Args:
-        path: Where to; a ``.glb`` file.
+        path: Output path (.glb).
         tracks: The hands.
         tolerance: Largest distance that a vertex may have to the hand model's at a key, metres.
 

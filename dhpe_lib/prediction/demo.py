@@ -44,10 +44,10 @@ LAMPS = ((255, 214, 150), (244, 170, 120), (150, 196, 214), (255, 240, 214))
 
 @dataclass(frozen=True)
 class HeldHand:
-    """How a hand of the picture is held. A left hand is described by its mirror image.
+    """Pose and place of a hand in the demo picture. A left hand is described by its mirror image.
 
     Attributes:
-        side: Which hand it is.
+        side: Handedness.
         fingers: Flexion of the three joints and spread at the first, radians, for each finger.
         turns: Turns of the upright hand about x, y and z, radians, in the order y, x, z.
         wrist: Place of the model's origin in the camera's frame, metres.
@@ -91,7 +91,7 @@ class DemoHand:
     """The ground truth of one hand.
 
     Attributes:
-        side: Which hand it is.
+        side: Handedness.
         joints_2d: Joints in the picture, pixels.
         vertices: Mesh in metres from its wrist, axes as in the picture, in the model's order.
         joints_3d: Joints in the camera's frame, millimetres.
@@ -164,7 +164,7 @@ def write_demo(folder: Path) -> tuple[DemoScene, Path, Path]:
     """Write the picture, and the joints of its hands as a keypoints file for `dhpe predict --keypoints`.
 
     Args:
-        folder: Where to.
+        folder: Output folder.
 
     Returns:
         The scene, and the paths of picture and joints.
@@ -182,7 +182,7 @@ class DemoErrors:
     """Errors of one hand that was found in the picture.
 
     Attributes:
-        side: Which hand it is.
+        side: Handedness.
         error_px: Mean distance of its joints to the ground truth, pixels.
         relative_error: The same over the larger side of the true joints' box.
         mesh_mm: Mean distance of corresponding vertices, both from the wrist, millimetres.

@@ -20,6 +20,7 @@ from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
 from dhpe_lib.hand.io import Side
 from dhpe_lib.network.evidence import PoseMachine, find_joints
+from dhpe_lib.prediction.hand_estimate import NoHandError
 
 SCALES = (1.4, 1.0, 0.7, 0.5, 0.35)
 """Crop sides g of the first pass, as fractions of the photo's larger side."""
@@ -39,10 +40,6 @@ With the shipped network the mean is 0.16 to 0.28 in photos of grey, noise or bl
 hands (LOG.md). Painted rooms reach 0.42.
 """
 REMEDY = "give its box with --box X,Y,W,H or --box mediapipe, or give its joints"
-
-
-class NoHandError(ValueError):
-    """No hand is found in a photo; the message names a remedy."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.hand.io import Side
 from dhpe_lib.network import palm_detector
 from dhpe_lib.network.palm_detector import Palms
+from dhpe_lib.prediction.hand_estimate import NoHandError
 from dhpe_lib.prediction.hand_looks import Looks, look, look_again
 from dhpe_lib.prediction.hand_search import (
     LEAST_PRESENCE,
@@ -37,21 +38,6 @@ KNOWN = 0.25
 """Distance between the centres of two squares over their side, below which a palm belongs to a known hand."""
 
 
-class NoHandError(ValueError):
-    """No hand is found in a photo.
-
-    Attributes:
-        best: Highest presence that was seen, 0 to 1.
-    """
-
-    def __init__(self, best: float):
-        super().__init__(
-            f"no hand is found: the best candidate has presence {best:.2f}, a hand needs {LEAST_PRESENCE}; "
-            "say where the hand is with a box"
-        )
-        self.best = best
-
-
 @dataclass(frozen=True)
 class FoundHand:
     """One hand in a photo.
@@ -60,7 +46,7 @@ class FoundHand:
         joints_px: Joints in canonical order, pixels of the photo.
         joints_world: Joints in metres from the hand's centre, axes of the photo (x right, y down, z away).
         presence: Mean probability of the looks that there is a hand.
-        side: Which hand it is: the more probable one, or the one that the caller named.
+        side: Handedness: the more probable one, or the one that the caller gave.
         right_probability: Mean probability of the looks that it is a right hand.
         palm_score: Score of the palm; 0 where the hand was found without one.
         frame: The turned square around the joints; one row.
@@ -92,7 +78,7 @@ def find_hands(
         networks: From :func:`dhpe_lib.prediction.hand_search.load_hand_networks`.
         photo: Upright RGB photo.
         max_hands: Give at most this many, and stop searching when that many are sure.
-        side: Which hand all of them are, if it is known; of several hands, those that look like it come first.
+        side: Handedness of all hands, if known; of several hands, those that look like it come first.
         palms: Palms in :func:`letterboxed` of this photo, where a batch of photos went through
             :func:`dhpe_lib.network.palm_detector.detect_palms` together; ask it for `LEAST_PALM`.
 
@@ -109,11 +95,20 @@ def find_hands(
     hands = search_hands(networks, photo, max_hands or MOST_CANDIDATES, palms)
     seen = hands.presence >= LEAST_PRESENCE
     if not seen.any():
-        raise NoHandError(float(hands.presence.max()) if len(seen) else 0.0)
+        raise no_hand(float(hands.presence.max()) if len(seen) else 0.0)
     hands = take_where(hands, seen)
     rank = hands.certainty if side is None else hands.certainty * _probability(hands, side)
     hands = take_rows(hands, rank.argsort(descending=True, stable=True)[:max_hands])
     return [_found_hand(photo, hands, k, side) for k in range(len(hands.presence))]
+
+
+def no_hand(best: float) -> NoHandError:
+    """Make the error of a search whose best candidate has too low a presence."""
+    return NoHandError(
+        f"no hand is found: the best candidate has presence {best:.2f}, a hand needs {LEAST_PRESENCE}; "
+        "say where the hand is with a box",
+        best,
+    )
 
 
 def find_hand_in_box(
@@ -130,7 +125,7 @@ def find_hand_in_box(
         networks: From :func:`dhpe_lib.prediction.hand_search.load_hand_networks`.
         photo: Upright RGB photo.
         box: Left, top, right, bottom, pixels.
-        side: Which hand it is, if it is known.
+        side: Handedness, if known.
 
     Returns:
         The surest hand whose centre lies in the box, or the best guess where there is none.
@@ -173,7 +168,7 @@ def follow_hand(
         networks: From :func:`dhpe_lib.prediction.hand_search.load_hand_networks`.
         photo: The next frame.
         joints_px: The joints in the last frame, pixels.
-        side: Which hand it is, if it is known.
+        side: Handedness, if known.
         looks: 1 to 3 looks; with a single one the confidence is the presence.
 
     Returns:
@@ -205,7 +200,7 @@ def glimpse_hands(
         networks: From :func:`dhpe_lib.prediction.hand_search.load_hand_networks`.
         photo: A frame.
         known: Joints of hands that are known already, pixels; palms there are passed over.
-        side: Which hand all of them are, if it is known.
+        side: Handedness of all hands, if known.
 
     Returns:
         The other hands; maybe none.

@@ -46,7 +46,7 @@ def predict_hands(
         networks: From :func:`dhpe_lib.prediction.hand_search.load_hand_networks`.
         photo: Upright RGB photo.
         max_hands: Largest number of hands; by default all of them.
-        side: Which hand all of them are; by default the networks decide.
+        side: Handedness of all hands; by default the networks decide.
         box: Box of the only hand that is wanted, pixels; by default the whole photo is searched.
         mask: Foreground of the photo; only for a photo with one hand.
 

@@ -38,6 +38,18 @@ class PredictionError(ValueError):
     """A hand cannot be fitted; the message names the reason and a remedy."""
 
 
+class NoHandError(ValueError):
+    """No hand is found in a photo; the message names a remedy.
+
+    Attributes:
+        best: Highest presence of a candidate, 0 to 1; None if the search gives no presence.
+    """
+
+    def __init__(self, message: str, best: float | None = None):
+        super().__init__(message)
+        self.best = best
+
+
 @dataclass(frozen=True)
 class HandEstimate:
     """One fitted hand.

@@ -1,6 +1,6 @@
 """Search a photo for hands: candidates from the palm detector, verified by looks. Nothing here has a gradient.
 
-The palm detector looks at the whole photo first. Where that is not enough, it looks again: at the photo with a border
+The palm detector looks at the whole photo first. If that is not enough, it looks again: at the photo with a border
 and turned by quarter turns (a hand that fills the photo, or an unusual view), then at tiles (small hands). The hand
 landmark network looks at each candidate and decides: a palm without a hand has a low presence.
 
@@ -37,9 +37,9 @@ MOST_CANDIDATES = 12
 BORDER = 1.5
 """Side of the view with a border over the photo's larger side."""
 TILES = ((0.5, 0.25), (0.25, 0.12))
-"""Side of a tile over the photo's larger side, and size of a sure hand over the same that makes the tiles needless.
+"""Side of a tile and a hand's size, both over the photo's larger side. Tiles are skipped if a sure hand is that large.
 
-The detector finds hands from 13 % of its view's side on. Where one hand has twice this size, others are rarely smaller
+The detector finds hands from 13 % of its view's side on. If one hand has twice this size, others are rarely smaller
 than half of it."""
 LEAST_TILE = 192
 """Tiles with fewer pixels along their side show nothing new: the detector sees 192."""
@@ -55,8 +55,8 @@ class HandNetworks:
     """The two networks that find hands.
 
     Attributes:
-        palms: Where palms are.
-        landmarks: Where the joints of one hand are.
+        palms: Palm detector.
+        landmarks: Hand landmark network.
     """
 
     palms: PalmDetector
@@ -69,7 +69,7 @@ class SearchStep:
 
     Attributes:
         views: Squares of the photo.
-        needless_from: Size of a sure hand, pixels, from which on the step is left out.
+        needless_from: The step is skipped if a confident hand is at least this large, pixels.
         least_presence: Hands with a lower presence are left out.
     """
 
@@ -82,7 +82,7 @@ def load_hand_networks(device: torch.device | str = "cpu") -> HandNetworks:
     """Both networks with the weights that come with the library.
 
     Args:
-        device: Where to put them.
+        device: Device of the networks.
 
     Returns:
         The networks, ready for inference.
@@ -93,7 +93,7 @@ def load_hand_networks(device: torch.device | str = "cpu") -> HandNetworks:
 def search_hands(
     networks: HandNetworks, photo: UInt8[ndarray, "height width 3"], enough: int, palms: Palms | None = None
 ) -> Looks:
-    """Candidates in a photo with what the looks say of them, from the cheapest step of the search to the dearest.
+    """Find and score hand candidates; cheap steps run first.
 
     Args:
         networks: From :func:`load_hand_networks`.
@@ -123,8 +123,8 @@ def further_steps(height: int, width: int) -> list[SearchStep]:
     """Steps of the search after the look at the whole photo.
 
     Args:
-        height: Of the photo, pixels.
-        width: Of the photo, pixels.
+        height: Height of the photo, pixels.
+        width: Width of the photo, pixels.
 
     Returns:
         The photo with a border and turned, then tiles, if the photo is large enough for them.

@@ -31,7 +31,7 @@ WRIST, INDEX_MCP, RING_MCP = (JOINT_NAMES.index(name) for name in ("wrist", "ind
 
 
 def cut_squares(photo: UInt8[ndarray, "height width 3"], frame: CropFrame, size: int) -> Float[Tensor, "b 3 size size"]:
-    """Cut several squares out of one photo. What lies outside the photo is black.
+    """Cut several squares out of one photo. Pixels outside the photo are black.
 
     Only the part of the photo under a square is read, and large parts are reduced first. A photo of 40 megapixels
     needs little more time and memory than a small one.
@@ -91,8 +91,8 @@ def whole_square(height: int, width: int, margin: float = 1.0, angles: Sequence[
     """Squares about the whole photo.
 
     Args:
-        height: Of the photo, pixels.
-        width: Of the photo, pixels.
+        height: Height of the photo, pixels.
+        width: Width of the photo, pixels.
         margin: Side over the photo's larger side.
         angles: A turned square for each.
 
@@ -108,8 +108,8 @@ def tile_squares(height: int, width: int, share: float) -> CropFrame:
     """Upright squares that cover the photo; neighbours overlap by at least half, so each hand is whole in one.
 
     Args:
-        height: Of the photo, pixels.
-        width: Of the photo, pixels.
+        height: Height of the photo, pixels.
+        width: Width of the photo, pixels.
         share: Side of a tile over the photo's larger side.
 
     Returns:
@@ -132,7 +132,7 @@ def squares_of_palms(palms: Palms, frame: CropFrame) -> CropFrame:
 
     Args:
         palms: Palms in one square picture.
-        frame: Where that picture lies in the photo; one row.
+        frame: Frame of that picture in the photo; one row.
 
     Returns:
         A square for each palm, in the photo.

@@ -42,7 +42,7 @@ SHAPE = OneEuroOptions(min_cutoff=0.1, beta=0.0)  # a hand keeps its shape
 
 @dataclass(frozen=True)
 class OneEuroState:
-    """What the filter remembers.
+    """State of the filter.
 
     Attributes:
         time: Time of the last measurement, seconds.
@@ -69,7 +69,7 @@ def one_euro(
         state: State after the last measurement; None at the start.
         value: Measurement x. Each row is one vector; give a column of single numbers to filter each by itself.
         time: Time of the measurement, seconds.
-        options: Of the filter.
+        options: Parameters of the filter.
 
     Returns:
         The next state; its ``value`` is the result. The gradient flows to the measurements.
@@ -109,7 +109,7 @@ def one_euro_rotation(
         state: State after the last measurement; None at the start.
         quaternion: (w, x, y, z) of any length but zero.
         time: Time of the measurement, seconds.
-        options: Of the filter.
+        options: Parameters of the filter.
 
     Returns:
         The next state; its ``value`` has unit length and keeps its sign over time.
@@ -135,7 +135,7 @@ class SmoothHand:
     """The filters of a hand's h. All are in the crop frame of the first measurement.
 
     Attributes:
-        frame: That crop frame.
+        frame: Crop frame of h.
         pose: 15 rotation vectors.
         shape: Ten numbers, each by itself.
         rotation: Global rotation as a quaternion.

@@ -17,9 +17,9 @@ from dhpe_lib.data.photos import PhotoError, read_mask, read_photo
 from dhpe_lib.hand.io import HandFileError
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.palm_detector import Palms, detect_palms
-from dhpe_lib.prediction.find_hands import FoundHand, NoHandError, find_hand_in_box, find_hands, letterboxed
+from dhpe_lib.prediction.find_hands import FoundHand, find_hand_in_box, find_hands, letterboxed
 from dhpe_lib.prediction.from_photo import Box, fit_found_hands
-from dhpe_lib.prediction.hand_estimate import HandEstimate, PredictionError
+from dhpe_lib.prediction.hand_estimate import HandEstimate, NoHandError, PredictionError
 from dhpe_lib.prediction.hand_search import LEAST_PALM, HandNetworks, load_hand_networks
 from dhpe_lib.prediction.keypoints import HandKeypoints, KeypointsError, detect_hands, keypoints_of
 from dhpe_lib.prediction.outputs import write_estimate

@@ -11,6 +11,7 @@ from dhpe_lib.prediction.from_photo import Box
 from dhpe_lib.prediction.outputs import SUFFIXES
 
 Evidence = Literal["landmarks", "estimator", "keypoints"]
+CLIP_FILES = (".mp4", ".json", ".glb")
 JointsSource = tuple[Path, list[dict[str, Any]]] | Literal["mediapipe"]
 
 

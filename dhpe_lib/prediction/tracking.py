@@ -5,7 +5,7 @@ A track is one hand over time. Each frame brings sightings, and each sighting co
 1. A track expects its joints where the hand's velocity takes them.
 2. The cost of a pair of track and sighting is the mean distance of their joints over the hand's size, plus half the
    difference between their probabilities of a right hand. So two hands that cross keep their sides.
-3. The assignment with the smallest sum of costs wins; pairs too far apart are none.
+3. The assignment with the smallest sum of costs wins. Pairs above ``LARGEST_COST`` are not matched.
 4. A hand that was out of sight takes its track back if the side agrees and it is near enough; how near is near enough
    grows with the time that has passed.
 
@@ -21,7 +21,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
@@ -52,15 +51,15 @@ FEWEST_SIGHTINGS = 3
 
 @dataclass(frozen=True)
 class Track:
-    """One hand, as far as the frames so far tell.
+    """State of one tracked hand.
 
     Attributes:
         number: Its identity, from 0.
         joints_px: Joints at the last sighting, pixels.
-        velocity: Of the joints' centre, pixels per second.
+        velocity: Velocity of the joints' centre, pixels per second.
         time: Time of the last sighting, seconds.
         right_probability: Mean over all sightings of the probability that it is a right hand.
-        sightings: How many frames showed it.
+        sightings: Number of frames that show the hand.
     """
 
     number: int
@@ -71,7 +70,7 @@ class Track:
     sightings: int
 
     def expected(self, time: float) -> Float[Tensor, "21 2"]:
-        """Where the joints are at a later time, if the hand moves on for at most ``COAST`` seconds; pixels."""
+        """Extrapolate the joints for at most ``COAST`` seconds; pixels."""
         return self.joints_px + self.velocity * min(time - self.time, COAST)
 
 
@@ -82,7 +81,7 @@ class Sighting:
     Attributes:
         frame: Index of the frame.
         time: Time of the frame, seconds.
-        hand: What was found.
+        hand: Detected hand.
     """
 
     frame: int
@@ -194,6 +193,8 @@ def assign(tracks: Sequence[Track], hands: Sequence[FoundHand], time: float) -> 
 
     Source: the Hungarian method.
     """
+    from scipy.optimize import linear_sum_assignment  # a slow import
+
     costs = np.array([[pair_cost(track, hand, time) for hand in hands] for track in tracks])
     if not costs.size:
         return []
@@ -234,7 +235,7 @@ def followed_hands(
     Args:
         sightings: Number of the track and sighting, in the order of time.
         frames: Number of frames of the clip; a hand of a very short clip needs fewer than ``FEWEST_SIGHTINGS``.
-        side: Which hand all of them are, if the caller named it.
+        side: Handedness of all hands, if known.
 
     Returns:
         The hands in the order of their first frames.

@@ -28,9 +28,9 @@ from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.hand.io import Side
 from dhpe_lib.hand.model import HandModel
-from dhpe_lib.prediction.find_hands import FoundHand, NoHandError, find_hands, follow_hand, glimpse_hands
+from dhpe_lib.prediction.find_hands import FoundHand, find_hands, follow_hand, glimpse_hands
 from dhpe_lib.prediction.from_photo import fit_found_hands
-from dhpe_lib.prediction.hand_estimate import DOUBTFUL_PRESENCE, LARGE_RESIDUAL, SURE_SIDE
+from dhpe_lib.prediction.hand_estimate import DOUBTFUL_PRESENCE, LARGE_RESIDUAL, SURE_SIDE, NoHandError
 from dhpe_lib.prediction.hand_search import LEAST_PRESENCE, HandNetworks
 from dhpe_lib.prediction.tracking import (
     COAST,
@@ -132,7 +132,7 @@ def follow_clip(
     Args:
         networks: From :func:`dhpe_lib.prediction.hand_search.load_hand_networks`.
         frames: Frames of one size, such as those of :func:`dhpe_lib.prediction.video_io.read_frames`.
-        side: Which hand all of them are; by default the networks decide.
+        side: Handedness of all hands; by default the networks decide.
         max_hands: Largest number of hands in a frame.
 
     Returns:

@@ -5,7 +5,7 @@ of frames need nothing. Sound is neither read nor written.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -39,7 +39,7 @@ class Frame:
     Attributes:
         image: The upright picture, row = y.
         time: Seconds since the first frame.
-        name: What messages and files call it.
+        name: Name used in messages and files.
     """
 
     image: UInt8[ndarray, "height width 3"]
@@ -68,7 +68,7 @@ def read_frames(path: str | Path, folder_rate: float = FOLDER_RATE) -> Iterator[
 
     Args:
         path: A clip or a folder.
-        folder_rate: Frames in a second of a folder, which does not tell it.
+        folder_rate: Frame rate of a folder.
 
     Yields:
         Frames with increasing times.
@@ -96,7 +96,7 @@ def frame_rate(path: str | Path, folder_rate: float = FOLDER_RATE) -> float:
 
     Args:
         path: A clip or a folder.
-        folder_rate: What holds for a folder.
+        folder_rate: Frame rate of a folder.
 
     Returns:
         Frames in a second.
@@ -224,28 +224,6 @@ def _pyav(path: Path) -> ModuleType:
     return av
 
 
-def write_clip(path: str | Path, frames: Iterable[Frame], rate: float = FOLDER_RATE) -> int:
-    """Write frames as a clip.
-
-    Args:
-        path: Where to; an MP4 file.
-        frames: The frames, all of one size.
-        rate: See :func:`clip_writer`.
-
-    Returns:
-        How many frames were written.
-
-    Raises:
-        VideoError: See :func:`clip_writer`.
-    """
-    count = 0
-    with clip_writer(path, rate) as write:
-        for frame in frames:
-            write(frame)
-            count += 1
-    return count
-
-
 @contextmanager
 def clip_writer(path: str | Path, rate: float = FOLDER_RATE) -> Iterator[Callable[[Frame], None]]:
     """Open a clip for writing, one frame at a time: H.264, or MPEG-4 where PyAV has no H.264 encoder.
@@ -254,7 +232,7 @@ def clip_writer(path: str | Path, rate: float = FOLDER_RATE) -> Iterator[Callabl
     even sizes only: an odd size grows by one pixel, a copy of the last row or column.
 
     Args:
-        path: Where to; an MP4 file.
+        path: Output path (.mp4).
         rate: Frames in a second, for the file's header and the duration of the last frame.
 
     Yields:

@@ -1,4 +1,4 @@
-"""What a clip with moving hands is written as: an overlay clip, its numbers, and one animated GLB.
+"""Write a clip's hands: overlay clip, JSON, animated GLB.
 
 All files of a clip appear together, or none. Nothing here has a gradient.
 """
@@ -28,23 +28,18 @@ from dhpe_lib.hand.rig import HandTrack
 from dhpe_lib.hand.rotations import quaternion_to_matrix
 from dhpe_lib.hand.skeleton import JOINT_NAMES
 from dhpe_lib.prediction.hand_estimate import SIZE_ASSUMPTION
-from dhpe_lib.prediction.outputs import rounded
+from dhpe_lib.prediction.outputs import H_IS, rounded
 from dhpe_lib.prediction.overlay import MESH_OPACITY, SOFT
+from dhpe_lib.prediction.request import CLIP_FILES
 from dhpe_lib.prediction.tracking import in_one_crop
 from dhpe_lib.prediction.video import ClipHand, FollowedClip, first_crop, joints_in_crop, joints_px
 from dhpe_lib.prediction.video_io import Frame, clip_writer
 from dhpe_lib.rendering.renderer import render
 
-CLIP_FILES = (".mp4", ".json", ".glb")
 MESH_ORANGE = (0.96, 0.73, 0.52)
 COLORS = {"right": MESH_OPAQUE, "left": MESH_ORANGE}
 LARGEST_DRAWING = 400
 """Pixels along the larger side of a drawn hand; a larger hand is drawn at this size and enlarged."""
-H_IS = (
-    "one row for each frame: pose 45 (axis-angle, relative to the flat hand), shape 10, quaternion 4 and scale 1 "
-    "(offsets from the identity camera), translation 3; what HandModel.forward_h takes for a model of this hand's "
-    "side; its mesh lies in the crop frame of this hand, the same one for all rows, pixel = center + side (x, y)"
-)
 
 
 def write_clip_hands(
@@ -69,7 +64,7 @@ def write_clip_hands(
         stem: Name of the files without suffix.
         camera: Camera of the clip.
         rate: Frames in a second.
-        suffixes: Which files to write, out of ``CLIP_FILES``.
+        suffixes: Suffixes of the files to write, out of ``CLIP_FILES``.
 
     Returns:
         Their paths, in the order of `suffixes`.
@@ -172,7 +167,7 @@ def clip_record(
         },
         "joint_names": list(JOINT_NAMES),
         "size_assumption": SIZE_ASSUMPTION,
-        "h_is": H_IS,
+        "h_is": f"one row for each frame, all in the same crop frame: {H_IS}",
         "hands": [hand_record(hand, place) for hand, place in zip(hands, placed, strict=True)],
     }
 
@@ -183,7 +178,7 @@ def hand_record(hand: ClipHand, placed: PlacedHand) -> dict[str, Any]:
     points = metric_points(hand.crops, joints_in_crop(hand), joints_in_crop(hand)[:, 0], model_scale(hand))
     return {
         "hand": hand.model.side,
-        "hand_known": hand.side_known,
+        "hand_known": True,  # as for a photo: the network gives the handedness if the caller does not
         "right_probability": round(hand.right_probability, 4),
         "verdict": "doubtful" if hand.warnings else "good",
         "warnings": hand.warnings,

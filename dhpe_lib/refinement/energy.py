@@ -238,6 +238,6 @@ def feature_term(
 def mask_term(mesh: HandMesh, model: HandModel, mask: Float[Tensor, "b s s"]) -> Float[Tensor, " b"]:
     """Mean of ``| f_Ren(v) - m |^2``, with the silhouette "coverage".
 
-    Of all silhouettes "coverage" gives the lowest error when the joints have already brought the hand near.
+    The coverage silhouette gives the lowest error when the joints have already brought the hand near.
     """
     return (silhouette(mesh.vertices, model.faces, mask.shape[-1], "coverage") - mask).square().mean((1, 2))

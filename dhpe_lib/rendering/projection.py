@@ -91,7 +91,7 @@ def rasterize(
 ) -> Fragments:
     """Find the nearest face at the centre of each pixel, with barycentric coordinates and depth.
 
-    Depths are compared in float32, also if the vertices are float64. Of faces at equal depth the first in `faces` wins.
+    Depths are compared in float32, also if the vertices are float64. At equal depth the first face wins.
     With a pinhole, barycentric coordinates belong to the point on the face in 3D (perspective correct).
 
     Args:

@@ -33,7 +33,7 @@ def dhpe(*arguments: str) -> Any:
 
 
 def fails(*arguments: str) -> str:
-    """What a command that cannot start says."""
+    """Message of a command that cannot start."""
     result = dhpe(*arguments)
     assert result.exit_code == 2, result.output
     assert not Path("dhpe_out").exists()

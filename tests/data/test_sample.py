@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from fake_datasets import canonical, noise, points, projected
 
-from dhpe_lib.data.sample import Sample, as_right_hand, from_pixel_centers, mirror, project, with_palm, with_wrist
-from dhpe_lib.hand.skeleton import JOINT_NAMES, MIDDLE_MCP
+from dhpe_lib.data.sample import Sample, as_right_hand, from_pixel_centers, mirror, project, with_wrist
+from dhpe_lib.hand.skeleton import JOINT_NAMES
 
 K = np.array([[300.0, 2.0, 171.0], [0, 310.0, 95.0], [0, 0, 1]])
 
@@ -83,24 +83,6 @@ def test_only_left_hands_are_mirrored():
     left = as_right_hand(sample("left"))
     assert left.joints_2d[0, 0] == 320 - sample().joints_2d[0, 0]
     assert left.side == "left"
-
-
-def test_palm_is_halfway_to_the_middle_knuckle():
-    before, after = sample(), with_palm(sample())
-    np.testing.assert_allclose(after.joints_3d[0], (before.joints_3d[0] + before.root) / 2)
-    np.testing.assert_allclose(after.joints_2d, project(after.joints_3d, K))
-    np.testing.assert_array_equal(after.joints_3d[1:], before.joints_3d[1:])
-    assert after.joint_0 == "palm"
-    assert before.joint_0 == "wrist"
-    assert with_palm(after) is after
-
-
-@pytest.mark.parametrize("wrist", [False, True])
-@pytest.mark.parametrize("knuckle", [False, True])
-def test_palm_is_visible_if_one_of_the_two_is(wrist, knuckle):
-    visible = np.zeros(21, bool)
-    visible[[0, MIDDLE_MCP]] = wrist, knuckle
-    assert with_palm(replace(sample(), visible=visible)).visible[0] == (wrist or knuckle)
 
 
 @pytest.mark.parametrize("visible", [False, True])

@@ -10,8 +10,16 @@ from found_hands import known_hands
 from PIL import Image
 
 from dhpe_lib.prediction import photo_groups
-from dhpe_lib.prediction.batch import index_file, index_line, left_to_do, photos_in, read_index, run_photos, shard_of
-from dhpe_lib.prediction.find_hands import NoHandError
+from dhpe_lib.prediction.batch import (
+    index_file,
+    index_line,
+    left_to_do,
+    photos_in,
+    read_index,
+    run_photos,
+    shard_of,
+)
+from dhpe_lib.prediction.find_hands import no_hand
 from dhpe_lib.prediction.photo_groups import load_tools
 from dhpe_lib.prediction.request import Request, name_photos
 
@@ -33,7 +41,7 @@ def finder(monkeypatch):
         if image[0, 0, 0] == 255:
             raise ZeroDivisionError("ours")
         if image[0, 0, 0] == BLACK:
-            raise NoHandError(0.2)
+            raise no_hand(0.2)
         return hands[:max_hands]
 
     monkeypatch.setattr(photo_groups, "find_hands", find)

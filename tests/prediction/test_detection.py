@@ -6,7 +6,8 @@ from dot_machine import DOT, HEIGHT, WIDTH, DotMachine, picture, spread_hand
 from torch import Tensor
 
 from dhpe_lib.data.crop_frame import CropFrame
-from dhpe_lib.prediction.detection import NoHandError, detect_hand, detect_in_crop
+from dhpe_lib.prediction.detection import detect_hand, detect_in_crop
+from dhpe_lib.prediction.hand_estimate import NoHandError
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from dhpe_lib.data.photos import read_photo
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.palm_detector import Palms, detect_palms
 from dhpe_lib.prediction.demo import DemoScene, demo_scene
-from dhpe_lib.prediction.find_hands import NoHandError, find_hand_in_box, find_hands, follow_hand, letterboxed
+from dhpe_lib.prediction.find_hands import find_hand_in_box, find_hands, follow_hand, letterboxed
+from dhpe_lib.prediction.hand_estimate import NoHandError
 from dhpe_lib.prediction.hand_looks import Looks
 from dhpe_lib.prediction.hand_search import HandNetworks, keep_distinct, load_hand_networks
 from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints, squares_of_palms, tile_squares

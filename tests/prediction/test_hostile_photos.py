@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.prediction.demo import demo_scene
-from dhpe_lib.prediction.find_hands import NoHandError, find_hands
+from dhpe_lib.prediction.find_hands import find_hands
 from dhpe_lib.prediction.from_photo import predict_hands
-from dhpe_lib.prediction.hand_estimate import MOST_OUTSIDE, HandEstimate
+from dhpe_lib.prediction.hand_estimate import MOST_OUTSIDE, HandEstimate, NoHandError
 from dhpe_lib.prediction.hand_search import HandNetworks, load_hand_networks
 from dhpe_lib.synthetic.scenery import paint_backgrounds
 

@@ -1,4 +1,4 @@
-"""Which hand is which: synthetic tracks with a known answer, and what smoothing does to them."""
+"""Synthetic tracks with known identities, and the effect of smoothing."""
 
 from dataclasses import replace
 from math import pi

@@ -16,6 +16,7 @@ from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.parameters import split_h
 from dhpe_lib.prediction.demo import demo_scene
 from dhpe_lib.prediction.hand_search import HandNetworks, load_hand_networks
+from dhpe_lib.prediction.request import CLIP_FILES
 from dhpe_lib.prediction.video import (
     HANDS_AT_A_TIME,
     ClipHand,
@@ -26,7 +27,7 @@ from dhpe_lib.prediction.video import (
     joints_px,
 )
 from dhpe_lib.prediction.video_io import Frame, VideoError, count_frames, frame_files, read_frames
-from dhpe_lib.prediction.video_outputs import CLIP_FILES, hand_tracks, overlaid, place_rows, write_clip_hands
+from dhpe_lib.prediction.video_outputs import hand_tracks, overlaid, place_rows, write_clip_hands
 
 RATE, WIDTH, HEIGHT = 20.0, 200, 300
 HIDDEN = range(5, 9)
@@ -34,7 +35,7 @@ COUNT = 13
 
 
 def at(k: int, points: ndarray) -> ndarray:
-    """Where points of the small demo picture are in frame k: the picture is turned and shifted."""
+    """Move points of the small demo picture to frame k: the picture is turned and shifted."""
     angle = 0.03 * k
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return (points - (100, 150)) @ turn.T + (100 - k, 150 + k)
@@ -138,6 +139,7 @@ def test_files_are_read_back(tmp_path, clip, followed, hands):
         "file": "c.mp4", "width": 2 * WIDTH, "height": HEIGHT, "frames": COUNT, "frames_per_s": RATE, "seconds": 0.6,
     }  # fmt: skip
     assert [len(one["h"]) for one in found["hands"]] == [len(hand.frames) for hand in hands]
+    assert all(one["hand_known"] for one in found["hands"])  # the network gives it, as in a photo
     for one, hand in zip(found["hands"], hands, strict=True):
         check_numbers(one, hand, np.array(found["camera"]["k"]))
     scene = trimesh.load(files[2])

@@ -2,15 +2,16 @@
 
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dhpe_lib.data.photos import PhotoError
-from dhpe_lib.prediction.video_io import Frame, VideoError, clip_writer, frame_rate, is_clip, read_frames, write_clip
+from dhpe_lib.prediction.video_io import Frame, VideoError, clip_writer, frame_rate, is_clip, read_frames
 
 try:
     import av
@@ -33,6 +34,12 @@ def frames(**size: int) -> Iterator[Frame]:
     return (Frame(picture(k, **size), time, str(k)) for k, time in enumerate(TIMES))
 
 
+def write_clip(path: Path, frames: Iterable[Frame], rate: float = 30.0) -> None:
+    with clip_writer(path, rate) as write:
+        for frame in frames:
+            write(frame)
+
+
 def difference(a: np.ndarray, b: np.ndarray) -> float:
     """Mean difference in grey levels; compression costs a few."""
     assert a.shape == b.shape
@@ -41,7 +48,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
 
 @needs_av
 def test_a_clip_comes_back_with_its_times(tmp_path):
-    assert write_clip(tmp_path / "a.mp4", frames()) == 5
+    write_clip(tmp_path / "a.mp4", frames())
     found = list(read_frames(tmp_path / "a.mp4"))
     assert [frame.time for frame in found] == pytest.approx(TIMES, abs=1e-4)
     assert [frame.name for frame in found] == [f"a_00000{k}" for k in range(5)]
