@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
+from dhpe_lib.common.arguments import checked
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
 from dhpe_lib.hand.skeleton import MANO_JOINT_NAMES, MANO_PARENTS
 
@@ -103,17 +104,9 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 
 def _check_fields(path: Path, fields: Mapping[str, Any]) -> Hand:
-    missing = [name for name in SHAPES if name not in fields]
-    if missing:
-        raise HandFileError(
-            f"{path}: lacks {', '.join(missing)}; give a hand model in MANO's layout (not SMPL or SMPL-X)"
-        )
+    check_layout(path, fields)
     hand = {name: np.asarray(value) for name, value in fields.items()}
-    for name, shape in SHAPES.items():
-        if hand[name].shape != shape:
-            raise HandFileError(
-                f"{path}: field {name} has shape {hand[name].shape}, MANO's is {shape}; give a MANO hand"
-            )
+    for name in SHAPES:
         if hand[name].dtype.kind not in "iuf" or not np.isfinite(hand[name]).all():
             raise HandFileError(f"{path}: field {name} holds a value that is not a finite number; fetch the file again")
     for name, value in BLENDING.items():
@@ -122,6 +115,28 @@ def _check_fields(path: Path, fields: Mapping[str, Any]) -> Hand:
     _check_values(path, hand)
     hand.setdefault("J", hand["J_regressor"] @ hand["v_template"])
     return {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in hand.items()}
+
+
+def check_layout(source: str | Path, fields: Mapping[str, Any]) -> None:
+    """Check that a hand has MANO's fields, each with its shape.
+
+    Args:
+        source: File or argument that the hand comes from, for messages.
+        fields: Fields of a hand.
+
+    Raises:
+        HandFileError: A field is missing or has another shape.
+
+    Source: DATASETS.md, MANO.
+    """
+    missing = [name for name in SHAPES if name not in fields]
+    if missing:
+        raise HandFileError(
+            f"{source}: lacks {', '.join(missing)}; give a hand model in MANO's layout (not SMPL or SMPL-X)"
+        )
+    for name, shape in SHAPES.items():
+        if (found := np.shape(fields[name])) != shape:
+            raise HandFileError(f"{source}: field {name} has shape {found}, MANO's is {shape}; give a MANO hand")
 
 
 def _check_values(path: Path, hand: Hand) -> None:
@@ -247,6 +262,7 @@ def _mano_pickle(hand: Hand) -> bytes:
     return pickle.dumps(fields, protocol=2).replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
 
 
+@checked()
 def write_mesh(
     path: str | Path,
     vertices: Float[np.ndarray, "v 3"],
