@@ -258,8 +258,9 @@ def _mano_pickle(hand: Hand) -> bytes:
     fields["J_regressor"] = sparse.csc_matrix(hand["J_regressor"])
     fields["f"] = hand["f"].astype(np.uint32)
     fields["kintree_table"] = np.array([(NO_PARENT, *MANO_PARENTS[1:]), range(len(MANO_PARENTS))], np.int64)
-    # numpy 1 and 2 both know the old module name. Users of manopth have numpy 1.
-    return pickle.dumps(fields, protocol=2).replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    # Old and new numpy and scipy all know these names. Users of manopth have numpy 1 and scipy before 1.8.
+    written = pickle.dumps(fields, protocol=2).replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    return written.replace(b"cscipy.sparse._csc\n", b"cscipy.sparse\n")
 
 
 @checked()

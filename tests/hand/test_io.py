@@ -77,6 +77,11 @@ def test_written_pickle_is_manos_layout(hand, tmp_path):
     raw = (tmp_path / "hand.pkl").read_bytes()
     assert raw[:2] == b"\x80\x02"
     assert b"numpy._core" not in raw  # numpy 1 does not know that module
+    names = {arg for opcode, arg, _ in pickletools.genops(raw) if opcode.name == "GLOBAL"}
+    assert (
+        "scipy.sparse csc_matrix" in names
+    )  # scipy before 1.8 knows no scipy.sparse._csc, scipy 2 no scipy.sparse.csc
+    assert not [name for name in names if name.startswith("scipy.sparse.")]
     fields = pickle.loads(raw, encoding="latin1")
     assert set(fields) == {*SHAPES, "J", "hands_coeffs", "bs_style", "bs_type"}
     assert sparse.issparse(fields["J_regressor"])
