@@ -17,6 +17,7 @@ from jaxtyping import Float, Integer, UInt8
 
 from dhpe_lib.common.arguments import checked
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
+from dhpe_lib.hand.mesh_glb import mesh_glb
 from dhpe_lib.hand.skeleton import MANO_JOINT_NAMES, MANO_PARENTS
 
 Hand = dict[str, np.ndarray]
@@ -276,16 +277,19 @@ def write_mesh(
         path: Path of the file; its suffix chooses the format.
         vertices: Vertices; unit and axes are written unchanged.
         faces: Vertex indices of the triangles.
-        colors: RGB of each vertex, 0 to 255.
+        colors: sRGB colour of each vertex, 0 to 255; a GLB holds it as linear light.
 
     Raises:
         HandFileError: The suffix is unknown.
 
-    Source: trimesh writes the file.
+    Source: trimesh writes OBJ and PLY, :mod:`dhpe_lib.hand.mesh_glb` GLB.
     """
     path = Path(path)
     if path.suffix not in MESH_SUFFIXES:
         raise HandFileError(f"{path}: a mesh is written as {', '.join(MESH_SUFFIXES)}, not as {path.suffix!r}")
+    if path.suffix == ".glb":
+        path.write_bytes(mesh_glb(vertices, faces, colors))
+        return
     import trimesh  # takes half a second to import
 
     trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False).export(path)
