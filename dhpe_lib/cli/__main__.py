@@ -13,6 +13,7 @@ from dhpe_lib.cli.data import data_app
 from dhpe_lib.cli.hand import hand_app
 from dhpe_lib.cli.predict import demo, predict
 from dhpe_lib.cli.train import ablate, evaluate, export, train
+from dhpe_lib.common.console import write_any_text
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 app.add_typer(hand_app, name="hand")
@@ -35,6 +36,7 @@ def dhpe(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 def main() -> None:
     """Run the command `dhpe`."""
+    write_any_text()
     app()
 
 

@@ -1,11 +1,17 @@
 """Lines, links and progress bars on the terminal."""
 
+import codecs
+import io
 import os
+import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
+
+PLAINLY = "dhpe_plainly"
+PLAIN = {"\u2713": "+", "\u2717": "x", "\u2026": "...", "\u00d7": "x", "\u2013": "-", "\u2014": "-"}
 
 
 def progress_bar(console: Console) -> Progress:
@@ -33,8 +39,45 @@ def say(*parts: str | Path | Text) -> None:
     Console(highlight=False, soft_wrap=True).print(Text.assemble(*pieces))
 
 
+def shown_path(path: Path) -> str:
+    """Return a path relative to the current folder if it lies below it, else the absolute path."""
+    try:
+        near = os.path.relpath(path)
+    except ValueError:  # on another drive
+        return str(path.absolute())
+    return str(path.absolute()) if near.startswith(os.pardir) else near
+
+
+def write_any_text() -> None:
+    """Let the standard streams write any text in any encoding, as `encode_plainly` says."""
+    codecs.register_error(PLAINLY, encode_plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=PLAINLY)
+
+
+def encode_plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Replace the first character that a stream cannot write: a mark by a letter, others by their escape.
+
+    A byte of a file name that is no text is written as it is.
+
+    Args:
+        error: The error of the encoder.
+
+    Returns:
+        What to write instead, and where to go on.
+
+    Raises:
+        UnicodeError: The error is not one of encoding.
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    character = error.object[error.start]
+    if 0xDC80 <= ord(character) <= 0xDCFF:  # a byte that Python kept, see os.fsdecode
+        return bytes([ord(character) - 0xDC00]), error.start + 1
+    return PLAIN.get(character) or character.encode("ascii", "backslashreplace").decode(), error.start + 1
+
+
 def link(path: Path) -> Text:
     """Format a path as a clickable link: relative below the current folder, else absolute."""
-    near = os.path.relpath(path)
-    shown = str(path.absolute()) if near.startswith(os.pardir) else near
-    return Text(shown, style=f"link {path.absolute().as_uri()} cyan")
+    return Text(shown_path(path), style=f"link {path.absolute().as_uri()} cyan")

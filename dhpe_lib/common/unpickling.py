@@ -39,6 +39,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("chumpy.reordering", "Select"): "select",
     ("scipy.sparse.csc", "csc_matrix"): "csc",
     ("scipy.sparse._csc", "csc_matrix"): "csc",
+    ("scipy.sparse", "csc_matrix"): "csc",
 }
 # Most entries of a sparse matrix that is made dense: its shape comes from the file and cannot be trusted.
 MAX_DENSE = 2**26

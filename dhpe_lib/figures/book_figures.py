@@ -1,7 +1,7 @@
 """Plotly figures in the book: the page holds a figure's data, and the book's own script draws it.
 
-myst-nb finds this module through the project's entry point `myst_nb.mime_renderers`. Without it a static page shows
-nothing where a notebook shows a figure.
+The book's extension, `book/_ext/dhpe_book.py`, gives this renderer to myst-nb. It is no entry point of the package: an
+entry point would claim the figures of every other book in the environment.
 """
 
 import json

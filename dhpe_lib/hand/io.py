@@ -15,7 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
+from dhpe_lib.common.arguments import checked
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
+from dhpe_lib.hand.mesh_glb import mesh_glb
 from dhpe_lib.hand.skeleton import MANO_JOINT_NAMES, MANO_PARENTS
 
 Hand = dict[str, np.ndarray]
@@ -103,17 +105,9 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 
 def _check_fields(path: Path, fields: Mapping[str, Any]) -> Hand:
-    missing = [name for name in SHAPES if name not in fields]
-    if missing:
-        raise HandFileError(
-            f"{path}: lacks {', '.join(missing)}; give a hand model in MANO's layout (not SMPL or SMPL-X)"
-        )
+    check_layout(path, fields)
     hand = {name: np.asarray(value) for name, value in fields.items()}
-    for name, shape in SHAPES.items():
-        if hand[name].shape != shape:
-            raise HandFileError(
-                f"{path}: field {name} has shape {hand[name].shape}, MANO's is {shape}; give a MANO hand"
-            )
+    for name in SHAPES:
         if hand[name].dtype.kind not in "iuf" or not np.isfinite(hand[name]).all():
             raise HandFileError(f"{path}: field {name} holds a value that is not a finite number; fetch the file again")
     for name, value in BLENDING.items():
@@ -122,6 +116,28 @@ def _check_fields(path: Path, fields: Mapping[str, Any]) -> Hand:
     _check_values(path, hand)
     hand.setdefault("J", hand["J_regressor"] @ hand["v_template"])
     return {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in hand.items()}
+
+
+def check_layout(source: str | Path, fields: Mapping[str, Any]) -> None:
+    """Check that a hand has MANO's fields, each with its shape.
+
+    Args:
+        source: File or argument that the hand comes from, for messages.
+        fields: Fields of a hand.
+
+    Raises:
+        HandFileError: A field is missing or has another shape.
+
+    Source: DATASETS.md, MANO.
+    """
+    missing = [name for name in SHAPES if name not in fields]
+    if missing:
+        raise HandFileError(
+            f"{source}: lacks {', '.join(missing)}; give a hand model in MANO's layout (not SMPL or SMPL-X)"
+        )
+    for name, shape in SHAPES.items():
+        if (found := np.shape(fields[name])) != shape:
+            raise HandFileError(f"{source}: field {name} has shape {found}, MANO's is {shape}; give a MANO hand")
 
 
 def _check_values(path: Path, hand: Hand) -> None:
@@ -243,10 +259,12 @@ def _mano_pickle(hand: Hand) -> bytes:
     fields["J_regressor"] = sparse.csc_matrix(hand["J_regressor"])
     fields["f"] = hand["f"].astype(np.uint32)
     fields["kintree_table"] = np.array([(NO_PARENT, *MANO_PARENTS[1:]), range(len(MANO_PARENTS))], np.int64)
-    # numpy 1 and 2 both know the old module name. Users of manopth have numpy 1.
-    return pickle.dumps(fields, protocol=2).replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    # Old and new numpy and scipy all know these names. Users of manopth have numpy 1 and scipy before 1.8.
+    written = pickle.dumps(fields, protocol=2).replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    return written.replace(b"cscipy.sparse._csc\n", b"cscipy.sparse\n")
 
 
+@checked()
 def write_mesh(
     path: str | Path,
     vertices: Float[np.ndarray, "v 3"],
@@ -259,16 +277,19 @@ def write_mesh(
         path: Path of the file; its suffix chooses the format.
         vertices: Vertices; unit and axes are written unchanged.
         faces: Vertex indices of the triangles.
-        colors: RGB of each vertex, 0 to 255.
+        colors: sRGB colour of each vertex, 0 to 255; a GLB holds it as linear light.
 
     Raises:
         HandFileError: The suffix is unknown.
 
-    Source: trimesh writes the file.
+    Source: trimesh writes OBJ and PLY, :mod:`dhpe_lib.hand.mesh_glb` GLB.
     """
     path = Path(path)
     if path.suffix not in MESH_SUFFIXES:
         raise HandFileError(f"{path}: a mesh is written as {', '.join(MESH_SUFFIXES)}, not as {path.suffix!r}")
+    if path.suffix == ".glb":
+        path.write_bytes(mesh_glb(vertices, faces, colors))
+        return
     import trimesh  # takes half a second to import
 
     trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False).export(path)
