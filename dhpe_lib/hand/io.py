@@ -102,13 +102,21 @@ def _read_npz(path: Path) -> dict[str, Any]:
         ) from error
 
 
+def _as_array(path: Path, name: str, value: Any) -> np.ndarray:
+    """Convert a field; in a list only numbers are accepted, since one long text would make an array of texts huge."""
+    try:
+        return np.asarray(value, None if isinstance(value, np.ndarray | np.generic | str | int | float) else np.float64)
+    except (TypeError, ValueError) as error:
+        raise HandFileError(f"{path}: field {name} is not an array ({error}); give a MANO hand") from error
+
+
 def _check_fields(path: Path, fields: Mapping[str, Any]) -> Hand:
     missing = [name for name in SHAPES if name not in fields]
     if missing:
         raise HandFileError(
             f"{path}: lacks {', '.join(missing)}; give a hand model in MANO's layout (not SMPL or SMPL-X)"
         )
-    hand = {name: np.asarray(value) for name, value in fields.items()}
+    hand = {name: _as_array(path, name, value) for name, value in fields.items()}
     for name, shape in SHAPES.items():
         if hand[name].shape != shape:
             raise HandFileError(
