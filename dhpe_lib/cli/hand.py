@@ -1,6 +1,5 @@
 """The commands `dhpe hand show` and `dhpe hand export`."""
 
-import json
 import os
 import webbrowser
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from dhpe_lib.cli.options import OUT, ModelOption, SideName, SideOption, prepare_folder, usage_error
 from dhpe_lib.common.console import say
+from dhpe_lib.common.json_files import SMALL, parse_json
 
 if TYPE_CHECKING:
     from dhpe_lib.hand.model import HandModel
@@ -95,9 +95,11 @@ def read_numbers(text: str | None, field: str, side: str) -> list[float] | None:
         return None
     is_file = os.path.isfile(text)  # pathlib's is_file stumbles over a long list
     source = text if is_file else field
+    if is_file and os.path.getsize(text) > SMALL:
+        raise ValueError(f"{source}: larger than {SMALL} bytes; give a list of numbers")
     content = Path(text).read_text(encoding="utf-8-sig") if is_file else text
     try:
-        found = json.loads(content if content.lstrip()[:1] in ("[", "{") else f"[{content}]")
+        found = parse_json(content if content.lstrip()[:1] in ("[", "{") else f"[{content}]")
     except ValueError as error:
         raise ValueError(f"{source}: neither a file nor numbers with commas between them ({error})") from error
     part = _part_of(found, field, side, source)
@@ -105,7 +107,7 @@ def read_numbers(text: str | None, field: str, side: str) -> list[float] | None:
 
     try:
         row = np.array(part, np.float32).ravel()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{source}: the {field} does not hold numbers only, in rows of one length") from error
     count = COUNTS[field]
     if field == "shape" and len(row) < count:

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from dhpe_lib.cli.options import OUT, DeviceOption, ModelOption, OutOption, SideName, prepare_folder, usage_error
 from dhpe_lib.cli.predict_report import report, report_all, summarise
 from dhpe_lib.cli.predict_video import are_clips, predict_clips, refuse_for_clips, suffixes_for
-from dhpe_lib.common.console import say
+from dhpe_lib.common.console import Terminal, say
 
 if TYPE_CHECKING:
     from dhpe_lib.prediction.from_photo import Box
@@ -183,7 +182,7 @@ def predict(
         chosen = batch.left_to_do(chosen, out, index)
     elif len(paths) > 1:
         index.unlink(missing_ok=True)
-    console = Console(highlight=False)
+    console = Terminal()
     if not chosen:
         say("Nothing is left to do in ", out)
         return
@@ -275,4 +274,4 @@ def demo(out: OutOption = OUT, device: DeviceOption = None) -> None:
     say("Rendered a hand, ", picture, ", with its 21 joints, ", joints, "\n")
     request = Request(out, "keypoints", (joints, read_keypoints(joints)), device=device)
     (result,) = run_photos(name_photos([picture], request), request)
-    report(result, Console(highlight=False))
+    report(result, Terminal())

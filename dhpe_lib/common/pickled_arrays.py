@@ -145,7 +145,8 @@ class Evaluation:
         self.spend(prod(shape) * data.itemsize + 8 * len(rows))
         dense = np.zeros(shape, data.dtype)
         # The starts ascend and lie between 0 and the number of entries, so their differences cannot wrap around.
-        np.add.at(dense, (rows, np.repeat(np.arange(shape[1]), np.diff(starts.astype(np.int64)))), data)
+        counts: np.ndarray = np.diff(starts.astype(np.int64))
+        np.add.at(dense, (rows, np.repeat(np.arange(shape[1]), counts)), data)
         return dense
 
     def _numbers(self, value: Any) -> np.ndarray:

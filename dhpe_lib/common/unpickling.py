@@ -12,7 +12,7 @@ be installed.
 import io
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dhpe_lib.common.pickled_arrays import Evaluation, Placeholder
 
@@ -48,7 +48,10 @@ class PickleFileError(ValueError):
 
 
 # This is the unpickler written in Python. The one in C can request all of the machine's memory on damaged bytes.
-class _Reader(pickle._Unpickler):
+PythonUnpickler: Any = pickle._Unpickler
+
+
+class _Reader(PythonUnpickler):
     """An unpickler that replaces every global by a subclass of `Placeholder`."""
 
     def __init__(self, path: Path, raw: bytes) -> None:
@@ -110,8 +113,8 @@ class _Reader(pickle._Unpickler):
             if not isinstance(key, str | bytes | int | None) or (isinstance(key, int) and abs(key) > LARGEST_KEY):
                 raise ValueError(f"a key of type {type(key).__name__}, but keys are strings and numbers to 2^60")
 
-    dispatch = {
-        **pickle._Unpickler.dispatch,
+    dispatch: ClassVar[dict[int, Any]] = {
+        **PythonUnpickler.dispatch,
         pickle.BYTEARRAY8[0]: load_bytearray8,
         pickle.SETITEM[0]: load_set_item,
         pickle.SETITEMS[0]: load_set_items,

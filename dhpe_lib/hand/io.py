@@ -9,6 +9,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +36,8 @@ SHAPES: dict[str, tuple[int, ...]] = {
 MANO_FIELDS = (*SHAPES, "J", "hands_coeffs", "bs_style", "bs_type")
 BLENDING = {"bs_style": "lbs", "bs_type": "lrotmin"}
 NO_PARENT = 4294967295
+MOST_BYTES = 2**28
+"""Most bytes of the fields of a hand; MANO's have 4 MB."""
 MESH_SUFFIXES = (".obj", ".ply", ".glb")
 
 
@@ -89,17 +92,31 @@ def _read_fields(path: Path) -> dict[str, Any]:
 def _read_npz(path: Path) -> dict[str, Any]:
     field = "?"
     try:
-        # Read the bytes first: numpy does not close a file that is not an archive.
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
+                raise ValueError(f"the fields have more than {MOST_BYTES} bytes")
             fields = {}
-            for field in archive.files:
-                fields[field] = archive[field]
+            for entry in archive.infolist():
+                field = entry.filename.removesuffix(".npy")
+                fields[field] = _read_npy(archive.read(entry))
             return fields
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    # A damaged archive can raise almost any error.
+    except Exception as error:
         raise HandFileError(
             f"{path}: field {field} cannot be read ({error}); the file is truncated or holds Python objects: "
             "copy it again, or write it with numpy arrays only"
         ) from error
+
+
+def _read_npy(raw: bytes) -> np.ndarray:
+    """Read an array; the size that its header claims is compared with the data before it is allocated."""
+    file = io.BytesIO(raw)
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    if prod(shape) * dtype.itemsize != len(raw) - file.tell():
+        raise ValueError(f"shape {shape} of {dtype} does not fit {len(raw)} bytes")
+    return np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
 
 
 def _as_array(path: Path, name: str, value: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 Each runs in a child process with limited memory and time. The last tests change small valid files at random.
 """
 
+import json
 import pickle
 import re
 
@@ -41,7 +42,7 @@ def memo_bomb(depth: int, kind: bytes = b"]") -> bytes:
 
 
 def same_hash(count: int) -> bytes:
-    """A dict whose keys are different numbers with one hash. (To make this dict here would take as long.)"""
+    """A dict whose keys are different numbers with one hash; to make this dict here would take as long."""
     keys = (k * (2**61 - 1) for k in range(1, count))
     return b"\x80\x02}(" + b"".join(b"\x8a\x0b" + key.to_bytes(11, "little") + b"N" for key in keys) + b"u."
 
@@ -79,3 +80,35 @@ def test_hostile_pickles(tmp_path):
     found = run_limited(LOAD_PICKLE, *paths).splitlines()
     for (name, (_, message)), line in zip(HOSTILE_PICKLES.items(), found, strict=True):
         assert re.search(message, line), f"{name}: {line}"
+
+
+META_JSON = {
+    "format": 1, "dataset": "orh", "split": "test", "source": {}, "crop": {"margin": 16}, "rows": 10**8,
+    "rows_per_part": 1, "ids": "", "dhpe_version": "1", "samples": 1, "left_out": {}, "sha256": "", "parts": [],
+}  # fmt: skip
+READ_META = """
+from pathlib import Path
+from unittest.mock import patch
+from dhpe_lib.data.cache import reader
+with patch.object(reader, "refuse_differences"):
+    for path in sys.argv[1:]:
+        try:
+            reader.read_meta(Path(path))
+        except reader.PreparedError as error:
+            print(error)
+"""
+
+
+def test_hostile_meta_json(tmp_path):
+    changes = [{}, {"split": "../../picture"}, {"dataset": "/orh"}, {"rows": 10**400}, {"dataset": "\x1b[31m"}]
+    folders = [tmp_path / str(k) for k in range(len(changes))]
+    for folder, change in zip(folders, changes, strict=True):
+        folder.mkdir()
+        (folder / "meta.json").write_text(json.dumps(META_JSON | change))
+    found = run_limited(READ_META, *folders, memory=4 * 2**30).splitlines()
+    assert "the field parts has 0 entries, not 100000000" in found[0]
+    assert "the field split is" in found[1]
+    assert "the field dataset is" in found[2]
+    assert "a whole number of 401 digits" in found[3]
+    assert "\\u001b" in found[4]
+    assert all("name of letters" in found[k] for k in (1, 2, 4))
