@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 import warp as wp
 
+from dhpe_lib.evaluation.reports import shorten_path
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -52,7 +54,7 @@ def write_result(name: str, results: dict, seed: int, load_before: float) -> Non
         load_before: Load average of the machine at the start of the run. A high load makes the times longer.
     """
     result = {
-        "command": " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]]),
+        "command": " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *map(shorten_path, sys.argv[1:])]),
         "commit": commit(),
         "date": date.today().isoformat(),
         "seed": seed,

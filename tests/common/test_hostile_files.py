@@ -6,9 +6,19 @@ Each runs in a child process with limited memory and time. The last tests change
 import json
 import pickle
 import re
+from pathlib import Path
 
 import numpy as np
+import torch
+from fake_mano import Ch, OldCsc, python2_pickle
 from limited import run_limited
+from PIL import Image
+from scipy.io import savemat
+
+from dhpe_lib.hand.io import read_hand, write_hand
+from dhpe_lib.hand.model import OPEN_HAND
+from dhpe_lib.network.checkpoints import write_checkpoint
+from dhpe_lib.training.config import TrainingConfig, write_config
 
 LOAD_PICKLE = """
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
@@ -112,3 +122,27 @@ def test_hostile_meta_json(tmp_path):
     assert "a whole number of 401 digits" in found[3]
     assert "\\u001b" in found[4]
     assert all("name of letters" in found[k] for k in (1, 2, 4))
+
+
+def valid_files(folder: Path) -> None:
+    """Write a small valid file for each reader of `fuzz_readers`."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    content = {"a": rng.normal(size=(2, 3)), "b": Ch(x=np.arange(3.0)), "c": OldCsc(np.eye(3)), "d": ["text", 1]}
+    (folder / "a.pickle").write_bytes(python2_pickle(content))
+    write_hand(folder / "a.npz", read_hand(OPEN_HAND))
+    joints = rng.uniform(10, 90, (21, 3)).tolist()
+    (folder / "a.keypoints").write_text(json.dumps([{"file": "a.jpg", "joints_2d": joints, "hand": "right"}]))
+    write_config(folder / "a.config", TrainingConfig())
+    (folder / "a.meta").write_text(json.dumps(META_JSON))
+    write_checkpoint(folder / "a.safetensors", torch.nn.Linear(2, 2), {"step": 3, "best": "1.5", "config": {}})
+    savemat(folder / "a.mat", {"handPara": rng.normal(size=(3, 21, 2))}, do_compression=True)
+    for suffix in ("jpg", "png", "tif", "webp"):
+        Image.fromarray(rng.integers(0, 256, (16, 12, 3), np.uint8)).save(folder / f"a.{suffix}")
+
+
+def test_changed_files_are_read_or_refused(tmp_path):
+    """The space of addresses is larger here, since torch maps 4 GB when it is imported."""
+    valid_files(tmp_path / "valid")
+    code = "from fuzz_readers import main\nfrom pathlib import Path\nmain(Path(sys.argv[1]), 1, 100)"
+    assert run_limited(code, tmp_path / "valid", memory=12 * 2**30).splitlines() == ["done"]

@@ -36,7 +36,7 @@ def run_limited(code: str, *arguments: str | Path, memory: int = MEMORY, seconds
         text=True,
         preexec_fn=limit,
         timeout=10 * seconds,
-        env=os.environ | ONE_THREAD | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | ONE_THREAD | {"PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"},
         check=False,
     )
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"

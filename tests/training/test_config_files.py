@@ -19,7 +19,7 @@ from dhpe_lib.training.config import ConfigError, TrainingConfig, read_config, w
         ({"compile": 1}, "the field compile is 1, not true or false"),
         ({"tau": None}, "the field tau is null, not a number"),
         ({"epochs": 3}, "the field epochs is unknown"),
-        ({"tau": -1}, "tau is -1; it may be a positive number"),
+        ({"tau": -1}, "tau is -1.0; it may be a positive number"),
     ],
 )
 def test_wrong_config(tmp_path, content, message):
@@ -29,6 +29,6 @@ def test_wrong_config(tmp_path, content, message):
 
 
 def test_a_written_config_is_read_again(tmp_path):
-    config = TrainingConfig(data=("a", "b"), tau=7, ablation=("without-refiner",), compile=True)
+    config = TrainingConfig(data=("a", "b"), tau=7.0, ablation=("without-refiner",), compile=True)
     write_config(tmp_path / "config.json", config)
     assert read_config(tmp_path / "config.json") == config

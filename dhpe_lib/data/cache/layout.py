@@ -184,15 +184,18 @@ def command(directory: Path, meta: Mapping[str, Any]) -> str | None:
         meta: Content of its meta.json or plan.json; it may be wrong.
 
     Returns:
-        The command; None if the cache does not name its source. A cache stores only the fingerprint of background
-        photos, so their folder is written as DIR.
+        The command; None if the cache does not name its source. A finished cache stores only the name of the
+        dataset's folder, so its place is written as DIR. The same holds for the folder of background photos, of which
+        the cache stores only the fingerprint.
     """
     name, split, source = (meta.get(key) for key in ("dataset", "split", "source"))
     if not (isinstance(name, str) and isinstance(split, str) and isinstance(source, Mapping)):
         return None
     where = ["--split", split, "--out", str(directory.parent)]
     if "directory" in source:
-        return shlex.join(["dhpe", "data", "prepare", name, str(source["directory"]), *where])
+        folder = Path(str(source["directory"]))
+        shown_folder = str(folder if folder.is_absolute() else "DIR" / folder)
+        return shlex.join(["dhpe", "data", "prepare", name, shown_folder, *where])
     if "engine" in source:
         photos = [] if source.get("backgrounds") == "painted" else ["--backgrounds", "DIR"]
         numbers = ["--seed", str(source.get("seed")), "--count", str(meta.get("rows"))]
