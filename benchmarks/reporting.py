@@ -54,7 +54,9 @@ def write_result(name: str, results: dict, seed: int, load_before: float) -> Non
         load_before: Load average of the machine at the start of the run. A high load makes the times longer.
     """
     result = {
-        "command": " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *map(shorten_path, sys.argv[1:])]),
+        "command": " ".join(
+            ["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *map(shorten_path, sys.argv[1:])]
+        ),
         "commit": commit(),
         "date": date.today().isoformat(),
         "seed": seed,

@@ -139,7 +139,7 @@ class PreparedWriter:
 
 
 def handed_on(plan: dict[str, Any]) -> dict[str, Any]:
-    """Return a plan without absolute paths, for a cache that can be handed on: the source's folder has its name only."""
+    """Return a plan that can be handed on: of the source's folder only the name is kept."""
     source = dict(plan["source"])
     if "directory" in source:
         source["directory"] = Path(source["directory"]).name
