@@ -9,6 +9,8 @@ from typing import Any
 
 from docutils import nodes
 
+from dhpe_lib.figures.data_urls import json_script
+
 MIME_TYPE = "application/vnd.plotly.v1+json"
 
 
@@ -29,8 +31,7 @@ class PlotlyMime:
 def figure_html(figure: dict[str, Any]) -> str:
     """Return a figure's JSON as an HTML element; a closing tag inside its strings is escaped."""
     height = figure.get("layout", {}).get("height", 450)
-    data = json.dumps(figure, separators=(",", ":")).replace("</", "<\\/")
     return (
-        f'<div class="dhpe-plotly" style="height:{height}px"><script type="application/json">{data}</script>'
+        f'<div class="dhpe-plotly" style="height:{float(height):g}px">{json_script(figure)}'
         "<noscript>This figure is drawn with JavaScript.</noscript></div>"
     )

@@ -9,6 +9,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +38,8 @@ SHAPES: dict[str, tuple[int, ...]] = {
 MANO_FIELDS = (*SHAPES, "J", "hands_coeffs", "bs_style", "bs_type")
 BLENDING = {"bs_style": "lbs", "bs_type": "lrotmin"}
 NO_PARENT = 4294967295
+MOST_BYTES = 2**28
+"""Most bytes of the fields of a hand; MANO's have 4 MB."""
 MESH_SUFFIXES = (".obj", ".ply", ".glb")
 
 
@@ -91,22 +94,44 @@ def _read_fields(path: Path) -> dict[str, Any]:
 def _read_npz(path: Path) -> dict[str, Any]:
     field = "?"
     try:
-        # Read the bytes first: numpy does not close a file that is not an archive.
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
+                raise ValueError(f"the fields have more than {MOST_BYTES} bytes")
             fields = {}
-            for field in archive.files:
-                fields[field] = archive[field]
+            for entry in archive.infolist():
+                field = entry.filename.removesuffix(".npy")
+                fields[field] = _read_npy(archive.read(entry))
             return fields
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    # A damaged archive can raise almost any error.
+    except Exception as error:
         raise HandFileError(
             f"{path}: field {field} cannot be read ({error}); the file is truncated or holds Python objects: "
             "copy it again, or write it with numpy arrays only"
         ) from error
 
 
+def _read_npy(raw: bytes) -> np.ndarray:
+    """Read an array; the size that its header claims is compared with the data before it is allocated."""
+    file = io.BytesIO(raw)
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    if prod(shape) * dtype.itemsize != len(raw) - file.tell():
+        raise ValueError(f"shape {shape} of {dtype} does not fit {len(raw)} bytes")
+    return np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
+
+
+def _as_array(path: Path, name: str, value: Any) -> np.ndarray:
+    """Convert a field; in a list only numbers are accepted, since one long text would make an array of texts huge."""
+    try:
+        return np.asarray(value, None if isinstance(value, np.ndarray | np.generic | str | int | float) else np.float64)
+    except (TypeError, ValueError) as error:
+        raise HandFileError(f"{path}: field {name} is not an array ({error}); give a MANO hand") from error
+
+
 def _check_fields(path: Path, fields: Mapping[str, Any]) -> Hand:
-    check_layout(path, fields)
-    hand = {name: np.asarray(value) for name, value in fields.items()}
+    hand = {name: _as_array(path, name, value) for name, value in fields.items()}
+    check_layout(path, hand)
     for name in SHAPES:
         if hand[name].dtype.kind not in "iuf" or not np.isfinite(hand[name]).all():
             raise HandFileError(f"{path}: field {name} holds a value that is not a finite number; fetch the file again")

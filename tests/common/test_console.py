@@ -1,14 +1,18 @@
-"""Any text can be printed in any encoding, and paths are shown from any folder."""
+"""Any text, also a hostile one from a file, can be printed in any encoding; paths are shown from any folder."""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.table import Table
+from rich.text import Text
 
-from dhpe_lib.common.console import shown_path
+from dhpe_lib.common.console import Terminal, link, plain, shown_path
 
+HOSTILE = "a\x1b]0;title\x07\x9b31m\r\x08[bold]b[/bold]"
 PRINT = """
 import os
 from pathlib import Path
@@ -45,3 +49,27 @@ def test_a_path_on_another_drive_is_absolute(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os.path, "relpath", on_another_drive)
     assert shown_path(tmp_path / "a.png") == str(tmp_path / "a.png")
+
+
+def test_control_characters_are_replaced():
+    assert plain("one\ntwo\t" + HOSTILE) == "one\ntwo\ta\ufffd]0;title\ufffd\ufffd31m\ufffd\ufffd[bold]b[/bold]"
+    assert plain("naïve 手") == "naïve 手"
+    assert plain(os.fsdecode(b"a\x9b31m\xff")) == "a\ufffd31m" + os.fsdecode(b"\xff")
+
+
+def printed(*things: object, colour: bool = False) -> str:
+    console = Terminal(soft_wrap=True)
+    console.file = io.StringIO()
+    console._force_terminal = colour
+    console.print(*things)
+    return console.file.getvalue()
+
+
+def test_a_terminal_prints_texts_as_they_are():
+    table = Table(title=HOSTILE)
+    table.add_column(HOSTILE)
+    table.add_row(HOSTILE)
+    for thing in (HOSTILE, Text(HOSTILE, "red"), table, link(Path(HOSTILE))):
+        found = printed(thing)
+        assert not set(found) & set("\x1b\x07\x9b\r\x08")
+        assert "[bold]b" in found
