@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 import warp as wp
 
+from dhpe_lib.evaluation.reports import shorten_path
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -31,14 +33,6 @@ def commit() -> str:
 
     dirty = " with changes" if git("status", "--porcelain", "--", "dhpe_lib") else ""
     return (git("rev-parse", "--verify", "-q", "--short", "HEAD") or "none") + dirty
-
-
-def public(argument: str) -> str:
-    """An argument of the command; a path outside the project becomes DIR or FILE, since it exists on one machine."""
-    path = Path(argument).resolve()
-    if "/" not in argument or path.is_relative_to(ROOT):
-        return argument
-    return "DIR" if path.is_dir() else "FILE" + path.suffix
 
 
 def timed(work: Callable[[], object], wait: Callable[[], object]) -> float:
@@ -60,7 +54,9 @@ def write_result(name: str, results: dict, seed: int, load_before: float) -> Non
         load_before: Load average of the machine at the start of the run. A high load makes the times longer.
     """
     result = {
-        "command": " ".join(["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *map(public, sys.argv[1:])]),
+        "command": " ".join(
+            ["python", str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *map(shorten_path, sys.argv[1:])]
+        ),
         "commit": commit(),
         "date": date.today().isoformat(),
         "seed": seed,

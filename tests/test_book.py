@@ -166,6 +166,16 @@ def test_plotly_renderer_gives_data_to_the_page():
     assert renderer.handle_mime(None, Output, False) is None
 
 
+def test_only_this_book_draws_figures_its_own_way(monkeypatch):
+    assert "myst_nb" not in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    render = pytest.importorskip(
+        "myst_nb.core.render", reason="the book's packages are not installed: pip install -e '.[book]'"
+    )
+    monkeypatch.setattr(render, "load_mime_renders", lambda: [])
+    load(ROOT / "book" / "_ext" / "dhpe_book.py").draw_plotly_ourselves()
+    assert [its.__name__ for its in render.load_mime_renders()] == ["PlotlyMime"]
+
+
 def test_figures_become_classic_scripts():
     """Pages opened as files can import no module, so the book makes plain scripts of the figures' modules."""
     pytest.importorskip("jupytext", reason="the book's packages are not installed: pip install -e '.[book]'")

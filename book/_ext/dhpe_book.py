@@ -96,8 +96,19 @@ def disconnect_thebe(app):
                 app.disconnect(listener.id)
 
 
+def draw_plotly_ourselves():
+    """Add our renderer of plotly figures to myst-nb, for this build alone."""
+    from myst_nb.core import render
+
+    from dhpe_lib.figures.book_figures import PlotlyMime
+
+    others = [its for its in render.load_mime_renders() if its.__name__ != PlotlyMime.__name__]
+    render.load_mime_renders = lambda: [*others, PlotlyMime]
+
+
 def setup(app):
     """Called by Sphinx."""
+    draw_plotly_ourselves()
     disconnect_thebe(app)
     app.add_config_value("dhpe_library", "", "env")  # a new library reads every page again
     app.add_css_file("book.css")

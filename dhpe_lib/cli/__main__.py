@@ -3,16 +3,18 @@
 Each command imports slow packages itself, so that `dhpe --help` is quick.
 """
 
-from typing import Annotated
+import warnings
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from dhpe_lib import __version__
 from dhpe_lib.cli.data import data_app
 from dhpe_lib.cli.hand import hand_app
 from dhpe_lib.cli.predict import demo, predict
 from dhpe_lib.cli.train import ablate, evaluate, export, train
+from dhpe_lib.common.console import Terminal, plain, write_any_text
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 app.add_typer(hand_app, name="hand")
@@ -29,13 +31,20 @@ app.command()(ablate)
 def dhpe(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     """Dense 3D hand meshes from photos. Start with **dhpe demo**."""
     if version:
-        Console().print(f"dhpe {__version__}", highlight=False)
+        Terminal().print(f"dhpe {__version__}")
         raise typer.Exit
 
 
 def main() -> None:
     """Run the command `dhpe`."""
+    write_any_text()
+    warnings.formatwarning = plain_warning  # type: ignore[assignment]
     app()
+
+
+def plain_warning(*parts: Any, format_as_python: Callable[..., str] = warnings.formatwarning) -> str:
+    """Format a warning as Python does, without the control characters of file names in it."""
+    return plain(format_as_python(*parts))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from dhpe_lib.cli.data_lookup import (
@@ -22,7 +21,7 @@ from dhpe_lib.cli.data_lookup import (
     splits_of,
 )
 from dhpe_lib.cli.options import OUT, clean_exit, prepare_folder, usage_error
-from dhpe_lib.common.console import say
+from dhpe_lib.common.console import Terminal, plain, say
 
 if TYPE_CHECKING:
     from dhpe_lib.data.checks import Finding
@@ -35,7 +34,7 @@ def existing_folder(folder: Path) -> Path:
     """Return the folder if it exists; else raise a usage error."""
     if not folder.is_dir():
         problem = "is a file; unpack it and name the folder" if folder.exists() else "no such folder"
-        raise typer.BadParameter(f"{folder}: {problem}", param_hint="DIR")
+        raise typer.BadParameter(plain(f"{folder}: {problem}"), param_hint="DIR")
     return folder
 
 
@@ -148,7 +147,7 @@ def prepare(
         job = Job(name, split_name, dataset.reader, folder, out / split_name, skip_bad)
         try:
             with clean_exit():
-                cache = prepare_split(job, workers, Console())
+                cache = prepare_split(job, workers, Terminal())
         except KeyboardInterrupt:
             say("\nStopped. The finished part is kept; the same command continues.")
             raise typer.Exit(130) from None
@@ -206,7 +205,7 @@ def make(
     for recipe in recipes:
         try:
             with clean_exit():
-                cache = orh.make(recipe, out / recipe.split, workers, Console())
+                cache = orh.make(recipe, out / recipe.split, workers, Terminal())
         except KeyboardInterrupt:
             say("\nStopped. The finished part is kept; the same command continues.")
             raise typer.Exit(130) from None
@@ -267,7 +266,7 @@ def cache_samples(name: str, folders: list[Path], split: str | None, count: int,
         cache = open_cache(name, folder)
     cached_split = cache.meta["split"]
     if split not in (None, cached_split):
-        raise typer.BadParameter(f"{cache.directory} holds the split {cached_split}", param_hint="--split")
+        raise typer.BadParameter(plain(f"{cache.directory} holds the split {cached_split}"), param_hint="--split")
     chosen = sample_rows(len(cache), count, seed)
     return SheetSamples(
         cached_split, len(cache), list(crop_tiles(cache[chosen], [cache.ids[index] for index in chosen]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.text import Text
 
-from dhpe_lib.common.console import say
+from dhpe_lib.common.console import plain, say
 
 if TYPE_CHECKING:
     from dhpe_lib.data.cache.reader import Prepared
@@ -72,7 +72,7 @@ def open_cache(name: str, folder: Path) -> "Prepared":
         raise FileNotFoundError(f"{folder}: no such folder. To make it, run: {line}")
     cache = Prepared(folder)
     if cache.meta["dataset"] != name:
-        raise typer.BadParameter(f"{folder} holds {cache.meta['dataset']}, not {name}", param_hint="NAME")
+        raise typer.BadParameter(plain(f"{folder} holds {cache.meta['dataset']}, not {name}"), param_hint="NAME")
     return cache
 
 

@@ -1,6 +1,5 @@
 """The commands `dhpe hand show` and `dhpe hand export`."""
 
-import json
 import os
 import webbrowser
 from pathlib import Path
@@ -94,19 +93,23 @@ def read_numbers(text: str | None, field: str, side: str) -> list[float] | None:
     """
     if text is None:
         return None
+    import numpy as np
+
+    from dhpe_lib.common.json_files import SMALL, parse_json
+
     is_file = os.path.isfile(text)  # Path.is_file raises OSError for a text that is too long for a path
     source = text if is_file else field
+    if is_file and os.path.getsize(text) > SMALL:
+        raise ValueError(f"{source}: larger than {SMALL} bytes; give a list of numbers")
     content = Path(text).read_text(encoding="utf-8-sig") if is_file else text
     try:
-        parsed = json.loads(content if content.lstrip()[:1] in ("[", "{") else f"[{content}]")
+        parsed = parse_json(content if content.lstrip()[:1] in ("[", "{") else f"[{content}]")
     except ValueError as error:
         raise ValueError(f"{source}: neither a file nor numbers with commas between them ({error})") from error
     part = _field_of(parsed, field, side, source)
-    import numpy as np
-
     try:
         row = np.array(part, np.float32).ravel()
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{source}: the {field} does not hold numbers only, in rows of equal length") from error
     count = COUNTS[field]
     if field == "shape" and len(row) < count:

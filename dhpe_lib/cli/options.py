@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
+
+from dhpe_lib.common.console import Terminal, plain
 
 OUT = Path("dhpe_out")
 """Default folder of the files that a command writes."""
@@ -25,7 +26,7 @@ def usage_error(option: str | None) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        raise typer.BadParameter(str(error), param_hint=option) from error
+        raise typer.BadParameter(plain(str(error)), param_hint=option) from error
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def clean_exit(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except expected as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"✗ {error}", "red"))
+        Terminal(stderr=True, soft_wrap=True).print(Text(f"✗ {error}", "red"))
         raise typer.Exit(1) from error
 
 

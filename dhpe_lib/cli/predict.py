@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from dhpe_lib.cli.options import OUT, DeviceOption, ModelOption, OutOption, SideName, prepare_folder, usage_error
 from dhpe_lib.cli.predict_report import report, report_all, report_demo, summarise
 from dhpe_lib.cli.predict_video import are_clips, predict_clips, refuse_for_clips, suffixes_for
-from dhpe_lib.common.console import say
+from dhpe_lib.common.console import Terminal, say
 
 if TYPE_CHECKING:
     from dhpe_lib.prediction.from_photo import Box
@@ -184,7 +183,7 @@ def predict(
         chosen = batch.left_to_do(chosen, out, index)
     elif len(paths) > 1:
         index.unlink(missing_ok=True)
-    console = Console(highlight=False)
+    console = Terminal()
     if not chosen:
         say("Nothing is left to do in ", out)
         return
@@ -292,6 +291,6 @@ def demo(out: OutOption = OUT, device: DeviceOption = None) -> None:
     tools, (photo,) = load_tools(request), name_photos([picture], request)
     assert tools.networks is not None
     estimates = predict_hands(tools.model, tools.networks, scene.image)
-    console = Console(highlight=False)
+    console = Terminal()
     report(Result(photo, write_hands(estimates, scene.image, photo, request)), console)
     report_demo(scene, estimates, console)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from dhpe_lib.cli.options import prepare_folder, usage_error
 from dhpe_lib.cli.predict_report import CAMERA_NOTE, RateColumn
-from dhpe_lib.common.console import link, say
+from dhpe_lib.common.console import Terminal, link, plain, say
 
 if TYPE_CHECKING:
     from dhpe_lib.prediction.photo_groups import Tools
@@ -104,7 +104,7 @@ def predict_clips(paths: Sequence[Path], request: "Request", folder_rate: float)
         tools = load_tools(request)
     with usage_error("--out"):
         prepare_folder(request.folder)
-    console = Console(highlight=False)
+    console = Terminal()
     failed = False
     clips = name_photos([path.resolve() for path in paths], request)
     for source, clip in zip(sources, clips, strict=True):
@@ -189,7 +189,7 @@ def shown(source: ClipSource, action: str, console: Console) -> "Iterator[Iterab
 
     columns = (
         SpinnerColumn(),
-        TextColumn(f"{source.path.name}: {action}"),
+        TextColumn(plain(f"{source.path.name}: {action}").replace("{", "{{").replace("}", "}}"), markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

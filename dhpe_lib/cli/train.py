@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from dhpe_lib.cli.options import DeviceOption, clean_exit, prepare_folder, usage_error
-from dhpe_lib.common.console import say
+from dhpe_lib.common.console import Terminal, say
 
 if TYPE_CHECKING:
     from dhpe_lib.refinement.test_time import RefineOptions
@@ -69,7 +68,7 @@ def train(
     with usage_error("--out"):
         prepare_folder(out)
     with clean_exit(training.TrainingError):
-        outcome = training.train(config, out, fabric, Console(highlight=False), resume)
+        outcome = training.train(config, out, fabric, Terminal(), resume)
     if not fabric.is_global_zero:
         return
     if not outcome.finished:
@@ -139,7 +138,7 @@ def evaluate(
     with usage_error("--out"):
         prepare_folder(target)
     title = f"{cache.meta['dataset']} {cache.meta['split']}"
-    with progress_bar(Console()) as progress:
+    with progress_bar(Terminal()) as progress:
         task = progress.add_task(title, total=len(cache.evenly_spaced(count)))
 
         def advance(n: int) -> None:
@@ -218,7 +217,7 @@ def ablate(
     from dhpe_lib.experiments.ablation_figures import COLUMNS, IN_TERMINAL, table_rows, write_figures
     from dhpe_lib.training.loop import TrainingError
 
-    console = Console(highlight=False)
+    console = Terminal()
     options = {"preset": preset, "data": texts(data), "test": texts(test)}
     with usage_error("--set"):
         config = build_config(None, options, changes or [])
@@ -297,7 +296,7 @@ def chosen_variants(names: list[str] | None, iterations: int | None) -> "dict[st
 
 def show_scores(scores: dict[str, Any], title: str) -> None:
     """Print the table of scores, and a line with the mask scores if the split has masks."""
-    Console(highlight=False).print(score_table(scores, title))
+    Terminal().print(score_table(scores, title))
     if "mask" in scores:
         mask = scores["mask"]
         low, high = mask["iou_interval"]

@@ -17,7 +17,7 @@ from numpy import ndarray
 from PIL import Image
 
 from dhpe_lib.data.checks import DatasetError, Finding, evenly_spaced, failure, require
-from dhpe_lib.data.photos import PhotoError, read_photo
+from dhpe_lib.data.photos import FORMATS, PhotoError, read_photo
 
 NYU_FILE = "nyu_depth_v2_labeled.mat"
 NYU_SHAPE = (3, 640, 480)
@@ -84,7 +84,7 @@ class ImageFolder:
         Raises:
             FileNotFoundError: The folder does not exist or has no image in it.
         """
-        suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+        suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
         found = require(Path(directory), REMEDY).rglob("*")
         self.paths = sorted(path for path in found if path.suffix.lower() in suffixes and path.is_file())
         if not self.paths:

@@ -3,8 +3,8 @@
 Nothing here has a gradient.
 """
 
-import json
 import os
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,8 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from PIL import Image
 
-from dhpe_lib.data.photos import read_photo
+from dhpe_lib.common import json_files
+from dhpe_lib.data.photos import open_image, read_photo
 
 OPENED = 8  # a check opens at least this many files of a folder, and fewer than twice as many
 
@@ -112,11 +113,11 @@ def read_indices(path: Path, size: tuple[int, int] | None, remedy: str) -> UInt8
         DatasetError: The file is damaged, or has another size or several channels.
     """
     try:
-        with Image.open(require(path, remedy)) as image:
+        with open_image(require(path, remedy)) as image:
             values = np.array(image)
     except FileNotFoundError:
         raise
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path}: cannot be read as an image ({error}); {remedy}") from error
     if values.ndim != 2 or values.dtype != np.uint8:
         raise DatasetError(f"{path}: is of mode {image.mode}, not one channel of 8 bits with the classes; {remedy}")
@@ -144,8 +145,8 @@ def read_json(path: Path, remedy: str) -> Any:
         DatasetError: The file is not JSON.
     """
     try:
-        return json.loads(require(path, remedy).read_bytes())
-    except (ValueError, RecursionError) as error:
+        return json_files.read_json(require(path, remedy), json_files.LARGE)
+    except json_files.JsonError as error:
         raise DatasetError(f"{path}: is damaged or not JSON ({error}); {remedy}") from error
 
 
@@ -191,7 +192,7 @@ def numbers(value: Any, shape: tuple[int, ...], what: str, remedy: str, finite: 
     """
     try:
         array = np.asarray(value, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DatasetError(f"{what} is not {_times(shape)} numbers; {remedy}") from error
     if array.shape != shape:
         raise DatasetError(f"{what} has shape {array.shape}, not {shape}; {remedy}")

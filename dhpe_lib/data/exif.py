@@ -11,7 +11,9 @@ from math import hypot, isfinite
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
+
+from dhpe_lib.data.photos import open_image
 
 FULL_FRAME_DIAGONAL = hypot(36, 24)  # millimetres of 35 mm film
 # Millimetres in the units of FocalPlaneResolutionUnit; without the tag it is the inch.
@@ -72,7 +74,7 @@ def read_exif_focal(path: str | Path) -> ExifFocal:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 return parse_exif_focal(image.getexif().get_ifd(ExifTags.IFD.Exif))
     except Exception:  # Pillow's parser meets any bytes: whatever it raises, the photo has no usable EXIF data
         return ExifFocal()

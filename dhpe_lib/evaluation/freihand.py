@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dhpe_lib.common.files import atomic_write
+from dhpe_lib.common.json_files import LARGE, JsonError, read_json
 from dhpe_lib.evaluation.alignment import align_similarity
 from dhpe_lib.evaluation.metrics import THRESHOLDS, auc, f_scores, joint_errors, mean_epe
 
@@ -108,8 +109,8 @@ def read_freihand(path: str | Path) -> tuple[Float[ndarray, "n 21 3"], Float[nda
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
+        content = read_json(path, LARGE)
+    except JsonError as error:
         raise FreihandFileError(f"{path}: not JSON, or truncated ({error}); write it again") from error
     if not isinstance(content, list) or len(content) != 2:
         raise FreihandFileError(f"{path}: not a list [joints, vertices]; write it with write_freihand")

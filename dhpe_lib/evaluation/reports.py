@@ -41,7 +41,7 @@ def write_report(
     stem = f"evaluation_{cache.name}"
     names = [f"{stem}.json", f"{stem}.html"]
     dataset = {"name": cache.meta["dataset"], "split": cache.meta["split"], "sha256": cache.meta["sha256"]}
-    result = provenance() | {"checkpoint": str(checkpoint), "dataset": dataset, "results": scores}
+    result = provenance() | {"checkpoint": shorten_path(str(checkpoint)), "dataset": dataset, "results": scores}
     errors = {
         f"protocol {name}{suffix}": rows
         for suffix, predictions in found.items()

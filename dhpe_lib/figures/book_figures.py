@@ -1,13 +1,15 @@
 """Plotly figures in the book: the page holds a figure's data, and the book's own script draws it.
 
-myst-nb finds this module through the project's entry point `myst_nb.mime_renderers`. Without it a static page shows
-nothing where a notebook shows a figure.
+The book's extension, `book/_ext/dhpe_book.py`, gives this renderer to myst-nb. It is no entry point of the package: an
+entry point would claim the figures of every other book in the environment.
 """
 
 import json
 from typing import Any
 
 from docutils import nodes
+
+from dhpe_lib.figures.data_urls import json_script
 
 MIME_TYPE = "application/vnd.plotly.v1+json"
 
@@ -29,8 +31,7 @@ class PlotlyMime:
 def figure_html(figure: dict[str, Any]) -> str:
     """Return a figure's JSON as an HTML element; a closing tag inside its strings is escaped."""
     height = figure.get("layout", {}).get("height", 450)
-    data = json.dumps(figure, separators=(",", ":")).replace("</", "<\\/")
     return (
-        f'<div class="dhpe-plotly" style="height:{height}px"><script type="application/json">{data}</script>'
+        f'<div class="dhpe-plotly" style="height:{float(height):g}px">{json_script(figure)}'
         "<noscript>This figure is drawn with JavaScript.</noscript></div>"
     )

@@ -1,7 +1,8 @@
-"""Images inside the address of an HTML element, so that a page stays one file."""
+"""Images and JSON inside the elements of a page, so that a page stays one file."""
 
 import base64
 import io
+import json
 from typing import Any
 
 from PIL import Image
@@ -21,3 +22,9 @@ def data_url(image: Image.Image, kind: str, **options: Any) -> str:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def json_script(payload: Any) -> str:
+    """Return JSON inside an HTML script element; no text in it can end the element or begin another one."""
+    text = json.dumps(payload, separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json">{text}</script>'

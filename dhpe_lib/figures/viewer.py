@@ -6,7 +6,6 @@ network afterwards. A page contains the model's arrays, so the model's licence a
 
 import base64
 import html
-import json
 import os
 import zlib
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from dhpe_lib.common.records import to_numpy
-from dhpe_lib.figures.data_urls import data_url
+from dhpe_lib.figures.data_urls import data_url, json_script
 from dhpe_lib.hand.export import SKIN_COLOR
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.poses import JOINTS_OF_FINGER, joint_limits
@@ -167,12 +166,6 @@ def pack(arrays: dict[str, ndarray]) -> dict[str, Any]:
 def as_jpeg(image: UInt8[ndarray, "height width 3"]) -> str:
     """Return an image as the data URL of a JPEG."""
     return data_url(Image.fromarray(image), "JPEG", quality=JPEG_QUALITY)
-
-
-def json_script(payload: dict[str, Any]) -> str:
-    """Return JSON inside an HTML script element; a closing tag inside its strings is escaped."""
-    text = json.dumps(payload, separators=(",", ":")).replace("</", "<\\/")
-    return f'<script type="application/json">{text}</script>'
 
 
 PAGE = """<!doctype html>

@@ -14,7 +14,9 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
+from dhpe_lib.common.records import to_numpy
 from dhpe_lib.hand.glb import INDEX_DATA, VERTEX_DATA, GlbBuffer
+from dhpe_lib.hand.mesh_glb import SKIN_MATERIAL, linear_light, smooth_normals
 from dhpe_lib.hand.rig import TOLERANCE, WEIGHTS_OF_A_VERTEX, HandTrack, Rig, make_rig
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, matrix_to_quaternion
 from dhpe_lib.hand.skeleton import MANO_JOINT_NAMES
@@ -81,7 +83,7 @@ def _document(tracks: Sequence[HandTrack], rigs: Sequence[Rig], span: tuple[floa
             "nodes": nodes,
             "meshes": meshes,
             "skins": skins,
-            "materials": [_material()],
+            "materials": [SKIN_MATERIAL],
             "animations": [{"name": "clip", "channels": channels, "samplers": samplers}],
         }
     )
@@ -114,8 +116,8 @@ def _mesh(buffer: GlbBuffer, track: HandTrack, rig: Rig) -> dict[str, Any]:
     primitive: dict[str, Any] = {
         "attributes": {
             "POSITION": buffer.add(_float32(rig.rest), VERTEX_DATA, bounds=True),
-            "NORMAL": buffer.add(_normals(rig.rest, track.model.faces), VERTEX_DATA),
-            "COLOR_0": buffer.add(_linear(colors), VERTEX_DATA),
+            "NORMAL": buffer.add(smooth_normals(_float32(rig.rest), to_numpy(track.model.faces)), VERTEX_DATA),
+            "COLOR_0": buffer.add(linear_light(colors), VERTEX_DATA),
             "JOINTS_0": buffer.add(used, VERTEX_DATA),
             "WEIGHTS_0": buffer.add(_float32(weights), VERTEX_DATA),
         },
@@ -160,24 +162,6 @@ def _visibility(track: HandTrack, span: tuple[float, float]) -> tuple[ndarray, n
         return None
     times, sizes = np.array(keys, np.float32).T.copy()
     return times, np.repeat(sizes[:, None], 3, axis=1)
-
-
-def _material() -> dict[str, Any]:
-    """Matt skin, seen from both sides: the wrist is open."""
-    return {"name": "skin", "doubleSided": True, "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 0.7}}
-
-
-def _normals(vertices: Tensor, faces: Tensor) -> Float[ndarray, "v 3"]:
-    """Unit normals: the sum of the faces' normals, weighted by area."""
-    a, b, c = vertices[faces].unbind(1)
-    across = torch.linalg.cross(b - a, c - a)
-    total = torch.zeros_like(vertices).index_add_(0, faces.flatten(), across.repeat_interleave(3, 0))
-    return _float32(torch.nn.functional.normalize(total, dim=1))
-
-
-def _linear(colors: Float[ndarray, "v 3"]) -> Float[ndarray, "v 3"]:
-    """Linear light from sRGB values in [0, 1]: glTF's vertex colours are linear."""
-    return np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def _float32(values: Tensor) -> ndarray:

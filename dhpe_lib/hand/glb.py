@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
+from dhpe_lib.common.arguments import checked
+
 COMPONENTS = {"float32": 5126, "uint8": 5121, "uint16": 5123, "uint32": 5125}
 TYPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
 VERTEX_DATA, INDEX_DATA = 34962, 34963
@@ -32,6 +34,7 @@ class GlbBuffer:
     views: list[dict[str, Any]] = field(default_factory=list)
     accessors: list[dict[str, Any]] = field(default_factory=list)
 
+    @checked()
     def add(self, array: Shaped[ndarray, "n ..."], target: int | None = None, bounds: bool = False) -> int:
         """Append an array.
 

@@ -9,13 +9,16 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
+from dhpe_lib.common.arguments import checked
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
+from dhpe_lib.hand.mesh_glb import mesh_glb
 from dhpe_lib.hand.skeleton import MANO_JOINT_NAMES, MANO_PARENTS
 
 Hand = dict[str, np.ndarray]
@@ -35,6 +38,8 @@ SHAPES: dict[str, tuple[int, ...]] = {
 MANO_FIELDS = (*SHAPES, "J", "hands_coeffs", "bs_style", "bs_type")
 BLENDING = {"bs_style": "lbs", "bs_type": "lrotmin"}
 NO_PARENT = 4294967295
+MOST_BYTES = 2**28
+"""Most bytes of the fields of a hand; MANO's have 4 MB."""
 MESH_SUFFIXES = (".obj", ".ply", ".glb")
 
 
@@ -89,31 +94,45 @@ def _read_fields(path: Path) -> dict[str, Any]:
 def _read_npz(path: Path) -> dict[str, Any]:
     field = "?"
     try:
-        # Read the bytes first: numpy does not close a file that is not an archive.
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
+                raise ValueError(f"the fields have more than {MOST_BYTES} bytes")
             fields = {}
-            for field in archive.files:
-                fields[field] = archive[field]
+            for entry in archive.infolist():
+                field = entry.filename.removesuffix(".npy")
+                fields[field] = _read_npy(archive.read(entry))
             return fields
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    # A damaged archive can raise almost any error.
+    except Exception as error:
         raise HandFileError(
             f"{path}: field {field} cannot be read ({error}); the file is truncated or holds Python objects: "
             "copy it again, or write it with numpy arrays only"
         ) from error
 
 
+def _read_npy(raw: bytes) -> np.ndarray:
+    """Read an array; the size that its header claims is compared with the data before it is allocated."""
+    file = io.BytesIO(raw)
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    if prod(shape) * dtype.itemsize != len(raw) - file.tell():
+        raise ValueError(f"shape {shape} of {dtype} does not fit {len(raw)} bytes")
+    return np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
+
+
+def _as_array(path: Path, name: str, value: Any) -> np.ndarray:
+    """Convert a field; in a list only numbers are accepted, since one long text would make an array of texts huge."""
+    try:
+        return np.asarray(value, None if isinstance(value, np.ndarray | np.generic | str | int | float) else np.float64)
+    except (TypeError, ValueError) as error:
+        raise HandFileError(f"{path}: field {name} is not an array ({error}); give a MANO hand") from error
+
+
 def _check_fields(path: Path, fields: Mapping[str, Any]) -> Hand:
-    missing = [name for name in SHAPES if name not in fields]
-    if missing:
-        raise HandFileError(
-            f"{path}: lacks {', '.join(missing)}; give a hand model in MANO's layout (not SMPL or SMPL-X)"
-        )
-    hand = {name: np.asarray(value) for name, value in fields.items()}
-    for name, shape in SHAPES.items():
-        if hand[name].shape != shape:
-            raise HandFileError(
-                f"{path}: field {name} has shape {hand[name].shape}, MANO's is {shape}; give a MANO hand"
-            )
+    hand = {name: _as_array(path, name, value) for name, value in fields.items()}
+    check_layout(path, hand)
+    for name in SHAPES:
         if hand[name].dtype.kind not in "iuf" or not np.isfinite(hand[name]).all():
             raise HandFileError(f"{path}: field {name} holds a value that is not a finite number; fetch the file again")
     for name, value in BLENDING.items():
@@ -122,6 +141,28 @@ def _check_fields(path: Path, fields: Mapping[str, Any]) -> Hand:
     _check_values(path, hand)
     hand.setdefault("J", hand["J_regressor"] @ hand["v_template"])
     return {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in hand.items()}
+
+
+def check_layout(source: str | Path, fields: Mapping[str, Any]) -> None:
+    """Check that a hand has MANO's fields, each with its shape.
+
+    Args:
+        source: File or argument that the hand comes from, for messages.
+        fields: Fields of a hand.
+
+    Raises:
+        HandFileError: A field is missing or has another shape.
+
+    Source: DATASETS.md, MANO.
+    """
+    missing = [name for name in SHAPES if name not in fields]
+    if missing:
+        raise HandFileError(
+            f"{source}: lacks {', '.join(missing)}; give a hand model in MANO's layout (not SMPL or SMPL-X)"
+        )
+    for name, shape in SHAPES.items():
+        if (found := np.shape(fields[name])) != shape:
+            raise HandFileError(f"{source}: field {name} has shape {found}, MANO's is {shape}; give a MANO hand")
 
 
 def _check_values(path: Path, hand: Hand) -> None:
@@ -243,10 +284,12 @@ def _mano_pickle(hand: Hand) -> bytes:
     fields["J_regressor"] = sparse.csc_matrix(hand["J_regressor"])
     fields["f"] = hand["f"].astype(np.uint32)
     fields["kintree_table"] = np.array([(NO_PARENT, *MANO_PARENTS[1:]), range(len(MANO_PARENTS))], np.int64)
-    # numpy 1 and 2 both know the old module name. Users of manopth have numpy 1.
-    return pickle.dumps(fields, protocol=2).replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    # Old and new numpy and scipy all know these names. Users of manopth have numpy 1 and scipy before 1.8.
+    written = pickle.dumps(fields, protocol=2).replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    return written.replace(b"cscipy.sparse._csc\n", b"cscipy.sparse\n")
 
 
+@checked()
 def write_mesh(
     path: str | Path,
     vertices: Float[np.ndarray, "v 3"],
@@ -259,16 +302,19 @@ def write_mesh(
         path: Path of the file; its suffix chooses the format.
         vertices: Vertices; unit and axes are written unchanged.
         faces: Vertex indices of the triangles.
-        colors: RGB of each vertex, 0 to 255.
+        colors: sRGB colour of each vertex, 0 to 255; a GLB holds it as linear light.
 
     Raises:
         HandFileError: The suffix is unknown.
 
-    Source: trimesh writes the file.
+    Source: trimesh writes OBJ and PLY, :mod:`dhpe_lib.hand.mesh_glb` GLB.
     """
     path = Path(path)
     if path.suffix not in MESH_SUFFIXES:
         raise HandFileError(f"{path}: a mesh is written as {', '.join(MESH_SUFFIXES)}, not as {path.suffix!r}")
+    if path.suffix == ".glb":
+        path.write_bytes(mesh_glb(vertices, faces, colors))
+        return
     import trimesh  # takes half a second to import
 
     trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False).export(path)

@@ -20,6 +20,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.linalg import vector_norm
 
+from dhpe_lib.common.arguments import checked
 from dhpe_lib.hand.model import HandModel
 
 EdgeWeights = Literal["uniform", "cotangent"]
@@ -37,6 +38,7 @@ class Laplacian(nn.Module):
     matrix: Float[Tensor, "778 778"]
     rest: Float[Tensor, " 778"]
 
+    @checked()
     def __init__(self, hand: HandModel, weights: EdgeWeights = "cotangent", plain: bool = False) -> None:
         super().__init__()
         template = hand.v_template
@@ -47,6 +49,7 @@ class Laplacian(nn.Module):
         self.register_buffer("matrix", matrix, persistent=False)
         self.register_buffer("rest", torch.zeros_like(rest) if plain else rest, persistent=False)
 
+    @checked()
     def forward(self, vertices: Float[Tensor, "b 778 3"], scale: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """Compute L_Lap of each mesh.
 
@@ -63,6 +66,7 @@ class Laplacian(nn.Module):
         return (lengths - scale[:, None] * self.rest).abs().mean(1)
 
 
+@checked()
 def uniform_weights(vertices: Float[Tensor, "count 3"], faces: Integer[Tensor, "f 3"]) -> Float[Tensor, "count count"]:
     """Return the adjacency matrix of a mesh: 1 for each pair of vertices that share an edge, else 0.
 
@@ -80,6 +84,7 @@ def uniform_weights(vertices: Float[Tensor, "count 3"], faces: Integer[Tensor, "
     return edges
 
 
+@checked()
 def cotangent_weights(
     vertices: Float[Tensor, "count 3"], faces: Integer[Tensor, "f 3"]
 ) -> Float[Tensor, "count count"]:

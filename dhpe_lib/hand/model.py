@@ -16,13 +16,20 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dhpe_lib.hand.io import Side, mirror_hand, read_hand, side_of
+from dhpe_lib.common.arguments import check_alike, check_precision, checked
+from dhpe_lib.hand.io import Side, check_layout, mirror_hand, read_hand, side_of
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, quaternion_to_matrix
 from dhpe_lib.hand.skeleton import FINGERTIP_VERTICES, MANO_PARENTS, build_joint_regressor, regress_joints
 from dhpe_lib.hand.skinning import blend_shape, joint_transforms, pose_features, skin
 
 OPEN_HAND = Path(__file__).parent / "assets" / "open_hand.npz"
+HINTS = {
+    "pose": "a pose of 48 starts with the global rotation, which goes in as rotation_axis_angle; matrices are "
+    "pose_matrices",
+    "shape": "fill missing coefficients with zeros",
+    "rotation": "axis-angle vectors go in as rotation_axis_angle, or through axis_angle_to_matrix",
+}
 BUFFERS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "hands_mean", "hands_components")
 
 
@@ -39,6 +46,7 @@ class HandMesh:
     joints: Float[Tensor, "b 21 3"]
 
 
+@checked({"rotation": "make matrices of axis-angle vectors by axis_angle_to_matrix"})
 def about_wrist(
     translation: Float[Tensor, "b 3"], rotation: Float[Tensor, "b 3 3"], wrist: Float[Tensor, "b 3"]
 ) -> Float[Tensor, "b 3"]:
@@ -88,6 +96,7 @@ class HandModel(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        check_layout("hand", hand)
         self.hand = dict(hand)
         self.side = side_of(hand)
         self.tips = tips
@@ -104,6 +113,7 @@ class HandModel(nn.Module):
         self.register_buffer(name, value, persistent=False)
 
     @classmethod
+    @checked()
     def open_hand(cls, side: Side = "right") -> "HandModel":
         """Load the open hand, which comes with the project.
 
@@ -118,6 +128,7 @@ class HandModel(nn.Module):
         return cls.load(OPEN_HAND, side)
 
     @classmethod
+    @checked()
     def load(cls, path: str | Path, side: Side | None = None) -> "HandModel":
         """Load a hand in MANO's format.
 
@@ -150,6 +161,7 @@ class HandModel(nn.Module):
         """
         return type(self)(mirror_hand(self.hand), self.tips, self.v_template.dtype).to(self.v_template.device)
 
+    @checked(HINTS)
     def rest_joints(self, shape: Float[Tensor, "b 10"]) -> Float[Tensor, "b 16 3"]:
         """Compute MANO's 16 joints of the flat hand: J = J_regressor (template + B_S(shape)).
 
@@ -165,6 +177,7 @@ class HandModel(nn.Module):
         mean = self.J_regressor @ self.v_template
         return mean + blend_shape(shape, torch.einsum("jv,vcs->jcs", self.J_regressor, self.shapedirs))
 
+    @checked()
     def pose_from_pca(self, coefficients: Float[Tensor, "b n"]) -> Float[Tensor, "b 45"]:
         """Compute a pose from coefficients of the first n principal components.
 
@@ -175,10 +188,19 @@ class HandModel(nn.Module):
         Returns:
             Axis-angle pose relative to the mean, radians. Pass it to the model with ``relative_to="mean"``.
 
+        Raises:
+            ValueError: There are more than 45 coefficients.
+
         Source: MANO (Romero et al. 2017), Sec. 3.
         """
-        return coefficients @ self.hands_components[: coefficients.shape[1]]
+        n = coefficients.shape[1]
+        if n > len(self.hands_components):
+            raise ValueError(
+                f"coefficients has shape {list(coefficients.shape)}; a hand has 45 components: give [b, 45] at most"
+            )
+        return coefficients @ self.hands_components[:n]
 
+    @checked(HINTS)
     def forward(
         self,
         pose: Float[Tensor, "b 45"] | None = None,
@@ -187,6 +209,8 @@ class HandModel(nn.Module):
         scale: Float[Tensor, " b"] | None = None,
         translation: Float[Tensor, "b 3"] | None = None,
         relative_to: Literal["flat", "mean"] = "flat",
+        rotation_axis_angle: Float[Tensor, "b 3"] | None = None,
+        pose_matrices: Float[Tensor, "b 15 3 3"] | None = None,
     ) -> HandMesh:
         """Pose the hand: blend shapes, skinning, global motion (v' = scale R v + translation), joint regression.
 
@@ -197,27 +221,47 @@ class HandModel(nn.Module):
             scale: Global scale.
             translation: Global translation, metres times scale.
             relative_to: Meaning of a zero pose: "flat" is the flat hand, "mean" is the mean pose.
+            rotation_axis_angle: The global rotation as axis-angle vectors, radians, instead of `rotation`.
+            pose_matrices: The pose as rotation matrices relative to the flat hand, instead of `pose`.
 
         Returns:
             Mesh and joints. Omitted arguments are zero; the scale is 1 and the rotation is the identity.
 
         Raises:
-            ValueError: The batch sizes differ.
+            ValueError: An argument has a wrong shape, device or name of a choice, or two arguments say the same thing.
+            TypeError: An argument is no tensor, or its type of numbers is not the model's, float32 or float64.
 
         Source: SMPL (Loper et al. 2015), Eqs. 1-10; global motion as in PAPER.md Sec. 3.
         """
-        batch = _batch_size(pose, shape, rotation, scale, translation)
-        zeros, n_vertices = self.v_template.new_zeros, len(self.v_template)
-        pose = zeros(batch, 45) if pose is None else pose
-        shape = zeros(batch, 10) if shape is None else shape
-        local = axis_angle_to_matrix((pose + self.hands_mean if relative_to == "mean" else pose).unflatten(1, (15, 3)))
+        given = {"pose": pose, "shape": shape, "rotation": rotation, "scale": scale, "translation": translation}
+        given |= {"rotation_axis_angle": rotation_axis_angle, "pose_matrices": pose_matrices}
+        check_precision("the hand model", self.v_template)
+        check_alike(self.v_template, "the hand model", given)
+        batch = next((len(value) for value in given.values() if value is not None), 1)
+        local = self._finger_rotations(batch, pose, relative_to, pose_matrices)
+        if rotation_axis_angle is not None:
+            _refuse_both("rotation", rotation, "rotation_axis_angle")
+            rotation = axis_angle_to_matrix(rotation_axis_angle)
+        shape = self.v_template.new_zeros(batch, 10) if shape is None else shape
         features = torch.cat((shape, pose_features(local)), dim=1)
         blended = torch.addmm(self.v_template.mT.flatten(), features, self._directions)
         transforms = joint_transforms(local, self.rest_joints(shape))
         transforms = _apply_global_motion(transforms, rotation, scale, translation)
-        vertices = skin(blended.view(batch, 3, n_vertices).transpose(1, 2), transforms, self.weights)
+        vertices = skin(blended.view(batch, 3, len(self.v_template)).transpose(1, 2), transforms, self.weights)
         return HandMesh(vertices, regress_joints(vertices, self.regressor))
 
+    def _finger_rotations(
+        self, batch: int, pose: Tensor | None, relative_to: str, matrices: Tensor | None
+    ) -> Float[Tensor, "b 15 3 3"]:
+        """Return the rotations of the finger joints relative to the flat hand."""
+        if matrices is not None:
+            _refuse_both("pose", pose, "pose_matrices")
+            _refuse_both("relative_to", None if relative_to == "flat" else relative_to, "pose_matrices")
+            return matrices
+        pose = self.v_template.new_zeros(batch, 45) if pose is None else pose
+        return axis_angle_to_matrix((pose + self.hands_mean if relative_to == "mean" else pose).unflatten(1, (15, 3)))
+
+    @checked()
     def forward_h(self, h: Float[Tensor, "b 63"]) -> HandMesh:
         """Pose the hand by the paper's vector h, whose camera part is an offset from the identity.
 
@@ -238,13 +282,9 @@ class HandModel(nn.Module):
         return self(parts.pose, parts.shape, rotation, positive_scale(parts.scale[:, 0]), parts.translation)
 
 
-def _batch_size(*inputs: Tensor | None) -> int:
-    sizes = {len(given) for given in inputs if given is not None}
-    if len(sizes) > 1:
-        raise ValueError(
-            f"pose, shape, rotation, scale, translation have batch sizes {sorted(sizes)}; give all the same batch size"
-        )
-    return sizes.pop() if sizes else 1
+def _refuse_both(name: str, value: object, other: str) -> None:
+    if value is not None:
+        raise ValueError(f"{name} and {other} are both given; {other} replaces it: give one of them")
 
 
 def _apply_global_motion(

@@ -6,7 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dhpe_lib.common.arguments import checked
 
+
+@checked()
 def mirror_h(h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
     """Mirror parameter vectors: the mirrored model with them gives the mesh with x negated.
 
@@ -48,6 +51,7 @@ class HandParameters:
     translation: Float[Tensor, "b 3"]
 
 
+@checked()
 def split_h(h: Float[Tensor, "b 63"]) -> HandParameters:
     """Split h = [pose 45, shape 10, c_q 4, c_s 1, c_t 3] into its parts.
 
@@ -62,6 +66,7 @@ def split_h(h: Float[Tensor, "b 63"]) -> HandParameters:
     return HandParameters(*h.split((45, 10, 4, 1, 3), dim=1))
 
 
+@checked()
 def positive_scale(offset: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
     """Convert c_s to a positive scale: 1 + c_s, and 0.5 exp(2 c_s + 1) below c_s = -0.5.
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dhpe_lib.common.arguments import check_at_least, check_fields, checked
 from dhpe_lib.hand.model import OPEN_HAND, HandModel
 from dhpe_lib.hand.skeleton import FINGERS, MANO_FINGERS
 
@@ -47,6 +48,9 @@ class JointLimits:
     axes: Float[Tensor, "15 3 3"]
     bounds: Float[Tensor, "15 3 2"]
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def to(self, like: Tensor) -> "JointLimits":
         """Convert the limits to the dtype and device of a tensor."""
         return JointLimits(self.axes.to(like), self.bounds.to(like))
@@ -62,6 +66,7 @@ def joint_limits() -> JointLimits:
         )
 
 
+@checked()
 def joint_angles(pose: Float[Tensor, "b 45"], limits: JointLimits) -> Float[Tensor, "b 15 3"]:
     """Compute the joint angles of a pose: the components of each axis-angle vector along the axes of its joint.
 
@@ -75,6 +80,7 @@ def joint_angles(pose: Float[Tensor, "b 45"], limits: JointLimits) -> Float[Tens
     return torch.einsum("jac,bjc->bja", limits.axes.to(pose), pose.unflatten(1, (15, 3)))
 
 
+@checked()
 def pose_from_angles(angles: Float[Tensor, "b 15 3"], limits: JointLimits) -> Float[Tensor, "b 45"]:
     """Compute the pose with these joint angles, the inverse of :func:`joint_angles`.
 
@@ -88,6 +94,7 @@ def pose_from_angles(angles: Float[Tensor, "b 15 3"], limits: JointLimits) -> Fl
     return torch.einsum("jac,bja->bjc", limits.axes.to(angles), angles).flatten(1)
 
 
+@checked()
 def limit_penalty(pose: Float[Tensor, "b 45"], limits: JointLimits) -> Float[Tensor, " b"]:
     """Compute the sum of the squared angles beyond the limits.
 
@@ -130,11 +137,13 @@ def pose_space(model: HandModel) -> PoseSpace:
     return PoseSpace(model.hands_mean, model.hands_components, deviations)
 
 
+@checked()
 def pose_penalty(pose: Float[Tensor, "b 45"], space: PoseSpace) -> Float[Tensor, " b"]:
     """Compute the squared Mahalanobis distance of a pose (radians) from the mean of a pose distribution."""
     return ((pose - space.mean) @ space.components.mT / space.deviations).square().sum(1)
 
 
+@checked()
 def segment_distances(
     start_a: Float[Tensor, "b m 3"],
     end_a: Float[Tensor, "b m 3"],
@@ -166,6 +175,7 @@ def segment_distances(
     return (gap + s[..., None] * a - t[..., None] * b).norm(dim=-1)
 
 
+@checked()
 def collides(joints: Float[Tensor, "b 21 3"]) -> Bool[Tensor, " b"]:
     """Return whether two fingers, or a finger and the palm, pass through each other.
 
@@ -202,6 +212,7 @@ def _normal(shape: tuple[int, ...], deviation: float, generator: torch.Generator
     return deviation * torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
+@checked()
 def draw_angles(n: int, generator: torch.Generator | None) -> Float[Tensor, "n 15 3"]:
     """Sample joint angles within the limits; collisions are not checked.
 
@@ -225,6 +236,7 @@ def draw_angles(n: int, generator: torch.Generator | None) -> Float[Tensor, "n 1
     Returns:
         Flexion, abduction and twist of each joint, radians.
     """
+    check_at_least("n", n, 0)
     angles = torch.zeros(n, 15, 3, dtype=torch.float64)
     across = torch.linspace(-1, 1, 4, dtype=torch.float64)
     curl = _uniform((n, 1), -0.1, 1.0, generator) + _normal((n, 1), 0.12, generator) * across
@@ -260,6 +272,7 @@ def draw_angles(n: int, generator: torch.Generator | None) -> Float[Tensor, "n 1
     return angles.clamp(bounds[..., 0], bounds[..., 1])
 
 
+@checked()
 def sample_poses(n: int, generator: torch.Generator | None = None, at_a_time: int = BATCH) -> Float[Tensor, "n 45"]:
     """Sample natural poses inside the joint limits and without collisions.
 
@@ -270,7 +283,12 @@ def sample_poses(n: int, generator: torch.Generator | None = None, at_a_time: in
 
     Returns:
         Axis-angle vectors relative to the flat hand, float32 on the CPU, radians.
+
+    Raises:
+        ValueError: n is negative or at_a_time is not positive.
     """
+    check_at_least("n", n, 0)
+    check_at_least("at_a_time", at_a_time, 1)
     model, limits = HandModel.open_hand(), joint_limits()
     poses = [torch.zeros(0, 45)]
     while sum(map(len, poses)) < n:

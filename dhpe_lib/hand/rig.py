@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from dhpe_lib.common.arguments import check_fields, checked
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.rotations import axis_angle_to_matrix
 from dhpe_lib.hand.skinning import blend_shape, joint_transforms
@@ -46,6 +47,7 @@ class HandTrack:
     colors: UInt8[ndarray, "v 3"] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if len(self.times) == 0:
             raise ValueError("a track without keys is no animation; give at least one time")
         if not (self.times.diff() > 0).all():
@@ -107,6 +109,7 @@ def make_rig(track: HandTrack, tolerance: float = TOLERANCE) -> Rig:
     return Rig(rest, joints, weights, directions.unflatten(1, (-1, 3)), coefficients, _largest(left))
 
 
+@checked()
 def four_weights(weights: Float[Tensor, "v 16"]) -> Float[Tensor, "v 16"]:
     """Keep the four largest weights of each vertex, with sum 1.
 

@@ -9,10 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dhpe_lib.common.arguments import check_at_least, check_precision, checked
+
 # Below this squared angle the Taylor series has a smaller error than the quotient of two rounded numbers.
 SMALL_SQUARED = {torch.float32: 1e-4, torch.float64: 1e-6}
 
 
+@checked()
 def axis_angle_to_matrix(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     r"""Convert axis-angle vectors to rotation matrices by Rodrigues' formula.
 
@@ -27,6 +30,7 @@ def axis_angle_to_matrix(axis_angle: Float[Tensor, "*batch 3"]) -> Float[Tensor,
 
     Source: Rodrigues 1840; Murray, Li, Sastry, *A Mathematical Introduction to Robotic Manipulation*, Eq. 2.14.
     """
+    check_precision("axis_angle", axis_angle)
     squared = (axis_angle * axis_angle).sum(-1)
     cos, sine_ratio, cosine_ratio = _rodrigues_coefficients(squared)
     x, y, z = axis_angle.unbind(-1)
@@ -50,6 +54,7 @@ def _rodrigues_coefficients(
     return 1 - cosine_ratio * squared, sine_ratio, cosine_ratio
 
 
+@checked()
 def quaternion_to_matrix(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
     r"""Convert quaternions of any length to rotation matrices; they are normalised first.
 
@@ -73,6 +78,7 @@ def quaternion_to_matrix(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor,
     return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
+@checked()
 def matrix_to_quaternion(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
     r"""Convert rotation matrices to unit quaternions with w >= 0.
 
@@ -98,6 +104,7 @@ def matrix_to_quaternion(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "
     return torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
 
 
+@checked()
 def matrix_to_axis_angle(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
     r"""Convert rotation matrices to axis-angle vectors of length at most pi.
 
@@ -112,6 +119,7 @@ def matrix_to_axis_angle(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "
 
     Source: the logarithm on SO(3); Sola, Deray, Atchuthan 2018, Eq. 133.
     """
+    check_precision("matrix", matrix)
     quaternion = matrix_to_quaternion(matrix)
     w, u = quaternion[..., :1], quaternion[..., 1:]
     squared = (u * u).sum(-1, keepdim=True)
@@ -123,6 +131,7 @@ def matrix_to_axis_angle(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "
     return torch.where(small, series, 2 * torch.atan2(length, w) / length) * u
 
 
+@checked()
 def random_rotations(n: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Float[Tensor, "n 3 3"]:
     """Sample rotations uniformly (Haar measure on SO(3)).
 
@@ -134,6 +143,10 @@ def random_rotations(n: int, generator: torch.Generator, dtype: torch.dtype = to
     Returns:
         Rotation matrices.
 
+    Raises:
+        ValueError: n is negative.
+
     Source: normalised Gaussian quaternions, Shoemake 1992.
     """
+    check_at_least("n", n, 0)
     return quaternion_to_matrix(torch.randn(n, 4, generator=generator, dtype=dtype, device=generator.device))

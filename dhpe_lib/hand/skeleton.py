@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from dhpe_lib.common.arguments import checked
+
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 JOINT_NAMES = ("wrist", *(f"{finger}_{part}" for finger in FINGERS for part in ("1", "2", "3", "tip")))
 JOINT_PARENTS = (-1, 0, 1, 2, 3, 0, 5, 6, 7, 0, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19)
@@ -39,6 +41,7 @@ JOINT_ORDERS: dict[str, tuple[int, ...]] = {
 Joints = TypeVar("Joints", Tensor, np.ndarray)
 
 
+@checked()
 def to_canonical(joints: Shaped[Joints, "*batch 21 c"], order: str) -> Shaped[Joints, "*batch 21 c"]:
     """Reorder the joints of a dataset to the canonical order.
 
@@ -59,6 +62,7 @@ def to_canonical(joints: Shaped[Joints, "*batch 21 c"], order: str) -> Shaped[Jo
     return joints[..., list(JOINT_ORDERS[order]), :]
 
 
+@checked()
 def build_joint_regressor(
     j_regressor: Float[Tensor, "16 v"], tips: tuple[int, ...] = FINGERTIP_VERTICES
 ) -> Float[Tensor, "21 v"]:
@@ -84,6 +88,7 @@ def build_joint_regressor(
     return torch.cat((j_regressor, tip_rows))[list(CANONICAL_FROM_MANO)]
 
 
+@checked()
 def regress_joints(vertices: Float[Tensor, "*b v 3"], regressor: Float[Tensor, "j v"]) -> Float[Tensor, "*b j 3"]:
     """Apply f_Reg: each joint is a fixed weighted mean of the posed vertices.
 

@@ -11,9 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dhpe_lib.common.arguments import checked
+
 HANDS_IN_CACHE = 128
 
 
+@checked()
 def blend_shape(shape: Float[Tensor, "b s"], shapedirs: Float[Tensor, "v 3 s"]) -> Float[Tensor, "b v 3"]:
     """Compute the shape blend shapes, a linear combination of the shape directions: B_S = sum_k shape_k S_k.
 
@@ -29,6 +32,7 @@ def blend_shape(shape: Float[Tensor, "b s"], shapedirs: Float[Tensor, "v 3 s"]) 
     return torch.einsum("bs,vcs->bvc", shape, shapedirs)
 
 
+@checked()
 def pose_features(rotations: Float[Tensor, "b j 3 3"]) -> Float[Tensor, "b p"]:
     """Compute the pose features f: the entries of R_n - I, row by row, joint by joint.
 
@@ -45,6 +49,7 @@ def pose_features(rotations: Float[Tensor, "b j 3 3"]) -> Float[Tensor, "b p"]:
     return (rotations - torch.eye(3, dtype=rotations.dtype, device=rotations.device)).flatten(1)
 
 
+@checked()
 def joint_transforms(
     rotations: Float[Tensor, "b 15 3 3"], joints: Float[Tensor, "b 16 3"]
 ) -> Float[Tensor, "b 16 3 4"]:
@@ -116,6 +121,7 @@ def _hand_slices(vertices: Tensor) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, len(vertices), step))
 
 
+@checked()
 def skin(
     vertices: Float[Tensor, "b v 3"], transforms: Float[Tensor, "b j 3 4"], weights: Float[Tensor, "v j"]
 ) -> Float[Tensor, "b v 3"]:

@@ -17,9 +17,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dhpe_lib.common.files import atomic_write, gigabytes
+from dhpe_lib.common.json_files import OBJECT, OBJECTS, TEXT, WHOLE, JsonError, Kind, check_fields, parse_json, shown
 
 FORMAT = 1
 """Version of the file format. Increase it with each change of the format."""
+HEADER = {"step": WHOLE, "best": TEXT, "children_from": WHOLE, "config": OBJECT, "groups": OBJECTS}
+"""Types of the fields of the header; a file may lack any of them."""
 NETWORK, OPTIMISER, GROWN, BATCH = "network.", "optimiser.", "grown.", "batch."
 
 
@@ -109,16 +112,26 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise FileNotFoundError(f"{path}: no such checkpoint; name a .safetensors file or the folder of a run")
     try:
         with safe_open(path, "pt") as file:
-            facts = json.loads((file.metadata() or {}).get("dhpe", "{}"))
+            facts = parse_json((file.metadata() or {}).get("dhpe", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(
             f"{path}: is not a safetensors file, or is damaged ({error}); name another checkpoint"
         ) from error
+    check_header(path, facts, {})
     if facts.get("format") != FORMAT:
-        found = facts.get("format", "missing")
+        found = shown(facts["format"]) if "format" in facts else "missing"
         raise CheckpointError(f"{path}: field format is {found}, this version reads {FORMAT}; train the network again")
+    check_header(path, facts, {name: kind for name, kind in HEADER.items() if name in facts})
     return Checkpoint(path, facts, *(_without_prefix(part, tensors) for part in (NETWORK, OPTIMISER, GROWN, BATCH)))
+
+
+def check_header(path: Path, facts: Any, kinds: Mapping[str, Kind]) -> None:
+    """Raise CheckpointError unless the JSON of a header is an object whose fields have these types."""
+    try:
+        check_fields(facts, kinds)
+    except JsonError as error:
+        raise CheckpointError(f"{path}: {error}; name another checkpoint") from error
 
 
 def weights_in(run: Path) -> Path:
@@ -184,10 +197,10 @@ def load_optimiser(checkpoint: Checkpoint, optimiser: Optimizer) -> None:
     if groups is None:
         raise CheckpointError(f"{checkpoint.path}: holds weights but no optimiser state; resume from last.safetensors")
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in checkpoint.optimiser.items():
-        index, name = key.split(".")
-        state.setdefault(int(index), {})[name] = value
     try:
+        for key, value in checkpoint.optimiser.items():
+            index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = value
         optimiser.load_state_dict({"state": state, "param_groups": groups})
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint.path}: field groups does not fit the network: {error}") from error

@@ -1,18 +1,20 @@
 """Load published weights: ImageNet weights for F, and Zimmermann and Brox's weights for f_J2D.
 
 No code of a file runs: files are read with safetensors, with torch's ``weights_only`` reader, or, if they are pickles,
-with the allow-list unpickler. The name and shape of every array is checked before any weight changes.
+with the allow-list unpickler. A downloaded or cached file is used only if its SHA-256 is the published one. The name
+and shape of every array is checked before any weight changes.
 """
 
-import pickle
+import hashlib
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -23,6 +25,8 @@ from dhpe_lib.network.evidence import JOINTS, FeatureNet, PoseMachine
 POSENET_SCOPE = "PoseNet2D"
 MAP_OUTPUT_LAYERS, MAP_INPUT_LAYERS = ("conv5_2", "conv6_7", "conv7_7"), ("conv6_1", "conv7_1")
 POSENET_PAGE = "https://github.com/lmb-freiburg/hand3d"
+MOST_BYTES = 2**32
+"""Largest file of weights."""
 
 
 class WeightsFileError(ValueError):
@@ -30,7 +34,7 @@ class WeightsFileError(ValueError):
 
 
 def imagenet_weights(backbone: str) -> Any:
-    """Name torchvision's ImageNet weights of a network: their address, and how they are loaded."""
+    """Name torchvision's ImageNet weights of a network; the field ``url`` is their address."""
     from torchvision.models import get_model_weights  # takes two seconds to import
 
     return get_model_weights(backbone)["IMAGENET1K_V1"]
@@ -39,8 +43,8 @@ def imagenet_weights(backbone: str) -> Any:
 def load_imagenet(features: FeatureNet, path: str | Path | None = None) -> bool:
     """Load ImageNet weights into F.
 
-    Without a path torchvision looks in torch.hub's cache and then downloads the file. If both fail, a warning is given
-    and F keeps its weights.
+    Without a path the file is taken from torch.hub's cache, or downloaded to it. If the download fails, a warning is
+    given and F keeps its weights.
 
     Args:
         features: F; changed in place.
@@ -51,26 +55,50 @@ def load_imagenet(features: FeatureNet, path: str | Path | None = None) -> bool:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        WeightsFileError: The file does not hold these weights.
+        WeightsFileError: The file does not hold these weights, or the file in the cache is not the published one.
 
     Source: torchvision, ``IMAGENET1K_V1``.
     """
     if path is None:
-        origin = imagenet_weights(features.backbone)
+        source = imagenet_weights(features.backbone).url
         try:
-            state = origin.get_state_dict(progress=False, check_hash=True)
+            state = read_state(cached_file(source))
         # A missing network, a proxy's refusal and a damaged download have different errors, all derived from these two.
         except (OSError, RuntimeError) as error:
             warnings.warn(
-                f"no ImageNet weights ({error}): F starts from random weights; download {origin.url} and give its path",
+                f"no ImageNet weights ({error}): F starts from random weights; download {source} and give its path",
                 stacklevel=2,
             )
             return False
-        source = origin.url
     else:
         state, source = read_state(path), str(path)
     assign(features.network, {name: v for name, v in state.items() if not name.startswith("fc.")}, source)
     return True
+
+
+def cached_file(url: str) -> Path:
+    """Find a published file in torch.hub's cache, or download it to the cache.
+
+    Args:
+        url: Address of the file. Its name ends with the first digits of its SHA-256, as in ``resnet18-f37072fd.pth``.
+
+    Returns:
+        Path of the file, whose SHA-256 begins with these digits.
+
+    Raises:
+        OSError, RuntimeError: The file cannot be downloaded.
+        WeightsFileError: The file in the cache has another SHA-256.
+    """
+    name = Path(urlsplit(url).path).name
+    path, digits = Path(torch.hub.get_dir()) / "checkpoints" / name, Path(name).stem.rpartition("-")[2]
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), digits, progress=False)
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digits or not found.startswith(digits):
+        raise WeightsFileError(f"{path}: its SHA-256 begins with {found[:8]}, not {digits}; delete it")
+    return path
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -84,23 +112,35 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        WeightsFileError: The file is damaged or is not a mapping of names to tensors.
+        WeightsFileError: The file is damaged, too large or not a mapping of names to tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file of weights; correct the path")
     if path.suffix not in (".safetensors", ".pth", ".pt"):
         raise WeightsFileError(f"{path}: unknown file type {path.suffix!r}; give a .safetensors, .pth or .pt file")
+    if unpacked_bytes(path) > MOST_BYTES:
+        raise WeightsFileError(f"{path}: more than {MOST_BYTES} bytes of weights; give the weights of one network")
     try:
         safe = path.suffix == ".safetensors"
         state = load_file(path) if safe else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, ValueError) as error:
+    # Both readers can raise almost any error for a damaged file.
+    except Exception as error:
         raise WeightsFileError(
             f"{path}: damaged, or holds more than tensors ({_first_line(error)}); download it again"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsFileError(f"{path}: not a mapping of names to tensors; save a state_dict")
     return dict(state)
+
+
+def unpacked_bytes(path: Path) -> int:
+    """Return the size of a file, or of its content if it is a zip archive, as torch's files are."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return path.stat().st_size
 
 
 def _first_line(error: Exception) -> str:

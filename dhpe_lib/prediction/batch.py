@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dhpe_lib.common.devices import one_thread
+from dhpe_lib.common.json_files import parse_json
 from dhpe_lib.common.workers import run_in_workers
 from dhpe_lib.prediction.photo_groups import Tools, load_tools, read_group, run_group
 from dhpe_lib.prediction.request import Photo, Request, Result
@@ -74,7 +75,7 @@ def read_index(path: Path) -> dict[str, dict[str, Any]]:
     records = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             records[str(record["photo"])] = record
         except (ValueError, KeyError, TypeError):
             continue

@@ -9,7 +9,6 @@ pixels of the upright photo (EXIF rotation applied):
 A joint with visible = 0 is not used. Nothing here has a gradient.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
+from dhpe_lib.common.json_files import LARGE, JsonError, read_json
 from dhpe_lib.hand.io import Side
 
 Entry = Mapping[str, Any]
@@ -79,8 +79,8 @@ def read_keypoints(path: str | Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; {GET_KEYPOINTS}")
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        entries = read_json(path, LARGE)
+    except JsonError as error:
         raise KeypointsError(f"{path}: not valid JSON ({error}); it should read {LAYOUT}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise KeypointsError(f"{path}: not a list of objects; it should read {LAYOUT}")

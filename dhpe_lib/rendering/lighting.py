@@ -11,6 +11,8 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.arguments import check_fields, checked
+
 
 @dataclass(frozen=True)
 class Light:
@@ -32,10 +34,14 @@ class Light:
     direction: tuple[float, float, float] | Float[Tensor, "batch 3"] = (0.4, 0.6, 1.0)
     harmonics: Float[Tensor, "batch 9 3"] | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 DAYLIGHT = Light()
 
 
+@checked()
 def vertex_normals(
     vertices: Float[Tensor, "batch vertices 3"],
     faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
@@ -61,6 +67,7 @@ def vertex_normals(
     return functional.normalize(torch.zeros_like(vertices).scatter_add(1, rows_3d, each_corner), dim=-1)
 
 
+@checked()
 def spherical_harmonics(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
     """Compute the nine real, orthonormal spherical harmonics up to degree 2.
 
@@ -85,6 +92,7 @@ def spherical_harmonics(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*b
     return torch.stack(rows, dim=-1)
 
 
+@checked()
 def shade(
     normals: Float[Tensor, "batch height width 3"], light: Light = DAYLIGHT
 ) -> Float[Tensor, "batch height width channels"]:

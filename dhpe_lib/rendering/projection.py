@@ -6,14 +6,17 @@ camera frame.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.arguments import check_fields, checked
 from dhpe_lib.rendering.rasterizer import fragments as fragment_functions
 from dhpe_lib.rendering.rasterizer.fragments import Fragments
 from dhpe_lib.rendering.rasterizer.launch import prepare_faces
@@ -36,6 +39,7 @@ class Pinhole:
     near: float = 1e-3
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.near > 0:
             raise ValueError(f"near = {self.near} must be positive: the camera sees nothing behind it")
 
@@ -44,14 +48,18 @@ def rows_and_columns(image_size: ImageSize) -> tuple[int, int]:
     """Return height and width of an image in pixels.
 
     Raises:
-        ValueError: The height or the width is not positive.
+        ValueError: The height or the width is not a positive whole number, or there are not two of them.
     """
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    sides = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
+    if len(sides) != 2 or not all(isinstance(side, int | np.integer) for side in sides):
+        raise ValueError(f"image_size = {image_size!r}: give one whole number of pixels, or (rows, columns)")
+    height, width = map(int, sides)
     if min(height, width) <= 0:
         raise ValueError(f"image_size = {image_size}: rows and columns must be positive")
     return height, width
 
 
+@checked()
 def to_screen(
     vertices: Float[Tensor, "batch vertices 3"], image_size: ImageSize, camera: Pinhole | None = None
 ) -> Float[Tensor, "batch vertices 3"]:
@@ -82,6 +90,7 @@ def to_screen(
     return torch.stack([torch.where(seen, u, math.nan), torch.where(seen, v, math.nan), z], dim=-1)
 
 
+@checked()
 def rasterize(
     vertices: Float[Tensor, "batch vertices 3"],
     faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
@@ -126,6 +135,7 @@ def fragments_of(
     return fragment_functions.rasterize(screen, faces, height, width, camera is not None)
 
 
+@checked()
 def interpolate(
     attributes: Float[Tensor, "one_or_batch rows channels"],
     corners: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
@@ -144,6 +154,7 @@ def interpolate(
     return fragment_functions.interpolate(attributes, prepare_faces(attributes, corners), fragments)
 
 
+@checked()
 def label_map(labels: Integer[Tensor, " faces"], fragments: Fragments) -> Int[Tensor, "batch height width"]:
     """Return the label of the visible face at each pixel, such as the part of the hand.
 

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.arguments import check_fields, checked
 from dhpe_lib.rendering.lighting import DAYLIGHT, Light, shade, vertex_normals
 from dhpe_lib.rendering.projection import (
     Backend,
@@ -60,6 +61,9 @@ class Texture:
     uv_faces: Integer[Tensor, "faces 3"]
     image: Float[Tensor, "height width 3"] | Float[Tensor, "batch height width 3"]
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class Rendering:
@@ -80,6 +84,7 @@ class Rendering:
     fragments: Fragments
 
 
+@checked()
 def silhouette(
     vertices: Float[Tensor, "batch vertices 3"],
     faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
@@ -170,6 +175,7 @@ def _albedo(colors: Tensor | Texture, faces: Tensor, fragments: Fragments) -> Te
     return sample_texture(colors, fragments)
 
 
+@checked()
 def sample_texture(texture: Texture, fragments: Fragments) -> Float[Tensor, "batch height width 3"]:
     """Sample the texture at each pixel with bilinear interpolation.
 
@@ -186,6 +192,7 @@ def sample_texture(texture: Texture, fragments: Fragments) -> Float[Tensor, "bat
     return functional.grid_sample(texels, grid, padding_mode="border", align_corners=False).movedim(1, -1)
 
 
+@checked()
 def render(
     vertices: Float[Tensor, "batch vertices 3"],
     faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],

@@ -15,6 +15,7 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.arguments import checked
 from dhpe_lib.rendering.lighting import Light, shade, spherical_harmonics, vertex_normals
 from dhpe_lib.rendering.projection import Pinhole, interpolate, rasterize, to_screen
 from dhpe_lib.rendering.renderer import Texture
@@ -106,6 +107,7 @@ def _sample(photo: Tensor, points: Tensor) -> Float[Tensor, "batch n channels"]:
     return functional.grid_sample(photo.movedim(-1, 1), grid, padding_mode="border", align_corners=False)[:, :, 0].mT
 
 
+@checked()
 def estimate_light(
     colors: Float[Tensor, "batch n 3"],
     normals: Float[Tensor, "batch n 3"],
@@ -142,6 +144,7 @@ def estimate_light(
     return Light(0.0, 0.0, harmonics=functional.pad(found.mT, (0, 0, 0, 5)))
 
 
+@checked()
 def complete(
     colors: Float[Tensor, "batch vertices 3"],
     seen: Float[Tensor, "batch vertices"],
@@ -170,6 +173,7 @@ def complete(
 
 
 @torch.no_grad()
+@checked()
 def lift_colors(
     photo: Float[Tensor, "batch height width 3"],
     vertices: Float[Tensor, "batch vertices 3"],
@@ -226,6 +230,7 @@ def _mean_ratio(colors: Tensor, skin: Tensor, seen: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+@checked()
 def lift_texture(
     photo: Float[Tensor, "batch height width 3"],
     vertices: Float[Tensor, "batch vertices 3"],

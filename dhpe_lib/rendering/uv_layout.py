@@ -8,6 +8,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.arguments import check_at_least, checked
 from dhpe_lib.common.records import map_rows
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.rendering.projection import interpolate
@@ -108,8 +109,9 @@ class TintedSkin:
             The tinted skin, on the model's device.
 
         Raises:
-            ValueError: The model has no texture.
+            ValueError: The model has no texture, or the size is not positive.
         """
+        check_at_least("size", size, 1)
         base = hand_texture(model)
         texels = rasterize_layout(base, size)
         rows, columns = distance_transform_edt(
@@ -121,6 +123,7 @@ class TintedSkin:
         image = colors_at_texels(base, texels).reshape(-1, 3)[nearest].view(1, size, size, 3)
         return cls(base, colors_at_vertices(base, len(model.v_template), model.faces), model.faces, filled, image)
 
+    @checked()
     def texture(self, colors: Float[Tensor, "batch vertices 3"]) -> Texture:
         """Make a texture with these colours at the vertices and the detail of the base between them.
 

@@ -1,13 +1,13 @@
 """Configuration of a training: its defaults, changes from the command line, and its JSON in the run folder."""
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from dhpe_lib.common.files import write_json
+from dhpe_lib.common.json_files import INTEGER, NUMBER, SWITCH, TEXT, TEXTS, JsonError, Kind, check_fields, read_json
 from dhpe_lib.data.views import JitterRange
 
 STARTS = ("random", "imagenet")
@@ -31,6 +31,10 @@ that compare in the image and not through the mesh. L_Feat is one of them, since
 earlier HMR-like work, which has no L_Feat."""
 MAY_CHANGE = ("steps", "log_every", "test_every", "save_every", "test_count")
 """Fields that may change when a run is resumed."""
+
+
+KINDS = {str: TEXT, int: INTEGER, float: NUMBER, bool: SWITCH, tuple: TEXTS}
+"""Type of a field in JSON, by the type of its default."""
 
 
 class ConfigError(ValueError):
@@ -218,14 +222,31 @@ def read_config(path: Path) -> TrainingConfig:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; there is no run to resume in this folder")
     try:
-        return config_from(json.loads(path.read_text(encoding="utf-8")))
-    except (TypeError, ValueError) as error:
+        return config_from(read_json(path))
+    except ValueError as error:
         raise ConfigError(f"{path}: is not a configuration of this version ({error}); begin a new run") from error
 
 
-def config_from(values: Mapping[str, Any]) -> TrainingConfig:
-    """Build a configuration from parsed JSON; lists become tuples."""
-    parsed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+def config_from(values: Any) -> TrainingConfig:
+    """Build a configuration from parsed JSON; lists become tuples.
+
+    Args:
+        values: An object; fields that it lacks have their defaults.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        JsonError: It is not an object, or a field is unknown or has another type.
+        ConfigError: A field has a value that is not allowed.
+    """
+    kinds = {field.name: KINDS[type(field.default)] for field in fields(TrainingConfig)}
+    check_fields(values, {})
+    if unknown := sorted(values.keys() - kinds.keys()):
+        raise JsonError(f"the field {unknown[0]} is unknown")
+    check_fields(values, {name: kinds[name] for name in values})
+    convert: dict[Kind, Callable[[Any], Any]] = {TEXTS: tuple, NUMBER: float}
+    parsed: dict[str, Any] = {name: convert.get(kinds[name], lambda v: v)(value) for name, value in values.items()}
     return TrainingConfig(**parsed)
 
 

@@ -32,6 +32,9 @@ def export_weights(run: Path, out: Path) -> None:
             raise CheckpointError(
                 f"{run}: field {name} has a number that 16 bits cannot hold; train with a lower learning rate"
             )
-    config = with_paths(config_from(facts["config"]), lambda path: Path(*path.parts[-2:]))
+    try:
+        config = with_paths(config_from(facts["config"]), lambda path: Path(*path.parts[-2:]))
+    except ValueError as error:
+        raise CheckpointError(f"{run}: field config: {error}; train the network again") from error
     kept = {name: facts[name] for name in ("step", "best") if name in facts}
     write_checkpoint(out, network, kept | {"config": asdict(config)})

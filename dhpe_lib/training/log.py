@@ -22,6 +22,7 @@ from rich.text import Text
 from torch import Tensor
 
 from dhpe_lib.common.files import atomic_write
+from dhpe_lib.common.json_files import parse_json
 from dhpe_lib.common.records import take_rows, to_numpy
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.targets import joint_error_px
@@ -131,7 +132,7 @@ def read_curves(path: Path, kind: str) -> dict[str, ndarray]:
     Returns:
         "step" and each number by name; NaN where a record lacks the number.
     """
-    records: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    records: list[dict[str, Any]] = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
     rows = [record for record in records if record["kind"] == kind]
     names = dict.fromkeys(name for row in rows for name in row if name != "kind")
     return {name: np.array([row.get(name, np.nan) for row in rows], float) for name in names}

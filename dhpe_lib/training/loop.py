@@ -221,14 +221,14 @@ def in_format(images: Float[Tensor, "b 3 s s"], config: TrainingConfig) -> Float
 
 @dataclass
 class Stop:
-    """Whether this process received Ctrl-C."""
+    """Whether this process received Ctrl-C or SIGTERM."""
 
     asked: bool = False
 
 
 @contextmanager
 def interrupts(processes: int) -> Iterator[Stop]:
-    """Let the first Ctrl-C end the loop after its step, and a second Ctrl-C end it at once.
+    """Let Ctrl-C or SIGTERM, a cluster's notice, end the loop after its step, and a second Ctrl-C end it at once.
 
     With several processes a second Ctrl-C has no effect, since torchrun passes each Ctrl-C on a second time.
     """
@@ -242,11 +242,12 @@ def interrupts(processes: int) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield stop
         return
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def all_reduce_flags(fabric: Fabric, stop: Stop, loss: Float[Tensor, ""]) -> tuple[bool, bool]:

@@ -168,7 +168,7 @@ def test_from_files_to_a_prepared_split(here):
     assert cache.ids == ["train/0", "train/2", "train/3"]
     assert "3 of 3 samples: dhpe_out/dots_train.png" in data("show", "dots", "out/train")
     said = data("check", "dots", "out/train")
-    assert f"from {here / 'dots'} 3 samples, 2 left out, SHA-256 {cache.meta['sha256']} Every byte" in said
+    assert f"from dots 3 samples, 2 left out, SHA-256 {cache.meta['sha256']} Every byte" in said
     assert "out/train holds dots, not rhd" in data("check", "rhd", "out/train", code=2)
     assert "out/train holds the split train" in data("show", "dots", "out/train", "--split", "test", code=2)
     said = data("check", "dots", "out")

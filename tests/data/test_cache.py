@@ -320,10 +320,10 @@ def test_fingerprint_follows_names_sizes_and_times(tmp_path):
 def test_other_versions_of_the_program(job, change, message):
     make(job)
     edit(job.out / "meta.json", **change)
-    for use in (lambda: Prepared(job.out), lambda: make(job)):
+    for use, source in ((lambda: Prepared(job.out), f"DIR/{job.source.name}"), (lambda: make(job), job.source)):
         with pytest.raises(PreparedError, match=message) as caught:
             use()
-        assert f"Delete the folder and run: dhpe data prepare dots {job.source}" in str(caught.value)
+        assert f"Delete the folder and run: dhpe data prepare dots {source}" in str(caught.value)
 
 
 def test_damaged_files(job):
@@ -484,3 +484,9 @@ def test_an_engine_writes_its_own(tmp_path, job):
     assert cache.margin == 0
     with pytest.raises(PreparedError, match=r"source\.seed was 3, is 4 now\. Delete the folder and make it again"):
         PreparedWriter(tmp_path / "orh", replace(contents, source={"seed": 4}), rows_per_part=2)
+
+
+def test_a_finished_cache_names_no_absolute_path(job):
+    cache = make(job)
+    assert cache.meta["source"]["directory"] == job.source.name
+    assert str(job.source.parent) not in (job.out / "meta.json").read_text()

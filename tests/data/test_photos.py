@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
+from project import ROOT
 
+from dhpe_lib.data.checks import DatasetError, read_indices
+from dhpe_lib.data.exif import ExifFocal, read_exif_focal
 from dhpe_lib.data.photos import PhotoError, read_mask, read_photo
 
 RED = (200, 40, 20)
@@ -95,10 +98,55 @@ def test_a_mask_is_what_is_brighter_than_half(tmp_path, white):
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png", (4, 3)), truth)
 
 
+DISC = np.hypot(*np.mgrid[-6:6, -8:8]) < 4
+COLOUR = np.full((*DISC.shape, 3), (200, 160, 140), np.uint8)
+MASKS = {
+    "black.png": np.dstack([0 * COLOUR, 255 * DISC]).astype(np.uint8),
+    "colour.png": np.dstack([COLOUR, 255 * DISC]).astype(np.uint8),
+    "grey_alpha.png": np.dstack([0 * DISC, 255 * DISC]).astype(np.uint8),
+    "opaque.png": np.dstack([255 * DISC[..., None].repeat(3, 2), np.full(DISC.shape, 255)]).astype(np.uint8),
+    "16bit.png": DISC.astype(np.uint16),
+    "16bit_white.png": (65535 * DISC).astype(np.uint16),
+    "32bit.tif": DISC.astype(np.int32),
+    "float.tif": DISC.astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_of_every_kind(tmp_path, name):
+    Image.fromarray(MASKS[name]).save(tmp_path / name)
+    np.testing.assert_array_equal(read_mask(tmp_path / name, (16, 12)), DISC)
+
+
 def test_a_mask_of_another_size_or_without_a_hand_is_refused(tmp_path):
     Image.new("L", (4, 3), 255).save(tmp_path / "m.png")
     with pytest.raises(PhotoError, match="4 x 3 pixels, the upright photo 3 x 4"):
         read_mask(tmp_path / "m.png", (3, 4))
     Image.new("L", (4, 3)).save(tmp_path / "m.png")
-    with pytest.raises(PhotoError, match="black everywhere"):
+    with pytest.raises(PhotoError, match="black or transparent everywhere"):
         read_mask(tmp_path / "m.png", (4, 3))
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def test_no_other_program_is_started_for_a_picture(tmp_path, monkeypatch):
+    """Pillow starts Ghostscript for an EPS file, whatever its name."""
+
+    def started(*_, **__):
+        raise AssertionError("Ghostscript was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    (tmp_path / "holiday.jpg").write_bytes(EPS)
+    with Image.open(tmp_path / "holiday.jpg") as image, pytest.raises(AssertionError, match="started"):
+        image.load()
+    with pytest.raises(PhotoError, match=r"holiday\.jpg: not an image in a supported format"):
+        read_photo(tmp_path / "holiday.jpg")
+    with pytest.raises(DatasetError, match=r"holiday\.jpg: cannot be read as an image"):
+        read_indices(tmp_path / "holiday.jpg", None, "get it again")
+    assert read_exif_focal(tmp_path / "holiday.jpg") == ExifFocal()
+
+
+def test_only_one_function_opens_images():
+    opening = [path.name for path in (ROOT / "dhpe_lib").rglob("*.py") if "Image.open(" in path.read_text()]
+    assert opening == ["photos.py"]

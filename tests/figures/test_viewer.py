@@ -15,6 +15,8 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
+from dhpe_lib.figures.book_figures import figure_html
+from dhpe_lib.figures.data_urls import json_script
 from dhpe_lib.figures.viewer import (
     SCRIPT,
     HandFigure,
@@ -187,3 +189,15 @@ def test_widget_holds_the_pose(model):
     np.testing.assert_allclose(widget.pose, model.hands_mean, atol=1e-6)
     assert widget.shape == [0.0] * 10
     assert "export default { render }" in str(widget._esm)
+
+
+def test_no_text_ends_the_element_of_the_data():
+    hostile = {"name": "</script><script>alert(1)</script><!--"}
+    for found in (json_script(hostile), figure_html({"layout": {"title": hostile["name"], "height": 300}})):
+        assert found.count("<script") == found.count("</script>") == 1
+        assert "<!--" not in found
+        assert "\\u003c/script>" in found
+    assert (
+        json.loads(json_script(hostile).removeprefix('<script type="application/json">').removesuffix("</script>"))
+        == hostile
+    )

@@ -9,7 +9,7 @@ import trimesh
 from estimates import placed_hand
 
 from dhpe_lib.cli.hand import read_numbers
-from dhpe_lib.hand.export import export_hand
+from dhpe_lib.hand.export import export_hand, vertex_colors
 from dhpe_lib.hand.io import read_hand
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.prediction.outputs import record
@@ -36,6 +36,26 @@ def test_posed_meshes(tmp_path, model, suffix):
     expected = model(torch.tensor([POSE]), torch.tensor([[2.0, -1, 0, 0, 0, 0, 0, 0, 0, 0]])).vertices[0]
     np.testing.assert_allclose(mesh.vertices, expected, atol=1e-6)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == [f"hand{suffix}"]
+
+
+def test_glb_has_linear_colours_normals_and_a_matt_material(tmp_path, model):
+    export_hand(tmp_path / "hand.glb", model)
+    data = (tmp_path / "hand.glb").read_bytes()
+    length = int.from_bytes(data[12:16], "little")
+    document, binary = json.loads(data[20 : 20 + length]), data[28 + length :]
+    (primitive,) = document["meshes"][0]["primitives"]
+    assert document["materials"][primitive["material"]]["pbrMetallicRoughness"]["metallicFactor"] == 0
+
+    def rows(name: str) -> np.ndarray:
+        accessor = document["accessors"][primitive["attributes"][name]]
+        view = document["bufferViews"][accessor["bufferView"]]
+        return np.frombuffer(binary, np.float32, 3 * accessor["count"], view["byteOffset"]).reshape(-1, 3)
+
+    np.testing.assert_array_equal(vertex_colors(model)[0], (224, 171, 145))
+    np.testing.assert_allclose(255 * rows("COLOR_0")[0], (190, 104, 72), atol=0.5)
+    mesh = trimesh.Trimesh(rows("POSITION"), model.faces, process=False)
+    assert (rows("NORMAL") * mesh.vertex_normals).sum(1).min() > 0.8
+    np.testing.assert_allclose(np.linalg.norm(rows("NORMAL"), axis=1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["hand.stl", "hand", "hand.OBJ"])

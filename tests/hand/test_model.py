@@ -11,7 +11,7 @@ from fake_mano import random_hand, write_mano_pickle
 from scipy.spatial.transform import Rotation
 
 from dhpe_lib.hand.io import write_hand
-from dhpe_lib.hand.model import OPEN_HAND, HandModel, _batch_size, about_wrist, neutral_h
+from dhpe_lib.hand.model import OPEN_HAND, HandModel, about_wrist, neutral_h
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, matrix_to_axis_angle, random_rotations
 from dhpe_lib.hand.skeleton import FINGERTIP_VERTICES, JOINT_NAMES, MANO_PARENTS
@@ -237,10 +237,68 @@ def test_left_mano_file_is_the_mirror_of_the_right_one(hand, tmp_path):
         assert torch.equal(dict(expected.named_buffers())[name], value), name
 
 
-def test_unequal_batches_are_refused():
-    # Call the check directly: in tests, the shape annotations of `forward` raise an error first.
-    with pytest.raises(ValueError, match=r"batch sizes \[2, 3\]; give all the same"):
-        _batch_size(torch.zeros(2, 45), None, torch.zeros(3, 3, 3))
+POSES, SHAPES_10, TURNS = torch.zeros(2, 45, dtype=F64), torch.zeros(2, 10, dtype=F64), torch.eye(3, dtype=F64)
+WRONG_CALLS = {
+    "axis-angle rotation": (
+        {"rotation": torch.zeros(1, 3, dtype=F64)},
+        r"rotation has shape \[1, 3\]; give a tensor \[b, 3, 3\]: axis-angle vectors go in as rotation_axis_angle",
+    ),
+    "48 numbers": ({"pose": torch.zeros(1, 48, dtype=F64)}, r"pose has shape \[1, 48\]; give a tensor \[b, 45\]"),
+    "matrices": ({"pose": TURNS.expand(1, 15, 3, 3)}, r"pose has shape \[1, 15, 3, 3\].*pose_matrices"),
+    "5 betas": ({"shape": torch.zeros(1, 5, dtype=F64)}, r"shape has shape \[1, 5\]; .*\[b, 10\]: fill.* zeros"),
+    "no batch": ({"translation": torch.zeros(3, dtype=F64)}, r"translation has shape \[3\].*is translation\[None\]"),
+    "a number": ({"scale": 2.0}, r"scale is 2\.0 \(float\); give a tensor \[b\]"),
+    "numpy": ({"pose": np.zeros((1, 45))}, r"pose is a numpy array \[1, 45\]; give a tensor \[b, 45\]"),
+    "batches": ({"pose": POSES, "shape": SHAPES_10[:1]}, r"shape has shape \[1, 10\]; .*\[b, 10\] with b = 2"),
+    "whole numbers": ({"pose": torch.zeros(1, 45, dtype=torch.int64)}, "pose is torch.int64; give floating-point"),
+    "precision": ({"pose": torch.zeros(1, 45)}, r"pose is torch.float32, the hand model torch.float64; convert"),
+    "choice": ({"pose": POSES, "relative_to": "Mean"}, r"relative_to = 'Mean'; use \"flat\" or \"mean\""),
+    "two rotations": (
+        {"rotation": TURNS[None], "rotation_axis_angle": torch.zeros(1, 3, dtype=F64)},
+        "rotation and rotation_axis_angle are both given",
+    ),
+    "two poses": ({"pose": POSES, "pose_matrices": TURNS.expand(2, 15, 3, 3)}, "pose and pose_matrices are both"),
+    "mean of matrices": (
+        {"pose_matrices": TURNS.expand(2, 15, 3, 3), "relative_to": "mean"},
+        "relative_to and pose_matrices are both",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_CALLS)
+def test_wrong_arguments_are_named_with_their_remedy(model, case):
+    arguments, message = WRONG_CALLS[case]
+    with pytest.raises((ValueError, TypeError), match=message):
+        model(**arguments)
+
+
+def test_half_precision_is_refused(hand):
+    with pytest.raises(TypeError, match=r"the hand model is torch\.float16; use float32 or float64"):
+        HandModel(hand).half()()
+
+
+def test_a_side_must_be_one_of_two():
+    with pytest.raises(ValueError, match=r"side = 'Right'; use \"right\" or \"left\""):
+        HandModel.open_hand("Right")
+
+
+def test_a_hand_without_a_field_is_refused(hand):
+    with pytest.raises(ValueError, match="hand: lacks weights"):
+        HandModel({name: value for name, value in hand.items() if name != "weights"})
+
+
+def test_axis_angle_and_matrices_give_the_same_mesh(model, generator, tol):
+    pose, turn = (torch.randn(3, n, generator=generator, dtype=F64) for n in (45, 3))
+    expected = model(pose, rotation=axis_angle_to_matrix(turn))
+    matrices = axis_angle_to_matrix(pose.unflatten(1, (15, 3)))
+    found = model(rotation_axis_angle=turn, pose_matrices=matrices)
+    torch.testing.assert_close(found.vertices, expected.vertices, **tol[F64])
+    assert found.vertices.std() > 0.01
+
+
+def test_more_components_than_a_hand_has_are_refused(model):
+    with pytest.raises(ValueError, match=r"coefficients has shape \[1, 46\]; a hand has 45 components"):
+        model.pose_from_pca(torch.zeros(1, 46, dtype=F64))
 
 
 def test_empty_batch(model):

@@ -130,3 +130,20 @@ def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="cannot be written"):
         write_checkpoint(path / "a.safetensors", net, {})
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ('"text"', 'holds "text", not an object'),
+        ("[]", r"holds \[\], not an object"),
+        ('{"format": 1, "step": "3"}', 'the field step is "3", not a whole number'),
+        ('{"format": 1, "groups": 3}', "the field groups is 3, not a list of objects"),
+        ('{"format": 1, "step": ' + "1" * 400 + "}", "a whole number of 400 digits"),
+        ("[" * 100, "nested more than 64 levels"),
+    ],
+)
+def test_header_of_the_wrong_type(tmp_path, header, message):
+    save_file({"network.weight": torch.zeros(2)}, tmp_path / "a.safetensors", {"dhpe": header})
+    with pytest.raises(CheckpointError, match=rf"a\.safetensors: .*{message}"):
+        read_checkpoint(tmp_path / "a.safetensors")

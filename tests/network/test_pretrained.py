@@ -1,7 +1,11 @@
 """Published weights load from files in the published layout, with joints in the right order; bad files are refused."""
 
+import hashlib
+import os
 import warnings
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import numpy as np
@@ -134,15 +138,26 @@ def test_imagenet_weights_from_files(tmp_path, imagenet):
         assert all(torch.equal(value, imagenet[n]) for n, value in features.network.state_dict().items())
 
 
-def test_without_network_one_warning_and_random_weights(monkeypatch):
-    class Unreachable:
-        url = "https://example.org/resnet18.pth"
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Path:
+    """An empty cache of torch.hub, and no network."""
 
-        @staticmethod
-        def get_state_dict(**_):
-            raise URLError("no network")
+    def refuse(*_, **__):
+        raise URLError("no network")
 
-    monkeypatch.setattr(pretrained, "imagenet_weights", lambda _: Unreachable)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path / "checkpoints"
+
+
+def published(monkeypatch, name: str) -> None:
+    origin = SimpleNamespace(url=f"https://example.org/{name}")
+    monkeypatch.setattr(pretrained, "imagenet_weights", lambda _: origin)
+
+
+def test_without_network_one_warning_and_random_weights(monkeypatch, hub):
+    published(monkeypatch, "resnet18-f37072fd.pth")
     features = FeatureNet("resnet18")
     before = features.network.conv1.weight.clone()
     with pytest.warns(
@@ -153,20 +168,55 @@ def test_without_network_one_warning_and_random_weights(monkeypatch):
     assert torch.equal(features.network.conv1.weight, before)
 
 
-def test_with_network_or_cache(monkeypatch, imagenet):
-    class Cached:
-        url = "https://example.org/resnet18.pth"
+def in_cache(hub: Path, content: object) -> str:
+    """Put a file into the cache under the name that its SHA-256 demands."""
+    torch.save(content, hub / "draft")
+    digits = hashlib.sha256((hub / "draft").read_bytes()).hexdigest()[:8]
+    (hub / "draft").rename(hub / f"resnet18-{digits}.pth")
+    return f"resnet18-{digits}.pth"
 
-        @staticmethod
-        def get_state_dict(**_):
-            return imagenet
 
-    monkeypatch.setattr(pretrained, "imagenet_weights", lambda _: Cached)
+def test_file_of_the_cache(monkeypatch, hub, imagenet):
+    published(monkeypatch, in_cache(hub, imagenet))
     features = FeatureNet("resnet18")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_imagenet(features)
     assert torch.equal(features.network.conv1.weight, imagenet["conv1.weight"])
+
+
+class Planted:
+    """A pickle of it makes a folder when a plain unpickler reads it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("right_hash", [False, True])
+def test_file_planted_in_the_cache_runs_nothing(monkeypatch, hub, right_hash):
+    made = hub / "made"
+    name = in_cache(hub, {"conv1.weight": Planted(made)})
+    if not right_hash:
+        name = (hub / name).rename(hub / "resnet18-f37072fd.pth").name
+    published(monkeypatch, name)
+    message = "holds more than tensors" if right_hash else r"SHA-256 begins with \w+, not f37072fd; delete it"
+    with pytest.raises(WeightsFileError, match=message):
+        load_imagenet(FeatureNet("resnet18"))
+    assert not made.exists()
+    torch.load(hub / name, weights_only=False)
+    assert made.exists()  # the file is hostile
+
+
+def test_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "MOST_BYTES", 10**5)
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 10**6)
+    assert (tmp_path / "bomb.pth").stat().st_size < 10**4
+    with pytest.raises(WeightsFileError, match="more than 100000 bytes of weights"):
+        read_state(tmp_path / "bomb.pth")
 
 
 class Harm:

@@ -89,30 +89,30 @@ def test_it_learns_and_writes_all_logs(data, tmp_path):
     assert same(dict(trained), read_checkpoint(tmp_path / "run" / BEST).network)
 
 
-def interrupt_at(monkeypatch, step: int) -> None:
-    """Send Ctrl-C in the middle of a step."""
+def interrupt_at(monkeypatch, step: int, number: signal.Signals) -> None:
+    """Send Ctrl-C or SIGTERM in the middle of a step."""
     view = TrainingBatches.view
 
     def interrupted(self, now):
         if now == step:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return view(self, now)
 
     monkeypatch.setattr(TrainingBatches, "view", interrupted)
 
 
-@pytest.mark.parametrize("rendered", [0.0, 0.5])
-def test_ctrl_c_finishes_the_step_and_resuming_changes_no_bit(data, tmp_path, monkeypatch, rendered):
+@pytest.mark.parametrize(("rendered", "number"), [(0.0, signal.SIGTERM), (0.5, signal.SIGINT)])
+def test_ctrl_c_finishes_the_step_and_resuming_changes_no_bit(data, tmp_path, monkeypatch, rendered, number):
     config = tiny_network.config(data, rendered=rendered, save_every=100, test_every=3)
     tiny_network.run(config, tmp_path / "straight")
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        interrupt_at(patch, 3)
+        interrupt_at(patch, 3, number)
         stopped = tiny_network.run(config, tmp_path / "stopped")
     assert (stopped.step, stopped.finished) == (4, False)
     assert read_checkpoint(tmp_path / "stopped" / LAST).facts["step"] == 4
     assert not same(weights(tmp_path / "stopped"), weights(tmp_path / "straight"))
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(number) is handler
     outcome = tiny_network.run(config, tmp_path / "stopped", resume=True)
     assert outcome.finished
     for name in (LAST, BEST):

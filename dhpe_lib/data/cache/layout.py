@@ -1,9 +1,8 @@
 """Layout of the prepared cache on disk: its folder, its plan, its parts and their checksums."""
 
 import hashlib
-import json
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,20 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from dhpe_lib.common.json_files import (
+    COUNT,
+    LARGE,
+    NAME,
+    OBJECT,
+    TEXT,
+    TEXTS,
+    WHOLE,
+    JsonError,
+    Kind,
+    check_fields,
+    read_json,
+    shown,
+)
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.cropping import BOX_MARGIN, FINGERTIPS_MM
 from dhpe_lib.data.crops import MARGIN, Crops
@@ -20,20 +33,13 @@ FORMAT = 1
 ROWS_PER_PART = 128
 META, PLAN, DONE, ROWS, IDS = "meta.json", "plan.json", "done", "rows.npy", "ids.json"
 
-# Required type of a field of a JSON file: its description for messages, and a test.
-Kind = tuple[str, Callable[[Any], bool]]
-WHOLE: Kind = ("a whole number", lambda value: type(value) is int and value >= 0)
-COUNT: Kind = ("a whole number above 0", lambda value: type(value) is int and value > 0)
-TEXT: Kind = ("a text", lambda value: isinstance(value, str))
-OBJECT: Kind = ("an object", lambda value: isinstance(value, dict))
-TEXTS: Kind = ("a list of texts", lambda value: isinstance(value, list) and all(map(TEXT[1], value)))
 ROW_NUMBERS: Kind = ("a list of whole numbers", lambda value: isinstance(value, list) and all(map(WHOLE[1], value)))
 MARGIN_OF_CROP: Kind = ("a multiple of 8", lambda value: WHOLE[1](value) and value % 8 == 0)
 
 PLAN_FIELDS = {
     "format": WHOLE,
-    "dataset": TEXT,
-    "split": TEXT,
+    "dataset": NAME,
+    "split": NAME,
     "source": OBJECT,
     "crop": OBJECT,
     "crop.margin": MARGIN_OF_CROP,
@@ -120,6 +126,11 @@ def bytes_per_sample(margin: int = MARGIN) -> int:
     return sum(kind.itemsize * int(np.prod(shape)) for kind, shape in row_types(margin).values())
 
 
+def part_count(plan: Mapping[str, Any]) -> int:
+    """Return the number of parts."""
+    return -(-plan["rows"] // plan["rows_per_part"])
+
+
 def parts_of(plan: Mapping[str, Any]) -> list[range]:
     """Return the rows of each part."""
     n, step = plan["rows"], plan["rows_per_part"]
@@ -173,15 +184,18 @@ def command(directory: Path, meta: Mapping[str, Any]) -> str | None:
         meta: Content of its meta.json or plan.json; it may be wrong.
 
     Returns:
-        The command; None if the cache does not name its source. A cache stores only the fingerprint of background
-        photos, so their folder is written as DIR.
+        The command; None if the cache does not name its source. A finished cache stores only the name of the
+        dataset's folder, so its place is written as DIR. The same holds for the folder of background photos, of which
+        the cache stores only the fingerprint.
     """
     name, split, source = (meta.get(key) for key in ("dataset", "split", "source"))
     if not (isinstance(name, str) and isinstance(split, str) and isinstance(source, Mapping)):
         return None
     where = ["--split", split, "--out", str(directory.parent)]
     if "directory" in source:
-        return shlex.join(["dhpe", "data", "prepare", name, str(source["directory"]), *where])
+        folder = Path(str(source["directory"]))
+        shown_folder = str(folder if folder.is_absolute() else "DIR" / folder)
+        return shlex.join(["dhpe", "data", "prepare", name, shown_folder, *where])
     if "engine" in source:
         photos = [] if source.get("backgrounds") == "painted" else ["--backgrounds", "DIR"]
         numbers = ["--seed", str(source.get("seed")), "--count", str(meta.get("rows"))]
@@ -195,24 +209,12 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if key != "source.directory"}
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        PreparedError: The file is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise PreparedError(f"{path}: is not JSON ({error}); {AGAIN}") from error
-
-
 def read_record(path: Path, kinds: Mapping[str, Kind]) -> dict[str, Any]:
     """Read a JSON file that must be an object with certain fields.
 
     Args:
         path: The file.
-        kinds: Required fields, see :func:`require_fields`.
+        kinds: Required fields, see :func:`dhpe_lib.common.json_files.check_fields`.
 
     Returns:
         The object, including other fields.
@@ -220,32 +222,28 @@ def read_record(path: Path, kinds: Mapping[str, Kind]) -> dict[str, Any]:
     Raises:
         PreparedError: The file is not JSON or not an object, or a field is missing or has another type.
     """
-    record = read_json(path)
-    if not isinstance(record, dict):
-        raise PreparedError(f"{path}: holds {shown(record)}, not an object; {AGAIN}")
+    record = _read(path)
     require_fields(path, record, kinds)
     return record
 
 
-def require_fields(path: Path, record: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
-    """Raise an error if a field of an object is missing or has another type.
-
-    Args:
-        path: File of the object, for the message.
-        record: The object.
-        kinds: Name of each required field -> its type. A field of an inner object is named `outer.inner` and comes
-            after `outer`.
+def require_fields(path: Path, record: Any, kinds: Mapping[str, Kind]) -> None:
+    """Check the fields of an object (:func:`dhpe_lib.common.json_files.check_fields`).
 
     Raises:
-        PreparedError: A field is missing or has another type; the message names the first such field.
+        PreparedError: A field is missing or has another type; the message names the file and the first such field.
     """
-    for name, (words, right) in kinds.items():
-        outer, _, inner = name.rpartition(".")
-        owner = record[outer] if outer else record
-        if inner not in owner:
-            raise PreparedError(f"{path}: lacks the field {name}; {AGAIN}")
-        if not right(owner[inner]):
-            raise PreparedError(f"{path}: the field {name} is {shown(owner[inner])}, not {words}; {AGAIN}")
+    try:
+        check_fields(record, kinds)
+    except JsonError as error:
+        raise PreparedError(f"{path}: {error}; {AGAIN}") from error
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path, LARGE)
+    except JsonError as error:
+        raise PreparedError(f"{path}: is not JSON ({error}); {AGAIN}") from error
 
 
 def read_ids(path: Path, count: int) -> list[str]:
@@ -263,13 +261,7 @@ def read_ids(path: Path, count: int) -> list[str]:
     """
     if not path.is_file():
         raise PreparedError(f"{path}: no such file; {AGAIN}")
-    names = read_json(path)
+    names = _read(path)
     if not TEXTS[1](names) or len(names) != count:
         raise PreparedError(f"{path}: holds {shown(names)}, not a list of {count} names; {AGAIN}")
     return names
-
-
-def shown(value: Any) -> str:
-    """Return the first 40 characters of a JSON value, for a message."""
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."

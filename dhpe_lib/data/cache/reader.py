@@ -24,6 +24,7 @@ from numpy import ndarray
 
 from dhpe_lib.common.devices import free_memory
 from dhpe_lib.common.files import gigabytes
+from dhpe_lib.common.json_files import WHOLE
 from dhpe_lib.data.cache.layout import (
     AGAIN,
     DONE,
@@ -34,12 +35,12 @@ from dhpe_lib.data.cache.layout import (
     PLAN,
     PLAN_FIELDS,
     ROWS,
-    WHOLE,
     PreparedError,
     bytes_per_sample,
     command,
     crop_parameters,
     digest,
+    part_count,
     parts_of,
     read_ids,
     read_record,
@@ -191,7 +192,8 @@ def read_meta(directory: Path) -> dict[str, Any]:
     refuse_differences(directory, meta, {"format": FORMAT})  # another version may have other fields
     require_fields(path, meta, META_FIELDS)
     refuse_differences(directory, meta, {"crop": crop_parameters(meta["crop"]["margin"])})
-    if len(meta["parts"]) != (due := len(parts_of(meta))):
+    # The parts are counted before they are listed: a small file can claim any number.
+    if len(meta["parts"]) != (due := part_count(meta)):
         raise PreparedError(f"{path}: the field parts has {len(meta['parts'])} entries, not {due}; {AGAIN}")
     return meta
 
@@ -200,7 +202,7 @@ def why_unreadable(directory: Path) -> str:
     """Explain why a folder without ``meta.json`` is not a prepared split, with the remedy."""
     if (directory / PLAN).is_file():
         plan = read_record(directory / PLAN, PLAN_FIELDS)
-        done, due = len(list((directory / DONE).glob("*.json"))), len(parts_of(plan))
+        done, due = len(list((directory / DONE).glob("*.json"))), part_count(plan)
         again = command(directory, plan) or "the command that began it"
         return f"its preparation was not finished: {done} of {due} parts are there. To continue, run: {again}"
     inner = sorted(path.name for path in directory.iterdir() if (path / META).is_file())

@@ -135,7 +135,15 @@ class PreparedWriter:
         digests = [part["sha256"] for part in parts]
         whole = digest([np.frombuffer("".join(digests).encode(), np.uint8), rows])
         found = {"samples": len(rows), "left_out": left_out, "sha256": whole, "parts": digests}
-        write_json(self.directory / META, self.plan | {"dhpe_version": __version__} | found)
+        write_json(self.directory / META, handed_on(self.plan) | {"dhpe_version": __version__} | found)
+
+
+def handed_on(plan: dict[str, Any]) -> dict[str, Any]:
+    """Return a plan that can be handed on: of the source's folder only the name is kept."""
+    source = dict(plan["source"])
+    if "directory" in source:
+        source["directory"] = Path(source["directory"]).name
+    return plan | {"source": source}
 
 
 def marker(directory: Path, part: range) -> Path:

@@ -28,6 +28,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from PIL import Image
 
+from dhpe_lib.common.json_files import is_safe_name
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
 from dhpe_lib.data.checks import (
     DatasetError,
@@ -166,7 +167,7 @@ def _picture(folder: Path, frame: str) -> Path:
 def _read_list(directory: Path, split: str) -> list[str]:
     path = directory / f"{split}.txt"
     names = require(path, REMEDY).read_text(encoding="latin1").split()
-    wrong = [name for name in names if len(name.split("/")) != 2]
+    wrong = [name for name in names if name.count("/") != 1 or not all(map(is_safe_name, name.split("/")))]
     if wrong or not names:
         raise DatasetError(f"{path}: has a line {wrong[:1]}, not <sequence>/<frame>; {REMEDY}")
     return names

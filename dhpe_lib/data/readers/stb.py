@@ -19,15 +19,15 @@ Source: Zhang et al., 3D Hand Pose Tracking and Estimation Using Stereo Matching
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.io import loadmat
 from scipy.spatial.transform import Rotation
 
 from dhpe_lib.data.checks import DatasetError, Finding, check_images, failure, field, read_image, require, require_split
+from dhpe_lib.data.mat_files import MatFileError, read_array
 from dhpe_lib.data.sample import Sample, as_right_hand, from_pixel_centers, project
 from dhpe_lib.hand.skeleton import to_canonical
 
@@ -184,12 +184,9 @@ def _labels_file(directory: Path, sequence: str, camera: str) -> Path:
 
 def _read_joints(path: Path) -> Float[ndarray, "frame 21 3"]:
     """Read the joints of a sequence in the dataset's own order and frame, millimetres."""
-    content: Any
     try:
-        content = loadmat(require(path, REMEDY), variable_names=["handPara"])
-    except FileNotFoundError:
-        raise
-    # For a damaged file scipy's reader can raise almost any error.
-    except Exception as error:
+        found = read_array(require(path, REMEDY), "handPara")
+    except MatFileError as error:
         raise DatasetError(f"{path}: cannot be read as a MATLAB file ({error}); {REMEDY}") from error
+    content = {} if found is None else {"handPara": found}
     return field(content, "handPara", (3, 21, FRAMES), str(path), REMEDY).transpose(2, 1, 0)
