@@ -73,7 +73,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Rule:
-    """What an annotation allows.
+    """Values that an annotation allows.
 
     Attributes:
         name: Name of the argument.

@@ -96,7 +96,7 @@ def encode_plainly(error: UnicodeError) -> tuple[str | bytes, int]:
         error: The error of the encoder.
 
     Returns:
-        What to write instead, and where to go on.
+        The replacement, and the position to continue from.
 
     Raises:
         UnicodeError: The error is not one of encoding.

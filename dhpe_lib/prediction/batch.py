@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -68,18 +67,19 @@ def index_file(folder: Path, shard: tuple[int, int] = (1, 1)) -> Path:
     return folder / ("index.jsonl" if count == 1 else f"index-{number}-of-{count}.jsonl")
 
 
-def read_index(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the records of an index, keyed by photo; truncated lines of an interrupted run are skipped."""
+def read_index(path: Path) -> dict[str, list[str]]:
+    """Read the files of each photo that the index lists without a problem; lines that are no record are skipped."""
     if not path.is_file():
         return {}
-    records = {}
+    finished = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = parse_json(line)
-            records[str(record["photo"])] = record
+            if not record["problem"]:
+                finished[str(record["photo"])] = [str(file) for hand in record["hands"] for file in hand["files"]]
         except (ValueError, KeyError, TypeError):
             continue
-    return records
+    return finished
 
 
 def index_line(result: Result) -> str:
@@ -110,16 +110,12 @@ def left_to_do(photos: Sequence[Photo], folder: Path, index: Path) -> list[Photo
     Returns:
         Photos to process, in the given order.
     """
-    done = read_index(index)
-
-    def finished(photo: Photo) -> bool:
-        record = done.get(photo.name)
-        if record is None or record.get("problem"):
-            return False
-        files = [file for hand in record.get("hands", []) for file in hand.get("files", [])]
-        return all((folder / str(file)).is_file() for file in files)
-
-    return [photo for photo in photos if not finished(photo)]
+    finished = read_index(index)
+    return [
+        photo
+        for photo in photos
+        if photo.name not in finished or not all((folder / file).is_file() for file in finished[photo.name])
+    ]
 
 
 def run_photos(

@@ -143,5 +143,13 @@ def test_a_resumed_run_processes_the_missing_photos(tmp_path, finder):
     index.write_text(lines + lines.splitlines()[0][:20])  # the last line is truncated
     (request.folder / "1_hand2.json").unlink()
     assert [one.path.stem for one in left_to_do(photos, request.folder, index)] == ["1", "3", "4"]
-    assert set(read_index(index)) == {"0.png", "1.png", "2.png", "3.png"}
-    assert read_index(index)["0.png"]["hands"][1]["hand"] == "left"
+    assert read_index(index) == {f"{k}.png": [f"{k}_hand.json", f"{k}_hand2.json"] for k in range(3)}
+    assert json.loads(lines.splitlines()[0])["hands"][1]["hand"] == "left"
+
+
+@pytest.mark.parametrize(
+    "line", ["7", "[]", '{"photo": "0.png", "problem": "", "hands": 3}', '{"photo": [], "hands": {}}']
+)
+def test_lines_that_are_no_record_are_skipped(tmp_path, line):
+    (tmp_path / "index.jsonl").write_text(line + "\n")
+    assert read_index(tmp_path / "index.jsonl") == {}
