@@ -147,7 +147,10 @@ def test_a_resumed_run_processes_the_missing_photos(tmp_path, finder):
     assert json.loads(lines.splitlines()[0])["hands"][1]["hand"] == "left"
 
 
-@pytest.mark.parametrize(
+RECORDS = ("7", "[]", '{"photo": "0.png", "problem": "", "hands": 3}', '{"photo": [], "hands": {}}')
+
+
+@pytest.mark.parametrize("line", RECORDS)
     "line", ["7", "[]", '{"photo": "0.png", "problem": "", "hands": 3}', '{"photo": [], "hands": {}}']
 )
 def test_lines_that_are_no_record_are_skipped(tmp_path, line):
