@@ -151,8 +151,6 @@ RECORDS = ("7", "[]", '{"photo": "0.png", "problem": "", "hands": 3}', '{"photo"
 
 
 @pytest.mark.parametrize("line", RECORDS)
-    "line", ["7", "[]", '{"photo": "0.png", "problem": "", "hands": 3}', '{"photo": [], "hands": {}}']
-)
 def test_lines_that_are_no_record_are_skipped(tmp_path, line):
     (tmp_path / "index.jsonl").write_text(line + "\n")
     assert read_index(tmp_path / "index.jsonl") == {}
