@@ -91,16 +91,18 @@ class PalmHead(nn.Module):
 class PalmDetector(nn.Module):
     """The palm detection network: 1.2 million weights.
 
-    | level | pixels  | channels | layers                                     |
-    |-------|---------|----------|--------------------------------------------|
-    | stem  | 96 x 96 | 32       | convolution 5 x 5, stride 2                |
-    | 0     | 96 x 96 | 32       | 4 blocks                                   |
-    | 1     | 48 x 48 | 64       | 1 block with stride 2, 4 blocks            |
-    | 2     | 24 x 24 | 128      | 1 block with stride 2, 4 blocks            |
-    | 3     | 12 x 12 | 256      | 1 block with stride 2, 4 blocks            |
-    | 4     | 6 x 6   | 256      | 1 block with stride 2, 4 blocks            |
-    | 3, up | 12 x 12 | 256      | upsampling + level 3, 2 blocks, head of 6  |
-    | 2, up | 24 x 24 | 128      | upsampling + level 2, 2 blocks, head of 2  |
+    =====  =======  ========  =========================================
+    level  pixels   channels  layers
+    =====  =======  ========  =========================================
+    stem   96 x 96  32        convolution 5 x 5, stride 2
+    0      96 x 96  32        4 blocks
+    1      48 x 48  64        1 block with stride 2, 4 blocks
+    2      24 x 24  128       1 block with stride 2, 4 blocks
+    3      12 x 12  256       1 block with stride 2, 4 blocks
+    4      6 x 6    256       1 block with stride 2, 4 blocks
+    3, up  12 x 12  256       upsampling + level 3, 2 blocks, head of 6
+    2, up  24 x 24  128       upsampling + level 2, 2 blocks, head of 2
+    =====  =======  ========  =========================================
 
     The order of the modules is that of the original graph.
     """

@@ -21,13 +21,12 @@ from dhpe_lib.hand.parameters import mirror_h
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.evidence import Evidence2D
 from dhpe_lib.prediction.detection import Detection, detect_hand, detect_in_crop
+from dhpe_lib.prediction.from_photo import Box
 from dhpe_lib.prediction.hand_estimate import HandEstimate, PredictionError, crop_around, mask_in_crop
 from dhpe_lib.prediction.keypoints import HandKeypoints
 from dhpe_lib.refinement.energy import Observations
 from dhpe_lib.refinement.fitting import PHOTO, FitOptions, fit_hands
 
-Box = tuple[float, float, float, float]
-"""Left, top, width and height, pixels."""
 JOINTS_WEIGHT = 30.0
 """Weight of the network's joints against the priors. They err by some centimetres, labels by a millimetre."""
 NETWORK_FIT = FitOptions(

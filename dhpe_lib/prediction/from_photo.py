@@ -25,8 +25,7 @@ from dhpe_lib.prediction.hand_search import HandNetworks
 from dhpe_lib.prediction.keypoints import HandKeypoints
 from dhpe_lib.refinement.inverse_kinematics import fit_to_landmarks
 
-Box = tuple[float, float, float, float]
-"""Left, top, width and height, pixels."""
+Box = tuple[float, float, float, float]  # left, top, width and height, pixels
 SOURCE = "hand landmark network"
 
 

@@ -51,12 +51,12 @@ class OneEuroState:
     """
 
     time: float
-    value: Float[Tensor, "*rows n"]
-    speed: Float[Tensor, "*rows n"]
+    value: Float[Tensor, "... n"]
+    speed: Float[Tensor, "... n"]
 
 
 def one_euro(
-    state: OneEuroState | None, value: Float[Tensor, "*rows n"], time: float, options: OneEuroOptions = HAND
+    state: OneEuroState | None, value: Float[Tensor, "... n"], time: float, options: OneEuroOptions = HAND
 ) -> OneEuroState:
     r"""Filter the next measurement of one or more vectors.
 

@@ -217,7 +217,7 @@ def pack_h(
 
 
 def scale_offset(scale: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """Compute c_s from a positive scale; this is the inverse of :func:`dhpe_lib.hand.model.positive_scale`."""
+    """Compute c_s from a positive scale; this is the inverse of :func:`dhpe_lib.hand.parameters.positive_scale`."""
     floor = 1 + LINEAR_SCALE_FROM
     logarithmic = LINEAR_SCALE_FROM + floor * (scale.clamp_max(floor) / floor).log()
     return torch.where(scale > floor, scale - 1, logarithmic)

@@ -8,8 +8,8 @@ the camera; only the directions of their bones are used, so their scale and prop
 steps. The first steps use a wide robust loss, so that a poor start does not turn good joints into outliers (graduated
 non-convexity).
 
-The model is a right hand; mirror the evidence of a left hand (:func:`dhpe_lib.prediction.mirror_h`). Nothing here has a
-gradient. The model and all inputs share one dtype and one device.
+The model is a right hand; mirror the evidence of a left hand (:func:`dhpe_lib.hand.parameters.mirror_h`). Nothing here
+has a gradient. The model and all inputs share one dtype and one device.
 """
 
 from dataclasses import dataclass, field, replace

@@ -26,8 +26,8 @@ from dhpe_lib.refinement.levenberg_marquardt import Linearisation
 
 POSE, SHAPE, SCALE, DEPTH = slice(0, 45), slice(45, 55), 59, 62
 """Entries of h."""
+# Residuals, b x m, and their Jacobian, b x m x 63.
 Block = tuple[Tensor, Tensor]
-"""Residuals, b x m, and their Jacobian, b x m x 63."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,10 @@ def direction_block(
     targets: LandmarkTargets,
     deviations: Deviations,
 ) -> Block:
-    """Differences to the given directions of bones: for v along a bone, d(v / |v|) = (I - v v^T / |v|^2) dv / |v|."""
+    """Differences to the given directions of bones.
+
+    For a vector v along a bone, ``d(v / |v|) = (I - v v^T / |v|^2) dv / |v|``.
+    """
     bones = joints[:, 1:] - joints[:, parents]
     by_h = slopes[:, 1:] - slopes[:, parents]
     length = bones.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(bones.dtype).tiny)

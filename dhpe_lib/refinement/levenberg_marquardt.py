@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+# From unknowns, b x n, to residuals, b x m. Row i of the result depends on row i of the unknowns only.
 Residuals = Callable[[Tensor], Tensor]
-"""From unknowns, b x n, to residuals, b x m. Row i of the result depends on row i of the unknowns only."""
+# From unknowns, b x n, to residuals, b x m, and their Jacobians, b x m x n.
 Linearisation = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""From unknowns, b x n, to residuals, b x m, and their Jacobians, b x m x n."""
 
 SHRINK, GROW = 0.2, 5.0
 LARGEST_DAMPING = 1e8

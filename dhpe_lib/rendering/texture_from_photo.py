@@ -116,7 +116,7 @@ def estimate_light(
 ) -> Light:
     """Estimate the light from observed colours by weighted least squares over constant and linear harmonics.
 
-    It minimises sum_i w_i (colors_i - albedo_i sum_k l_k Y_k(n_i))^2 + 1e-3 |l - white light|^2.
+    It minimises ``sum_i w_i (colors_i - albedo_i sum_k l_k Y_k(n_i))^2 + 1e-3 |l - white light|^2``.
 
     Args:
         colors: Observed colours in [0, 1].

@@ -147,7 +147,7 @@ def test_resuming_restores_the_growing_set(data, tmp_path, monkeypatch):
     tiny_network.run(config, tmp_path / "straight")
     assert list(lengths.values()) == [(4, 4), (4, 4)] + 5 * [(2, 4)]  # half an epoch of 10 in batches of 4 is one step
     with monkeypatch.context() as patch:
-        interrupt_at(patch, 4)
+        interrupt_at(patch, 4, signal.SIGINT)
         assert tiny_network.run(config, tmp_path / "stopped").step == 5
     saved = read_checkpoint(tmp_path / "stopped" / LAST).grown
     assert saved["count"].tolist() == [12 + 3 * 6]
@@ -211,7 +211,7 @@ def test_novel_views_that_have_not_started_follow_the_new_number_of_steps(data, 
     lengths = images_of_steps(monkeypatch)
     config = tiny_network.config(data, augment_share=0.5, augment_capacity=20, steps=20)
     with monkeypatch.context() as patch:
-        interrupt_at(patch, 0)
+        interrupt_at(patch, 0, signal.SIGINT)
         assert tiny_network.run(config, tmp_path / "run").step == 1
     tiny_network.run(replace(config, steps=6), tmp_path / "run", resume=True)
     assert lengths == {step: (4, 4) if step < 4 else (2, 4) for step in range(6)}
