@@ -7,8 +7,6 @@ entry point would claim the figures of every other book in the environment.
 import json
 from typing import Any
 
-from docutils import nodes
-
 from dhpe_lib.figures.data_urls import json_script
 
 MIME_TYPE = "application/vnd.plotly.v1+json"
@@ -20,10 +18,12 @@ class PlotlyMime:
     mime_priority_overrides = (("*", MIME_TYPE, 1),)
 
     @staticmethod
-    def handle_mime(_renderer: Any, data: Any, inline: bool) -> list[nodes.Node] | None:
+    def handle_mime(_renderer: Any, data: Any, inline: bool) -> list[Any] | None:
         """Return the figure's JSON inside a `div` of its height; None leaves other outputs to myst-nb."""
         if inline or data.mime_type != MIME_TYPE:
             return None
+        from docutils import nodes  # part of the book's packages
+
         figure = data.content if isinstance(data.content, dict) else json.loads(data.content)
         return [nodes.raw(text=figure_html(figure), format="html", classes=["output", "text_html"])]
 

@@ -4,15 +4,14 @@ Photos of real hands lie in `../shared/real`, or where DHPE_REAL_PHOTOS says; th
 """
 
 import json
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy import ndarray
 from PIL import Image
+from project import REAL_PHOTOS
 from torch import Tensor
 
 from dhpe_lib.data.crop_frame import CropFrame
@@ -26,7 +25,6 @@ from dhpe_lib.prediction.hand_looks import Looks
 from dhpe_lib.prediction.hand_search import HandNetworks, keep_distinct, load_hand_networks
 from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints, squares_of_palms, tile_squares
 
-PHOTOS = Path(os.environ.get("DHPE_REAL_PHOTOS", Path(__file__).parents[2] / "shared" / "real"))
 # What MediaPipe 0.10.21 (static image mode) finds in the demo picture: pixels, and millimetres from the hand's centre.
 DEMO_PIXELS = {
     "right": [
@@ -85,9 +83,9 @@ def small(one_hand) -> tuple[ndarray, Tensor]:
 @pytest.fixture(scope="module")
 def real() -> dict[str, list[dict]]:
     """MediaPipe's hands in each photo."""
-    if not (PHOTOS / "mediapipe.json").is_file():
-        pytest.skip(f"no photos of real hands in {PHOTOS}; name their folder in DHPE_REAL_PHOTOS")
-    return {entry["file"]: entry["hands"] for entry in json.loads((PHOTOS / "mediapipe.json").read_text())}
+    if not (REAL_PHOTOS / "mediapipe.json").is_file():
+        pytest.skip(f"no photos of real hands in {REAL_PHOTOS}; name their folder in DHPE_REAL_PHOTOS")
+    return {entry["file"]: entry["hands"] for entry in json.loads((REAL_PHOTOS / "mediapipe.json").read_text())}
 
 
 def error(places: Tensor, joints: Tensor) -> float:
@@ -101,7 +99,7 @@ def test_the_hands_of_mediapipe_in_real_photos(networks, real):
     for file, theirs in real.items():
         if not theirs:
             continue
-        hands = find_hands(networks, read_photo(PHOTOS / file))
+        hands = find_hands(networks, read_photo(REAL_PHOTOS / file))
         joints = torch.tensor(theirs[0]["joints_2d"], dtype=torch.float32)[:, :2]
         distances = [error(hand.joints_px, joints) for hand in hands]
         nearest = hands[int(np.argmin(distances))]
@@ -117,7 +115,7 @@ def test_hands_that_mediapipe_misses(networks, real):
     missed = [file for file, theirs in real.items() if not theirs]
     assert len(missed) == 3
     for file in missed:
-        assert find_hands(networks, read_photo(PHOTOS / file), max_hands=1)[0].presence > 0.7
+        assert find_hands(networks, read_photo(REAL_PHOTOS / file), max_hands=1)[0].presence > 0.7
 
 
 def test_the_demo_picture_as_in_mediapipe(networks, demo):

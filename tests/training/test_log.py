@@ -1,6 +1,7 @@
 """The logs of a run have each record once after a resume, and the images show ground truth and prediction."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ def test_records_after_the_checkpoint_are_removed(tmp_path):
     for name in (CURVES, LOG):
         with (tmp_path / name).open("a") as file:
             file.write('{"step": 2')  # a line that a kill cut short
+    time.sleep(1.1)  # TensorBoard orders its files by the second in their names
     write(RunLog(tmp_path, 20, QUIET), 30, 40)
     train = read_curves(tmp_path / CURVES, "train")
     assert train["step"].tolist() == train["art"].tolist() == [10, 20, 30, 40]
