@@ -13,7 +13,7 @@ from dhpe_lib.common.console import Terminal, say
 
 if TYPE_CHECKING:
     from dhpe_lib.prediction.from_photo import Box
-    from dhpe_lib.prediction.request import Evidence, JointsSource
+    from dhpe_lib.prediction.request import Evidence, JointsSource, Request
 
 
 class EvidenceName(StrEnum):
@@ -117,12 +117,12 @@ def predict(
     """
     source = evidence or (EvidenceName.landmarks if keypoints is None else EvidenceName.keypoints)
     refuse_together(source, {"--keypoints": keypoints, "--box": box, "--weights": weights, "--model": model})
-    from dhpe_lib.prediction import batch, photo_groups
-    from dhpe_lib.prediction.request import Request, name_photos
+    from dhpe_lib.prediction.batch import photos_in
+    from dhpe_lib.prediction.request import Request
 
     with usage_error("PHOTO"):
         clips = are_clips(photos, video)
-        paths = photos if clips else batch.photos_in(photos)
+        paths = photos if clips else photos_in(photos)
     if clips:
         refuse_for_clips(
             {
@@ -168,26 +168,32 @@ def predict(
     )
     if clips:
         predict_clips(paths, request, fps)
-        return
-    with usage_error("--device"):
-        from dhpe_lib.common.devices import find_device
+    else:
+        predict_photos(paths, request, part, workers, resume)
 
-        find_device(device)
-    with usage_error("--model" if model is not None else "--weights"):
+
+def predict_photos(paths: list[Path], request: "Request", shard: tuple[int, int], workers: int, resume: bool) -> None:
+    """Run the photos of a shard, print each result, and keep the index of a run over several photos."""
+    from dhpe_lib.common.devices import find_device
+    from dhpe_lib.prediction import batch, photo_groups
+    from dhpe_lib.prediction.request import name_photos
+
+    with usage_error("--device"):
+        find_device(request.device)
+    with usage_error("--model" if request.model is not None else "--weights"):
         tools = photo_groups.load_tools(request)
     with usage_error("--out"):
-        prepare_folder(out)
-    chosen = batch.shard_of(name_photos(paths, request), part)
-    index = batch.index_file(out, part)
+        prepare_folder(request.folder)
+    chosen = batch.shard_of(name_photos(paths, request), shard)
+    index = batch.index_file(request.folder, shard)
     if resume:
-        chosen = batch.left_to_do(chosen, out, index)
+        chosen = batch.left_to_do(chosen, request.folder, index)
     elif len(paths) > 1:
         index.unlink(missing_ok=True)
-    console = Terminal()
     if not chosen:
-        say("Nothing is left to do in ", out)
+        say("Nothing is left to do in ", request.folder)
         return
-    results = []
+    console, results = Terminal(), []
     try:
         for result in report_all(batch.run_photos(chosen, request, workers, tools), chosen, console):
             results.append(result)
