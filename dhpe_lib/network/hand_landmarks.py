@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dhpe_lib.network.mobile_layers import SameConv2d, depthwise, load_weights, pointwise, ready
+from dhpe_lib.network.mobile_layers import SameConv2d, depthwise, load_weights, pointwise
 
 SIZE = 224
 """Side of the network's input, pixels."""
@@ -133,6 +133,5 @@ def load_hand_landmarks(device: torch.device | str = "cpu") -> HandLandmarkNetwo
         FileNotFoundError: This copy of the library has no weights.
     """
     network = HandLandmarkNetwork()
-    load_weights(network, "hand_landmarks")
-    ready(network, device)
+    load_weights(network, "hand_landmarks", device)
     return network

@@ -57,12 +57,16 @@ def depthwise(channels: int, kernel: int, stride: int = 1, bias: bool = True) ->
     return SameConv2d(channels, channels, kernel, stride, groups=channels, bias=bias)
 
 
-def load_weights(network: nn.Module, name: str) -> None:
-    """Load weights that come with the library; the file has 16-bit numbers, the network keeps its own type.
+def load_weights(network: nn.Module, name: str, device: torch.device | str = "cpu") -> None:
+    """Load weights that come with the library, and prepare the network for inference.
+
+    The file has 16-bit numbers; the network keeps its own type. It is then in evaluation mode, its weights have no
+    gradient, and its memory format is channels last.
 
     Args:
         network: The network that the file belongs to.
         name: Name of the file in `weights/`, without suffix.
+        device: Device of the network.
 
     Raises:
         FileNotFoundError: This copy of the library has no such file.
@@ -71,9 +75,5 @@ def load_weights(network: nn.Module, name: str) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; make it with data_scripts/convert_mediapipe.py")
     network.load_state_dict(load_file(path))
-
-
-def ready(network: nn.Module, device: torch.device | str) -> None:
-    """Prepare a network for inference: evaluation mode, no gradient for the weights, channels last in memory."""
     network.eval().requires_grad_(False)
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dhpe_lib.network.mobile_layers import SameConv2d, depthwise, load_weights, pointwise, ready
+from dhpe_lib.network.mobile_layers import SameConv2d, depthwise, load_weights, pointwise
 
 SIZE = 192
 """Side of the network's input, pixels."""
@@ -155,8 +155,7 @@ def load_palm_detector(device: torch.device | str = "cpu") -> PalmDetector:
         FileNotFoundError: This copy of the library has no weights.
     """
     network = PalmDetector()
-    load_weights(network, "palm_detector")
-    ready(network, device)
+    load_weights(network, "palm_detector", device)
     return network
 
 

@@ -21,7 +21,7 @@ from dhpe_lib.common.records import take_rows, to_numpy
 from dhpe_lib.data.camera import Camera
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.perspective import PlacedHand, metric_points, place_hand
-from dhpe_lib.figures.palette import MESH_OPAQUE
+from dhpe_lib.figures.palette import MESH_OPAQUE, MESH_OPAQUE_LEFT
 from dhpe_lib.hand.animated_glb import write_animated_glb
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.hand.rig import HandTrack
@@ -36,8 +36,7 @@ from dhpe_lib.prediction.video import ClipHand, FollowedClip, first_crop, joints
 from dhpe_lib.prediction.video_io import Frame, clip_writer
 from dhpe_lib.rendering.renderer import render
 
-MESH_ORANGE = (0.96, 0.73, 0.52)
-COLORS = {"right": MESH_OPAQUE, "left": MESH_ORANGE}
+COLORS = {"right": MESH_OPAQUE, "left": MESH_OPAQUE_LEFT}
 LARGEST_DRAWING = 400
 """Pixels along the larger side of a drawn hand; a larger hand is drawn at this size and enlarged."""
 
