@@ -14,16 +14,18 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.common.records import join_rows, to_numpy
+from dhpe_lib.common.records import join_rows, map_rows, to_numpy
 from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import joint_error_px
-from dhpe_lib.data.views import View, plain_view
+from dhpe_lib.data.views import View
 from dhpe_lib.evaluation.alignment import align_palm_and_bone, align_similarity, from_crop_frame, wrist_to_palm
 from dhpe_lib.evaluation.mask_metrics import mask_counts, mask_scores
 from dhpe_lib.evaluation.metrics import THRESHOLDS, Interval, auc, bootstrap, joint_errors, mean_epe, median_epe
 from dhpe_lib.hand.skeleton import JOINT_NAMES, MIDDLE_MCP
 from dhpe_lib.network.estimator import Estimate, Estimator
+from dhpe_lib.network.upright import network_view
 
 GRIDS = ("20-50", "0-50", "0-100")
 DRAWS = 200
@@ -75,7 +77,7 @@ def predict_batch(network: Estimator, crops: Crops, device: torch.device) -> Pre
         Predictions with their ground truth.
     """
     crops = crops.to(device)
-    view = plain_view(crops)
+    view = network_view(network, crops)
     return compare_with_truth(network.predict(view.images), crops, view)
 
 
@@ -85,15 +87,15 @@ def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predicti
     Args:
         estimate: Estimate for the view, with a mask.
         crops: The crops, on the device.
-        view: Plain view of the crops.
+        view: View of the crops that the network saw.
 
     Returns:
         One row for each crop.
     """
     assert estimate.mask is not None
-    counts = mask_counts(to_numpy(estimate.mask > 0.5), to_numpy(crops.without_margin().masks))
+    counts = mask_counts(to_numpy(estimate.mask > 0.5), to_numpy(view.targets.mask > 0.5))
     return Predictions(
-        joints_mm=millimetres(estimate.joints, crops),
+        joints_mm=millimetres(estimate.joints, crops, view.frame),
         truth_mm=to_numpy(crops.joints_3d).astype(float),
         palm=to_numpy(crops.palm),
         counts=counts * to_numpy(crops.has_mask)[:, None],
@@ -103,15 +105,25 @@ def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predicti
     )
 
 
-def millimetres(joints: Float[Tensor, "b 21 3"], crops: Crops) -> Float[ndarray, "b 21 3"]:
+def millimetres(
+    joints: Float[Tensor, "b 21 3"], crops: Crops, frame: CropFrame | None = None
+) -> Float[ndarray, "b 21 3"]:
     """Protocol A: convert skeletons from the crop frame (units of g) to the camera frame (mm).
 
     Joint 0 and root are those of the dataset.
+
+    Args:
+        joints: Skeletons in the frame.
+        crops: The crops; their camera, root depth and labels are used.
+        frame: Frame of the skeletons; by default that of the crops.
+
+    Returns:
+        Skeletons in the camera frame, mm.
     """
-    crops = crops.to("cpu")
+    crops, frame = crops.to("cpu"), map_rows(frame or crops.frame, lambda values: values.cpu())
     skeletons = with_palms(to_numpy(joints).astype(float), to_numpy(crops.palm))
     skeletons = with_roots(skeletons, to_numpy(crops.known))
-    return from_crop_frame(torch.from_numpy(skeletons), crops.frame, crops.k, crops.z_root)
+    return from_crop_frame(torch.from_numpy(skeletons), frame, crops.k, crops.z_root)
 
 
 def pixels(joints_2d: Float[Tensor, "b 21 2"], view: View) -> Float[ndarray, " b"]:
@@ -166,7 +178,7 @@ def estimates(
     rows = cache.evenly_spaced(count)
     for start in range(0, len(rows), batch):
         crops = cache[rows[start : start + batch]].to(device)
-        view = plain_view(crops)
+        view = network_view(network, crops)
         yield crops, view, network.predict(view.images)
 
 

@@ -8,7 +8,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "keypoints": ["HandKeypoints", "read_keypoints"],
         "hand_search": ["load_hand_networks"],
         "from_photo": ["fit_found_hands", "predict_hands"],
-        "from_estimator": ["predict_hand"],
+        "from_estimator": ["look_with_estimator"],
         "from_keypoints": ["estimate_hand"],
         "hand_estimate": ["HandEstimate"],
         "outputs": ["write_estimate"],

@@ -21,7 +21,7 @@ class Request:
 
     Attributes:
         folder: Folder for the files.
-        evidence: Source of the 21 joints: the hand landmark network, f_J2D of this project's estimator, or `keypoints`.
+        evidence: Source of the 21 joints: the hand landmark network, this project's estimator, or `keypoints`.
         keypoints: External joints: path and entries of a JSON, or "mediapipe". With evidence "keypoints" the mesh is
             fitted to these joints; else they only give the boxes of the hands.
         box: Box of the only hand, pixels.
