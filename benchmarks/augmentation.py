@@ -19,7 +19,7 @@ from reporting import timed, write_result
 from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.views import View, plain_view
 from dhpe_lib.synthetic.engine import SyntheticHands
-from dhpe_lib.training.batches import Backgrounds, plan_batches
+from dhpe_lib.training.batches import Backgrounds, ViewOptions, plan_batches
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.loop import TrainingObjective, in_format, set_mode
 from dhpe_lib.training.novel_views import VIEWS_PER_SEED
@@ -40,7 +40,7 @@ def measure(config: TrainingConfig, device: str, rounds: int) -> dict[str, dict[
     backgrounds = Backgrounds(None, (0, 0), fabric.device)
     backgrounds.at = lambda step: pool  # type: ignore[method-assign]
     plan = plan_batches(config, fabric, 0)
-    augmentation = SelfAugmentation(network.hand, config, plan, backgrounds)
+    augmentation = SelfAugmentation(network.hand, config, plan, backgrounds, ViewOptions.of(network, config))
     later, seeds = plan.novel_views_from, torch.arange(config.batch - plan.novel_views, device=fabric.device)
     some, found = take_rows(view, seeds), h[seeds]
     augmentation.add_views(found, some, later)

@@ -9,7 +9,8 @@ space in millimetres, where known) and `mediapipe.json` (what MediaPipe Hands fo
 
 - `mesh to label` and `mesh to MediaPipe`: of the mesh's joints. In the second the hands of a photo are averaged.
 - `landmarks to label`: of the joints that the mesh was fitted to. `MediaPipe to label`: of MediaPipe's own joints.
-- `estimator to label`, `estimator to MediaPipe`: of the mesh by this project's own network, for the hands that the public networks find.
+- `estimator to label`, `estimator to MediaPipe`: of the mesh by this project's own network, for the hands
+  that the public networks find.
 - `mean hand to label`: the trivial answer, the mean hand, upright and its palm to the camera, in the true box.
 
 Columns in mm are mean joint errors in space after alignment by a similarity. `seconds` is the median of some runs, from

@@ -324,7 +324,7 @@ def augmentation(model: HandModel, tmp_path, pool: Tensor, **changes: object) ->
     plan = BatchPlan(4, 0, 0, novel_views=2, novel_views_from=3)
     backgrounds = Backgrounds(None, (0, 0), CPU)
     backgrounds.at = lambda step: pool
-    return SelfAugmentation(model, config, plan, backgrounds)
+    return SelfAugmentation(model, config, plan, backgrounds, ViewOptions(config.jitter_range))
 
 
 def test_novel_views_start_at_their_first_step(model, tmp_path, seeds, pool):
