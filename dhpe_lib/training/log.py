@@ -151,8 +151,9 @@ def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarra
     """
     estimate, targets = network.predict(view.images), view.targets
     assert estimate.mask is not None
-    truth = np.where(to_numpy(targets.known_2d)[..., None], in_pixels(targets.joints_2d), np.nan)
-    found, errors = in_pixels(estimate.joints_2d), pixels(estimate.joints_2d, view)
+    size = view.images.shape[-1]
+    truth = np.where(to_numpy(targets.known_2d)[..., None], in_pixels(targets.joints_2d, size), np.nan)
+    found, errors = in_pixels(estimate.joints_2d, size), pixels(estimate.joints_2d, view)
     mesh_errors = to_numpy(joint_error_px(estimate.joints, targets))
     true_masks, masks = to_numpy(targets.mask > 0.5), to_numpy(estimate.mask > 0.5)
     meshes = with_meshes(network.hand, estimate.mesh.vertices, view.images)
@@ -225,12 +226,13 @@ def with_meshes(
 ) -> Float[Tensor, "b 3 s s"]:
     """Render meshes (crop frame, units of g) over their images in [0, 1]."""
     blue = vertices.new_tensor(MESH_SEE_THROUGH).expand(vertices.shape[1], 3)
-    return render(vertices, hand.faces, blue, images.permute(0, 2, 3, 1)).image.permute(0, 3, 1, 2)
+    pictures = images.permute(0, 2, 3, 1)
+    return render(vertices, hand.faces, blue, pictures, images.shape[-1]).image.permute(0, 3, 1, 2)
 
 
-def in_pixels(joints_2d: Float[Tensor, "b 21 2"]) -> Float[ndarray, "b 21 2"]:
-    """Convert joints from the crop frame (units of g) to pixels of the crop."""
-    return to_numpy(SIZE * (joints_2d + 0.5))
+def in_pixels(joints_2d: Float[Tensor, "b 21 2"], size: int = SIZE) -> Float[ndarray, "b 21 2"]:
+    """Convert joints from the crop frame (units of g) to pixels of a view with this side."""
+    return to_numpy(size * (joints_2d + 0.5))
 
 
 def as_bytes(images: Float[Tensor, "b 3 s s"]) -> UInt8[ndarray, "b s s 3"]:

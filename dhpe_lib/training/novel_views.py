@@ -248,7 +248,7 @@ class NovelViewRenderer:
         background = draw_backgrounds(pool, Sampler.from_seed(seed, n, device), size).permute(0, 2, 3, 1)
         harmonics = functional.pad(novel_views.light, (0, 0, 0, 9 - LIGHT_TERMS))
         light = Light(0.0, 0.0, harmonics=harmonics)
-        picture = render(mesh.vertices, self.faces, self.textures_of(novel_views), background, light=light)
+        picture = render(mesh.vertices, self.faces, self.textures_of(novel_views), background, size, light)
         images = in_other_light(picture.image.permute(0, 3, 1, 2), jitter)
         yes = torch.ones(n, 21, dtype=torch.bool, device=device)
         mask = (picture.fragments.face >= 0).float()

@@ -45,7 +45,7 @@ def config(data: Path, **changes: object) -> TrainingConfig:
     values = {
         "start": "random", "data": (str(data),), "test": (str(data),), "batch": 4, "steps": 6, "save_every": 1,
         "log_every": 2, "test_every": 100, "learning_rate": 1e-2, "learning_rate_e3d": 1e-2, "learning_rate_j2d": 1e-2,
-        "warmup": 0, "augment_share": 0.0,
+        "warmup": 0, "decay": "constant", "augment_share": 0.0,
     }  # fmt: skip
     return TrainingConfig(**values | changes)
 

@@ -25,7 +25,7 @@ from dhpe_lib.experiments.ablation import Run, measure
 from dhpe_lib.network.checkpoints import CheckpointError, read_checkpoint
 from dhpe_lib.network.trained import load_trained
 from dhpe_lib.training import loop
-from dhpe_lib.training.batches import TrainingBatches, plan_batches
+from dhpe_lib.training.batches import TrainingBatches, ViewOptions, plan_batches
 from dhpe_lib.training.config import ConfigError, TrainingConfig
 from dhpe_lib.training.log import read_curves
 from dhpe_lib.training.loop import TrainingError
@@ -401,7 +401,7 @@ def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
     monkeypatch.setattr(loop, "losses_of", watched)
     objective = loop.TrainingObjective(network, config)
     objective, _ = setup_fabric(fabric, network, objective, build_optimiser(network, config), config)
-    batches = TrainingBatches([Prepared(data)], plan_batches(config, fabric, 10), config.jitter_range, fabric.device)
+    batches = TrainingBatches([Prepared(data)], plan_batches(config, fabric, 10), ViewOptions(config.jitter_range), fabric.device)
     view = batches.view(0)
     losses = objective(view.images, vars(view.targets))
     assert seen == [(torch.bfloat16, torch.float32, False)]

@@ -18,7 +18,7 @@ from dhpe_lib.rendering.renderer import silhouette
 from dhpe_lib.synthetic.engine import SyntheticHands
 from dhpe_lib.synthetic.sampling import Sampler
 from dhpe_lib.synthetic.scenery import make_backgrounds
-from dhpe_lib.training.batches import Backgrounds, BatchPlan
+from dhpe_lib.training.batches import Backgrounds, BatchPlan, ViewOptions
 from dhpe_lib.training.log import family_sheet
 from dhpe_lib.training.novel_views import (
     NO_JITTER,
