@@ -20,7 +20,7 @@ from dhpe_lib.cli.data_lookup import (
     open_cache,
     splits_of,
 )
-from dhpe_lib.cli.options import OUT, clean_exit, prepare_folder, usage_error
+from dhpe_lib.cli.options import OUT, DeviceOption, clean_exit, prepare_folder, usage_error
 from dhpe_lib.common.console import Terminal, plain, say
 
 if TYPE_CHECKING:
@@ -211,6 +211,48 @@ def make(
             raise typer.Exit(130) from None
         say(f"{len(cache):,} samples in ", cache.directory, f", SHA-256 {cache.meta['sha256'][:16]}")
     say(f"Show them: {command('show', name, cache.directory)}")
+
+
+@data_app.command("pseudo-label")
+def pseudo_label(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Folder with photos.", show_default=False, callback=existing_folder),
+    ],
+    device: DeviceOption = None,
+) -> None:
+    """Find the hands of a folder of photos and write their 2D joints to DIR/labels.json, for `dhpe data prepare photos`.
+
+    The labels come from the hand landmark network. A hand is kept if several looks at it agree. The photos of a
+    subfolder are one set; a training draws a large set less often than its size suggests.
+    """
+    from dhpe_lib.common.console import progress_bar
+    from dhpe_lib.common.devices import find_device
+    from dhpe_lib.data.readers.photos import LABELS
+    from dhpe_lib.prediction.batch import photos_in
+    from dhpe_lib.prediction.hand_search import load_hand_networks
+    from dhpe_lib.prediction.pseudo_label import label_photos, write_labels
+
+    if (folder / LABELS).exists():
+        raise typer.BadParameter(plain(f"{folder / LABELS} exists; move it away first"), param_hint="DIR")
+    with usage_error("--device"):
+        torch_device = find_device(device)
+    with usage_error("DIR"):
+        photos = photos_in([folder])
+    networks = load_hand_networks(torch_device)
+    with progress_bar(Terminal()) as progress:
+        task = progress.add_task("photos", total=len(photos))
+        labelled = label_photos(networks, folder, photos, lambda: progress.advance(task))
+    for path, problem in labelled.unreadable.items():
+        say(Text(f"✗ {path}: {problem}", "red"))
+    say(
+        f"{len(labelled.rows):,} hands labelled, {labelled.doubtful:,} doubtful ones left out; "
+        f"{len(labelled.empty):,} of {len(photos):,} photos show no hand"
+    )
+    with clean_exit():
+        written = write_labels(folder, labelled)
+    say("Written: ", written)
+    say(f"Next: {command('prepare', 'photos', folder, '--out', 'FOLDER')}")
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers

@@ -401,7 +401,9 @@ def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
     monkeypatch.setattr(loop, "losses_of", watched)
     objective = loop.TrainingObjective(network, config)
     objective, _ = setup_fabric(fabric, network, objective, build_optimiser(network, config), config)
-    batches = TrainingBatches([Prepared(data)], plan_batches(config, fabric, 10), ViewOptions(config.jitter_range), fabric.device)
+    batches = TrainingBatches(
+        [Prepared(data)], plan_batches(config, fabric, 10), ViewOptions(config.jitter_range), fabric.device
+    )
     view = batches.view(0)
     losses = objective(view.images, vars(view.targets))
     assert seen == [(torch.bfloat16, torch.float32, False)]

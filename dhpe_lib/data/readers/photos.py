@@ -11,7 +11,8 @@ fields are ignored. :mod:`dhpe_lib.prediction.pseudo_label` writes such a folder
 """
 
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -57,7 +58,7 @@ class Photos:
     """Photos with 2D labels; 3D joints, masks and cameras are unknown.
 
     Attributes:
-        ids: `<set>/<file>`.
+        ids: `<set>/<file>`, and `#2`, `#3` and so on after the second and later hands of a photo.
     """
 
     ids: Sequence[str]
@@ -76,7 +77,7 @@ class Photos:
         require_split(split, SPLITS, "photos")
         self._directory = Path(directory)
         self._rows = [row for row in read_labels(self._directory) if split_of(row) == split]
-        self.ids = tuple(f"{row['set']}/{row['file']}" for row in self._rows)
+        self.ids = tuple(_names(self._rows))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -125,6 +126,14 @@ def read_labels(directory: Path) -> list[dict[str, Any]]:
     except JsonError as error:
         raise DatasetError(f"{path}: {error}; {REMEDY}") from error
     return rows
+
+
+def _names(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    seen: Counter[str] = Counter()
+    for row in rows:
+        name = f"{row['set']}/{row['file']}"
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name}#{seen[name]}"
 
 
 def _check_row(row: dict[str, Any], number: int) -> None:
