@@ -221,9 +221,9 @@ def pseudo_label(
     ],
     device: DeviceOption = None,
 ) -> None:
-    """Find the hands of a folder of photos and write their 2D joints to DIR/labels.json, for `dhpe data prepare photos`.
+    """Find the hands in a folder of photos and write their 2D joints to DIR/labels.json.
 
-    The labels come from the hand landmark network. A hand is kept if several looks at it agree. The photos of a
+    The labels are for `dhpe data prepare photos`. They come from the hand landmark network. A hand is kept if several looks at it agree. The photos of a
     subfolder are one set; a training draws a large set less often than its size suggests.
     """
     from dhpe_lib.common.console import progress_bar

@@ -210,7 +210,7 @@ def articulation_loss(joints: Float[Tensor, "b 21 3"], targets: Targets) -> Floa
 
     Args:
         joints: Estimated skeleton, crop frame, units of g.
-        targets: Ground truth; unlabelled joints do not count. Of a joint with only a 2D label, x and y count.
+        targets: Ground truth; unlabelled joints do not count. A joint with only a 2D label counts in x and y.
 
     Returns:
         Mean over labelled joints, times 21; units of g squared.
