@@ -102,6 +102,8 @@ def show(
     Without --split it shows the first split. Pictures that cannot be read are left out and named; then the exit code
     is 1.
     """
+    if out is not None:
+        refuse_files_of(folder, out)
     caches = cache_folders(name, folder)
     if caches:
         samples = cache_samples(name, caches, split, count, seed)
@@ -231,6 +233,14 @@ class SheetSamples:
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
+def refuse_files_of(folder: Path, out: Path) -> None:
+    """Raise a usage error if a file to write is a file of a dataset, also through links or ``..``."""
+    if out.exists() and out.resolve().is_relative_to(folder.resolve()):
+        raise typer.BadParameter(
+            plain(f"{out}: is a file in the dataset's folder; name another file"), param_hint="--out"
+        )
+
+
 def write_sheet(name: str, samples: SheetSamples, path: Path) -> None:
     """Write the contact sheet and print its path."""
     from dhpe_lib.common.files import atomic_write
@@ -238,11 +248,10 @@ def write_sheet(name: str, samples: SheetSamples, path: Path) -> None:
 
     with usage_error("--out"):
         prepare_folder(path.parent)
-    with atomic_write(path) as draft:
-        title = f"{name} {samples.split}: {len(samples.tiles):,} of {samples.total:,} samples"
-        sheet = contact_sheet(samples.tiles, title)
-        with usage_error("--out"):
-            sheet.save(draft)
+    title = f"{name} {samples.split}: {len(samples.tiles):,} of {samples.total:,} samples"
+    sheet = contact_sheet(samples.tiles, title)
+    with usage_error("--out"), atomic_write(path) as draft:
+        sheet.save(draft)
     say(f"{len(samples.tiles)} of {samples.total:,} samples: ", path)
 
 

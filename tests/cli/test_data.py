@@ -129,6 +129,14 @@ def test_sheet_of_a_dataset(here):
     assert "unknown file extension: .doc" in data("show", "dots", "dots", "--out", "sheet.doc", code=2)
 
 
+def test_a_sheet_overwrites_no_picture_of_the_dataset(here):
+    before = Path("dots/3.png").read_bytes()
+    Path("link").symlink_to("dots")
+    for out in ("dots/3.png", "link/3.png", "link/../dots/3.png"):
+        assert "3.png: is a file in the dataset's folder" in data("show", "dots", "dots", "--out", out, code=2)
+    assert Path("dots/3.png").read_bytes() == before
+
+
 def test_damaged_pictures_are_left_out_of_a_sheet_and_named(here):
     whole = data("show", "dots", "dots", "--out", "whole.png")
     assert "5 of 5 samples: whole.png" in whole

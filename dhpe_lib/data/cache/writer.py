@@ -36,6 +36,7 @@ from dhpe_lib.data.cache.layout import (
     PreparedError,
     bytes_per_sample,
     digest,
+    map_array,
     parts_of,
     read_record,
     refuse_differences,
@@ -158,7 +159,7 @@ class PreparedWriter:
 
     def _forget_damaged(self) -> None:
         """Delete the marker of each part whose bytes are not those that it declares; the part is written again."""
-        arrays = [np.load(self.directory / f"{name}.npy", mmap_mode="r") for name in row_types(self.contents.margin)]
+        arrays = [map_array(self.directory / f"{name}.npy") for name in row_types(self.contents.margin)]
         for part in parts_of(self.plan):
             path = marker(self.directory, part)
             if path.is_file() and not self._is_whole(path, part, arrays):
@@ -209,8 +210,8 @@ def check_folder(directory: Path) -> None:
 def holds_array(path: Path, kind: np.dtype, shape: tuple[int, ...]) -> bool:
     """Return whether a file holds an array of a certain type and shape."""
     try:
-        values = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+        values = map_array(path)
+    except PreparedError:
         return False
     return (values.dtype, values.shape) == (kind, shape)
 
