@@ -498,6 +498,15 @@ def test_drafts_that_a_kill_left_are_cleared(job, monkeypatch):
     assert not list(job.out.glob(".*"))
 
 
+def test_what_a_kill_left_in_a_finished_cache_is_cleared(job):
+    make(job)
+    (job.out / ".lock").touch()
+    (job.out / ".dhpe-left").mkdir()
+    (job.out / ".dhpe-left" / ".lock").touch()
+    assert len(make(job)) == N
+    assert not list(job.out.glob(".*"))
+
+
 KILLED = """
 import signal
 import sys

@@ -75,10 +75,11 @@ class PreparedWriter:
 
     def __enter__(self) -> "PreparedWriter":
         self._check()
-        if not self.finished:
+        if not self.finished or any(path.name.startswith(".") for path in self.directory.iterdir()):
             self.directory.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
                 stack.enter_context(locked(self.directory / LOCK))
+                clear_drafts(self.directory)
                 if not self.finished:  # another run may have finished it before this one had the lock
                     self._begin()
                 self._lock = stack.pop_all()
@@ -147,8 +148,7 @@ class PreparedWriter:
         done = self.directory / DONE
         write_json(self.directory / PLAN, self.plan)
         done.mkdir(exist_ok=True)
-        for folder in (self.directory, done):
-            clear_drafts(folder)
+        clear_drafts(done)
         write_json(self.directory / IDS, list(self.contents.ids))
         for name, (kind, shape) in row_types(self.contents.margin).items():
             path, shape = self.directory / f"{name}.npy", (len(self.contents.ids), *shape)
