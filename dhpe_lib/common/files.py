@@ -190,6 +190,11 @@ def clear_drafts(folder: Path) -> None:
             clear_draft(path)
 
 
+def holds_leftovers(folder: Path) -> bool:
+    """Return whether a folder holds drafts or a lock, of a process that runs or of one that was killed."""
+    return any(path.name == LOCK or DRAFT_FOLDER.fullmatch(path.name) for path in folder.iterdir())
+
+
 def clear_draft(draft: Path) -> None:
     """Delete a draft folder if its process has ended, or has not locked it within a minute."""
     with suppress(LockedError, FileNotFoundError):

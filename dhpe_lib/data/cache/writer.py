@@ -20,6 +20,7 @@ from dhpe_lib.common.files import (
     atomic_write,
     clear_drafts,
     explain_full_disk,
+    holds_leftovers,
     require_space,
     write_json,
 )
@@ -62,8 +63,8 @@ class PreparedWriter:
         rows_per_part: Number of samples in a part.
 
     Raises:
-        PreparedError: The folder holds other files or a cache with other contents, the disk has too little space, or
-            there is no sample.
+        PreparedError: The folder holds other files or a cache with other contents, or there is no sample.
+        DiskFullError: The disk has too little space.
         LockedError: Another process writes the cache.
         OSError: The folder cannot be written to.
     """
@@ -75,7 +76,7 @@ class PreparedWriter:
 
     def __enter__(self) -> "PreparedWriter":
         self._check()
-        if not self.finished or any(path.name.startswith(".") for path in self.directory.iterdir()):
+        if not self.finished or holds_leftovers(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
                 stack.enter_context(locked(self.directory / LOCK))
