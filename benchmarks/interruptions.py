@@ -53,7 +53,7 @@ from dhpe_lib.hand.model import HandModel
 from dhpe_lib.prediction import batch, photo_groups  # noqa: F401
 from dhpe_lib.prediction.demo import demo_scene
 
-PICTURES, PART, GROUP = 40, 8, 2
+PICTURES, PHOTOS, PART, GROUP = 24, 4, 8, 2
 DISK = 2**26
 NAMED = re.compile(r"/\S+: (the disk is full, at least|cannot be written .* it takes) [\d.]+ (bytes|MB)", re.DOTALL)
 
@@ -83,14 +83,14 @@ def works(inputs: Path) -> list[Work]:
     finish(start([*data, str(inputs / "caches")], inputs / "log"), inputs / "log")
     picture = demo_scene(HandModel.open_hand()).image
     (inputs / "photos").mkdir()
-    for k in range(6):
+    for k in range(PHOTOS):
         part = picture[:, : picture.shape[1] // 2] if k % 2 else picture[:, picture.shape[1] // 2 :]
         Image.fromarray(part[: len(part) - k]).save(inputs / "photos" / f"{k}.png")
     changes = {
-        "batch": 4, "steps": 12, "save_every": 2, "log_every": 1, "test_every": 6, "augment_share": 0, "rendered": 0,
+        "batch": 4, "steps": 8, "save_every": 2, "log_every": 1, "test_every": 4, "augment_share": 0, "rendered": 0,
     }  # fmt: skip
     settings = [text for name, value in changes.items() for text in ("--set", f"{name}={value}")]
-    cache, files = str(inputs / "caches" / "training"), ("--write", "json", "--write", "glb", "--write", "png")
+    cache, files = str(inputs / "caches" / "training"), ("--write", "json", "--write", "glb")
     made = ["data", "make", "orh", "--split", "test", "--count", str(PICTURES), "--workers", "1", "--out"]
     training = ["train", "--data", cache, "--test", cache, "--device", "cpu", *settings, "--out"]
     photos = ["predict", str(inputs / "photos"), "--device", "cpu", *files, "--out"]
