@@ -143,9 +143,14 @@ def prepare(
     """
     from dhpe_lib.data.cache.preparation import Job
     from dhpe_lib.data.cache.preparation import prepare as prepare_split
+    from dhpe_lib.data.cache.writer import check_folder
 
     dataset = dataset_of(name)
-    for split_name in [known_split(dataset.splits, wanted) for wanted in split or dataset.splits]:
+    chosen = [known_split(dataset.splits, wanted) for wanted in split or dataset.splits]
+    with usage_error("--out"):
+        for split_name in chosen:
+            check_folder(out / split_name)
+    for split_name in chosen:
         job = Job(name, split_name, dataset.reader, folder, out / split_name, skip_bad)
         try:
             with clean_exit():
@@ -196,6 +201,7 @@ def make(
     The same seed gives the same bytes for any number of workers. The same command continues an interrupted run.
     `dhpe data check` verifies every byte of the result.
     """
+    from dhpe_lib.data.cache.writer import check_folder
     from dhpe_lib.synthetic import orh
 
     if name not in RENDERED:
@@ -204,6 +210,9 @@ def make(
     splits = [known_split(tuple(counts), wanted) for wanted in split or counts]
     with usage_error("--count"):
         recipes = [orh.Recipe(name, wanted, count or counts[wanted], seed, backgrounds) for wanted in splits]
+    with usage_error("--out"):
+        for recipe in recipes:
+            check_folder(out / recipe.split)
     for recipe in recipes:
         try:
             with clean_exit():

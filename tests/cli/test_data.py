@@ -197,6 +197,14 @@ def test_from_files_to_a_prepared_split(here):
     assert "rows 0 to 4 have changed. Delete the folder and run" in data("check", "dots", "out/train", code=1)
 
 
+def test_all_folders_are_checked_before_the_first_split(here):
+    Path("out/test").mkdir(parents=True)
+    Path("out/test/notes.txt").touch()
+    for command in (("prepare", "dots", "dots"), ("make", "orh", "--count", "1")):
+        assert "out/test: holds other files; name a new or an empty" in data(*command, "--out", "out", code=2)
+    assert not Path("out/train").exists()
+
+
 def test_rhd_and_dexter_object_in_their_real_layouts(here):
     """The real readers run in worker processes. Dexter+Object labels only the fingertips."""
     records = [rhd_record(points(seed), points(seed + 9)) for seed in range(3)]

@@ -37,6 +37,7 @@ from dhpe_lib.data.cache.layout import (
     PreparedError,
     bytes_per_sample,
     digest,
+    holds_cache,
     map_array,
     parts_of,
     read_record,
@@ -136,13 +137,11 @@ class PreparedWriter:
             raise PreparedError(
                 f"{self.directory}: the {self.contents.split} split of {self.contents.dataset} holds no sample"
             )
+        check_folder(self.directory)
         begun = next((self.directory / name for name in (META, PLAN) if (self.directory / name).is_file()), None)
         if begun is not None:
             refuse_differences(self.directory, read_record(begun, {}), self.plan)
-        elif self.directory.is_dir() and any(not path.name.startswith(".") for path in self.directory.iterdir()):
-            raise PreparedError(f"{self.directory}: holds other files; name a new or an empty folder")
         if not self.finished:
-            check_folder(self.directory)
             require_space(self.directory, sum(map(len, self.missing())) * bytes_per_sample(self.contents.margin))
 
     def _begin(self) -> None:
@@ -202,10 +201,17 @@ def marker(directory: Path, part: range) -> Path:
 
 
 def check_folder(directory: Path) -> None:
-    """Raise PreparedError if a folder cannot be made, since the path or a parent of it is a file."""
+    """Check that a folder can hold a cache: it is missing, empty, or holds one already.
+
+    Raises:
+        PreparedError: The folder holds other files, or the path or a parent of it is a file.
+    """
     existing = next(folder for folder in (directory.absolute(), *directory.absolute().parents) if folder.exists())
     if not existing.is_dir():
         raise PreparedError(f"{existing}: is a file; name a new or an empty folder")
+    others = directory.is_dir() and any(not path.name.startswith(".") for path in directory.iterdir())
+    if others and not holds_cache(directory):
+        raise PreparedError(f"{directory}: holds other files; name a new or an empty folder")
 
 
 def holds_array(path: Path, kind: np.dtype, shape: tuple[int, ...]) -> bool:
