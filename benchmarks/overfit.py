@@ -64,10 +64,10 @@ def draw(distance: float | None) -> Crops:
 def prepare(folder: Path) -> Prepared:
     """Write the 32 images as a prepared split."""
     names = [f"far/{row:02}" for row in range(PICTURES)]
-    writer = PreparedWriter(folder, Contents("orh-far", "train", names, {"seed": SEED}))
-    if not writer.finished:
-        writer.write(range(PICTURES), draw(FAR))
-    return writer.finish()
+    with PreparedWriter(folder, Contents("orh-far", "train", names, {"seed": SEED})) as writer:
+        for part in writer.missing():
+            writer.write(part, draw(FAR))
+        return writer.finish()
 
 
 def least_error(crops: Crops) -> float:

@@ -102,6 +102,8 @@ def show(
     Without --split it shows the first split. Pictures that cannot be read are left out and named; then the exit code
     is 1.
     """
+    if out is not None:
+        refuse_files_of(folder, out)
     caches = cache_folders(name, folder)
     if caches:
         samples = cache_samples(name, caches, split, count, seed)
@@ -141,9 +143,14 @@ def prepare(
     """
     from dhpe_lib.data.cache.preparation import Job
     from dhpe_lib.data.cache.preparation import prepare as prepare_split
+    from dhpe_lib.data.cache.writer import check_folder
 
     dataset = dataset_of(name)
-    for split_name in [known_split(dataset.splits, wanted) for wanted in split or dataset.splits]:
+    chosen = [known_split(dataset.splits, wanted) for wanted in split or dataset.splits]
+    with usage_error("--out"):
+        for split_name in chosen:
+            check_folder(out / split_name)
+    for split_name in chosen:
         job = Job(name, split_name, dataset.reader, folder, out / split_name, skip_bad)
         try:
             with clean_exit():
@@ -194,6 +201,7 @@ def make(
     The same seed gives the same bytes for any number of workers. The same command continues an interrupted run.
     `dhpe data check` verifies every byte of the result.
     """
+    from dhpe_lib.data.cache.writer import check_folder
     from dhpe_lib.synthetic import orh
 
     if name not in RENDERED:
@@ -202,6 +210,9 @@ def make(
     splits = [known_split(tuple(counts), wanted) for wanted in split or counts]
     with usage_error("--count"):
         recipes = [orh.Recipe(name, wanted, count or counts[wanted], seed, backgrounds) for wanted in splits]
+    with usage_error("--out"):
+        for recipe in recipes:
+            check_folder(out / recipe.split)
     for recipe in recipes:
         try:
             with clean_exit():
@@ -223,8 +234,9 @@ def pseudo_label(
 ) -> None:
     """Find the hands in a folder of photos and write their 2D joints to DIR/labels.json.
 
-    The labels are for `dhpe data prepare photos`. They come from the hand landmark network. A hand is kept if several looks at it agree. The photos of a
-    subfolder are one set; a training draws a large set less often than its size suggests.
+    The labels are for `dhpe data prepare photos`. They come from the hand landmark network. A hand is kept if several
+    looks at it agree. The photos of a subfolder are one set; a training draws a large set less often than its size
+    suggests.
     """
     from dhpe_lib.common.console import progress_bar
     from dhpe_lib.common.devices import find_device
@@ -273,6 +285,14 @@ class SheetSamples:
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
+def refuse_files_of(folder: Path, out: Path) -> None:
+    """Raise a usage error if a file to write is a file of a dataset, also through links or ``..``."""
+    if out.exists() and out.resolve().is_relative_to(folder.resolve()):
+        raise typer.BadParameter(
+            plain(f"{out}: is a file in the dataset's folder; name another file"), param_hint="--out"
+        )
+
+
 def write_sheet(name: str, samples: SheetSamples, path: Path) -> None:
     """Write the contact sheet and print its path."""
     from dhpe_lib.common.files import atomic_write
@@ -280,11 +300,10 @@ def write_sheet(name: str, samples: SheetSamples, path: Path) -> None:
 
     with usage_error("--out"):
         prepare_folder(path.parent)
-    with atomic_write(path) as draft:
-        title = f"{name} {samples.split}: {len(samples.tiles):,} of {samples.total:,} samples"
-        sheet = contact_sheet(samples.tiles, title)
-        with usage_error("--out"):
-            sheet.save(draft)
+    title = f"{name} {samples.split}: {len(samples.tiles):,} of {samples.total:,} samples"
+    sheet = contact_sheet(samples.tiles, title)
+    with usage_error("--out"), atomic_write(path) as draft:
+        sheet.save(draft)
     say(f"{len(samples.tiles)} of {samples.total:,} samples: ", path)
 
 

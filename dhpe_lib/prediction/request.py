@@ -98,6 +98,17 @@ class Result:
     problem: str = ""
 
 
+def names_in(folder: Path, paths: Sequence[Path]) -> set[str]:
+    """Return the names of those files that lie in a folder, also if links or ``..`` lead there.
+
+    Args:
+        folder: The folder; it may be missing.
+        paths: Files; a link has the names of both of its ends.
+    """
+    ends = [end for path in paths for end in (path.parent.resolve() / path.name, path.resolve())]
+    return {end.name for end in ends if end.parent == folder.resolve()}
+
+
 def name_photos(paths: Sequence[Path], request: Request) -> list[Photo]:
     """Choose a name and a stem for each photo. They do not depend on the shard or on the progress of the run.
 
@@ -109,8 +120,8 @@ def name_photos(paths: Sequence[Path], request: Request) -> list[Photo]:
         The photos. All stems differ, and no file of a hand overwrites an input file.
     """
     labels = request.keypoints[0] if isinstance(request.keypoints, tuple) else None
-    inputs = [path.absolute() for path in (*paths, request.mask, labels) if path is not None]
-    in_folder = {path.name for path in inputs if path.parent == request.folder.absolute()}
+    inputs = [path for path in (*paths, request.mask, labels) if path is not None]
+    in_folder = names_in(request.folder, inputs)
     parents = [path.absolute().parent for path in paths]
     common = Path(os.path.commonpath(parents))
     taken: set[str] = set()

@@ -114,18 +114,19 @@ def make(recipe: Recipe, out: Path, workers: int, console: Console) -> Prepared:
         The opened cache; its ``meta.json`` has a SHA-256 of the whole cache and one for each part.
 
     Raises:
-        PreparedError: The folder holds something else, the disk is too small, or a worker died.
+        PreparedError: The folder holds something else, or a worker died.
+        DiskFullError: The disk is too small.
+        LockedError: Another process makes the split.
         DatasetError, PhotoError: The photos are damaged.
         OSError: There are no photos, or the folder cannot be written to.
     """
-    writer = PreparedWriter(out, recipe.contents)
-    missing = writer.missing()
-    with progress_bar(console) as progress:
+    with PreparedWriter(out, recipe.contents) as writer, progress_bar(console) as progress:
+        missing = writer.missing()
         done = recipe.count - sum(map(len, missing))
         task = progress.add_task(f"{recipe.name} {recipe.split}", total=recipe.count, completed=done)
         for part in _run(recipe, out, missing, workers):
             progress.advance(task, len(part))
-    return writer.finish()
+        return writer.finish()
 
 
 def draw_part(recipe: Recipe, rows: range) -> Crops:

@@ -105,7 +105,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     if resume:
         step, best = resume_from(run / LAST, network, optimiser, augmentation, fabric.global_rank)
     tests = load_test_sets(config, fabric.device) if fabric.is_global_zero else {}
-    create_run_folder(config, run, fabric)
+    create_run_folder(config, run, fabric, network)
     log = RunLog(run, step, console) if fabric.is_global_zero else None
     objective, optimiser = setup_fabric(fabric, network, TrainingObjective(network, config), optimiser, config)
     records: list[dict[str, Tensor]] = []

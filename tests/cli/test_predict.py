@@ -23,6 +23,7 @@ from dhpe_lib import __version__
 from dhpe_lib.cli.__main__ import app
 from dhpe_lib.common.console import link
 from dhpe_lib.common.devices import find_device
+from dhpe_lib.common.locks import locked
 from dhpe_lib.hand.export import export_hand
 from dhpe_lib.hand.io import HandFileError, write_hand
 from dhpe_lib.hand.model import HandModel
@@ -138,6 +139,35 @@ def test_an_input_is_never_overwritten(here, joints):
     assert Path(second).read_bytes() == before
     assert Path("p_2_hand.png").is_file()
     assert Path("p_hand_hand.png").is_file()
+
+
+def test_an_input_is_known_through_links_and_dots(here, joints):
+    source = keypoints({"file": "p_hand.png", "joints_2d": joints}, {"file": "p.png", "joints_2d": joints})
+    (here / "photos").mkdir()
+    first, second = photo(here / "photos" / "p.png"), photo(here / "photos" / "p_hand.png")
+    before = Path(second).read_bytes()
+    Path("link").symlink_to("photos")
+    for out in ("link", "photos/../photos"):
+        assert dhpe("predict", first, second, "--keypoints", source, "--out", out, "--write", "png").exit_code == 0
+        assert Path(second).read_bytes() == before
+    assert sorted(path.name for path in Path("photos").iterdir()) == [
+        "index.jsonl", "p.png", "p_2_hand.png", "p_hand.png", "p_hand_hand.png"
+    ]  # fmt: skip
+    Path("joints").mkdir()
+    Path(source).rename("joints/index.jsonl")
+    wrong = fails("predict", first, second, "--keypoints", "joints/index.jsonl", "--out", "joints")
+    assert "index.jsonl, which would be overwritten" in wrong
+
+
+def test_two_runs_with_one_index_are_kept_apart(here, joints):
+    source = keypoints({"file": "p.png", "joints_2d": joints}, {"file": "q.png", "joints_2d": joints})
+    pair = photo(here / "p.png"), photo(here / "q.png")
+    Path("out").mkdir()
+    with locked(Path("out/.index.jsonl.lock")):
+        busy = dhpe("predict", *pair, "--keypoints", source, "--out", "out")
+        assert busy.exit_code == 1
+        assert "out: another run writes there (process" in words(busy.stderr)
+        assert dhpe("predict", pair[0], "--keypoints", source, "--out", "out").exit_code == 0  # it writes no index
 
 
 @pytest.mark.parametrize(
@@ -319,6 +349,18 @@ def test_export(here):
     assert Path("h.obj").read_bytes() == Path("same.obj").read_bytes()
     assert ".pkl, .npz, .obj, .ply, .glb, not as .stl" in fails("hand", "export", "h.stl")
     assert "45 numbers, here are 1" in fails("hand", "export", "h.ply", "--pose", "1")
+
+
+def test_a_model_is_not_overwritten(here):
+    assert dhpe("hand", "export", "h.npz").exit_code == 0
+    before = Path("h.npz").read_bytes()
+    Path("link").symlink_to(".")
+    for command in (("export", "link/h.npz"), ("export", "../h.npz"), ("show", "--no-browser", "--out", "link/h.npz")):
+        Path("deep").mkdir(exist_ok=True)
+        name = command[-1].replace("..", "deep/..")
+        said = fails("hand", *command[:-1], name, "--model", "h.npz")
+        assert "is the input h.npz, which would be overwritten" in said
+    assert Path("h.npz").read_bytes() == before
 
 
 def test_help_is_quick_and_names_the_commands():

@@ -25,7 +25,7 @@ from dhpe_lib.evaluation.evaluate import (
     score_rows,
 )
 from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
-from dhpe_lib.evaluation.reports import write_report
+from dhpe_lib.evaluation.reports import provenance, write_report
 from dhpe_lib.hand.model import HandMesh
 from dhpe_lib.network.estimator import Estimate, Estimator
 from dhpe_lib.network.regressor import RegressorState
@@ -156,6 +156,11 @@ def test_the_report(network, cache, tmp_path):
     rows = score_rows(scores)
     assert [row[0] for row in rows] == ["A", "B", "C"]
     assert f"{scores['protocols']['A']['epe_mm']['value']:.1f} [" in rows[0][1]
+
+
+def test_a_report_needs_no_git(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance()["commit"] == "unknown"
 
 
 def test_scores_before_and_after_refinement(network, cache, tmp_path):

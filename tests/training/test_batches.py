@@ -82,12 +82,13 @@ def test_caches_that_cannot_be_combined_are_refused(caches, tmp_path):
     with pytest.raises(PreparedError, match="no prepared split was named"):
         TrainingBatches([], BatchPlan(2, 1, 0), ViewOptions(), CPU)
     plain = caches[0][:1].without_margin()
-    writer = PreparedWriter(tmp_path / "narrow", Contents("narrow", "all", ["0"], {}, margin=0))
-    writer.write(writer.missing()[0], plain)
+    with PreparedWriter(tmp_path / "narrow", Contents("narrow", "all", ["0"], {}, margin=0)) as writer:
+        writer.write(writer.missing()[0], plain)
+        narrow = writer.finish()
     with pytest.raises(
         PreparedError, match=r"differ in their margins, in pixels: .*cache0 16, .*narrow 0; prepare them"
     ):
-        TrainingBatches([caches[0], writer.finish()], BatchPlan(2, 0, 0), ViewOptions(), CPU)
+        TrainingBatches([caches[0], narrow], BatchPlan(2, 0, 0), ViewOptions(), CPU)
 
 
 def test_on_a_device(caches, device: torch.device):

@@ -61,25 +61,27 @@ def prepare(job: Job, workers: int, console: Console, rows_per_part: int = ROWS_
         The opened cache. Samples with fewer than two 2D joints are left out; they are listed in its `meta`.
 
     Raises:
-        PreparedError: The cache is stale, the disk is too small, samples cannot be read, or a worker died.
+        PreparedError: The cache is stale, samples cannot be read, or a worker died.
+        DiskFullError: The disk is too small.
+        LockedError: Another process writes the cache.
         OSError: The folder cannot be written to.
     """
     if job.out.absolute().resolve().is_relative_to(job.source.absolute().resolve()):
         raise PreparedError(f"{job.out}: lies in the dataset's own folder; name one outside of {job.source}")
     reader = job.reader(job.source, job.split)
     source = {"directory": str(job.source.absolute()), "fingerprint": fingerprint(job.source)}
-    writer = PreparedWriter(job.out, Contents(job.dataset, job.split, list(reader.ids), source), rows_per_part)
-    missing = writer.missing()
+    contents = Contents(job.dataset, job.split, list(reader.ids), source)
     bad: dict[str, str] = {}
-    with progress_bar(console) as progress:
+    with PreparedWriter(job.out, contents, rows_per_part) as writer, progress_bar(console) as progress:
+        missing = writer.missing()
         done = len(reader) - sum(map(len, missing))
         task = progress.add_task(f"{job.dataset} {job.split}", total=len(reader), completed=done)
         for part, problems in run_parts(job, reader, missing, workers):
             bad |= problems
             progress.advance(task, len(part))
-    if bad and not job.skip_bad:
-        raise PreparedError(bad_samples(job, bad))
-    return writer.finish()
+        if bad and not job.skip_bad:
+            raise PreparedError(bad_samples(job, bad))
+        return writer.finish()
 
 
 def run_parts(job: Job, reader: Reader, parts: Sequence[range], workers: int) -> Iterator[tuple[range, dict[str, str]]]:
