@@ -23,6 +23,7 @@ from dhpe_lib.data.views import View
 from dhpe_lib.evaluation.alignment import align_palm_and_bone, align_similarity, from_crop_frame, wrist_to_palm
 from dhpe_lib.evaluation.mask_metrics import mask_counts, mask_scores
 from dhpe_lib.evaluation.metrics import THRESHOLDS, Interval, auc, bootstrap, joint_errors, mean_epe, median_epe
+from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.hand.skeleton import JOINT_NAMES, MIDDLE_MCP
 from dhpe_lib.network.estimator import Estimate, Estimator
 from dhpe_lib.network.upright import network_view
@@ -54,6 +55,8 @@ class Predictions:
         error_px: Mean 2D error of the projected skeleton (Eq. 12), pixels of the crop.
         first_px: Mean 2D error of j2D(0), which f_J2D finds, pixels of the crop.
         last_px: Mean 2D error of j2D after the last iteration, pixels of the crop.
+        hand: Predicted pose and shape, radians and standard deviations.
+        true_hand: True pose and shape; NaN if unknown, as for a photo.
     """
 
     joints_mm: Float[ndarray, "n 21 3"]
@@ -63,6 +66,8 @@ class Predictions:
     error_px: Float[ndarray, " n"]
     first_px: Float[ndarray, " n"]
     last_px: Float[ndarray, " n"]
+    hand: Float[ndarray, "n 55"]
+    true_hand: Float[ndarray, "n 55"]
 
 
 def predict_batch(network: Estimator, crops: Crops, device: torch.device) -> Predictions:
@@ -102,6 +107,8 @@ def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predicti
         error_px=to_numpy(joint_error_px(estimate.joints, view.targets)),
         first_px=pixels(estimate.steps[0].joints_2d, view),
         last_px=pixels(estimate.joints_2d, view),
+        hand=to_numpy(estimate.h[:, :55]).astype(float),
+        true_hand=to_numpy(crops.h[:, :55]).astype(float),
     )
 
 
@@ -207,6 +214,44 @@ def protocol_errors(found: Predictions) -> dict[str, Float[ndarray, "_ 21"]]:
     return errors
 
 
+def hand_scores(found: Predictions) -> dict[str, float]:
+    """Say how natural the hands are: root mean square errors of pose and shape, and the size of the shape.
+
+    Args:
+        found: Predictions.
+
+    Returns:
+        "pose_off_rad" and "shape_off_sd" if true pose and shape are known, and "shape_sd", which is 1 for the
+        distribution that the hand model was made from.
+    """
+
+    def rms(values: Float[ndarray, "..."]) -> float:
+        return round(float(np.sqrt(np.square(values).mean())), 4)
+
+    known = np.isfinite(found.true_hand).all(1)
+    off = (found.hand - found.true_hand)[known]
+    scores = {"pose_off_rad": rms(off[:, :45]), "shape_off_sd": rms(off[:, 45:])} if known.any() else {}
+    return scores | {"shape_sd": rms(found.hand[:, 45:])}
+
+
+def mean_hand_scores(truth_mm: Float[ndarray, "n 21 3"]) -> dict[str, Any] | None:
+    """Scores of the trivial answer in protocol C: the mean hand, whatever the picture shows.
+
+    Args:
+        truth_mm: Ground-truth joints, mm; NaN for an unknown joint.
+
+    Returns:
+        The scores of :func:`protocol_scores`, or None if fewer than two images can be aligned.
+    """
+    enough = np.isfinite(truth_mm).all(-1).sum(1) >= FEWEST_JOINTS
+    if enough.sum() < 2:
+        return None
+    model = HandModel.open_hand()
+    mean = to_numpy(model.forward_h(neutral_h(model)).joints).astype(float)
+    truth = truth_mm[enough]
+    return protocol_scores(joint_errors(align_similarity(np.repeat(mean, len(truth), 0), truth), truth))
+
+
 def quick_scores(found: Predictions, tau: float = TAU) -> dict[str, float]:
     """Scores of a test during training: the error and share of Fig. 5f, 2D errors, and mask IoU.
 
@@ -233,12 +278,16 @@ def full_scores(found: Predictions) -> dict[str, Any]:
         found: Predictions for at least two images.
 
     Returns:
-        A dict for JSON with "images", "protocols" (errors and AUC), "mask", "error_px" and "share_under_tau".
+        A dict for JSON with "images", "protocols" (errors and AUC), "mean_hand" (protocol C of the mean hand), "hand",
+        "mask", "error_px" and "share_under_tau".
     """
     result: dict[str, Any] = {"images": len(found.palm), "protocols": {}}
     for name, rows in protocol_errors(found).items():
         if len(rows) > 1:
             result["protocols"][name] = protocol_scores(rows) | {"given": PROTOCOLS[name]}
+    if (mean_hand := mean_hand_scores(found.truth_mm)) is not None:
+        result["mean_hand"] = mean_hand
+    result["hand"] = hand_scores(found)
     counts = found.counts[found.counts.any(1)]
     if len(counts) > 1:
         iou = bootstrap(lambda drawn: mask_scores(drawn).iou, counts, draws=DRAWS)
@@ -275,11 +324,15 @@ def score_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
     Returns:
         Protocol, mean error, median error, and the AUC over each of ``GRIDS``. Mean error and AUC have their interval.
+        The last row is the mean hand's, in protocol C.
     """
 
     def cell(value: Mapping[str, float], places: int) -> str:
         return f"{value['value']:.{places}f} [{value['low']:.{places}f}, {value['high']:.{places}f}]"
 
+    rows = dict(scores["protocols"])
+    if "mean_hand" in scores:
+        rows["mean hand, C"] = scores["mean_hand"]
     return [
         (
             name,
@@ -287,5 +340,5 @@ def score_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
             f"{values['median_epe_mm']:.1f}",
             *(cell(values[f"auc_{grid}"], 3) for grid in GRIDS),
         )
-        for name, values in scores["protocols"].items()
+        for name, values in rows.items()
     ]
