@@ -11,6 +11,7 @@ book/results/augmentation_speed_<device>.json.
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
 
 import torch
@@ -20,7 +21,7 @@ from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.views import View, plain_view
 from dhpe_lib.synthetic.engine import SyntheticHands
 from dhpe_lib.training.batches import Backgrounds, ViewOptions, plan_batches
-from dhpe_lib.training.config import TrainingConfig
+from dhpe_lib.training.config import TrainingConfig, preset_config
 from dhpe_lib.training.loop import TrainingObjective, in_format, set_mode
 from dhpe_lib.training.novel_views import VIEWS_PER_SEED
 from dhpe_lib.training.optimiser import build_optimiser
@@ -104,7 +105,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
-    config = TrainingConfig(preset=arguments.preset, precision=arguments.precision, batch=arguments.batch)
+    config = replace(
+        preset_config(arguments.preset), start="random", precision=arguments.precision, batch=arguments.batch
+    )
     rows = measure(config, arguments.device, arguments.rounds)
     facts = f"{arguments.preset}, {arguments.precision}, batch {arguments.batch}, {torch.get_num_threads()} threads"
     rows["setting"] = {"network": facts}

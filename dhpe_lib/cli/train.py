@@ -265,10 +265,10 @@ def build_config(base: "TrainingConfig | None", options: dict[str, Any], changes
     Returns:
         The configuration.
     """
-    from dhpe_lib.training.config import TrainingConfig, changed
+    from dhpe_lib.training.config import changed, preset_config
 
     given = {name: value for name, value in options.items() if value is not None}
-    return changed(replace(base or TrainingConfig(), **given), changes)
+    return changed(replace(base or preset_config(given.get("preset", "light")), **given), changes)
 
 
 def check_splits(config: "TrainingConfig") -> None:
