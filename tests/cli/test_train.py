@@ -51,7 +51,22 @@ def words(text: str) -> str:
 
 
 def few(data: str, *more: str) -> tuple[str, ...]:
-    return ("train", "--data", data, "--test", data, "--device", "cpu", "--set", "batch=2", "--set", "steps=2", *more)
+    return (
+        "train",
+        "--data",
+        data,
+        "--test",
+        data,
+        "--device",
+        "cpu",
+        "--set",
+        "batch=2",
+        "--set",
+        "steps=2",
+        "--set",
+        "start=random",
+        *more,
+    )
 
 
 def test_train_resume_evaluate(data, monkeypatch):
@@ -213,7 +228,7 @@ def test_configurations_survive_a_round_trip(tmp_path):
 
 
 def test_rates():
-    config = TrainingConfig(steps=100, warmup=4)
+    config = TrainingConfig(steps=100, warmup=4, decay="constant")
     assert [config.rate(step) for step in (0, 3, 4, 99)] == pytest.approx([0.2, 0.8, 1, 1])
     falling = TrainingConfig(steps=100, decay="cosine", warmup=0)
     assert [falling.rate(step) for step in (0, 50, 100)] == pytest.approx([1, 0.5, 0])
