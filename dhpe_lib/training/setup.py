@@ -10,6 +10,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 from torch.optim import Optimizer
 
+from dhpe_lib.common.devices import default_device
 from dhpe_lib.network.checkpoints import load_network, read_checkpoint
 from dhpe_lib.network.estimator import Estimator, config_of
 from dhpe_lib.network.evidence import FeatureNet
@@ -31,7 +32,7 @@ def launch_fabric(config: TrainingConfig, device: str | None = None) -> Fabric:
     Raises:
         ConfigError: The device does not exist, or the configuration cannot run on it.
     """
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind = device or default_device()
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
         raise ConfigError(f"{kind}: no such device here; use cpu, or cuda on a machine with a GPU")
     world, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
@@ -41,7 +42,7 @@ def launch_fabric(config: TrainingConfig, device: str | None = None) -> Fabric:
             "use one process, or --set batch_norm=frozen"
         )
     precision: Any = config.precision
-    strategy = DDPStrategy() if world > 1 else "auto"
+    strategy = DDPStrategy(broadcast_buffers=False) if world > 1 else "auto"
     torch.backends.cudnn.benchmark = kind == "cuda"
     fabric = Fabric(accelerator=kind, devices=here, num_nodes=world // here, strategy=strategy, precision=precision)
     fabric.launch()
