@@ -123,9 +123,8 @@ def place_things(things: Things, hands: Hands) -> Float[Tensor, "b points 3"]:
     up = functional.normalize(torch.linalg.cross(knuckles[:, 1] - wrist, across), dim=-1)
     toward = up * torch.sign((up * -hands.rotation[..., 1]).sum(-1, keepdim=True))  # out of the palm
     palm = 0.35 * wrist + 0.65 * knuckles.mean(1)
-    middle = joints[:, constant((7, 11, 15), torch.int64, joints.device)].mean(
-        1
-    )  # the end joints of index, middle and ring finger
+    ends = constant((7, 11, 15), torch.int64, joints.device)  # the end joints of index, middle and ring finger
+    middle = joints[:, ends].mean(1)
     room = ((middle - palm) * toward).sum(-1) / scale[:, 0] - 0.020  # metres between palm and fingers
     gap = (joints[:, 8] - joints[:, 4]) / scale  # metres from thumb to index finger
     narrow = gap.norm(dim=-1) < 0.075
