@@ -194,7 +194,7 @@ def find_of(
     key = f"{cache.meta['sha256']}, {weights}, {variants}, {len(cache.evenly_spaced(count))} images"
     if path.is_file():
         with np.load(path) as saved:
-            if str(saved["key"]) == key:
+            if str(saved["key"]) == key and "visible" in saved:  # older versions did not save it
                 return Predictions(**{field: saved[field] for field in saved.files if field != "key"})
     network = load_trained(run.folder / LAST).to(device)
     before, refined = evaluate_refined(network, cache, device, variants, count=count)
