@@ -131,7 +131,7 @@ def valid_files(folder: Path) -> None:
     content = {"a": rng.normal(size=(2, 3)), "b": Ch(x=np.arange(3.0)), "c": OldCsc(np.eye(3)), "d": ["text", 1]}
     (folder / "a.pickle").write_bytes(python2_pickle(content))
     write_hand(folder / "a.npz", read_hand(OPEN_HAND))
-    joints = rng.uniform(10, 90, (21, 3)).tolist()
+    joints = [[*place, 1] for place in rng.uniform(10, 90, (21, 2)).tolist()]
     (folder / "a.keypoints").write_text(json.dumps([{"file": "a.jpg", "joints_2d": joints, "hand": "right"}]))
     write_config(folder / "a.config", TrainingConfig())
     (folder / "a.meta").write_text(json.dumps(META_JSON))

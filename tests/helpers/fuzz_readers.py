@@ -42,7 +42,7 @@ ODD = (
 
 
 def read_all_keypoints(path: Path) -> None:
-    keypoints_of("a.jpg", read_keypoints(path), path)
+    keypoints_of("a.jpg", (640, 480), read_keypoints(path), path)
 
 
 READERS: dict[str, tuple[Callable[[Path], Any], type[Exception]]] = {
