@@ -33,10 +33,11 @@ def export_hand(
         ValueError: The suffix is unknown, or a pose or shape is given for a model file.
         OSError: The file cannot be written.
     """
-    if path.suffix not in MODEL_SUFFIXES + MESH_SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in MODEL_SUFFIXES + MESH_SUFFIXES:
         known = ", ".join(MODEL_SUFFIXES + MESH_SUFFIXES)
         raise ValueError(f"{path}: a hand is written as {known}, not as {path.suffix or 'a file without suffix'}")
-    if path.suffix in MODEL_SUFFIXES and (pose or shape):
+    if suffix in MODEL_SUFFIXES and (pose or shape):
         raise ValueError(
             f"{path}: a model holds all poses and shapes; write a mesh ({', '.join(MESH_SUFFIXES)}) for a single pose"
         )
@@ -44,7 +45,7 @@ def export_hand(
     with torch.no_grad():
         vertices = to_numpy(model(angles, coefficients).vertices[0])
     with atomic_write(path) as draft:
-        if path.suffix in MODEL_SUFFIXES:
+        if suffix in MODEL_SUFFIXES:
             write_hand(draft, model.hand)
         else:
             write_mesh(draft, vertices, to_numpy(model.faces), vertex_colors(model))

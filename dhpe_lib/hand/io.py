@@ -64,6 +64,8 @@ def read_hand(path: str | Path) -> Hand:
     Source: DATASETS.md, MANO.
     """
     path = Path(path)
+    if path.is_dir():
+        raise HandFileError(f"{path}: is a folder; name the hand file in it, such as {path / 'MANO_RIGHT.pkl'}")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such hand file; give a MANO .pkl, or an .npz in its layout")
     hand = _check_fields(path, _read_fields(path))
@@ -76,9 +78,10 @@ def read_hand(path: str | Path) -> Hand:
 
 
 def _read_fields(path: Path) -> dict[str, Any]:
-    if path.suffix == ".npz":
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
         return _read_npz(path)
-    if path.suffix != ".pkl":
+    if suffix != ".pkl":
         raise HandFileError(f"{path}: hand models are .pkl or .npz files, not {path.suffix or 'without suffix'}")
     try:
         fields = load_pickle(path)
@@ -92,6 +95,8 @@ def _read_fields(path: Path) -> dict[str, Any]:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(path):
+        raise HandFileError(f"{path}: is no .npz file, or its end is missing; copy it again")
     field = "?"
     try:
         with zipfile.ZipFile(path) as archive:
@@ -268,9 +273,10 @@ def write_hand(path: str | Path, hand: Mapping[str, np.ndarray]) -> None:
     """
     path = Path(path)
     full: dict[str, Any] = {**hand, **{name: np.array(value) for name, value in BLENDING.items()}}
-    if path.suffix == ".npz":
-        np.savez_compressed(path, **full)
-    elif path.suffix == ".pkl":
+    if path.suffix.lower() == ".npz":
+        with path.open("wb") as file:  # for a path in capitals numpy would add a suffix
+            np.savez_compressed(file, **full)
+    elif path.suffix.lower() == ".pkl":
         path.write_bytes(_mano_pickle({name: full[name] for name in MANO_FIELDS if name in full}))
     else:
         raise HandFileError(f"{path}: a hand model is written as .npz or .pkl, a mesh as {', '.join(MESH_SUFFIXES)}")
@@ -310,11 +316,12 @@ def write_mesh(
     Source: trimesh writes OBJ and PLY, :mod:`dhpe_lib.hand.mesh_glb` GLB.
     """
     path = Path(path)
-    if path.suffix not in MESH_SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in MESH_SUFFIXES:
         raise HandFileError(f"{path}: a mesh is written as {', '.join(MESH_SUFFIXES)}, not as {path.suffix!r}")
-    if path.suffix == ".glb":
+    if suffix == ".glb":
         path.write_bytes(mesh_glb(vertices, faces, colors))
         return
     import trimesh  # takes half a second to import
 
-    trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False).export(path)
+    trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False).export(path, file_type=suffix[1:])

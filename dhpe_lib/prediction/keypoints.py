@@ -103,6 +103,8 @@ def read_keypoints(path: str | Path) -> list[dict[str, Any]]:
         KeypointsError: The file is not a JSON in this layout.
     """
     path = Path(path)
+    if path.is_dir():
+        raise KeypointsError(f"{path}: is a folder; name the JSON in it")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; {GET_KEYPOINTS}")
     try:

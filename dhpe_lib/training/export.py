@@ -23,7 +23,7 @@ def export_weights(run: Path, out: Path) -> None:
         FileNotFoundError: The checkpoint does not exist.
         CheckpointError: The file is not a checkpoint, `out` cannot be written, or a weight is too large for 16 bits.
     """
-    if out.suffix != ".safetensors":
+    if out.suffix.lower() != ".safetensors":
         raise CheckpointError(f"{out}: weights are written as .safetensors; name such a file")
     facts = dict(read_checkpoint(run).facts)
     network = load_trained(run).half()

@@ -10,7 +10,7 @@ from estimates import placed_hand
 
 from dhpe_lib.cli.hand import read_numbers
 from dhpe_lib.hand.export import export_hand, vertex_colors
-from dhpe_lib.hand.io import read_hand
+from dhpe_lib.hand.io import HandFileError, read_hand
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.prediction.outputs import record
 
@@ -58,11 +58,25 @@ def test_glb_has_linear_colours_normals_and_a_matt_material(tmp_path, model):
     np.testing.assert_allclose(np.linalg.norm(rows("NORMAL"), axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["hand.stl", "hand", "hand.OBJ"])
+@pytest.mark.parametrize("name", ["hand.stl", "hand", "hand.OBJX"])
 def test_other_suffixes_list_the_right_ones(tmp_path, model, name):
     with pytest.raises(ValueError, match=r"\.pkl, \.npz, \.obj, \.ply, \.glb, not as"):
         export_hand(tmp_path / name, model)
     assert not list(tmp_path.iterdir())
+
+
+def test_suffixes_in_capitals(tmp_path, model):
+    for suffix in (".pkl", ".npz", ".obj", ".ply", ".glb"):
+        export_hand(tmp_path / f"a{suffix}", model)
+        export_hand(tmp_path / f"B{suffix.upper()}", model)
+        assert (tmp_path / f"B{suffix.upper()}").stat().st_size == (tmp_path / f"a{suffix}").stat().st_size
+    for suffix in (".PKL", ".NPZ"):
+        np.testing.assert_allclose(HandModel.load(tmp_path / f"B{suffix}").v_template, model.v_template)
+
+
+def test_a_folder_is_no_model(tmp_path):
+    with pytest.raises(HandFileError, match=r"is a folder; name the hand file in it, such as .*MANO_RIGHT\.pkl"):
+        HandModel.load(tmp_path)
 
 
 def test_a_model_takes_no_pose(tmp_path, model):

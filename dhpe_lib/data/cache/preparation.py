@@ -61,12 +61,15 @@ def prepare(job: Job, workers: int, console: Console, rows_per_part: int = ROWS_
         The opened cache. Samples with fewer than two 2D joints are left out; they are listed in its `meta`.
 
     Raises:
-        PreparedError: The cache is stale, the disk is too small, samples cannot be read, or a worker died.
+        PreparedError: The split has no labels, the cache is stale, the disk is too small, samples cannot be read, or a
+            worker died.
         OSError: The folder cannot be written to.
     """
     if job.out.absolute().resolve().is_relative_to(job.source.absolute().resolve()):
         raise PreparedError(f"{job.out}: lies in the dataset's own folder; name one outside of {job.source}")
     reader = job.reader(job.source, job.split)
+    if reason := getattr(reader, "unlabelled", None):
+        raise PreparedError(reason)
     source = {"directory": str(job.source.absolute()), "fingerprint": fingerprint(job.source)}
     writer = PreparedWriter(job.out, Contents(job.dataset, job.split, list(reader.ids), source), rows_per_part)
     missing = writer.missing()
