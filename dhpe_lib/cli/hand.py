@@ -52,20 +52,24 @@ def export_hand_file(
     shape: Annotated[
         str | None, typer.Option("--shape", metavar="NUMBERS|FILE", help="Up to 10 shape coefficients, or a JSON.")
     ] = None,
+    rigged: Annotated[
+        bool, typer.Option("--rigged", help="Add a skeleton, skin weights and ten blend shapes to a .glb.")
+    ] = False,
     model: ModelOption = None,
 ) -> None:
     """Write the hand for other programs; the suffix chooses the format.
 
-    .pkl and .npz hold the model in MANO's layout. .obj, .ply and .glb hold the posed and shaped mesh in metres. A pose
-    consists of the rotation vectors of MANO's 15 joints relative to the flat hand, in radians. A shape is in standard
-    deviations.
+    .pkl and .npz hold the model in MANO's layout. .obj, .ply and .glb hold the posed and shaped mesh in metres. With
+    --rigged a .glb can be animated in Blender and three.js. A pose consists of the rotation vectors of MANO's 15 joints
+    relative to the flat hand, in radians. A shape is in standard deviations.
     """
     from dhpe_lib.hand.export import export_hand
 
     hand = load_hand(model, side)
     with usage_error(None):
-        export_hand(out, hand, read_numbers(pose, "pose", hand.side), read_numbers(shape, "shape", hand.side))
-    say("Written: ", out)
+        numbers = read_numbers(pose, "pose", hand.side), read_numbers(shape, "shape", hand.side)
+        first, *others = export_hand(out, hand, *numbers, rigged)
+    say("Written: ", first, *(piece for path in others for piece in (", ", path)))
 
 
 def load_hand(path: Path | None, side: SideName | None) -> "HandModel":

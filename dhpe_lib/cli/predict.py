@@ -42,6 +42,7 @@ class FileName(StrEnum):
     png = "png"
     html = "html"
     mp4 = "mp4"
+    bvh = "bvh"
 
 
 def predict(
@@ -89,7 +90,10 @@ def predict(
     model: ModelOption = None,
     write: Annotated[
         list[FileName] | None,
-        typer.Option("--write", help="File to write; may be repeated. Photos: all but mp4; clips: mp4, json, glb."),
+        typer.Option(
+            "--write",
+            help="File to write; may be repeated. Photos: glb, obj, json, png, html; clips: mp4, json, glb, bvh.",
+        ),
     ] = None,
     out: OutOption = OUT,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Number of processes for many photos.")] = 1,

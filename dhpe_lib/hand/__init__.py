@@ -19,5 +19,9 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "laplacian": ["Laplacian"],
         "io": ["read_hand", "write_hand", "write_mesh"],
         "export": ["export_hand"],
+        "rig": ["HandTrack"],
+        "rigged_glb": ["write_rigged_glb"],
+        "animated_glb": ["write_animated_glb"],
+        "bvh": ["write_bvh"],
     },
 )
