@@ -81,7 +81,7 @@ def read_hand(path: str | Path) -> Hand:
 def _read_fields(path: Path) -> dict[str, Any]:
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        return _read_npz(path)
+        return read_npz(path)
     if suffix != ".pkl":
         raise HandFileError(f"{path}: hand models are .pkl or .npz files, not {path.suffix or 'without suffix'}")
     try:
@@ -95,7 +95,18 @@ def _read_fields(path: Path) -> dict[str, Any]:
     return fields
 
 
-def _read_npz(path: Path) -> dict[str, Any]:
+def read_npz(path: Path) -> dict[str, Any]:
+    """Read the arrays of an ``.npz``; the sizes that it claims are checked before they are allocated.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Arrays by name.
+
+    Raises:
+        HandFileError: The file is damaged, holds Python objects or is larger than ``MOST_BYTES``.
+    """
     if not zipfile.is_zipfile(path):
         raise HandFileError(f"{path}: is no .npz file, or its end is missing; copy it again")
     field = "?"
