@@ -16,7 +16,7 @@ OUT = Path("dhpe_out")
 """Default folder of the files that a command writes."""
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", metavar="cpu|cuda", help="Device to compute on; by default a GPU if there is one."),
+    typer.Option("--device", metavar="cpu|cuda|cuda:N", help="Device to compute on; by default a GPU if there is one."),
 ]
 
 
