@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from dhpe_lib.data.checks import Finding
-from dhpe_lib.data.readers import dexter_object, freihand, ho3d, rhd, stb
+from dhpe_lib.data.readers import dexter_object, freihand, ho3d, interhand, rhd, stb
 from dhpe_lib.data.sample import Reader
 
 
@@ -34,6 +34,7 @@ DATASETS = {
         dexter_object.DexterObject, dexter_object.SPLITS, dexter_object.check, dexter_object.HOMEPAGE
     ),
     "freihand": Dataset(freihand.FreiHand, freihand.SPLITS, freihand.check, freihand.HOMEPAGE),
+    "interhand2.6m": Dataset(interhand.InterHand, interhand.SPLITS, interhand.check, interhand.HOMEPAGE),
     "ho3d-v2": Dataset(ho3d.Ho3d, ho3d.SPLITS, partial(ho3d.check, version="v2"), ho3d.HOMEPAGE),
     "ho3d-v3": Dataset(ho3d.Ho3d, ho3d.SPLITS, partial(ho3d.check, version="v3"), ho3d.HOMEPAGE),
 }
