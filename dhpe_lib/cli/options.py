@@ -56,6 +56,16 @@ def prepare_folder(folder: Path) -> None:
         raise OSError(f"{folder}: {reason}; name another folder, or correct its permissions") from error
 
 
+def parse_shard(shard: str | None) -> tuple[int, int]:
+    """Parse a shard "I/N"; None is the only shard, 1/1."""
+    if shard is None:
+        return 1, 1
+    number, _, count = shard.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ValueError(f"{shard}: is no shard; write I/N with I from 1 to N, such as 2/8")
+    return int(number), int(count)
+
+
 class SideName(StrEnum):
     """Handedness."""
 

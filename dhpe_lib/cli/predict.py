@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dhpe_lib.cli.options import OUT, DeviceOption, ModelOption, OutOption, SideName, prepare_folder, usage_error
+from dhpe_lib.cli.options import (
+    OUT,
+    DeviceOption,
+    ModelOption,
+    OutOption,
+    SideName,
+    parse_shard,
+    prepare_folder,
+    usage_error,
+)
 from dhpe_lib.cli.predict_report import report, report_all, report_demo, summarise
 from dhpe_lib.cli.predict_space import predict_space
 from dhpe_lib.cli.predict_video import are_clips, predict_clips, refuse_for_clips, suffixes_for
@@ -126,7 +135,13 @@ def predict(
     mesh (.glb).
     """
     if keypoints_3d is not None:
-        unused = {"PHOTO": photos, "--keypoints": keypoints, "--evidence": evidence, "--box": box, "--mask": mask}
+        unused: dict[str, object] = {
+            "PHOTO": photos,
+            "--keypoints": keypoints,
+            "--evidence": evidence,
+            "--box": box,
+            "--mask": mask,
+        }
         unused |= {"--weights": weights, "--focal": focal, "--fov": fov, "--shard": shard, "--resume": resume}
         predict_space(keypoints_3d, out, hand, model, write, device, unused)
         return
@@ -274,16 +289,6 @@ def parse_box(box: str, photos: int) -> "Box":
     if not (0 < width < float("inf") and 0 < height < float("inf")):
         raise ValueError(f"{box}: width and height must be positive")
     return x, y, width, height
-
-
-def parse_shard(shard: str | None) -> tuple[int, int]:
-    """Parse a shard "I/N"; None is the only shard, 1/1."""
-    if shard is None:
-        return 1, 1
-    number, _, count = shard.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise ValueError(f"{shard}: is no shard; write I/N with I from 1 to N, such as 2/8")
-    return int(number), int(count)
 
 
 def check_focal(focal: float | None, fov: float | None) -> None:

@@ -23,8 +23,9 @@ from dhpe_lib.common.devices import one_thread
 from dhpe_lib.common.records import join_rows
 from dhpe_lib.common.workers import WorkerDiedError, run_in_workers
 from dhpe_lib.data.backgrounds import fingerprint
-from dhpe_lib.data.cache.layout import Contents, PreparedError
+from dhpe_lib.data.cache.layout import Contents, PreparedError, parts_of
 from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.cache.shards import WHOLE, Shard, parts_of_shard
 from dhpe_lib.data.cache.writer import PreparedWriter, write_part
 from dhpe_lib.data.crops import MARGIN, Crops
 from dhpe_lib.synthetic import scenery
@@ -118,14 +119,34 @@ def make(recipe: Recipe, out: Path, workers: int, console: Console) -> Prepared:
         DatasetError, PhotoError: The photos are damaged.
         OSError: There are no photos, or the folder cannot be written to.
     """
+    return make_shard(recipe, out, WHOLE, workers, console).finish()
+
+
+def make_shard(recipe: Recipe, out: Path, shard: Shard, workers: int, console: Console) -> PreparedWriter:
+    """Make one shard of a split in a folder of its own; :func:`dhpe_lib.data.cache.shards.join_shards` joins them.
+
+    Args:
+        recipe: Description of the split.
+        out: Folder of the shard.
+        shard: Number of the shard from 1, and number of shards.
+        workers: Number of processes.
+        console: Console for the progress bar.
+
+    Returns:
+        The unfinished cache.
+
+    Raises:
+        PreparedError, DatasetError, PhotoError, OSError: See :func:`make`.
+    """
     writer = PreparedWriter(out, recipe.contents)
-    missing = writer.missing()
+    missing = parts_of_shard(writer, shard)
     with progress_bar(console) as progress:
-        done = recipe.count - sum(map(len, missing))
-        task = progress.add_task(f"{recipe.name} {recipe.split}", total=recipe.count, completed=done)
+        rows = sum(map(len, parts_of(writer.plan)[shard[0] - 1 :: shard[1]]))
+        done = rows - sum(map(len, missing))
+        task = progress.add_task(f"{recipe.name} {recipe.split}", total=rows, completed=done)
         for part in _run(recipe, out, missing, workers):
             progress.advance(task, len(part))
-    return writer.finish()
+    return writer
 
 
 def draw_part(recipe: Recipe, rows: range) -> Crops:

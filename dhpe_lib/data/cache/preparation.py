@@ -16,8 +16,9 @@ from rich.console import Console
 from dhpe_lib.common.console import progress_bar
 from dhpe_lib.common.records import join_rows
 from dhpe_lib.common.workers import WorkerDiedError, run_in_workers
-from dhpe_lib.data.cache.layout import ROWS_PER_PART, Contents, PreparedError
+from dhpe_lib.data.cache.layout import ROWS_PER_PART, Contents, PreparedError, parts_of
 from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.cache.shards import WHOLE, Shard, parts_of_shard
 from dhpe_lib.data.cache.writer import PreparedWriter, write_part
 from dhpe_lib.data.cropping import NoCropError, crop_sample
 from dhpe_lib.data.crops import MARGIN
@@ -65,6 +66,34 @@ def prepare(job: Job, workers: int, console: Console, rows_per_part: int = ROWS_
             worker died.
         OSError: The folder cannot be written to.
     """
+    writer = fill(job, workers, console, rows_per_part, WHOLE)
+    return writer.finish()
+
+
+def prepare_shard(
+    job: Job, shard: Shard, workers: int, console: Console, rows_per_part: int = ROWS_PER_PART
+) -> PreparedWriter:
+    """Crop one shard of a split into a folder of its own; :func:`dhpe_lib.data.cache.shards.join_shards` joins them.
+
+    Args:
+        job: Dataset, split and folders; `out` is the folder of the shard.
+        shard: Number of the shard from 1, and number of shards.
+        workers: Number of processes.
+        console: Console for the progress bar.
+        rows_per_part: Number of samples in a part, equal for all shards.
+
+    Returns:
+        The unfinished cache.
+
+    Raises:
+        PreparedError: See :func:`prepare`.
+        OSError: The folder cannot be written to.
+    """
+    return fill(job, workers, console, rows_per_part, shard)
+
+
+def fill(job: Job, workers: int, console: Console, rows_per_part: int, shard: Shard) -> PreparedWriter:
+    """Write the missing parts of a shard of a cache; see :func:`prepare`."""
     if job.out.absolute().resolve().is_relative_to(job.source.absolute().resolve()):
         raise PreparedError(f"{job.out}: lies in the dataset's own folder; name one outside of {job.source}")
     reader = job.reader(job.source, job.split)
@@ -72,17 +101,18 @@ def prepare(job: Job, workers: int, console: Console, rows_per_part: int = ROWS_
         raise PreparedError(reason)
     source = {"directory": str(job.source.absolute()), "fingerprint": fingerprint(job.source)}
     writer = PreparedWriter(job.out, Contents(job.dataset, job.split, list(reader.ids), source), rows_per_part)
-    missing = writer.missing()
+    missing = parts_of_shard(writer, shard)
     bad: dict[str, str] = {}
     with progress_bar(console) as progress:
-        done = len(reader) - sum(map(len, missing))
-        task = progress.add_task(f"{job.dataset} {job.split}", total=len(reader), completed=done)
+        rows = sum(map(len, parts_of(writer.plan)[shard[0] - 1 :: shard[1]]))
+        done = rows - sum(map(len, missing))
+        task = progress.add_task(f"{job.dataset} {job.split}", total=rows, completed=done)
         for part, problems in run_parts(job, reader, missing, workers):
             bad |= problems
             progress.advance(task, len(part))
     if bad and not job.skip_bad:
         raise PreparedError(bad_samples(job, bad))
-    return writer.finish()
+    return writer
 
 
 def run_parts(job: Job, reader: Reader, parts: Sequence[range], workers: int) -> Iterator[tuple[range, dict[str, str]]]:
