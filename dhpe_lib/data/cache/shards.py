@@ -110,9 +110,7 @@ def _copy_part(out: Path, folder: Path, part: range, margin: int) -> None:
         for name in row_types(margin)
     }
     if digest(arrays.values()) != done["sha256"]:
-        raise PreparedError(
-            f"{folder}: rows {part.start} to {part.stop - 1} have changed; copy the shard again, or delete and repeat it"
-        )
+        raise PreparedError(f"{folder}: rows {part.start} to {part.stop - 1} have changed; copy or run the shard again")
     for name, values in arrays.items():
         write_rows(out / f"{name}.npy", part.start, values)
     write_json(marker(out, part), done)
