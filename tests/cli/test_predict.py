@@ -212,7 +212,7 @@ def test_usage_errors_come_before_the_first_photo(here, joints, monkeypatch):
     assert "p.png: hand models are .pkl or .npz" in fails(*with_keypoints, "--model", name)
     assert "warp9: no such device" in fails(*with_keypoints, "--device", "warp9")
     assert "k.json: is a file; name a folder" in fails(*with_keypoints, "--out", source)
-    assert "Missing argument 'PHOTO...'" in fails("predict")
+    assert "name a photo, a folder or a clip" in fails("predict")
     assert not Path("dhpe_out").exists()
 
 
