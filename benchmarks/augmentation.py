@@ -11,6 +11,7 @@ book/results/augmentation_speed_<device>.json.
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
 
 import torch
@@ -19,8 +20,8 @@ from reporting import timed, write_result
 from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.views import View, plain_view
 from dhpe_lib.synthetic.engine import SyntheticHands
-from dhpe_lib.training.batches import Backgrounds, plan_batches
-from dhpe_lib.training.config import TrainingConfig
+from dhpe_lib.training.batches import Backgrounds, ViewOptions, plan_batches
+from dhpe_lib.training.config import TrainingConfig, preset_config
 from dhpe_lib.training.loop import TrainingObjective, in_format, set_mode
 from dhpe_lib.training.novel_views import VIEWS_PER_SEED
 from dhpe_lib.training.optimiser import build_optimiser
@@ -40,7 +41,7 @@ def measure(config: TrainingConfig, device: str, rounds: int) -> dict[str, dict[
     backgrounds = Backgrounds(None, (0, 0), fabric.device)
     backgrounds.at = lambda step: pool  # type: ignore[method-assign]
     plan = plan_batches(config, fabric, 0)
-    augmentation = SelfAugmentation(network.hand, config, plan, backgrounds)
+    augmentation = SelfAugmentation(network.hand, config, plan, backgrounds, ViewOptions.of(network, config))
     later, seeds = plan.novel_views_from, torch.arange(config.batch - plan.novel_views, device=fabric.device)
     some, found = take_rows(view, seeds), h[seeds]
     augmentation.add_views(found, some, later)
@@ -104,7 +105,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
-    config = TrainingConfig(preset=arguments.preset, precision=arguments.precision, batch=arguments.batch)
+    config = replace(
+        preset_config(arguments.preset), start="random", precision=arguments.precision, batch=arguments.batch
+    )
     rows = measure(config, arguments.device, arguments.rounds)
     facts = f"{arguments.preset}, {arguments.precision}, batch {arguments.batch}, {torch.get_num_threads()} threads"
     rows["setting"] = {"network": facts}

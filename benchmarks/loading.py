@@ -95,14 +95,15 @@ def windows(n: int, rng: np.random.Generator) -> Crops:
 
 def write_all(folder: Path, n: int, rng: np.random.Generator) -> None:
     """Write the pictures as a cache and, without the margin, as files."""
-    writer = PreparedWriter(folder / "cache", Contents("windows", "all", [str(index) for index in range(n)], {}))
-    for part in writer.missing():
-        crops = windows(len(part), rng)
-        writer.write(part, crops)
-        for index, pixels in zip(part, crops.without_margin().images.numpy(), strict=True):
-            Image.fromarray(pixels).save(folder / f"{index}.png")
-            Image.fromarray(pixels).save(folder / f"{index}.jpg", quality=90)
-    writer.finish()
+    contents = Contents("windows", "all", [str(index) for index in range(n)], {})
+    with PreparedWriter(folder / "cache", contents) as writer:
+        for part in writer.missing():
+            crops = windows(len(part), rng)
+            writer.write(part, crops)
+            for index, pixels in zip(part, crops.without_margin().images.numpy(), strict=True):
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+                Image.fromarray(pixels).save(folder / f"{index}.jpg", quality=90)
+        writer.finish()
 
 
 def from_cache(directory: Path, batch: int) -> Epoch:

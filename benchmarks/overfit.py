@@ -64,10 +64,10 @@ def draw(distance: float | None) -> Crops:
 def prepare(folder: Path) -> Prepared:
     """Write the 32 images as a prepared split."""
     names = [f"far/{row:02}" for row in range(PICTURES)]
-    writer = PreparedWriter(folder, Contents("orh-far", "train", names, {"seed": SEED}))
-    if not writer.finished:
-        writer.write(range(PICTURES), draw(FAR))
-    return writer.finish()
+    with PreparedWriter(folder, Contents("orh-far", "train", names, {"seed": SEED})) as writer:
+        for part in writer.missing():
+            writer.write(part, draw(FAR))
+        return writer.finish()
 
 
 def least_error(crops: Crops) -> float:
@@ -100,8 +100,10 @@ def configuration(data: Path, steps: int) -> TrainingConfig:
         weight_lap=10.0,
         tau=4.0,
         learning_rate=2e-4,
+        learning_rate_e3d=2e-4,
         warmup=100,
         decay="cosine",
+        jitter_turned=0.0,
         jitter_shift=0.0,
         jitter_angle=0.0,
         jitter_scale=0.0,
@@ -122,7 +124,7 @@ def ending(first: TrainingConfig, weights: Path, steps: int) -> TrainingConfig:
     """
     return replace(
         first, start=str(weights), ablation=(*first.ablation, "constant-lambda"), steps=steps, weight_lap=1.0,
-        learning_rate=5e-5, learning_rate_j2d=5e-5, warmup=50,
+        learning_rate=5e-5, learning_rate_e3d=5e-5, learning_rate_j2d=5e-5, warmup=50,
     )  # fmt: skip
 
 

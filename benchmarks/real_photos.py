@@ -9,7 +9,8 @@ space in millimetres, where known) and `mediapipe.json` (what MediaPipe Hands fo
 
 - `mesh to label` and `mesh to MediaPipe`: of the mesh's joints. In the second the hands of a photo are averaged.
 - `landmarks to label`: of the joints that the mesh was fitted to. `MediaPipe to label`: of MediaPipe's own joints.
-- `estimator to label`, `estimator to MediaPipe`: of the mesh by this project's own network, which looks for one hand.
+- `estimator to label`, `estimator to MediaPipe`: of the mesh by this project's own network, for the hands
+  that the public networks find.
 - `mean hand to label`: the trivial answer, the mean hand, upright and its palm to the camera, in the true box.
 
 Columns in mm are mean joint errors in space after alignment by a similarity. `seconds` is the median of some runs, from
@@ -42,9 +43,10 @@ from dhpe_lib.evaluation.alignment import align_similarity
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.trained import load_shipped
-from dhpe_lib.prediction.from_estimator import predict_hand
-from dhpe_lib.prediction.from_photo import predict_hands
-from dhpe_lib.prediction.hand_estimate import HandEstimate, NoHandError, PredictionError
+from dhpe_lib.prediction.find_hands import find_hands
+from dhpe_lib.prediction.from_estimator import look_with_estimator
+from dhpe_lib.prediction.from_photo import fit_found_hands, predict_hands
+from dhpe_lib.prediction.hand_estimate import HandEstimate, NoHandError
 from dhpe_lib.prediction.hand_search import HandNetworks, load_hand_networks
 from dhpe_lib.prediction.overlay import photo_figure
 
@@ -67,12 +69,15 @@ def find(model: HandModel, networks: HandNetworks, photo: UInt8[ndarray, "h w 3"
         return []
 
 
-def find_by_estimator(estimator: Estimator | None, photo: UInt8[ndarray, "h w 3"]) -> list[HandEstimate]:
-    """The hand that this project's own network finds."""
+def find_by_estimator(
+    model: HandModel, networks: HandNetworks, estimator: Estimator | None, photo: UInt8[ndarray, "h w 3"]
+) -> list[HandEstimate]:
+    """All hands of a photo, with the joints of this project's own network."""
     try:
-        return [] if estimator is None else [predict_hand(estimator, photo)]
-    except PredictionError:
+        hands = [] if estimator is None else find_hands(networks, photo)
+    except NoHandError:
         return []
+    return fit_found_hands(model, look_with_estimator(estimator, photo, hands) if estimator else [])
 
 
 def reference(rows: list[list[float]]) -> tuple[Joints, Bool[ndarray, " 21"]]:
@@ -128,7 +133,7 @@ def measured(
     mediapipe: list[dict[str, Any]],
 ) -> tuple[dict[str, Any], list[HandEstimate]]:
     """One row of the result, and the hands that were found."""
-    hands, own = find(model, networks, photo), find_by_estimator(estimator, photo)
+    hands, own = find(model, networks, photo), find_by_estimator(model, networks, estimator, photo)
     seconds = [timed(lambda: find(model, networks, photo), lambda: None) for _ in range(RUNS)]
     row: dict[str, Any] = {
         "hands": len(hands),

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.targets import Targets
-from dhpe_lib.data.views import plain_view
 from dhpe_lib.network.estimator import SIZE, Estimator
 from dhpe_lib.network.regressor import JOINTS_2D, Regressor
 from dhpe_lib.network.trained import load_shipped
+from dhpe_lib.network.upright import network_view
 from dhpe_lib.training.losses import refiner_loss
 
 SEED, BATCH = 0, 64
@@ -40,7 +40,7 @@ def seen_by_refiner(network: Estimator, path: Path, count: int) -> dict[str, Ten
     cache, parts = Prepared(path), []
     rows = cache.evenly_spaced(count)
     for start in range(0, len(rows), BATCH):
-        view = plain_view(cache[rows[start : start + BATCH]])
+        view = network_view(network, cache[rows[start : start + BATCH]])
         estimate = network.predict(view.images, render=False)
         parts.append(
             {
@@ -64,13 +64,13 @@ def targets_of(seen: dict[str, Tensor]) -> Targets:
 
 
 def calls(regressor: Regressor, seen: dict[str, Tensor], count: int) -> Tensor:
-    """Compute j2D(1), j2D(2), ... with the regressor's h(t), and with h(3) for later calls.
+    """Compute j2D(1), j2D(2), ... with the regressor's h(1), h(2), h(3), and with h(3) for later calls.
 
     The input of each call is detached, so a call learns only from its own error.
     """
     j2d, outputs = seen["start"], []
     for t in range(count):
-        t = min(t, regressor.iterations)
+        t = min(t + 1, regressor.iterations)
         j2d = regressor.refine_joints(j2d.detach(), seen["feature"], seen["h"][:, t], seen["joints"][:, t])
         outputs.append(j2d)
     return torch.stack(outputs, 1)

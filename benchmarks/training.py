@@ -11,14 +11,15 @@ paper's network in bf16. Writes book/results/training_speed_<device>.json.
 
 import argparse
 import os
+from dataclasses import replace
 from statistics import median
 
 import torch
 from reporting import timed, write_result
 
-from dhpe_lib.data.views import plain_view
 from dhpe_lib.synthetic.engine import SyntheticHands
-from dhpe_lib.training.config import TrainingConfig
+from dhpe_lib.training.batches import ViewOptions, draw_turns, training_view
+from dhpe_lib.training.config import TrainingConfig, preset_config
 from dhpe_lib.training.loop import TrainingObjective, all_reduce_flags, in_format, interrupts, set_mode
 from dhpe_lib.training.optimiser import build_optimiser
 from dhpe_lib.training.setup import build_network, launch_fabric, setup_fabric
@@ -30,7 +31,9 @@ def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dic
         fabric, network, TrainingObjective(network, config), build_optimiser(network, config), config
     )
     engine = SyntheticHands(fabric.device)
-    view = plain_view(engine.batch(config.batch, 0, engine.backgrounds(min(config.batch, 64), 0)).crops())
+    views = ViewOptions.of(network, config)
+    crops = engine.batch(config.batch, 0, engine.backgrounds(min(config.batch, 64), 0)).crops()
+    view = training_view(crops, draw_turns(config.batch, 0, views), views)
     images, labels = in_format(view.images, config), vars(view.targets)
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     losses: dict[str, torch.Tensor] = {}
@@ -80,8 +83,9 @@ def main() -> None:
     parser.add_argument("--contiguous", action="store_true", help="do not use channels_last")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
-    config = TrainingConfig(
-        preset=arguments.preset,
+    config = replace(
+        preset_config(arguments.preset),
+        start="random",
         precision=arguments.precision,
         batch=arguments.batch,
         compile=arguments.compile,

@@ -11,5 +11,5 @@ OUT=${1:-dhpe_out}
 for name in orh orh-o; do dhpe data make "$name" --out "$OUT/$name"; done
 dhpe ablate --out "$OUT/ablation_gpu" --preset paper --seeds 3 \
   --data "$OUT/orh/train" --test "$OUT/orh/test" --test "$OUT/orh-o/test" --device cuda \
-  --set start=imagenet --set steps=60000 --set batch=128 --set warmup=1000 --set decay=cosine \
+  --set steps=60000 --set batch=128 --set warmup=1000 --set decay=cosine \
   --set precision=bf16-mixed --set compile=true --set test_every=2000 "${@:2}"

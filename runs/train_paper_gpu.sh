@@ -10,6 +10,6 @@ OUT=${1:-dhpe_out}
 for name in orh orh-s orh-o; do dhpe data make "$name" --out "$OUT/$name"; done
 dhpe train --out "$OUT/paper_gpu" --preset paper --data "$OUT/orh/train" --set rendered=0.5 \
   --test "$OUT/orh/test" --test "$OUT/orh-s/test" --test "$OUT/orh-o/test" \
-  --set start=imagenet --set steps=100000 --set batch=128 --set warmup=1000 --set decay=cosine \
+  --set steps=100000 --set batch=128 --set warmup=1000 --set decay=cosine \
   --set precision=bf16-mixed --set compile=true --device cuda "${@:2}"
 for name in orh orh-s orh-o; do dhpe evaluate "$OUT/paper_gpu" "$OUT/$name/test" --device cuda; done

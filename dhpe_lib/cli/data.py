@@ -20,7 +20,7 @@ from dhpe_lib.cli.data_lookup import (
     open_cache,
     splits_of,
 )
-from dhpe_lib.cli.options import OUT, clean_exit, parse_shard, prepare_folder, usage_error
+from dhpe_lib.cli.options import OUT, DeviceOption, clean_exit, parse_shard, prepare_folder, usage_error
 from dhpe_lib.common.console import Terminal, plain, say
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def show(
     Without --split it shows the first split. Pictures that cannot be read are left out and named; then the exit code
     is 1.
     """
+    if out is not None:
+        refuse_files_of(folder, out)
     caches = cache_folders(name, folder)
     if caches:
         samples = cache_samples(name, caches, split, count, seed)
@@ -146,11 +148,16 @@ def prepare(
     from dhpe_lib.data.cache.preparation import Job, prepare_shard
     from dhpe_lib.data.cache.preparation import prepare as prepare_split
     from dhpe_lib.data.cache.shards import WHOLE, shard_folder
+    from dhpe_lib.data.cache.writer import check_folder
 
     dataset = dataset_of(name)
     with usage_error("--shard"):
         part = parse_shard(shard)
-    for split_name in [known_split(dataset.splits, wanted) for wanted in split or dataset.splits]:
+    chosen = [known_split(dataset.splits, wanted) for wanted in split or dataset.splits]
+    with usage_error("--out"):
+        for split_name in chosen:
+            check_folder(shard_folder(out / split_name, part))
+    for split_name in chosen:
         job = Job(name, split_name, dataset.reader, folder, shard_folder(out / split_name, part), skip_bad)
         try:
             with clean_exit():
@@ -211,6 +218,7 @@ def make(
     `dhpe data check` verifies every byte of the result.
     """
     from dhpe_lib.data.cache.shards import WHOLE, shard_folder
+    from dhpe_lib.data.cache.writer import check_folder
     from dhpe_lib.synthetic import orh
 
     if name not in RENDERED:
@@ -221,6 +229,9 @@ def make(
         recipes = [orh.Recipe(name, wanted, count or counts[wanted], seed, backgrounds) for wanted in splits]
     with usage_error("--shard"):
         part = parse_shard(shard)
+    with usage_error("--out"):
+        for recipe in recipes:
+            check_folder(shard_folder(out / recipe.split, part))
     for recipe in recipes:
         target = shard_folder(out / recipe.split, part)
         try:
@@ -259,6 +270,49 @@ def join(
             say(f"{len(cache):,} samples in ", cache.directory, f", SHA-256 {cache.meta['sha256'][:16]}")
 
 
+@data_app.command("pseudo-label")
+def pseudo_label(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Folder with photos.", show_default=False, callback=existing_folder),
+    ],
+    device: DeviceOption = None,
+) -> None:
+    """Find the hands in a folder of photos and write their 2D joints to DIR/labels.json.
+
+    The labels are for `dhpe data prepare photos`. They come from the hand landmark network. A hand is kept if several
+    looks at it agree. The photos of a subfolder are one set; a training draws a large set less often than its size
+    suggests.
+    """
+    from dhpe_lib.common.console import progress_bar
+    from dhpe_lib.common.devices import find_device
+    from dhpe_lib.data.readers.photos import LABELS
+    from dhpe_lib.prediction.batch import photos_in
+    from dhpe_lib.prediction.hand_search import load_hand_networks
+    from dhpe_lib.prediction.pseudo_label import label_photos, write_labels
+
+    if (folder / LABELS).exists():
+        raise typer.BadParameter(plain(f"{folder / LABELS} exists; move it away first"), param_hint="DIR")
+    with usage_error("--device"):
+        torch_device = find_device(device)
+    with usage_error("DIR"):
+        photos = photos_in([folder])
+    networks = load_hand_networks(torch_device)
+    with progress_bar(Terminal()) as progress:
+        task = progress.add_task("photos", total=len(photos))
+        labelled = label_photos(networks, folder, photos, lambda: progress.advance(task))
+    for path, problem in labelled.unreadable.items():
+        say(Text(f"✗ {path}: {problem}", "red"))
+    say(
+        f"{len(labelled.rows):,} hands labelled, {labelled.doubtful:,} doubtful ones left out; "
+        f"{len(labelled.empty):,} of {len(photos):,} photos show no hand"
+    )
+    with clean_exit():
+        written = write_labels(folder, labelled)
+    say("Written: ", written)
+    say(f"Next: {command('prepare', 'photos', folder, '--out', 'FOLDER')}")
+
+
 # ------------------------------------------------------------------------------------------------------------- helpers
 def say_shard(folder: Path, shard: tuple[int, int]) -> None:
     """Print where a shard is, and how to join the shards."""
@@ -283,6 +337,14 @@ class SheetSamples:
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
+def refuse_files_of(folder: Path, out: Path) -> None:
+    """Raise a usage error if a file to write is a file of a dataset, also through links or ``..``."""
+    if out.exists() and out.resolve().is_relative_to(folder.resolve()):
+        raise typer.BadParameter(
+            plain(f"{out}: is a file in the dataset's folder; name another file"), param_hint="--out"
+        )
+
+
 def write_sheet(name: str, samples: SheetSamples, path: Path) -> None:
     """Write the contact sheet and print its path."""
     from dhpe_lib.common.files import atomic_write
@@ -290,11 +352,10 @@ def write_sheet(name: str, samples: SheetSamples, path: Path) -> None:
 
     with usage_error("--out"):
         prepare_folder(path.parent)
-    with atomic_write(path) as draft:
-        title = f"{name} {samples.split}: {len(samples.tiles):,} of {samples.total:,} samples"
-        sheet = contact_sheet(samples.tiles, title)
-        with usage_error("--out"):
-            sheet.save(draft)
+    title = f"{name} {samples.split}: {len(samples.tiles):,} of {samples.total:,} samples"
+    sheet = contact_sheet(samples.tiles, title)
+    with usage_error("--out"), atomic_write(path) as draft:
+        sheet.save(draft)
     say(f"{len(samples.tiles)} of {samples.total:,} samples: ", path)
 
 

@@ -29,14 +29,15 @@ def show(
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
     """Write a page with sliders for the ten shape coefficients and every joint, and open it."""
-    from dhpe_lib.common.files import atomic_write
+    from dhpe_lib.common.files import atomic_write, refuse_input
     from dhpe_lib.figures.viewer import hand_page
 
     hand = load_hand(model, side)
     with usage_error("--out"):
+        refuse_input(out, [model])
         prepare_folder(out.parent)
-    with atomic_write(out) as draft:
-        draft.write_text(hand_page(hand, title=f"The {hand.side} hand"), encoding="utf-8")
+        with atomic_write(out) as draft:
+            draft.write_text(hand_page(hand, title=f"The {hand.side} hand"), encoding="utf-8")
     say("The hand with sliders: ", out)
     if browser:
         webbrowser.open(out.absolute().as_uri())
@@ -66,9 +67,12 @@ def export_hand_file(
     --rigged a .glb can be animated in Blender and three.js. A pose consists of the rotation vectors of MANO's 15 joints
     relative to the flat hand, in radians. A shape is in standard deviations.
     """
+    from dhpe_lib.common.files import refuse_input
     from dhpe_lib.hand.export import export_hand
 
     hand = load_hand(model, side)
+    with usage_error("OUT"):
+        refuse_input(out, [model, *(Path(text) for text in (pose, shape) if text and os.path.isfile(text))])
     with usage_error(None):
         numbers = read_numbers(pose, "pose", hand.side), read_numbers(shape, "shape", hand.side)
         first, *others = export_hand(out, hand, *numbers, rigged)
@@ -175,7 +179,7 @@ def read_numbers(text: str | None, field: str, side: str) -> list[float] | None:
     source = text if is_file else field
     if is_file and os.path.getsize(text) > SMALL:
         raise ValueError(f"{source}: larger than {SMALL} bytes; give a list of numbers")
-    content = Path(text).read_text(encoding="utf-8-sig") if is_file else text
+    content = Path(text).read_bytes().decode("utf-8-sig", "replace") if is_file else text
     try:
         parsed = parse_json(content if content.lstrip()[:1] in ("[", "{") else f"[{content}]")
     except ValueError as error:

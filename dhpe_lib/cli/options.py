@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from dhpe_lib.common.console import Terminal, plain
+from dhpe_lib.common.files import clear_drafts
 
 OUT = Path("dhpe_out")
 """Default folder of the files that a command writes."""
@@ -43,6 +44,8 @@ def clean_exit(*errors: type[Exception]) -> Iterator[None]:
 def prepare_folder(folder: Path) -> None:
     """Make a folder and check that files can be written there, so that a command fails before it computes.
 
+    Drafts that killed commands left in the folder are deleted.
+
     Raises:
         OSError: The path is a file, or the folder cannot be written to.
     """
@@ -51,6 +54,7 @@ def prepare_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
+        clear_drafts(folder)
     except OSError as error:
         reason = f"no files can be written there ({error.strerror})"
         raise OSError(f"{folder}: {reason}; name another folder, or correct its permissions") from error

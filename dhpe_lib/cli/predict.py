@@ -1,5 +1,6 @@
 """The commands `dhpe predict` and `dhpe demo`."""
 
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from dhpe_lib.cli.options import (
     ModelOption,
     OutOption,
     SideName,
+    clean_exit,
     parse_shard,
     prepare_folder,
     usage_error,
@@ -20,6 +22,8 @@ from dhpe_lib.cli.predict_report import report, report_all, report_demo, summari
 from dhpe_lib.cli.predict_space import predict_space
 from dhpe_lib.cli.predict_video import are_clips, predict_clips, refuse_for_clips, suffixes_for
 from dhpe_lib.common.console import Terminal, say
+from dhpe_lib.common.files import append_line, refuse_input
+from dhpe_lib.common.locks import locked
 
 if TYPE_CHECKING:
     from dhpe_lib.prediction.from_photo import Box
@@ -216,22 +220,24 @@ def predict_photos(paths: list[Path], request: "Request", shard: tuple[int, int]
         tools = photo_groups.load_tools(request)
     with usage_error("--out"):
         prepare_folder(request.folder)
-    chosen = batch.shard_of(name_photos(paths, request), shard)
+    photos = batch.shard_of(name_photos(paths, request), shard)
     index = batch.index_file(request.folder, shard)
-    if resume:
-        chosen = batch.left_to_do(chosen, request.folder, index)
-    elif len(paths) > 1:
-        index.unlink(missing_ok=True)
+    with usage_error("--out"):
+        refuse_input(index, [request.mask, request.keypoints[0] if isinstance(request.keypoints, tuple) else None])
+    chosen = batch.left_to_do(photos, request.folder, index) if resume else photos
     if not chosen:
         say("Nothing is left to do in ", request.folder)
         return
     console, results = Terminal(), []
+    alone = locked(index.with_name(f".{index.name}.lock")) if len(paths) > 1 else nullcontext()
     try:
-        for result in report_all(batch.run_photos(chosen, request, workers, tools), chosen, console):
-            results.append(result)
+        with clean_exit(), alone:
             if len(paths) > 1:
-                with index.open("a", encoding="utf-8") as lines:
-                    lines.write(batch.index_line(result))
+                batch.start_index(index, photos, chosen)
+            for result in report_all(batch.run_photos(chosen, request, workers, tools), chosen, console):
+                results.append(result)
+                if len(paths) > 1:
+                    append_line(index, batch.index_line(result))
     except KeyboardInterrupt:
         say("\nStopped. The same command with --resume continues.")
         raise typer.Exit(130) from None

@@ -1,5 +1,6 @@
 """The commands `dhpe train`, `dhpe evaluate`, `dhpe export` and `dhpe ablate`."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from dhpe_lib.cli.options import DeviceOption, clean_exit, prepare_folder, usage_error
 from dhpe_lib.common.console import Terminal, say
+from dhpe_lib.common.locks import LOCK, locked
 
 if TYPE_CHECKING:
     import torch
@@ -80,7 +82,8 @@ def train(
         check_splits(config)
     with usage_error("--out"):
         prepare_folder(out)
-    with clean_exit(training.TrainingError):
+    alone = locked(out / LOCK) if fabric.is_global_zero else nullcontext()
+    with clean_exit(training.TrainingError), alone:
         outcome = training.train(config, out, fabric, Terminal(), resume)
     if not fabric.is_global_zero:
         return
@@ -255,14 +258,11 @@ def ablate(
         prepare_folder(out)
     with usage_error("--device"):
         torch_device = find_device(device)
-    with clean_exit(TrainingError):
-        finished = ablation.train_all(runs, device, console)
-    if not finished:
-        say("\nStopped and saved. The same command continues.")
-        raise typer.Exit(130)
-    with clean_exit():
+    with clean_exit(TrainingError), locked(out / LOCK):
+        if not ablation.train_all(runs, device, console):
+            say("\nStopped and saved. The same command continues.")
+            raise typer.Exit(130)
         result = ablation.measure(runs, out, torch_device, count)
-    with clean_exit():
         write_figures(result, out)
     for split, facts in result["tests"].items():
         table = Table(title=f"{split}, {facts['images']:,} images, {seeds} of each variant")
@@ -333,10 +333,10 @@ def build_config(base: "TrainingConfig | None", options: dict[str, Any], changes
     Returns:
         The configuration.
     """
-    from dhpe_lib.training.config import TrainingConfig, changed
+    from dhpe_lib.training.config import changed, preset_config
 
     given = {name: value for name, value in options.items() if value is not None}
-    return changed(replace(base or TrainingConfig(), **given), changes)
+    return changed(replace(base or preset_config(given.get("preset", "light")), **given), changes)
 
 
 def check_splits(config: "TrainingConfig") -> None:

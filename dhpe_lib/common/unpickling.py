@@ -52,8 +52,13 @@ class PickleFileError(ValueError):
 PythonUnpickler: Any = pickle._Unpickler
 
 
-class _Reader(PythonUnpickler):
-    """An unpickler that replaces every global by a subclass of `Placeholder`."""
+class PickleReader(PythonUnpickler):
+    """An unpickler that replaces every global by a subclass of `Placeholder`.
+
+    Args:
+        path: Path of the file, for messages.
+        raw: Its content.
+    """
 
     def __init__(self, path: Path, raw: bytes) -> None:
         super().__init__(io.BytesIO(raw), encoding="latin1")
@@ -68,6 +73,7 @@ class _Reader(PythonUnpickler):
         )
 
     def find_class(self, module: str, name: str) -> type[Placeholder]:
+        """Return the placeholder of an allowed name."""
         kind = ALLOWED.get((module, name))
         if kind is None:
             raise PickleFileError(
@@ -148,7 +154,7 @@ def load_pickle(path: str | Path) -> Any:
     if size > MOST_BYTES:
         raise PickleFileError(f"{path}: has {size} bytes, at most {MOST_BYTES} are read; check what the file is")
     try:
-        return Evaluation(size)(_Reader(path, path.read_bytes()).load())
+        return Evaluation(size)(PickleReader(path, path.read_bytes()).load())
     except PickleFileError:
         raise
     # A pickle is a program, so a damaged pickle can raise almost any error.

@@ -24,6 +24,8 @@ class Targets:
         known_2d: Whether the 2D position of a joint is known.
         mask: m, 1 on the hand.
         has_mask: Whether the mask is known.
+        pose_shape: Pose and shape of h, radians and standard deviations; 0 if unknown.
+        has_h: Whether pose and shape are known, as those of a rendered hand are.
     """
 
     joints: Float[Tensor, "b 21 3"]
@@ -32,6 +34,8 @@ class Targets:
     known_2d: Bool[Tensor, "b 21"]
     mask: Float[Tensor, "b s s"]
     has_mask: Bool[Tensor, " b"]
+    pose_shape: Float[Tensor, "b 55"]
+    has_h: Bool[Tensor, " b"]
 
 
 def targets_of(crops: Crops, visible_only: bool = False) -> Targets:
@@ -53,6 +57,7 @@ def targets_of(crops: Crops, visible_only: bool = False) -> Targets:
     known, known_2d = crops.known, crops.joints_2d.isfinite().all(-1)
     joints_mm = torch.where(known[..., None], crops.joints_3d, 1)
     joints = crops.frame.normalise(joints_mm, crops.k, crops.z_root)
+    pose_shape, has_h = crops.h[:, :55], crops.h.isfinite().all(1)
     return Targets(
         joints=torch.where(known[..., None], joints, 0),
         known=known,
@@ -60,6 +65,8 @@ def targets_of(crops: Crops, visible_only: bool = False) -> Targets:
         known_2d=known_2d & crops.visible if visible_only else known_2d,
         mask=crops.masks.to(joints.dtype),
         has_mask=crops.has_mask,
+        pose_shape=torch.where(has_h[:, None], pose_shape, 0),
+        has_h=has_h,
     )
 
 

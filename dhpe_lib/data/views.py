@@ -17,6 +17,7 @@ from dhpe_lib.common.records import map_rows
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import Targets, targets_of
+from dhpe_lib.hand.skeleton import MIDDLE_MCP
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
@@ -38,6 +39,9 @@ class JitterRange:
     angle: float = math.radians(30)
     scale: float = 0.12
     color: float = 0.25
+
+
+NO_JITTER = JitterRange(0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class View:
         frame: Crop frame of the view in the photo.
     """
 
-    images: Float[Tensor, "b 3 224 224"]
+    images: Float[Tensor, "b 3 s s"]
     targets: Targets
     frame: CropFrame
 
@@ -109,6 +113,32 @@ def draw_jitter(n: int, seed: int, jitter_range: JitterRange) -> Jitter:
     )
 
 
+def no_jitter(angle: Float[Tensor, " b"]) -> Jitter:
+    """Return parameters that only turn the crops.
+
+    Args:
+        angle: Rotation of each crop, radians.
+
+    Returns:
+        The parameters, on the device of the angles.
+    """
+    one, zero = torch.ones_like(angle), torch.zeros_like(angle)
+    return Jitter(torch.stack((zero, zero), 1), angle, one, one[:, None].expand(-1, 3), one, one)
+
+
+def upright_angle(joints_2d: Float[Tensor, "b 21 2"]) -> Float[Tensor, " b"]:
+    """Compute the rotation of the crop after which the direction from joint 0 to the middle MCP points up.
+
+    Args:
+        joints_2d: Joints in the crop frame, units of g.
+
+    Returns:
+        Angles in radians; 0 if the two joints coincide.
+    """
+    x, y = (joints_2d[:, MIDDLE_MCP] - joints_2d[:, 0]).unbind(-1)
+    return torch.atan2(x, -y) * ((x != 0) | (y != 0))
+
+
 def plain_view(crops: Crops) -> View:
     """Return the paper's crops as views; no pixel is resampled.
 
@@ -121,19 +151,20 @@ def plain_view(crops: Crops) -> View:
     return View(crops.without_margin().network_images(), wrist_targets(crops), crops.frame)
 
 
-def jittered_view(crops: Crops, jitter: Jitter) -> View:
+def jittered_view(crops: Crops, jitter: Jitter, size: int = SIZE) -> View:
     """Apply the augmentation: image, mask and joints move together.
 
     Args:
         crops: Crops with their margin. Beyond the margin the picture's border is repeated and the mask is 0.
         jitter: One row for each crop, on any device.
+        size: Side of the views, pixels.
 
     Returns:
         The augmented views.
     """
     jitter = jitter.to(crops.images.device)
     frame = jittered_frame(crops.frame, jitter)
-    grid = sample_grid(frame, crops)
+    grid = sample_grid(frame, crops, size)
     images = functional.grid_sample(crops.network_images(), grid, padding_mode="border", align_corners=False)
     masks = functional.grid_sample(crops.masks[:, None].float(), grid, align_corners=False)[:, 0]
     targets = moved_targets(wrist_targets(crops), crops.frame, frame)
@@ -165,13 +196,13 @@ def jittered_frame(frame: CropFrame, jitter: Jitter) -> CropFrame:
     return CropFrame(center, frame.side * jitter.scale, frame.angle + jitter.angle)
 
 
-def sample_grid(frame: CropFrame, crops: Crops) -> Float[Tensor, "b 224 224 2"]:
+def sample_grid(frame: CropFrame, crops: Crops, size: int = SIZE) -> Float[Tensor, "b size size 2"]:
     """Return the position of each pixel of a view in the stored picture, in [-1, 1] as `grid_sample` needs it."""
-    ticks = (torch.arange(SIZE, device=crops.images.device) + 0.5) / SIZE - 0.5
+    ticks = (torch.arange(size, device=crops.images.device) + 0.5) / size - 0.5
     y, x = torch.meshgrid(ticks, ticks, indexing="ij")
     points = torch.stack((x, y), -1).reshape(1, -1, 2).expand(len(crops), -1, -1)
     stored = crops.frame.to_crop(frame.to_image(points))
-    return (2 * SIZE / crops.images.shape[1] * stored).unflatten(1, (SIZE, SIZE))
+    return (2 * SIZE / crops.images.shape[1] * stored).unflatten(1, (size, size))
 
 
 def in_other_light(images: Float[Tensor, "b 3 s s"], jitter: Jitter) -> Float[Tensor, "b 3 s s"]:

@@ -14,16 +14,19 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.common.records import join_rows, to_numpy
+from dhpe_lib.common.records import join_rows, map_rows, to_numpy
 from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import joint_error_px
-from dhpe_lib.data.views import View, plain_view
+from dhpe_lib.data.views import View
 from dhpe_lib.evaluation.alignment import align_palm_and_bone, align_similarity, from_crop_frame, wrist_to_palm
 from dhpe_lib.evaluation.mask_metrics import mask_counts, mask_scores
 from dhpe_lib.evaluation.metrics import THRESHOLDS, Interval, auc, bootstrap, joint_errors, mean_epe, median_epe
+from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.hand.skeleton import JOINT_NAMES, MIDDLE_MCP
 from dhpe_lib.network.estimator import Estimate, Estimator
+from dhpe_lib.network.upright import network_view
 
 GRIDS = ("20-50", "0-50", "0-100")
 DRAWS = 200
@@ -53,6 +56,8 @@ class Predictions:
         error_px: Mean 2D error of the projected skeleton (Eq. 12), pixels of the crop.
         first_px: Mean 2D error of j2D(0), which f_J2D finds, pixels of the crop.
         last_px: Mean 2D error of j2D after the last iteration, pixels of the crop.
+        hand: Predicted pose and shape, radians and standard deviations.
+        true_hand: True pose and shape; NaN if unknown, as for a photo.
     """
 
     joints_mm: Float[ndarray, "n 21 3"]
@@ -63,6 +68,8 @@ class Predictions:
     error_px: Float[ndarray, " n"]
     first_px: Float[ndarray, " n"]
     last_px: Float[ndarray, " n"]
+    hand: Float[ndarray, "n 55"]
+    true_hand: Float[ndarray, "n 55"]
 
 
 def predict_batch(network: Estimator, crops: Crops, device: torch.device) -> Predictions:
@@ -77,7 +84,7 @@ def predict_batch(network: Estimator, crops: Crops, device: torch.device) -> Pre
         Predictions with their ground truth.
     """
     crops = crops.to(device)
-    view = plain_view(crops)
+    view = network_view(network, crops)
     return compare_with_truth(network.predict(view.images), crops, view)
 
 
@@ -87,15 +94,15 @@ def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predicti
     Args:
         estimate: Estimate for the view, with a mask.
         crops: The crops, on the device.
-        view: Plain view of the crops.
+        view: View of the crops that the network saw.
 
     Returns:
         One row for each crop.
     """
     assert estimate.mask is not None
-    counts = mask_counts(to_numpy(estimate.mask > 0.5), to_numpy(crops.without_margin().masks))
+    counts = mask_counts(to_numpy(estimate.mask > 0.5), to_numpy(view.targets.mask > 0.5))
     return Predictions(
-        joints_mm=millimetres(estimate.joints, crops),
+        joints_mm=millimetres(estimate.joints, crops, view.frame),
         truth_mm=to_numpy(crops.joints_3d).astype(float),
         visible=to_numpy(crops.visible),
         palm=to_numpy(crops.palm),
@@ -103,18 +110,30 @@ def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predicti
         error_px=to_numpy(joint_error_px(estimate.joints, view.targets)),
         first_px=pixels(estimate.steps[0].joints_2d, view),
         last_px=pixels(estimate.joints_2d, view),
+        hand=to_numpy(estimate.h[:, :55]).astype(float),
+        true_hand=to_numpy(crops.h[:, :55]).astype(float),
     )
 
 
-def millimetres(joints: Float[Tensor, "b 21 3"], crops: Crops) -> Float[ndarray, "b 21 3"]:
+def millimetres(
+    joints: Float[Tensor, "b 21 3"], crops: Crops, frame: CropFrame | None = None
+) -> Float[ndarray, "b 21 3"]:
     """Protocol A: convert skeletons from the crop frame (units of g) to the camera frame (mm).
 
     Joint 0 and root are those of the dataset.
+
+    Args:
+        joints: Skeletons in the frame.
+        crops: The crops; their camera, root depth and labels are used.
+        frame: Frame of the skeletons; by default that of the crops.
+
+    Returns:
+        Skeletons in the camera frame, mm.
     """
-    crops = crops.to("cpu")
+    crops, frame = crops.to("cpu"), map_rows(frame or crops.frame, lambda values: values.cpu())
     skeletons = with_palms(to_numpy(joints).astype(float), to_numpy(crops.palm))
     skeletons = with_roots(skeletons, to_numpy(crops.known))
-    return from_crop_frame(torch.from_numpy(skeletons), crops.frame, crops.k, crops.z_root)
+    return from_crop_frame(torch.from_numpy(skeletons), frame, crops.k, crops.z_root)
 
 
 def pixels(joints_2d: Float[Tensor, "b 21 2"], view: View) -> Float[ndarray, " b"]:
@@ -169,7 +188,7 @@ def estimates(
     rows = cache.evenly_spaced(count)
     for start in range(0, len(rows), batch):
         crops = cache[rows[start : start + batch]].to(device)
-        view = plain_view(crops)
+        view = network_view(network, crops)
         yield crops, view, network.predict(view.images)
 
 
@@ -204,6 +223,44 @@ def protocol_errors(found: Predictions) -> dict[str, Float[ndarray, "_ 21"]]:
     return errors
 
 
+def hand_scores(found: Predictions) -> dict[str, float]:
+    """Say how natural the hands are: root mean square errors of pose and shape, and the size of the shape.
+
+    Args:
+        found: Predictions.
+
+    Returns:
+        "pose_off_rad" and "shape_off_sd" if true pose and shape are known, and "shape_sd", which is 1 for the
+        distribution that the hand model was made from.
+    """
+
+    def rms(values: Float[ndarray, "..."]) -> float:
+        return round(float(np.sqrt(np.square(values).mean())), 4)
+
+    known = np.isfinite(found.true_hand).all(1)
+    off = (found.hand - found.true_hand)[known]
+    scores = {"pose_off_rad": rms(off[:, :45]), "shape_off_sd": rms(off[:, 45:])} if known.any() else {}
+    return scores | {"shape_sd": rms(found.hand[:, 45:])}
+
+
+def mean_hand_scores(truth_mm: Float[ndarray, "n 21 3"]) -> dict[str, Any] | None:
+    """Scores of the trivial answer in protocol C: the mean hand, whatever the picture shows.
+
+    Args:
+        truth_mm: Ground-truth joints, mm; NaN for an unknown joint.
+
+    Returns:
+        The scores of :func:`protocol_scores`, or None if fewer than two images can be aligned.
+    """
+    enough = np.isfinite(truth_mm).all(-1).sum(1) >= FEWEST_JOINTS
+    if enough.sum() < 2:
+        return None
+    model = HandModel.open_hand()
+    mean = to_numpy(model.forward_h(neutral_h(model)).joints).astype(float)
+    truth = truth_mm[enough]
+    return protocol_scores(joint_errors(align_similarity(np.repeat(mean, len(truth), 0), truth), truth))
+
+
 def quick_scores(found: Predictions, tau: float = TAU) -> dict[str, float]:
     """Scores of a test during training: the error and share of Fig. 5f, 2D errors, and mask IoU.
 
@@ -230,12 +287,16 @@ def full_scores(found: Predictions) -> dict[str, Any]:
         found: Predictions for at least two images.
 
     Returns:
-        A dict for JSON with "images", "protocols" (errors and AUC), "mask", "error_px" and "share_under_tau".
+        A dict for JSON with "images", "protocols" (errors and AUC), "mean_hand" (protocol C of the mean hand), "hand",
+        "mask", "error_px" and "share_under_tau".
     """
     result: dict[str, Any] = {"images": len(found.palm), "protocols": {}}
     for name, rows in protocol_errors(found).items():
         if np.isfinite(rows).any(1).sum() > 1:
             result["protocols"][name] = protocol_scores(rows) | {"given": PROTOCOLS[name]}
+    if (mean_hand := mean_hand_scores(found.truth_mm)) is not None:
+        result["mean_hand"] = mean_hand
+    result["hand"] = hand_scores(found)
     counts = found.counts[found.counts.any(1)]
     if len(counts) > 1:
         iou = bootstrap(lambda drawn: mask_scores(drawn).iou, counts, draws=DRAWS)
@@ -272,11 +333,15 @@ def score_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
     Returns:
         Protocol, mean error, median error, and the AUC over each of ``GRIDS``. Mean error and AUC have their interval.
+        The last row is the mean hand's, in protocol C.
     """
 
     def cell(value: Mapping[str, float], places: int) -> str:
         return f"{value['value']:.{places}f} [{value['low']:.{places}f}, {value['high']:.{places}f}]"
 
+    rows = dict(scores["protocols"])
+    if "mean_hand" in scores:
+        rows["mean hand, C"] = scores["mean_hand"]
     return [
         (
             name,
@@ -284,5 +349,5 @@ def score_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
             f"{values['median_epe_mm']:.1f}",
             *(cell(values[f"auc_{grid}"], 3) for grid in GRIDS),
         )
-        for name, values in scores["protocols"].items()
+        for name, values in rows.items()
     ]

@@ -92,7 +92,7 @@ def evaluate_refined(
 def course_of(refinement: Refinement, crops: Crops, view: View) -> Course:
     """Compute the errors after each iteration."""
     truth = to_numpy(crops.joints_3d).astype(float)
-    errors = [joint_errors(millimetres(joints, crops), truth) for joints in refinement.joints]
+    errors = [joint_errors(millimetres(joints, crops, view.frame), truth) for joints in refinement.joints]
     known = np.isfinite(truth).all(-1)
     total = np.where(known, np.stack(errors), 0).sum(-1)
     return Course(

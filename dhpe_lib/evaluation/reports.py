@@ -56,19 +56,25 @@ def write_report(
 
 def provenance() -> dict[str, Any]:
     """Return command (with shortened paths), version, commit, date and hardware."""
-    root = Path(dhpe_lib.__file__).parents[1]
-    commit = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "command": " ".join(["dhpe", *map(shorten_path, sys.argv[1:])]),
         "dhpe_version": __version__,
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit(),
         "date": date.today().isoformat(),
         "hardware": {"machine": platform.machine(), "cores": os.cpu_count(), "gpu": gpu},
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
+
+
+def commit() -> str:
+    """Return the commit of the library; "unknown" without git or without a repository."""
+    root = Path(dhpe_lib.__file__).parents[1]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    except OSError:
+        return "unknown"
 
 
 def shorten_path(argument: str) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache as memoised
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from rich.console import Console
 
 from dhpe_lib.common.files import atomic_writes, write_json
 from dhpe_lib.common.json_files import WHOLE
+from dhpe_lib.common.npz_files import NpzFileError, read_npz
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.evaluation.evaluate import DRAWS, GRIDS, Predictions, area_over, protocol_errors, rounded
 from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
@@ -41,6 +42,8 @@ from dhpe_lib.training.setup import launch_fabric
 from dhpe_lib.training.testing import open_tests
 
 RESULT = "ablation.json"
+MOST_BYTES = 2**30
+"""Most bytes of the predictions of one run on one split."""
 
 
 @dataclass(frozen=True)
@@ -192,16 +195,25 @@ def find_of(
     variants = {} if refinement is None else {refinement: REFINEMENTS[refinement]}
     weights = hashlib.sha256((run.folder / LAST).read_bytes()).hexdigest()
     key = f"{cache.meta['sha256']}, {weights}, {variants}, {len(cache.evenly_spaced(count))} images"
-    if path.is_file():
-        with np.load(path) as saved:
-            if str(saved["key"]) == key and "visible" in saved:  # older versions did not save it
-                return Predictions(**{field: saved[field] for field in saved.files if field != "key"})
+    if (saved := saved_predictions(path, key)) is not None:
+        return saved
     network = load_trained(run.folder / LAST).to(device)
     before, refined = evaluate_refined(network, cache, device, variants, count=count)
     found = before if refinement is None else refined[refinement].found
     with atomic_writes(run.folder, [path.name]) as (draft,):
         np.savez(draft, key=np.array(key), **vars(found))
     return found
+
+
+def saved_predictions(path: Path, key: str) -> Predictions | None:
+    """Read predictions of an earlier call; None if there are none for this key, or if the file is damaged."""
+    try:
+        saved = read_npz(path, MOST_BYTES)
+    except (FileNotFoundError, NpzFileError):
+        return None
+    if str(saved.pop("key", None)) != key or saved.keys() != {field.name for field in fields(Predictions)}:
+        return None
+    return Predictions(**saved)
 
 
 def errors_of(found: Sequence[Predictions]) -> Float[ndarray, "n _"]:

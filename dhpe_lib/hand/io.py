@@ -4,12 +4,9 @@ A hand is a plain dict of numpy arrays under MANO's names. The reader checks eve
 that is wrong. It runs no code in the file. Lengths are in metres.
 """
 
-import io
 import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
 from dhpe_lib.common.arguments import checked
+from dhpe_lib.common.npz_files import NpzFileError, read_npz
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
 from dhpe_lib.hand.mesh_glb import mesh_glb
 from dhpe_lib.hand.mesh_texture import MeshTexture
@@ -81,7 +79,7 @@ def read_hand(path: str | Path) -> Hand:
 def _read_fields(path: Path) -> dict[str, Any]:
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        return read_npz(path)
+        return _read_npz(path)
     if suffix != ".pkl":
         raise HandFileError(f"{path}: hand models are .pkl or .npz files, not {path.suffix or 'without suffix'}")
     try:
@@ -95,47 +93,14 @@ def _read_fields(path: Path) -> dict[str, Any]:
     return fields
 
 
-def read_npz(path: Path) -> dict[str, Any]:
-    """Read the arrays of an ``.npz``; the sizes that it claims are checked before they are allocated.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Arrays by name.
-
-    Raises:
-        HandFileError: The file is damaged, holds Python objects or is larger than ``MOST_BYTES``.
-    """
-    if not zipfile.is_zipfile(path):
-        raise HandFileError(f"{path}: is no .npz file, or its end is missing; copy it again")
-    field = "?"
+def _read_npz(path: Path) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
-                raise ValueError(f"the fields have more than {MOST_BYTES} bytes")
-            fields = {}
-            for entry in archive.infolist():
-                field = entry.filename.removesuffix(".npy")
-                fields[field] = _read_npy(archive.read(entry))
-            return fields
-    # A damaged archive can raise almost any error.
-    except Exception as error:
+        return dict(read_npz(path, MOST_BYTES))
+    except NpzFileError as error:
         raise HandFileError(
-            f"{path}: field {field} cannot be read ({error}); the file is truncated or holds Python objects: "
-            "copy it again, or write it with numpy arrays only"
+            f"{path}: {error}; the file is truncated or holds Python objects: copy it again, or write it with numpy "
+            "arrays only"
         ) from error
-
-
-def _read_npy(raw: bytes) -> np.ndarray:
-    """Read an array; the size that its header claims is compared with the data before it is allocated."""
-    file = io.BytesIO(raw)
-    version = np.lib.format.read_magic(file)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(file)
-    if prod(shape) * dtype.itemsize != len(raw) - file.tell():
-        raise ValueError(f"shape {shape} of {dtype} does not fit {len(raw)} bytes")
-    return np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
 
 
 def _as_array(path: Path, name: str, value: Any) -> np.ndarray:

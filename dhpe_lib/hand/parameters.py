@@ -28,6 +28,29 @@ def mirror_h(h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
     return h * signs.to(h)
 
 
+@checked()
+def turn_h(h: Float[Tensor, "b 63"], angle: Float[Tensor, " b"]) -> Float[Tensor, "b 63"]:
+    """Turn hands about the z axis through the origin: each point (x, y, z) of the mesh is rotated from x towards y.
+
+    Args:
+        h: Parameter vectors (Eq. 4).
+        angle: Rotation, radians.
+
+    Returns:
+        Parameter vectors of the turned hands.
+
+    Source: v' = R_z v with v = s R X + t gives R' = R_z R and t' = R_z t; a product of quaternions for R_z R.
+    """
+    parts, (cos, sin) = split_h(h), ((angle / 2).cos()[:, None], (angle / 2).sin()[:, None])
+    identity = h.new_tensor((1.0, 0.0, 0.0, 0.0))
+    w, x, y, z = (identity + parts.quaternion).split(1, 1)
+    turned = torch.cat((cos * w - sin * z, cos * x - sin * y, cos * y + sin * x, cos * z + sin * w), 1)
+    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
+    right, down, depth = parts.translation.split(1, 1)
+    moved = torch.cat((cos * right - sin * down, sin * right + cos * down, depth), 1)
+    return torch.cat((h[:, :55], turned - identity, parts.scale, moved), 1)
+
+
 # Below this c_s the scale follows an exponential instead of 1 + c_s. A negative scale would turn the hand inside out.
 LINEAR_SCALE_FROM = -0.5
 

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from dhpe_lib.common.files import atomic_write
 from dhpe_lib.common.json_files import LARGE, JsonError, read_json
+from dhpe_lib.common.npz_files import NpzFileError, read_npz
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
 from dhpe_lib.hand.conversions import (
@@ -47,7 +48,7 @@ from dhpe_lib.hand.conversions import (
     to_freihand,
     to_matrix,
 )
-from dhpe_lib.hand.io import HandFileError, read_npz
+from dhpe_lib.hand.io import MOST_BYTES, HandFileError
 from dhpe_lib.hand.model import HandModel, about_wrist
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, matrix_to_axis_angle, quaternion_to_matrix
 
@@ -159,14 +160,14 @@ def _read_fields(path: Path) -> dict[str, Any]:
         if suffix == ".json":
             content = read_json(path, LARGE)
         elif suffix == ".npz":
-            content = read_npz(path)
+            content = read_npz(path, MOST_BYTES)
         elif suffix == ".npy":
             content = np.load(path, allow_pickle=False)
         elif suffix == ".pkl":
             content = load_pickle(path)
         else:
             raise HandFileError(f"{path}: poses are read from .json, .npz, .npy or .pkl, not from {suffix!r}")
-    except (JsonError, PickleFileError, EOFError) as error:
+    except (JsonError, NpzFileError, PickleFileError, EOFError) as error:
         raise HandFileError(
             f"{path}: cannot be read ({str(error).removeprefix(f'{path}: ')}); copy it again"
         ) from error

@@ -83,11 +83,11 @@ def write_checkpoint(
     try:
         with atomic_write(path) as draft:
             save_file(plain, draft, {"dhpe": json.dumps(header)})
-            draft.chmod(0o644)  # safetensors makes files that only their owner can read
     except (OSError, SafetensorError) as error:
         size = gigabytes(sum(value.numel() * value.element_size() for value in plain.values()))
+        reason = error.__cause__ or error
         raise CheckpointError(
-            f"{path}: cannot be written ({error}); it takes {size}. Free disk space or correct the permissions, then "
+            f"{path}: cannot be written ({reason}); it takes {size}. Free disk space or correct the permissions, then "
             "resume the run: the previous checkpoint is intact"
         ) from error
 
@@ -106,8 +106,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         FileNotFoundError: The file does not exist.
         CheckpointError: The file is not a checkpoint, is damaged, or has another format version.
     """
-    if path.is_dir():
-        path = weights_in(path)
+    path = weights_file(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint; name a .safetensors file or the folder of a run")
     try:
@@ -132,6 +131,11 @@ def check_header(path: Path, facts: Any, kinds: Mapping[str, Kind]) -> None:
         check_fields(facts, kinds)
     except JsonError as error:
         raise CheckpointError(f"{path}: {error}; name another checkpoint") from error
+
+
+def weights_file(path: Path) -> Path:
+    """Return the path of a checkpoint; the folder of a run stands for its weights (:func:`weights_in`)."""
+    return weights_in(path) if path.is_dir() else path
 
 
 def weights_in(run: Path) -> Path:

@@ -8,6 +8,7 @@ autocast F and f_J2D run in the lower precision; f_E3D, the hand model and the r
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -15,9 +16,12 @@ from torch import Tensor, nn
 
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.hand.model import HandMesh, HandModel
-from dhpe_lib.network.evidence import Backbone, Evidence2D, FeatureNet, PoseMachine, PoseMachineConfig, find_joints
+from dhpe_lib.network.evidence import Evidence2D, FeatureNet, PoseMachine, PoseMachineConfig, find_joints
+from dhpe_lib.network.hand_evidence import HandFeatureNet, PyramidConfig, PyramidMachine
 from dhpe_lib.network.regressor import Regressor, RegressorState
 from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
+
+Backbone = Literal["resnet50", "resnet18", "hand"]
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,14 @@ class EstimatorConfig:
     """Sizes and ablations of the network; the defaults are the paper's.
 
     Attributes:
-        backbone: The ResNet of F.
+        backbone: F: a ResNet, or "hand" for the trunk of the hand landmark network.
         feature_input: Side of the crop that F sees, pixels.
-        pose_machine: Sizes of f_J2D.
+        pose_machine: Sizes of f_J2D: the paper's network of its own, or a head on the trunk of F.
         iterations: Iterations of the regressor.
+        standard_units: Whether f_E3D sees the pose in units of its spread; see
+            :class:`dhpe_lib.network.regressor.Regressor`.
+        upright: Whether crops are turned before the network, so that the direction from the wrist to the middle MCP
+            points up; see :mod:`dhpe_lib.network.upright`. The paper does not turn crops.
         sub_pixel: Whether j2D(0) is located between the cells of the heat maps.
         silhouette: Method of the silhouette renderer f_Ren.
         without_refiner: Remove f_Ref: j2D(t) stays j2D(0).
@@ -38,27 +46,23 @@ class EstimatorConfig:
 
     backbone: Backbone = "resnet50"
     feature_input: int = 224
-    pose_machine: PoseMachineConfig = field(default_factory=PoseMachineConfig)
+    pose_machine: PoseMachineConfig | PyramidConfig = field(default_factory=PoseMachineConfig)
     iterations: int = 3
+    standard_units: bool = False
+    upright: bool = False
     sub_pixel: bool = True
     silhouette: Method = DEFAULT_METHOD
     without_refiner: bool = False
     without_2d_losses: bool = False
 
 
-LIGHT_POSE_MACHINE = PoseMachineConfig(
-    input_size=112,
-    trunk=((16, 16), (32, 32), (64, 64, 64, 64, 32)),
-    head=128,
-    stage_width=32,
-    batch_norm=True,
-)
 PRESETS = {
     "paper": EstimatorConfig(),
-    "light": EstimatorConfig("resnet18", feature_input=112, pose_machine=LIGHT_POSE_MACHINE),
+    "light": EstimatorConfig("hand", 128, PyramidConfig(), standard_units=True, upright=True),
 }
-"""The paper's network, and a light network for CPUs and workshops. The light network has the same equations, smaller
-layers and crops of 112 pixels."""
+"""The paper's network, and a light network for CPUs and workshops. The light network has the same equations and the
+same f_J3D and f_Ref. F and f_J2D are two heads on one small trunk that was trained on photos of hands, and crops are
+turned upright."""
 
 
 def config_of(preset: str, ablation: Sequence[str] = ()) -> EstimatorConfig:
@@ -130,22 +134,23 @@ class Estimator(nn.Module):
         super().__init__()
         self.config = config
         self.hand = HandModel.open_hand() if hand is None else hand
-        self.features = FeatureNet(config.backbone, config.feature_input)
-        self.pose_machine = None if config.without_2d_losses else PoseMachine(config.pose_machine)
+        self.features: FeatureNet | HandFeatureNet = build_features(config)
+        self.pose_machine = None if config.without_2d_losses else build_pose_machine(config)
         without_refiner = config.without_refiner or config.without_2d_losses
-        self.regressor = Regressor(self.features.size, config.iterations, without_refiner)
+        self.regressor = Regressor(self.features.size, config.iterations, without_refiner, config.standard_units)
 
     def forward(
         self,
         images: Float[Tensor, "b 3 s s"],
-        masked_images: Float[Tensor, "b 3 s s"] | None = None,
+        masked_images: Float[Tensor, "m 3 s s"] | None = None,
         render: bool = False,
     ) -> Estimate:
         """Compute f_DHPE(x).
 
         Args:
             images: Crops x in [0, 1].
-            masked_images: x (.) m, needed for L_Feat only; see :func:`dhpe_lib.data.targets.masked_images`.
+            masked_images: x (.) m of the first crops, needed for L_Feat only; see
+                :func:`dhpe_lib.data.targets.masked_images`.
             render: Whether to render the mask.
 
         Returns:
@@ -159,7 +164,7 @@ class Estimator(nn.Module):
         return Estimate(evidence, steps, mask)
 
     def find_evidence(
-        self, images: Float[Tensor, "b 3 s s"], masked_images: Float[Tensor, "b 3 s s"] | None = None
+        self, images: Float[Tensor, "b 3 s s"], masked_images: Float[Tensor, "m 3 s s"] | None = None
     ) -> Evidence2D:
         """Compute f_E2D(x) = (F(x), f_J2D(x)).
 
@@ -167,7 +172,7 @@ class Estimator(nn.Module):
 
         Args:
             images: Crops x in [0, 1].
-            masked_images: x (.) m or None.
+            masked_images: x (.) m of the first crops, or None.
 
         Returns:
             z, the 2D evidence.
@@ -175,12 +180,17 @@ class Estimator(nn.Module):
         Source: Eqs. 2 and 3.
         """
         both = images if masked_images is None else torch.cat((images, masked_images))
-        feature = self.features(both)
-        feature, masked = (feature, None) if masked_images is None else feature.chunk(2)
-        if self.pose_machine is None:
+        if isinstance(self.pose_machine, PyramidMachine) and isinstance(self.features, HandFeatureNet):
+            levels = self.features.levels(both)
+            feature = self.features.pooled(levels[-1])
+            heatmaps = self.pose_machine([maps[: len(images)] for maps in levels])
+        else:
+            feature = self.features(both)
+            heatmaps = None if self.pose_machine is None else self.pose_machine(images)
+        feature, masked = (feature[: len(images)], None if masked_images is None else feature[len(images) :])
+        if heatmaps is None:
             zeros = images.new_zeros(len(images), 21, 3, dtype=self._dtype)
             return Evidence2D(feature, masked, None, zeros[..., :2], zeros[..., 2])
-        heatmaps = self.pose_machine(images)
         found = find_joints(heatmaps, self.config.sub_pixel)
         return Evidence2D(feature, masked, heatmaps, found.joints_2d, found.score)
 
@@ -231,6 +241,26 @@ class Estimator(nn.Module):
     @property
     def _dtype(self) -> torch.dtype:
         return self.regressor.f_j3d.weight.dtype
+
+
+def build_features(config: EstimatorConfig) -> FeatureNet | HandFeatureNet:
+    """Build F with random weights."""
+    if config.backbone == "hand":
+        return HandFeatureNet(config.feature_input)
+    return FeatureNet(config.backbone, config.feature_input)
+
+
+def build_pose_machine(config: EstimatorConfig) -> PoseMachine | PyramidMachine:
+    """Build f_J2D with random weights.
+
+    Raises:
+        ValueError: f_J2D needs the trunk of the hand landmark network, but F has another one.
+    """
+    if isinstance(config.pose_machine, PoseMachineConfig):
+        return PoseMachine(config.pose_machine)
+    if config.backbone != "hand":
+        raise ValueError(f"backbone is {config.backbone!r}; this f_J2D is a head on the trunk of backbone 'hand'")
+    return PyramidMachine(config.pose_machine)
 
 
 @contextmanager

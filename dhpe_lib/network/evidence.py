@@ -1,8 +1,9 @@
 """f_E2D, the 2D evidence of a crop: the feature F(x) and the joints of f_J2D (Sec. 3.1, Eqs. 2 and 3).
 
-F is a ResNet without its classifier; its last feature map is averaged over the crop. f_J2D is a convolutional pose
-machine (Wei et al. 2016) in the form of Zimmermann and Brox's PoseNet (2017): a trunk like VGG's, then three stages of
-heat maps. Each stage sees the maps of the stage before it, and all stages are supervised. The chapter is *2D evidence*.
+These are the paper's networks; :mod:`dhpe_lib.network.hand_evidence` has smaller ones. F is a ResNet without its
+classifier; its last feature map is averaged over the crop. f_J2D is a convolutional pose machine (Wei et al. 2016) in
+the form of Zimmermann and Brox's PoseNet (2017): a trunk like VGG's, then three stages of heat maps. Each stage sees
+the maps of the stage before it, and all stages are supervised. The chapter is *2D evidence*.
 """
 
 from collections import OrderedDict
@@ -13,11 +14,10 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
-from dhpe_lib.network.heatmaps import FoundJoints, heatmap_joints
+from dhpe_lib.network.heatmaps import JOINTS, FoundJoints, heatmap_joints, output_layer, resize
 
-Backbone = Literal["resnet50", "resnet18"]
+ResNet = Literal["resnet50", "resnet18"]
 
 
 def torchvision_network(name: str) -> nn.Module:
@@ -30,9 +30,6 @@ def torchvision_network(name: str) -> nn.Module:
 BACKBONES = {name: partial(torchvision_network, name) for name in ("resnet50", "resnet18")}
 FEATURE_SIZES = {"resnet50": 2048, "resnet18": 512}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-JOINTS = 21
-INITIAL_STD = 1e-3
-"""Standard deviation of each stage's last layer at initialisation: the first maps are nearly 0, as most targets are."""
 SLOPE = 0.01
 """Negative slope of the leaky ReLUs of f_J2D, as in Zimmermann and Brox's network."""
 
@@ -70,14 +67,14 @@ class Evidence2D:
 
     Attributes:
         feature: F(x).
-        masked_feature: F(x (.) m) of Eq. 2; None if no masked images were given.
+        masked_feature: F(x (.) m) of Eq. 2 for the first m crops; None if no masked images were given.
         heatmaps: Heat maps of each stage of f_J2D; None without f_J2D.
         joints_2d: j2D(0), crop frame, units of g; no gradient.
         score: Maximum of each heat map of the last stage.
     """
 
     feature: Float[Tensor, "b f"]
-    masked_feature: Float[Tensor, "b f"] | None
+    masked_feature: Float[Tensor, "m f"] | None
     heatmaps: Float[Tensor, "b stages 21 n n"] | None
     joints_2d: Float[Tensor, "b 21 2"]
     score: Float[Tensor, "b 21"]
@@ -94,7 +91,7 @@ class FeatureNet(nn.Module):
     mean: Float[Tensor, "3 1 1"]
     std: Float[Tensor, "3 1 1"]
 
-    def __init__(self, backbone: Backbone = "resnet50", input_size: int = 224) -> None:
+    def __init__(self, backbone: ResNet = "resnet50", input_size: int = 224) -> None:
         super().__init__()
         self.backbone, self.size, self.input_size = backbone, FEATURE_SIZES[backbone], input_size
         self.network = BACKBONES[backbone]()
@@ -126,7 +123,7 @@ class PoseMachine(nn.Module):
         super().__init__()
         self.config = config
         self.trunk, encoding = _trunk(config)
-        first = [*_conv("5_1", encoding, config.head, 1, config), _output_layer("5_2", config.head)]
+        first = [*_conv("5_1", encoding, config.head, 1, config), ("conv5_2", output_layer(config.head))]
         later = [_stage(6 + k, encoding, config) for k in range(config.stages - 1)]
         self.stages = nn.ModuleList(nn.Sequential(OrderedDict(layers)) for layers in (first, *later))
 
@@ -174,21 +171,6 @@ def find_joints(heatmaps: Float[Tensor, "b stages 21 n n"], sub_pixel: bool = Tr
     return heatmap_joints(heatmaps[:, -1].detach(), sub_pixel)
 
 
-def resize(images: Float[Tensor, "b 3 s s"], size: int) -> Float[Tensor, "b 3 size size"]:
-    """Resize square images bilinearly; at half the size each pixel is the mean of 2 x 2 pixels.
-
-    Args:
-        images: Square images of any size.
-        size: New side, pixels.
-
-    Returns:
-        Resized images, or `images` itself if it has this size.
-    """
-    if images.shape[-1] == size:
-        return images
-    return functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
-
-
 Layers = list[tuple[str, nn.Module]]
 
 
@@ -199,13 +181,6 @@ def _conv(name: str, inputs: int, outputs: int, kernel: int, config: PoseMachine
     if config.batch_norm:
         layers.append((f"norm{name}", nn.BatchNorm2d(outputs)))
     return [*layers, (f"relu{name}", nn.LeakyReLU(SLOPE, inplace=True))]
-
-
-def _output_layer(name: str, inputs: int) -> tuple[str, nn.Module]:
-    convolution = nn.Conv2d(inputs, JOINTS, 1)
-    for value in convolution.parameters():
-        nn.init.normal_(value, std=INITIAL_STD)
-    return f"conv{name}", convolution
 
 
 def _trunk(config: PoseMachineConfig) -> tuple[nn.Sequential, int]:
@@ -228,4 +203,4 @@ def _stage(number: int, encoding: int, config: PoseMachineConfig) -> Layers:
     for k in range(1, 6):
         layers += _conv(f"{number}_{k}", width, outputs, 7, config)
         width = outputs
-    return [*layers, *_conv(f"{number}_6", width, width, 1, config), _output_layer(f"{number}_7", width)]
+    return [*layers, *_conv(f"{number}_6", width, width, 1, config), (f"conv{number}_7", output_layer(width))]

@@ -84,6 +84,16 @@ class HandLandmarks:
     right: Float[Tensor, " b"]
 
 
+def hand_trunk() -> nn.Sequential:
+    """Build the trunk with random weights: a crop of n x n pixels becomes 1152 maps of n / 32 x n / 32 cells."""
+    blocks: list[nn.Module] = [SameConv2d(3, 24, 3, 2), nn.ReLU6(inplace=True)]
+    width = 24
+    for expanded, kernel, stride, outer in LAYOUT:
+        blocks.append(InvertedResidual(width, expanded, kernel, stride, outer))
+        width = outer or FEATURES
+    return nn.Sequential(*blocks)
+
+
 class HandLandmarkNetwork(nn.Module):
     """The hand landmark network: 2.6 million weights.
 
@@ -92,12 +102,7 @@ class HandLandmarkNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        blocks: list[nn.Module] = [SameConv2d(3, 24, 3, 2), nn.ReLU6(inplace=True)]
-        width = 24
-        for expanded, kernel, stride, outer in LAYOUT:
-            blocks.append(InvertedResidual(width, expanded, kernel, stride, outer))
-            width = outer or FEATURES
-        self.trunk = nn.Sequential(*blocks)
+        self.trunk = hand_trunk()
         self.side = nn.Linear(FEATURES, 1)
         self.presence = nn.Linear(FEATURES, 1)
         self.joints = nn.Linear(FEATURES, 63)

@@ -1,4 +1,4 @@
-"""Convert joints to heat maps (the targets of Eq. 3), and heat maps to joints (the argmax).
+"""Heat maps: convert joints to them (the targets of Eq. 3), and them to joints (the argmax).
 
 A map of n x n cells covers the crop: cell (i, j) has its centre at x = (j + 1/2) / n - 1/2, y = (i + 1/2) / n - 1/2 in
 units of g. The chapter is *2D evidence*.
@@ -8,7 +8,12 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
+
+JOINTS = 21
+INITIAL_STD = 1e-3
+"""Standard deviation of each stage's last layer at initialisation: the first maps are nearly 0, as most targets are."""
 
 SIGMA = 0.05
 """Standard deviation of a target's Gaussian, units of g: 11 pixels of the 224, 1.6 of the 32 cells."""
@@ -50,6 +55,29 @@ def target_heatmaps(
     gaussians = torch.exp((joints[..., None] - centres).square() / (-2 * sigma**2))
     along_x, along_y = (gaussians * known[..., None, None]).unbind(2)  # a 2D Gaussian is a product of two 1D ones
     return along_y[..., :, None] * along_x[..., None, :]
+
+
+def output_layer(channels: int) -> nn.Conv2d:
+    """Build the last layer of a stage: a 1 x 1 convolution to one heat map for each joint, with small weights."""
+    convolution = nn.Conv2d(channels, JOINTS, 1)
+    for value in convolution.parameters():
+        nn.init.normal_(value, std=INITIAL_STD)
+    return convolution
+
+
+def resize(images: Float[Tensor, "b 3 s s"], size: int) -> Float[Tensor, "b 3 size size"]:
+    """Resize square images bilinearly; at half the size each pixel is the mean of 2 x 2 pixels.
+
+    Args:
+        images: Square images of any size.
+        size: New side, pixels.
+
+    Returns:
+        Resized images, or `images` itself if it has this size.
+    """
+    if images.shape[-1] == size:
+        return images
+    return functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()

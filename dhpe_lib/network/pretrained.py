@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dhpe_lib.common.unpickling import load_pickle
 from dhpe_lib.hand.skeleton import JOINT_ORDERS
 from dhpe_lib.network.evidence import JOINTS, FeatureNet, PoseMachine
+from dhpe_lib.network.old_weights import claimed_values
 
 POSENET_SCOPE = "PoseNet2D"
 MAP_OUTPUT_LAYERS, MAP_INPUT_LAYERS = ("conv5_2", "conv6_7", "conv7_7"), ("conv6_1", "conv7_1")
@@ -123,6 +124,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         raise WeightsFileError(f"{path}: more than {MOST_BYTES} bytes of weights; give the weights of one network")
     try:
         safe = path.suffix.lower() == ".safetensors"
+        if not safe and not zipfile.is_zipfile(path):
+            require_values(path)
         state = load_file(path) if safe else torch.load(path, "cpu", weights_only=True)
     # Both readers can raise almost any error for a damaged file.
     except Exception as error:
@@ -132,6 +135,13 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsFileError(f"{path}: not a mapping of names to tensors; save a state_dict")
     return dict(state)
+
+
+def require_values(path: Path) -> None:
+    """Raise ValueError if a file from before torch 1.6 claims more values than it has bytes."""
+    claimed, size = claimed_values(path), path.stat().st_size
+    if claimed > size:
+        raise ValueError(f"it claims {claimed} values and has {size} bytes")
 
 
 def unpacked_bytes(path: Path) -> int:

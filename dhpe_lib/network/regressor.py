@@ -1,7 +1,7 @@
 """f_E3D, the iterative 3D mesh estimator: f_J3D, f_Ref and their three iterations (Sec. 3.2, Eqs. 4 to 6).
 
     h(t+1)   = h(t) + f_J3D(F(x), j2D(t), h(t))
-    j2D(t+1) = f_Ref(j2D(t), F(x), h(t), f_Reg(v(t)))
+    j2D(t+1) = f_Ref(j2D(t), F(x), h(t+1), f_Reg(v(t+1)))
 
 f_J3D and f_Ref are one fully connected layer each, shared by all iterations. Everything here is in the crop frame, in
 units of g. The chapter is *The iterative regressor*.
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from dhpe_lib.hand.model import HandMesh, HandModel, neutral_h
 
 H, JOINTS_2D, JOINTS_3D = 63, 42, 63
+POSE_SPREAD = 0.25
+"""Unit of the pose in standard units, radians: the spread of a joint's angle over natural hands."""
 INITIAL_GAIN = 0.01
 """Gain of f_J3D's initial weights. It makes the first steps small, so that early meshes stay near the mean hand."""
 
@@ -42,11 +44,24 @@ class Regressor(nn.Module):
         feature_size: Length of F(x).
         iterations: Number of iterations from h(0).
         without_refiner: Whether to remove f_Ref: j2D(t) stays j2D(0).
+        standard_units: Whether f_J3D and f_Ref see and give h in standard units: the pose in units of its spread. The
+            paper does not say so. Without it all 63 numbers have one scale, and the pose learns slowest.
     """
 
-    def __init__(self, feature_size: int = 2048, iterations: int = 3, without_refiner: bool = False) -> None:
+    unit: Float[Tensor, " 63"]
+
+    def __init__(
+        self,
+        feature_size: int = 2048,
+        iterations: int = 3,
+        without_refiner: bool = False,
+        standard_units: bool = False,
+    ) -> None:
         super().__init__()
         self.iterations = iterations
+        unit = torch.ones(H)
+        unit[:45] = POSE_SPREAD if standard_units else 1.0
+        self.register_buffer("unit", unit, persistent=False)
         self.f_j3d = nn.Linear(feature_size + JOINTS_2D + H, H)
         nn.init.xavier_uniform_(self.f_j3d.weight, INITIAL_GAIN)
         nn.init.zeros_(self.f_j3d.bias)
@@ -72,8 +87,9 @@ class Regressor(nn.Module):
         for _ in range(self.iterations):
             last = steps[-1]
             h = last.h + self.h_step(feature, last.joints_2d, last.h)
-            joints_2d = self.refine_joints(last.joints_2d, feature, last.h, last.mesh.joints)
-            steps.append(RegressorState(h, joints_2d, hand.forward_h(h)))
+            mesh = hand.forward_h(h)
+            joints_2d = self.refine_joints(last.joints_2d, feature, h, mesh.joints)
+            steps.append(RegressorState(h, joints_2d, mesh))
         return tuple(steps)
 
     def h_step(
@@ -91,7 +107,7 @@ class Regressor(nn.Module):
 
         Source: Eq. 5.
         """
-        return self.f_j3d(torch.cat((feature, joints_2d.flatten(1), h), 1))
+        return self.unit * self.f_j3d(torch.cat((feature, joints_2d.flatten(1), h / self.unit), 1))
 
     def refine_joints(
         self,
@@ -100,13 +116,13 @@ class Regressor(nn.Module):
         h: Float[Tensor, "b 63"],
         joints: Float[Tensor, "b 21 3"],
     ) -> Float[Tensor, "b 21 2"]:
-        """Compute j2D(t+1) = f_Ref(j2D(t), F(x), h(t), f_Reg(v(t))).
+        """Compute j2D(t+1) = f_Ref(j2D(t), F(x), h(t+1), f_Reg(v(t+1))).
 
         Args:
             joints_2d: j2D(t), units of g.
             feature: F(x).
-            h: h(t).
-            joints: f_Reg(v(t)), units of g.
+            h: h(t+1).
+            joints: f_Reg(v(t+1)), units of g.
 
         Returns:
             j2D(t+1), or j2D(t) without f_Ref.
@@ -115,7 +131,8 @@ class Regressor(nn.Module):
         """
         if self.f_ref is None:
             return joints_2d
-        return self.f_ref(torch.cat((joints_2d.flatten(1), feature, h, joints.flatten(1)), 1)).unflatten(1, (21, 2))
+        inputs = torch.cat((joints_2d.flatten(1), feature, h / self.unit, joints.flatten(1)), 1)
+        return self.f_ref(inputs).unflatten(1, (21, 2))
 
 
 def _identity_layer(inputs: int) -> nn.Linear:

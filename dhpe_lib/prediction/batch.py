@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from dhpe_lib.common.devices import one_thread
+from dhpe_lib.common.files import atomic_write
 from dhpe_lib.common.json_files import parse_json
 from dhpe_lib.common.workers import run_in_workers
 from dhpe_lib.prediction.photo_groups import Tools, load_tools, read_group, run_group
@@ -69,17 +70,20 @@ def index_file(folder: Path, shard: tuple[int, int] = (1, 1)) -> Path:
 
 def read_index(path: Path) -> dict[str, list[str]]:
     """Read the files of each photo that the index lists without a problem; lines that are no record are skipped."""
+    return {photo: files for photo, files, _ in finished_lines(path)}
+
+
+def finished_lines(path: Path) -> Iterator[tuple[str, list[str], str]]:
+    """Yield photo, files and text of each line of the index that is a record without a problem."""
     if not path.is_file():
-        return {}
-    finished = {}
+        return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = parse_json(line)
             if not record["problem"]:
-                finished[str(record["photo"])] = [str(file) for hand in record["hands"] for file in hand["files"]]
+                yield str(record["photo"]), [str(file) for hand in record["hands"] for file in hand["files"]], line
         except (ValueError, KeyError, TypeError):
             continue
-    return finished
 
 
 def index_line(result: Result) -> str:
@@ -94,7 +98,27 @@ def index_line(result: Result) -> str:
         for hand in result.hands
     ]
     record = {"photo": result.photo.name, "hands": hands, "problem": result.problem}
-    return json.dumps(record, ensure_ascii=True) + "\n"
+    return json.dumps(record, ensure_ascii=True)
+
+
+def start_index(index: Path, photos: Sequence[Photo], to_do: Sequence[Photo]) -> None:
+    """Write the index of a run that begins or continues: the lines of the finished photos, in the order of the photos.
+
+    Lines of failed photos and truncated lines are dropped.
+
+    Args:
+        index: Path of the index.
+        photos: Photos of the run or the shard.
+        to_do: Photos that are not finished.
+    """
+    lines = {photo: line for photo, _, line in finished_lines(index)}
+    rest = {photo.name for photo in to_do}
+    kept = [lines[photo.name] for photo in photos if photo.name not in rest]
+    if kept:
+        with atomic_write(index) as draft:
+            draft.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    else:
+        index.unlink(missing_ok=True)
 
 
 def left_to_do(photos: Sequence[Photo], folder: Path, index: Path) -> list[Photo]:

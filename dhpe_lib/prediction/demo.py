@@ -17,6 +17,7 @@ from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
+from dhpe_lib.common.files import atomic_writes
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.evaluation.alignment import mesh_errors
 from dhpe_lib.hand.io import Side
@@ -171,9 +172,10 @@ def write_demo(folder: Path) -> tuple[DemoScene, Path, Path]:
     """
     scene = demo_scene(HandModel.open_hand())
     picture, joints = folder / "demo.png", folder / "demo.json"
-    Image.fromarray(scene.image).save(picture)
     hands = [{"joints_2d": hand.joints_2d.round(3).tolist(), "hand": hand.side} for hand in scene.hands]
-    joints.write_text(json.dumps([{"file": picture.name, "hands": hands}]) + "\n", encoding="utf-8")
+    with atomic_writes(folder, [picture.name, joints.name]) as (drawn, labels):
+        Image.fromarray(scene.image).save(drawn)
+        labels.write_text(json.dumps([{"file": picture.name, "hands": hands}]) + "\n", encoding="utf-8")
     return scene, picture, joints
 
 

@@ -52,6 +52,7 @@ class FoundHand:
         frame: The turned square around the joints; one row.
         confidence: For each joint: presence times exp(-spread of the looks / 5 % of the hand's size).
         outside: Share of the joints that lie outside the photo.
+        source: Name of the network that found the joints.
     """
 
     joints_px: Float[Tensor, "21 2"]
@@ -63,6 +64,7 @@ class FoundHand:
     frame: CropFrame
     confidence: Float[Tensor, " 21"]
     outside: float = 0.0
+    source: str = "hand landmark network"
 
 
 def find_hands(

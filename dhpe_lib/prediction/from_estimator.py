@@ -1,135 +1,96 @@
-"""Estimate the mesh of one hand in a photo with this project's own estimator.
+"""Joints of found hands by this project's own estimator, instead of the hand landmark network.
 
-The hand lies in a given box or around given joints; else f_J2D searches the photo. Given joints are used only for the
-position and the handedness, because the mesh is fitted to the joints of the network. The network's j2D is the evidence
-of the fit, and its h is one of the starts (:mod:`dhpe_lib.refinement.fitting`). Eq. 13 has no priors, and the fit with
-priors was closer to the labels of photos (LOG.md). The network was trained on right hands, so a left hand is mirrored
-before and after the estimate. Nothing here has a gradient.
+The public networks say where a hand is and which hand it is (:mod:`dhpe_lib.prediction.find_hands`). The estimator sees
+the paper's crop around these joints, turned upright if it was trained so. Its j2D and the skeleton of its mesh replace
+the joints in the picture and in space, and the same fit follows. The estimator was trained on right hands, so a left
+hand is mirrored before and after. Nothing here has a gradient.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
-from dhpe_lib.hand.io import Side
-from dhpe_lib.hand.parameters import mirror_h
+from dhpe_lib.data.views import upright_angle
+from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.network.estimator import Estimator
-from dhpe_lib.network.evidence import Evidence2D
-from dhpe_lib.prediction.detection import Detection, detect_hand, detect_in_crop
-from dhpe_lib.prediction.from_photo import Box
-from dhpe_lib.prediction.hand_estimate import HandEstimate, PredictionError, crop_around, mask_in_crop
-from dhpe_lib.prediction.keypoints import HandKeypoints
-from dhpe_lib.refinement.energy import Observations
-from dhpe_lib.refinement.fitting import PHOTO, FitOptions, fit_hands
+from dhpe_lib.network.upright import turns_upright
+from dhpe_lib.prediction.find_hands import FoundHand
+from dhpe_lib.prediction.hand_estimate import PredictionError
 
-JOINTS_WEIGHT = 30.0
-"""Weight of the network's joints against the priors. They err by some centimetres, labels by a millimetre."""
-NETWORK_FIT = FitOptions(
-    replace(PHOTO, joints=JOINTS_WEIGHT), JOINTS_WEIGHT, starts=6, iterations=80, final_iterations=60
-)
-MIN_CONFIDENCE = 1e-3
+LEAST_CONFIDENCE = 1e-3
 """Confidence of a joint with a flat map. It is positive, because f_Ref estimates a position for each joint."""
 
 
-def predict_hand(
-    network: Estimator,
-    photo: UInt8[ndarray, "height width 3"],
-    location: Box | HandKeypoints | None = None,
-    side: Side | None = None,
-    mask: Bool[ndarray, "height width"] | None = None,
-    options: FitOptions = NETWORK_FIT,
-) -> HandEstimate:
-    """Estimate the mesh of one hand in a photo.
+def look_with_estimator(
+    network: Estimator, photo: UInt8[ndarray, "height width 3"], hands: Sequence[FoundHand]
+) -> list[FoundHand]:
+    """Replace the joints of found hands by those of the estimator.
 
     Args:
         network: Trained estimator, in evaluation mode, on the device to compute on.
         photo: Upright RGB photo.
-        location: Box of the hand, or joints around which it lies, pixels; by default f_J2D searches the photo.
-        side: Handedness; by default that of the joints in `location`, else the one with the higher maps of f_J2D.
-        mask: Foreground of the photo.
-        options: Options of the fit.
+        hands: The found hands.
 
     Returns:
-        The estimate. Its keypoints are the network's last j2D in pixels; their confidence is the maximum of each map
-        of f_J2D.
+        The hands with the joints of the estimator; their confidence is the maximum of each heat map.
 
     Raises:
-        PredictionError: No hand is found, `location` lies outside the photo, or the network has no f_J2D.
-    """
-    device = network.hand.v_template.device
-    image = torch.from_numpy(photo).to(device).movedim(2, 0)[None].float() / 255
-    known_side = side or (location.side if isinstance(location, HandKeypoints) else None)
-    detection = detect(network, image, location, known_side)
-    frame, left = detection.frame, bool(detection.mirrored[0])
-    crop = frame.crop_image(image, SIZE)
-    crop = crop.flip(-1) if left else crop
-    cover = None if mask is None else mask_in_crop(mask, frame, mirrored=left)
-    with torch.no_grad():  # the detection already holds the output of f_J2D for this crop
-        evidence = Evidence2D(network.features(crop), None, None, detection.joints_2d, detection.score)
-        step = network.estimate_mesh(evidence)[-1]
-    score = detection.score.clamp(MIN_CONFIDENCE, 1)
-    fit = fit_hands(network.hand, Observations(step.joints_2d, score, cover), options, step.h)
-    h = mirror_h(fit.h) if left else fit.h
-    model = network.hand.mirrored() if left else network.hand
-    joints_px = replace(detection, joints_2d=step.joints_2d).joints_px[0]
-    source = f"the network ({network.config.backbone})"
-    source += f" in the crop by {location.source}" if isinstance(location, HandKeypoints) else ""
-    confidence = to_numpy(score[0]).astype(float)
-    keypoints = HandKeypoints(to_numpy(joints_px).astype(float), confidence, "left" if left else "right", source)
-    with torch.no_grad():
-        mesh = model.forward_h(h)
-    return HandEstimate(model, known_side is not None, keypoints, frame, h, mesh, float(fit.energy), mask is not None)
-
-
-def detect(
-    network: Estimator, image: Float[Tensor, "1 3 h w"], location: Box | HandKeypoints | None, side: Side | None
-) -> Detection:
-    """Detect the hand at a location, or search the whole photo.
-
-    Raises:
-        PredictionError: No hand is found, `location` lies outside the photo, or the network has no f_J2D.
+        PredictionError: The network has no f_J2D.
     """
     if network.pose_machine is None:
         raise PredictionError("this network has no f_J2D (trained without-2d-losses); give another with --weights")
-    if location is not None:
-        return detect_in_crop(network.pose_machine, image, crop_at(location, image), side)
-    try:
-        return detect_hand(network.pose_machine, image, side)
-    except ValueError as error:
-        raise PredictionError(str(error)) from error
+    if not hands:
+        return []
+    like = network.hand.v_template
+    image = torch.from_numpy(photo).to(like.device).movedim(2, 0)[None].to(like) / 255
+    joints_px = torch.stack([hand.joints_px for hand in hands]).to(like)
+    left = torch.tensor([hand.side == "left" for hand in hands], device=like.device)
+    flip = torch.where(left, -1.0, 1.0)[:, None, None]
+    frame = crop_frames(joints_px, turns_upright(network))
+    crops = torch.cat([CropFrame(*row).crop_image(image, SIZE) for row in rows_of(frame)])
+    crops = torch.where(left[:, None, None, None], crops.flip(-1), crops)
+    estimate = network.predict(crops, render=False)
+    seen_px = frame.to_image(torch.cat((flip, torch.ones_like(flip)), -1) * estimate.joints_2d)
+    world = in_metres(estimate.h, estimate.joints, flip, frame.angle)
+    confidence = estimate.evidence.score.clamp(LEAST_CONFIDENCE, 1)
+    source = f"the network ({network.config.backbone})"
+    return [
+        replace(hand, joints_px=seen_px[k], joints_world=world[k], confidence=confidence[k], source=source)
+        for k, hand in enumerate(hands)
+    ]
 
 
-def crop_at(location: Box | HandKeypoints, image: Float[Tensor, "1 3 h w"]) -> CropFrame:
-    """Return the crop of a hand with a given box or given joints.
+def crop_frames(joints_px: Float[Tensor, "n 21 2"], upright: bool) -> CropFrame:
+    """Return the paper's crop around the joints of each hand, pixels, turned upright if wanted."""
+    frame = CropFrame.from_joints(joints_px, torch.ones_like(joints_px[..., 0], dtype=torch.bool))
+    return replace(frame, angle=upright_angle(joints_px)) if upright else frame
+
+
+def rows_of(frame: CropFrame) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return centre, side and angle of each crop, each with one row."""
+    return list(zip(frame.center.split(1), frame.side.split(1), frame.angle.split(1), strict=True))
+
+
+def in_metres(
+    h: Float[Tensor, "n 63"], joints: Float[Tensor, "n 21 3"], flip: Float[Tensor, "n 1 1"], angle: Float[Tensor, " n"]
+) -> Float[Tensor, "n 21 3"]:
+    """Convert skeletons of the crops to metres from the hand's centre, with the axes of the photo.
 
     Args:
-        location: Box of the hand, or its joints, pixels.
-        image: RGB photo in [0, 1].
+        h: Parameters of the hands; their scale is used.
+        joints: Skeletons in the crop frame, units of g.
+        flip: -1 for a mirrored crop, else 1.
+        angle: Rotation of each crop in the photo, radians.
 
     Returns:
-        The crop. Its side is g = 1.5 times the larger side of the box; its centre is the centre of the box or the
-        middle MCP.
-
-    Raises:
-        PredictionError: The box lies outside the photo or has no area, or the joints all lie in one place.
+        Skeletons in metres: x right, y down, z away from the camera.
     """
-    height, width = image.shape[-2:]
-    if isinstance(location, HandKeypoints):
-        frame, known = crop_around(location, image), location.joints[location.known]
-        (left, top), (right, bottom) = known.min(0), known.max(0)
-        name, remedy = f"the hand by {location.source}", "give joints in pixels of this photo, upright"
-    else:
-        left, top, right, bottom = *location[:2], location[0] + location[2], location[1] + location[3]
-        name, remedy = "--box " + ",".join(f"{value:g}" for value in location), "give X,Y,W,H of a box in the photo"
-        try:
-            frame = CropFrame.from_box(image.new_tensor([[left, top, right, bottom]]))
-        except ValueError as error:
-            raise PredictionError(f"{name} has no area; {remedy}") from error
-    if not (left < width and right > 0 and top < height and bottom > 0):
-        raise PredictionError(f"{name} lies outside the photo, which has {width} x {height} pixels; {remedy}")
-    return frame
+    metres = (joints - joints.mean(1, keepdim=True)) / positive_scale(split_h(h).scale)[..., None]
+    x, y, z = (torch.cat((flip, torch.ones_like(metres[:, :1, 1:])), -1) * metres).unbind(-1)
+    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
+    return torch.stack((cos * x - sin * y, sin * x + cos * y, z), -1)

@@ -26,7 +26,6 @@ from dhpe_lib.prediction.keypoints import HandKeypoints
 from dhpe_lib.refinement.inverse_kinematics import fit_to_landmarks
 
 Box = tuple[float, float, float, float]  # left, top, width and height, pixels
-SOURCE = "hand landmark network"
 
 
 def predict_hands(
@@ -163,5 +162,8 @@ def _mirrored(points: Float[Tensor, "1 n 3"]) -> Float[Tensor, "1 n 3"]:
 def keypoints_of(hand: FoundHand) -> HandKeypoints:
     """The joints of a found hand in the picture, as the fit uses them."""
     return HandKeypoints(
-        to_numpy(hand.joints_px).astype(float), to_numpy(hand.confidence).astype(float).clip(1e-3), hand.side, SOURCE
+        to_numpy(hand.joints_px).astype(float),
+        to_numpy(hand.confidence).astype(float).clip(1e-3),
+        hand.side,
+        hand.source,
     )

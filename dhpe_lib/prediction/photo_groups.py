@@ -18,7 +18,7 @@ from dhpe_lib.hand.io import HandFileError
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.palm_detector import Palms, detect_palms
 from dhpe_lib.prediction.find_hands import FoundHand, find_hand_in_box, find_hands, letterboxed
-from dhpe_lib.prediction.from_photo import Box, fit_found_hands
+from dhpe_lib.prediction.from_photo import fit_found_hands
 from dhpe_lib.prediction.hand_estimate import HandEstimate, NoHandError, PredictionError
 from dhpe_lib.prediction.hand_search import LEAST_PALM, HandNetworks, load_hand_networks
 from dhpe_lib.prediction.keypoints import HandKeypoints, KeypointsError, detect_hands, keypoints_of
@@ -57,7 +57,7 @@ def load_tools(request: Request) -> Tools:
     """
     device = find_device(request.device)
     model = load_right_hand(request.model).to(device)
-    networks = load_hand_networks(device) if request.evidence == "landmarks" else None
+    networks = None if request.evidence == "keypoints" else load_hand_networks(device)
     estimator = None
     if request.evidence == "estimator":
         from dhpe_lib.network.trained import load_shipped  # this import takes two seconds
@@ -133,14 +133,14 @@ def estimate_group(
     tools: Tools, group: Sequence[Photo], images: Sequence[ndarray | Exception], request: Request
 ) -> Iterator[list[HandEstimate] | Exception]:
     """Estimate the hands of each photo of a group, in order; yield the error of a photo that fails."""
-    if request.evidence != "landmarks":
+    if request.evidence == "keypoints":
         for photo, image in zip(group, images, strict=True):
-            yield attempt(estimate_hands, tools, photo, image, request)
+            yield attempt(fit_to_keypoints, tools, photo, image, request)
         return
     search = request.box is None and request.keypoints is None
     palms = detect_group_palms(tools, images) if search else [None] * len(group)
     found = [
-        attempt(find_in_photo, tools, photo, image, request, photo_palms)
+        attempt(find_and_look, tools, photo, image, request, photo_palms)
         for photo, image, photo_palms in zip(group, images, palms, strict=True)
     ]
     known = request.side is not None
@@ -199,6 +199,18 @@ def find_in_photo(
     return [find_hand_in_box(tools.networks, image, box, side) for box, side in boxes]
 
 
+def find_and_look(
+    tools: Tools, photo: Photo, image: UInt8[ndarray, "height width 3"], request: Request, palms: Palms | None
+) -> list[FoundHand]:
+    """Find the hands of one photo; with the evidence of the estimator, replace their joints by the estimator's."""
+    hands = find_in_photo(tools, photo, image, request, palms)
+    if tools.estimator is None:
+        return hands
+    from dhpe_lib.prediction.from_estimator import look_with_estimator
+
+    return look_with_estimator(tools.estimator, image, hands)
+
+
 def box_corners(hand: HandKeypoints) -> tuple[float, float, float, float]:
     """Return left, top, right and bottom of the known joints' tight box, pixels; at least one pixel wide and high.
 
@@ -220,23 +232,17 @@ def fit_in_photo(
     return fit_found_hands(tools.model, hands, request.side is not None, mask)
 
 
-def estimate_hands(
+def fit_to_keypoints(
     tools: Tools, photo: Photo, image: UInt8[ndarray, "height width 3"], request: Request
 ) -> list[HandEstimate]:
-    """Estimate the hands of one photo with this project's estimator, or with a fit to given joints."""
-    hands = [] if request.keypoints is None else read_hands(photo.path, image, request.keypoints)
+    """Fit the hands of one photo to given joints."""
+    from dhpe_lib.prediction.from_keypoints import estimate_hand  # imports the renderer, which takes a second
+
+    assert request.keypoints is not None
+    hands = read_hands(photo.path, image, request.keypoints)
     mask = None if request.mask is None else read_hand_mask(request.mask, image, len(hands))
-    if tools.estimator is None:
-        from dhpe_lib.prediction.from_keypoints import estimate_hand  # imports the renderer, which takes a second
-
-        size = image.shape[1], image.shape[0]
-        return [
-            replace(estimate_hand(tools.model, hand, request.side, mask), outside=hand.outside(size)) for hand in hands
-        ]
-    from dhpe_lib.prediction.from_estimator import predict_hand
-
-    locations: Sequence[HandKeypoints | Box | None] = hands or [request.box]
-    return [predict_hand(tools.estimator, image, location, request.side, mask) for location in locations]
+    size = image.shape[1], image.shape[0]
+    return [replace(estimate_hand(tools.model, hand, request.side, mask), outside=hand.outside(size)) for hand in hands]
 
 
 def read_hands(path: Path, image: UInt8[ndarray, "height width 3"], keypoints: JointsSource) -> list[HandKeypoints]:

@@ -23,7 +23,7 @@ class Request:
 
     Attributes:
         folder: Folder for the files.
-        evidence: Source of the 21 joints: the hand landmark network, f_J2D of this project's estimator, or `keypoints`.
+        evidence: Source of the 21 joints: the hand landmark network, this project's estimator, or `keypoints`.
         keypoints: External joints: path and entries of a JSON, or "mediapipe". With evidence "keypoints" the mesh is
             fitted to these joints; else they only give the boxes of the hands.
         box: Box of the only hand, pixels.
@@ -101,6 +101,17 @@ class Result:
     problem: str = ""
 
 
+def names_in(folder: Path, paths: Sequence[Path]) -> set[str]:
+    """Return the names of those files that lie in a folder, also if links or ``..`` lead there.
+
+    Args:
+        folder: The folder; it may be missing.
+        paths: Files; a link has the names of both of its ends.
+    """
+    ends = [end for path in paths for end in (path.parent.resolve() / path.name, path.resolve())]
+    return {end.name for end in ends if end.parent == folder.resolve()}
+
+
 def name_photos(paths: Sequence[Path], request: Request) -> list[Photo]:
     """Choose a name and a stem for each photo. They do not depend on the shard or on the progress of the run.
 
@@ -112,8 +123,8 @@ def name_photos(paths: Sequence[Path], request: Request) -> list[Photo]:
         The photos. All stems differ, and no file of a hand overwrites an input file.
     """
     labels = request.keypoints[0] if isinstance(request.keypoints, tuple) else None
-    inputs = [path.absolute() for path in (*paths, request.mask, labels) if path is not None]
-    in_folder = {path.name for path in inputs if path.parent == request.folder.absolute()}
+    inputs = [path for path in (*paths, request.mask, labels) if path is not None]
+    in_folder = names_in(request.folder, inputs)
     absolute = [path.absolute() for path in paths]
     try:
         common = os.path.commonpath([path.parent for path in absolute])

@@ -22,6 +22,10 @@ from dhpe_lib.data.photos import read_photo
 
 CLIP_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif")
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+ONLY_FILES = {"format_whitelist": "mov,matroska,webm,avi,gif", "protocol_whitelist": "file"}
+"""Formats of these suffixes, whatever a file is called: a playlist would open other files and addresses."""
+MOST_PIXELS = 2**27
+"""Most pixels of a frame."""
 FOLDER_RATE = 30.0
 TICKS = 60_000  # a second; MPEG-4 allows at most 65,535. Frames at 24, 25, 29.97, 30, 50 and 60 hertz fall on ticks.
 ENCODERS = ("libx264", "mpeg4")  # the second is there where PyAV was built without the first
@@ -199,10 +203,11 @@ def _opened(path: Path) -> Iterator[Any]:
     """The video stream of a clip."""
     av = _pyav(path)
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=ONLY_FILES, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: has no picture, only sound or data; name a video")
             stream = container.streams.video[0]
+            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
             stream.thread_type = "AUTO"
             yield stream
     except av.error.FFmpegError as error:

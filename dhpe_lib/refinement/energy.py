@@ -29,6 +29,7 @@ from dhpe_lib.hand.model import HandMesh, HandModel
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.hand.poses import JointLimits, PoseSpace, joint_limits, limit_penalty, pose_penalty, pose_space
 from dhpe_lib.network.evidence import FeatureNet
+from dhpe_lib.network.hand_evidence import HandFeatureNet
 from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
 
 
@@ -43,7 +44,7 @@ class Appearance:
         silhouette: Method of the silhouette renderer f_Ren.
     """
 
-    network: FeatureNet
+    network: FeatureNet | HandFeatureNet
     images: Float[Tensor, "b 3 n n"]
     feature: Float[Tensor, "b f"]
     silhouette: Method = DEFAULT_METHOD

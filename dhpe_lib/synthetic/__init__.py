@@ -6,7 +6,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "engine": ["Style", "SyntheticHands"],
-        "views": ["NEW_PEOPLE", "render_hands"],
+        "views": ["NEW_PEOPLE", "render_crops", "render_hands"],
         "orh": ["Recipe", "make"],
         "sampling": ["seed_of"],
     },

@@ -23,9 +23,9 @@ from dhpe_lib.common.devices import one_thread
 from dhpe_lib.common.records import join_rows
 from dhpe_lib.common.workers import WorkerDiedError, run_in_workers
 from dhpe_lib.data.backgrounds import fingerprint
-from dhpe_lib.data.cache.layout import Contents, PreparedError, parts_of
+from dhpe_lib.data.cache.layout import Contents, PreparedError
 from dhpe_lib.data.cache.reader import Prepared
-from dhpe_lib.data.cache.shards import WHOLE, Shard, parts_of_shard
+from dhpe_lib.data.cache.shards import WHOLE, Shard, parts_of_shard, rows_of_shard
 from dhpe_lib.data.cache.writer import PreparedWriter, write_part
 from dhpe_lib.data.crops import MARGIN, Crops
 from dhpe_lib.synthetic import scenery
@@ -115,14 +115,18 @@ def make(recipe: Recipe, out: Path, workers: int, console: Console) -> Prepared:
         The opened cache; its ``meta.json`` has a SHA-256 of the whole cache and one for each part.
 
     Raises:
-        PreparedError: The folder holds something else, the disk is too small, or a worker died.
+        PreparedError: The folder holds something else, or a worker died.
+        DiskFullError: The disk is too small.
+        LockedError: Another process makes the split.
         DatasetError, PhotoError: The photos are damaged.
         OSError: There are no photos, or the folder cannot be written to.
     """
-    return make_shard(recipe, out, WHOLE, workers, console).finish()
+    whole = fill(recipe, out, WHOLE, workers, console)
+    assert whole is not None
+    return whole
 
 
-def make_shard(recipe: Recipe, out: Path, shard: Shard, workers: int, console: Console) -> PreparedWriter:
+def make_shard(recipe: Recipe, out: Path, shard: Shard, workers: int, console: Console) -> None:
     """Make one shard of a split in a folder of its own; :func:`dhpe_lib.data.cache.shards.join_shards` joins them.
 
     Args:
@@ -132,21 +136,21 @@ def make_shard(recipe: Recipe, out: Path, shard: Shard, workers: int, console: C
         workers: Number of processes.
         console: Console for the progress bar.
 
-    Returns:
-        The unfinished cache.
-
     Raises:
         PreparedError, DatasetError, PhotoError, OSError: See :func:`make`.
     """
-    writer = PreparedWriter(out, recipe.contents)
-    missing = parts_of_shard(writer, shard)
-    with progress_bar(console) as progress:
-        rows = sum(map(len, parts_of(writer.plan)[shard[0] - 1 :: shard[1]]))
-        done = rows - sum(map(len, missing))
-        task = progress.add_task(f"{recipe.name} {recipe.split}", total=rows, completed=done)
+    fill(recipe, out, shard, workers, console)
+
+
+def fill(recipe: Recipe, out: Path, shard: Shard, workers: int, console: Console) -> Prepared | None:
+    """Write the missing parts of a shard of a split, and finish the cache if the shard is all of it."""
+    with PreparedWriter(out, recipe.contents) as writer, progress_bar(console) as progress:
+        missing = parts_of_shard(writer, shard)
+        rows = rows_of_shard(writer, shard)
+        task = progress.add_task(f"{recipe.name} {recipe.split}", total=rows, completed=rows - sum(map(len, missing)))
         for part in _run(recipe, out, missing, workers):
             progress.advance(task, len(part))
-    return writer
+        return writer.finish() if shard == WHOLE else None
 
 
 def draw_part(recipe: Recipe, rows: range) -> Crops:

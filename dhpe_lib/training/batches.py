@@ -5,15 +5,17 @@ caches and their jitter do not depend on the number of processes: one process wi
 two processes with batches of n see.
 """
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
 from lightning_fabric import Fabric
 from numpy import ndarray
 from torch import Tensor
@@ -23,8 +25,20 @@ from dhpe_lib.common.records import join_rows, map_rows
 from dhpe_lib.data.backgrounds import open_backgrounds
 from dhpe_lib.data.cache.layout import PreparedError, bytes_per_sample
 from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.crops import Crops
-from dhpe_lib.data.views import Jitter, JitterRange, View, draw_jitter, jittered_view, plain_view
+from dhpe_lib.data.views import (
+    NO_JITTER,
+    Jitter,
+    JitterRange,
+    View,
+    draw_jitter,
+    jittered_view,
+    upright_angle,
+    wrist_targets,
+)
+from dhpe_lib.network.estimator import Estimator
+from dhpe_lib.network.upright import turns_upright
 from dhpe_lib.synthetic.engine import SyntheticHands
 from dhpe_lib.synthetic.orh import COUNTS
 from dhpe_lib.synthetic.sampling import seed_of
@@ -49,6 +63,7 @@ class BatchPlan:
         world: Number of processes.
         novel_views: Novel views of the self-augmentation, from step `novel_views_from` on.
         novel_views_from: First step with novel views.
+        photos: Images that are rows of splits with 2D labels only.
     """
 
     batch: int
@@ -58,6 +73,7 @@ class BatchPlan:
     world: int = 1
     novel_views: int = 0
     novel_views_from: int = 0
+    photos: int = 0
 
     def novel_views_at(self, step: int) -> int:
         """Number of novel views in a step."""
@@ -65,11 +81,15 @@ class BatchPlan:
 
     def rendered_at(self, step: int) -> int:
         """Number of images of a step that are rendered on the fly: a constant share of the rest after novel views."""
-        return round(self.rendered * (self.batch - self.novel_views_at(step)) / self.batch)
+        return round(self.rendered * self._labelled_at(step) / max(self.batch - self.photos, 1))
 
     def taken_at(self, step: int) -> int:
         """Number of images of a step that are rows of the caches."""
-        return self.batch - self.novel_views_at(step) - self.rendered_at(step)
+        return self._labelled_at(step) - self.rendered_at(step)
+
+    def _labelled_at(self, step: int) -> int:
+        """Number of images of a step that are neither novel views nor photos."""
+        return self.batch - self.photos - self.novel_views_at(step)
 
     def rows(self, step: int, total: int) -> Int64[ndarray, " n"]:
         """Rows of the concatenated caches that this process takes in a step: each row once an epoch, in a new order.
@@ -102,17 +122,17 @@ def plan_batches(config: TrainingConfig, fabric: Fabric, total: int) -> BatchPla
             f"{fabric.world_size}"
         )
     per_process = config.batch // fabric.world_size
-    rendered = round(per_process * config.rendered) if config.data else per_process
-    plain = BatchPlan(per_process, rendered, config.seed, fabric.global_rank, fabric.world_size)
+    photos = round(per_process * config.photos_share) if config.photos else 0
+    labelled = per_process - photos
+    rendered = round(labelled * config.rendered) if config.data else labelled
+    plain = BatchPlan(per_process, rendered, config.seed, fabric.global_rank, fabric.world_size, photos=photos)
     if not config.augments:
         return plain
     epoch = (
-        total / (config.batch - fabric.world_size * rendered)
-        if rendered < per_process
-        else RENDERED_EPOCH / config.batch
+        total / (fabric.world_size * (labelled - rendered)) if rendered < labelled else RENDERED_EPOCH / config.batch
     )
     first = round(min(config.augment_after * epoch, config.steps / 2))
-    novel_views = min(per_process - 1, round(per_process * config.augment_share))
+    novel_views = min(labelled - 1, round(labelled * config.augment_share))
     if not novel_views:
         raise ConfigError(
             f"batch is {config.batch}, {per_process} in each process, and augment_share is {config.augment_share}: "
@@ -160,16 +180,77 @@ class Backgrounds:
         return make_backgrounds(POOL, seed_of(*self.key, "backgrounds", pool), self.photos).to(self.device)
 
 
+@dataclass(frozen=True)
+class ViewOptions:
+    """Options of the views that a network is trained on.
+
+    Attributes:
+        jitter: Ranges of the jitter.
+        size: Side of the views, pixels.
+        upright: Whether crops are turned upright before the jitter.
+        turned: Share of the upright crops that have any angle instead.
+    """
+
+    jitter: JitterRange = field(default_factory=JitterRange)
+    size: int = SIZE
+    upright: bool = False
+    turned: float = 0.0
+
+    @classmethod
+    def of(cls, network: Estimator, config: TrainingConfig) -> "ViewOptions":
+        """Return the options for a network and a configuration."""
+        size = network.features.input_size
+        return cls(config.jitter_range, size, turns_upright(network), config.jitter_turned)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Random parameters of views, one row for each image.
+
+    Attributes:
+        jitter: The jitter; its angle is measured from the upright direction if crops are turned upright.
+        any_angle: Rotation of the crop that replaces the upright direction and the jitter's angle; NaN for none.
+    """
+
+    jitter: Jitter
+    any_angle: Float[Tensor, " b"]
+
+
+def draw_turns(n: int, seed: int, options: ViewOptions) -> Turns:
+    """Sample the parameters of n views on the CPU; equal seeds give equal rows."""
+    generator = torch.Generator().manual_seed(seed_of(seed, "turned"))
+    chosen, angle = torch.rand(2, n, generator=generator)
+    any_angle = torch.where(chosen < options.turned, (2 * angle - 1) * math.pi, torch.nan)
+    return Turns(draw_jitter(n, seed, options.jitter), any_angle)
+
+
+def training_view(crops: Crops, turns: Turns, options: ViewOptions) -> View:
+    """Return the view of crops in a training.
+
+    Args:
+        crops: Crops with their margin.
+        turns: One row for each crop, on any device.
+        options: Size of the views, and whether crops are turned upright.
+    """
+    jitter = turns.jitter.to(crops.images.device)
+    if options.upright:
+        any_angle = turns.any_angle.to(jitter.angle)
+        up = upright_angle(wrist_targets(crops).joints_2d)
+        jitter = replace(jitter, angle=torch.where(any_angle.isnan(), up + jitter.angle, any_angle))
+    return jittered_view(crops, jitter, options.size)
+
+
 class TrainingBatches:
     """The batches of one process without the novel views of the self-augmentation.
 
     Args:
         caches: Prepared splits. All samples are equally likely; a split that is named twice counts twice.
         plan: The batch plan.
-        jitter_range: Jitter of prepared crops; the engine jitters rendered crops itself.
+        views: Options of the views; the engine jitters rendered crops itself.
         device: Device of the views. On a GPU the caches are copied there if they take less than half of the free
             memory; otherwise they are read from disk one step ahead.
         photos: Backgrounds for rendered hands, as for ``dhpe data make``; None for painted backgrounds.
+        weak: Prepared splits with 2D labels only; see :func:`chances`.
 
     Attributes:
         backgrounds: Pools of background images.
@@ -182,16 +263,18 @@ class TrainingBatches:
         self,
         caches: Sequence[Prepared],
         plan: BatchPlan,
-        jitter_range: JitterRange,
+        views: ViewOptions,
         device: torch.device,
         photos: Path | None = None,
+        weak: Sequence[Prepared] = (),
     ) -> None:
-        self.plan, self.jitter_range, self.device = plan, jitter_range, device
+        self.plan, self.views, self.device, self.weak = plan, views, device, tuple(weak)
         self.total = sum(map(len, caches))
-        if plan.rendered < plan.batch and not self.total:
+        if plan.rendered < plan.batch - plan.photos and not self.total:
             raise PreparedError("no prepared split was named, and not every image is rendered; name one with --data")
-        if len({cache.margin for cache in caches}) > 1:
-            named = ", ".join(f"{cache.directory} {cache.margin}" for cache in caches)
+        everything = (*caches, *weak)
+        if len({cache.margin for cache in everything}) > 1:
+            named = ", ".join(f"{cache.directory} {cache.margin}" for cache in everything)
             raise PreparedError(
                 f"prepared splits differ in their margins, in pixels: {named}; prepare them with one margin"
             )
@@ -199,6 +282,7 @@ class TrainingBatches:
         self.caches = caches if self.resident is None else ()
         self.hands = SyntheticHands(device, photos) if plan.rendered else None
         self.backgrounds = Backgrounds(photos, (plan.seed, plan.rank), device)
+        self.weak_chance = chances([name for cache in weak for name in cache.ids])
         self.worker = ThreadPoolExecutor(1)
         self.pending: dict[int, Future[Crops]] = {}
 
@@ -206,16 +290,28 @@ class TrainingBatches:
         """Return the batch of this process in a step."""
         parts = []
         if self.plan.taken_at(step):
-            parts.append(jittered_view(self._crops(step), self._jitter(step)))
+            parts.append(training_view(self._crops(step), self._turns(step, self.plan.taken_at(step)), self.views))
         if self.hands is not None and self.plan.rendered_at(step):
-            parts.append(plain_view(self._rendered(self.hands, step)))
+            crops = self._rendered(self.hands, step)
+            still = replace(self.views, jitter=NO_JITTER)
+            parts.append(training_view(crops, self._turns(step, len(crops), "rendered", options=still), still))
+        if self.plan.photos:
+            turns = self._turns(step, self.plan.photos, "photos")
+            parts.append(training_view(self._photos(step).to(self.device), turns, self.views))
         return parts[0] if len(parts) == 1 else join_rows(parts)
 
-    def _jitter(self, step: int) -> Jitter:
-        """Draw the jitter of all processes, and return the rows of this process."""
-        taken = self.plan.taken_at(step)
-        rows = slice(self.plan.rank * taken, (self.plan.rank + 1) * taken)
-        return draw_jitter(taken * self.plan.world, seed_of(self.plan.seed, "jitter", step), self.jitter_range)[rows]
+    def _turns(self, step: int, n: int, *use: str, options: ViewOptions | None = None) -> Turns:
+        """Draw the parameters of the views of all processes, and return the n rows of this process."""
+        rows = slice(self.plan.rank * n, (self.plan.rank + 1) * n)
+        seed = seed_of(self.plan.seed, "jitter", *use, step)
+        turns = draw_turns(n * self.plan.world, seed, options or self.views)
+        return Turns(turns.jitter[rows], turns.any_angle[rows])
+
+    def _photos(self, step: int) -> Crops:
+        """Return random rows of the splits with 2D labels only, on the CPU."""
+        random = np.random.default_rng(seed_of(self.plan.seed, self.plan.rank, "photos", step))
+        chosen = random.choice(len(self.weak_chance), self.plan.photos, p=self.weak_chance)
+        return rows_of(self.weak, chosen)
 
     def _crops(self, step: int) -> Crops:
         """Return rows of the caches on the device."""
@@ -237,6 +333,20 @@ class TrainingBatches:
         """Render new hands on new backgrounds."""
         seed = seed_of(self.plan.seed, self.plan.rank, "hands", step)
         return hands.batch(self.plan.rendered_at(step), seed, self.backgrounds.at(step)).crops()
+
+
+def chances(ids: Sequence[str]) -> Float64[ndarray, " n"]:
+    """Return the probability of each photo, so that a large set of similar photos does not outweigh the others.
+
+    A set is drawn in proportion to the square root of its size, and its photos are equally likely.
+
+    Args:
+        ids: Names of the photos; the part before the first slash is the name of the set.
+    """
+    sets = [name.partition("/")[0] for name in ids]
+    sizes = Counter(sets)
+    weights = np.array([sizes[name] ** -0.5 for name in sets])
+    return weights / weights.sum()
 
 
 def rows_of(caches: Sequence[Prepared], rows: Int64[ndarray, " n"]) -> Crops:

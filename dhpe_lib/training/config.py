@@ -10,7 +10,7 @@ from dhpe_lib.common.files import write_json
 from dhpe_lib.common.json_files import INTEGER, NUMBER, SWITCH, TEXT, TEXTS, JsonError, Kind, check_fields, read_json
 from dhpe_lib.data.views import JitterRange
 
-STARTS = ("random", "imagenet")
+STARTS = ("random", "imagenet", "hand")
 """Values of `start` that are not a file."""
 CHOICES = {
     "preset": ("light", "paper"),
@@ -45,16 +45,25 @@ class ConfigError(ValueError):
 class TrainingConfig:
     """Everything that determines a training, except the machine.
 
+    The defaults are those of the preset light; :func:`preset_config` has the paper's.
+
     Attributes:
         preset: Name of the network, a key of ``estimator.PRESETS``.
-        start: Initial weights: "random", "imagenet" (F only), or a checkpoint.
+        start: Initial weights: "random", "imagenet" (F of the preset paper), "hand" (the trunk of the preset light,
+            from the hand landmark network), or a checkpoint.
+        frozen: Number of the trunk's modules that keep the weights of the start "hand" or of a checkpoint.
         data: Folders of prepared splits, which are trained on together.
+        photos: Folders of prepared splits of photos that have only 2D labels.
+        photos_share: Share of each batch that is taken from `photos`, if there are any.
         test: Folders of prepared splits to test on while training; rendered hands if there is none.
         rendered: Share of each batch that is rendered on the fly; without data the whole batch is rendered.
         steps: Steps of the optimiser. A run may be resumed with another number; a cosine decay then ends there.
         batch: Images in a step, over all processes.
-        learning_rate: Adam's rate for F and f_E3D (the paper's is 1e-3).
-        learning_rate_j2d: Adam's rate for f_J2D, which learns only from L_J2D.
+        learning_rate: Rate of AdamW for F (the paper's is 1e-3).
+        learning_rate_e3d: Rate for f_E3D.
+        learning_rate_j2d: Rate for f_J2D, which learns only from L_J2D.
+        weight_decay: Weight decay of AdamW; with 0 it is Adam.
+        clip: Largest norm of the gradient; 0 for no limit.
         warmup: Steps in which the rates rise from 0. Without warmup Adam's first steps have full length and move meshes
             far out of the image.
         decay: "constant", or "cosine" for a decay to 0 after the warmup. The paper does not say.
@@ -63,11 +72,16 @@ class TrainingConfig:
         channels_last: Whether images and convolutions have the memory format channels last.
         compile: Whether to run torch.compile on F and f_J2D; it takes minutes and pays off on a GPU.
         ablation: Names of ``ABLATIONS``.
-        weight_lap: Weight of L_Lap. The paper has no weight, and the mean over the vertices is our reading. With 10
-            poses stay natural, with 1 they twist (LOG.md).
+        weight_lap: Weight of L_Lap, a mean over the vertices. With 10 poses stay natural, with 1 they twist (LOG.md).
+        weight_feat: Weight of L_Feat, a mean over the numbers of F.
+        weight_sh: Weight of L_Sh, a mean over the pixels.
+        weight_j2d: Weight of L_J2D.
+        weight_h: Weight of L_h, which the paper does not have.
+        feature_share: Share of each batch whose F(x (.) m) is computed for L_Feat.
         tau: Mean 2D error below which L_Sh counts (Eq. 12), pixels of the crop.
         jitter_shift: Units of g; see :class:`dhpe_lib.data.views.JitterRange` for the four jitter fields.
-        jitter_angle: Degrees.
+        jitter_angle: Degrees, from the upright direction if the network turns its crops upright.
+        jitter_turned: Share of the crops that have any angle, so that the first look at a crop finds its direction.
         jitter_scale: Natural logarithm of the factor.
         jitter_color: Natural logarithm of the factor.
         backgrounds: NYU depth v2 (the paper's) or a folder of images, for rendered hands and novel views; empty for
@@ -88,26 +102,38 @@ class TrainingConfig:
     """
 
     preset: str = "light"
-    start: str = "random"
+    start: str = "hand"
+    frozen: int = 5
     data: tuple[str, ...] = ()
+    photos: tuple[str, ...] = ()
+    photos_share: float = 0.3
     test: tuple[str, ...] = ()
     rendered: float = 0.0
     steps: int = 20_000
     batch: int = 64
-    learning_rate: float = 1e-3
-    learning_rate_j2d: float = 1e-3
-    warmup: int = 500
-    decay: str = "constant"
+    learning_rate: float = 5e-4
+    learning_rate_e3d: float = 1.5e-3
+    learning_rate_j2d: float = 1.5e-3
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    warmup: int = 100
+    decay: str = "cosine"
     batch_norm: str = "batch"
     precision: str = "32-true"
     channels_last: bool = True
     compile: bool = False
     ablation: tuple[str, ...] = ()
     weight_lap: float = 1.0
+    weight_feat: float = 0.01
+    weight_sh: float = 1.0
+    weight_j2d: float = 0.1
+    weight_h: float = 0.1
+    feature_share: float = 0.25
     tau: float = 15.0
     jitter_shift: float = 0.06
-    jitter_angle: float = 30.0
-    jitter_scale: float = 0.12
+    jitter_angle: float = 25.0
+    jitter_turned: float = 0.25
+    jitter_scale: float = 0.15
     jitter_color: float = 0.25
     backgrounds: str = ""
     augment_after: float = 20.0
@@ -127,8 +153,8 @@ class TrainingConfig:
         for name in ("steps", "batch", "log_every", "test_every", "test_count", "save_every", "augment_capacity"):
             _demand(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in (
-            "weight_lap",
-            "warmup",
+            *("weight_lap", "weight_feat", "weight_sh", "weight_j2d", "weight_h"),
+            *("warmup", "weight_decay", "clip", "frozen"),
             "augment_after",
             "jitter_shift",
             "jitter_angle",
@@ -136,9 +162,12 @@ class TrainingConfig:
             "jitter_color",
         ):
             _demand(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
-        for name in ("learning_rate", "learning_rate_j2d", "tau"):
+        for name in ("learning_rate", "learning_rate_e3d", "learning_rate_j2d", "tau"):
             _demand(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a positive number")
-        _demand(0 <= self.rendered <= 1, "rendered", self.rendered, "a share from 0 to 1")
+        for name in ("rendered", "jitter_turned"):
+            _demand(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share from 0 to 1")
+        _demand(0 < self.feature_share <= 1, "feature_share", self.feature_share, "a share above 0, up to 1")
+        _demand(0 <= self.photos_share < 1, "photos_share", self.photos_share, "a share from 0 to less than 1")
         _demand(0 <= self.augment_share < 1, "augment_share", self.augment_share, "a share from 0 to less than 1")
         for name in self.ablation:
             _demand(name in ABLATIONS, "ablation", name, ", ".join(ABLATIONS))
@@ -159,6 +188,37 @@ class TrainingConfig:
         if self.decay == "constant":
             return rise
         return rise * (1 + math.cos(math.pi * step / self.steps)) / 2
+
+
+PAPER = {
+    "preset": "paper",
+    "start": "imagenet",
+    "learning_rate": 1e-3,
+    "learning_rate_e3d": 1e-3,
+    "learning_rate_j2d": 1e-3,
+    "weight_decay": 0.0,
+    "clip": 0.0,
+    "warmup": 500,
+    "decay": "constant",
+    "weight_feat": 1.0,
+    "weight_j2d": 1.0,
+    "weight_h": 0.0,
+    "feature_share": 1.0,
+    "jitter_turned": 0.0,
+}
+"""Fields that differ for the preset paper: what the paper does not have is off."""
+
+
+def preset_config(preset: str = "light") -> TrainingConfig:
+    """Return the default configuration of a preset.
+
+    Args:
+        preset: "light" or "paper".
+
+    Raises:
+        ConfigError: The preset does not exist.
+    """
+    return TrainingConfig(**(PAPER if preset == "paper" else {"preset": preset}))
 
 
 def _demand(holds: bool, name: str, value: object, allowed: str) -> None:
@@ -260,6 +320,7 @@ def with_paths(config: TrainingConfig, change: Callable[[Path], Path]) -> Traini
         config,
         start=config.start if config.start in STARTS else new_path(config.start),
         data=tuple(map(new_path, config.data)),
+        photos=tuple(map(new_path, config.photos)),
         test=tuple(map(new_path, config.test)),
         backgrounds=config.backgrounds and new_path(config.backgrounds),
     )

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
-from dhpe_lib.common.files import atomic_write
-from dhpe_lib.common.json_files import parse_json
+from dhpe_lib.common.files import append_line, atomic_write, clear_drafts
+from dhpe_lib.common.json_files import NUMBER, TEXT, WHOLE, JsonError, check_fields, parse_json
 from dhpe_lib.common.records import take_rows, to_numpy
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.targets import joint_error_px
@@ -44,6 +44,10 @@ OPACITY = 0.55
 UNKNOWN = np.full((21, 2), np.nan)
 
 
+class CurvesFileError(ValueError):
+    """A file of curves cannot be read; the message names file, line and remedy."""
+
+
 class RunLog:
     """Writer of the logs of a run.
 
@@ -58,6 +62,7 @@ class RunLog:
 
         self.run, self.console = run, console
         (run / PICTURES).mkdir(exist_ok=True)
+        clear_drafts(run / PICTURES)
         truncate_after(run, step)
         if (run / LOG).is_file():
             self.line(f"resumed after step {step}")
@@ -65,8 +70,7 @@ class RunLog:
 
     def line(self, text: str) -> None:
         """Write a line to the text log, with the time, and to the console, without it."""
-        with (self.run / LOG).open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+        append_line(self.run / LOG, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
         self.console.print(Text(text), soft_wrap=True)
 
     def training(self, step: int, records: Sequence[Mapping[str, Tensor]]) -> None:
@@ -88,14 +92,14 @@ class RunLog:
             kind: `train`, or `test_` and the name of a test set.
             values: Numbers by name.
         """
-        with (self.run / CURVES).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "kind": kind} | dict(values)) + "\n")
+        append_line(self.run / CURVES, json.dumps({"step": step, "kind": kind} | dict(values)))
         for name, value in values.items():
             self.board.add_scalar(f"{kind}/{name}", value, step)
 
     def picture(self, step: int, name: str, image: UInt8[ndarray, "height width 3"]) -> None:
         """Save an image of a step."""
-        Image.fromarray(image).save(self.run / PICTURES / f"{name}_{step:07}.png")
+        with atomic_write(self.run / PICTURES / f"{name}_{step:07}.png") as draft:
+            Image.fromarray(image).save(draft)
         self.board.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
@@ -130,12 +134,34 @@ def read_curves(path: Path, kind: str) -> dict[str, ndarray]:
         kind: Kind of the records; see :meth:`RunLog.record`.
 
     Returns:
-        "step" and each number by name; NaN where a record lacks the number.
+        "step" and each number by name; NaN where a record lacks the number. A last line that a kill has cut is ignored.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        CurvesFileError: A line is not a record of numbers.
     """
-    records: list[dict[str, Any]] = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    records = []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if line.endswith(b"\n"):
+            try:
+                records.append(parse_record(line))
+            except JsonError as error:
+                raise CurvesFileError(f"{path}: line {number} {error}; train the network again") from error
     rows = [record for record in records if record["kind"] == kind]
     names = dict.fromkeys(name for row in rows for name in row if name != "kind")
     return {name: np.array([row.get(name, np.nan) for row in rows], float) for name in names}
+
+
+def parse_record(line: bytes) -> dict[str, Any]:
+    """Parse a line of ``curves.jsonl``: an object with step, kind and other numbers.
+
+    Raises:
+        JsonError: It is something else.
+    """
+    record = parse_json(line)
+    check_fields(record, {"step": WHOLE, "kind": TEXT})
+    check_fields(record, {name: NUMBER for name in record if name != "kind"})
+    return record
 
 
 def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarray, "height width 3"]:
@@ -151,8 +177,9 @@ def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarra
     """
     estimate, targets = network.predict(view.images), view.targets
     assert estimate.mask is not None
-    truth = np.where(to_numpy(targets.known_2d)[..., None], in_pixels(targets.joints_2d), np.nan)
-    found, errors = in_pixels(estimate.joints_2d), pixels(estimate.joints_2d, view)
+    size = view.images.shape[-1]
+    truth = np.where(to_numpy(targets.known_2d)[..., None], in_pixels(targets.joints_2d, size), np.nan)
+    found, errors = in_pixels(estimate.joints_2d, size), pixels(estimate.joints_2d, view)
     mesh_errors = to_numpy(joint_error_px(estimate.joints, targets))
     true_masks, masks = to_numpy(targets.mask > 0.5), to_numpy(estimate.mask > 0.5)
     meshes = with_meshes(network.hand, estimate.mesh.vertices, view.images)
@@ -225,12 +252,13 @@ def with_meshes(
 ) -> Float[Tensor, "b 3 s s"]:
     """Render meshes (crop frame, units of g) over their images in [0, 1]."""
     blue = vertices.new_tensor(MESH_SEE_THROUGH).expand(vertices.shape[1], 3)
-    return render(vertices, hand.faces, blue, images.permute(0, 2, 3, 1)).image.permute(0, 3, 1, 2)
+    pictures = images.permute(0, 2, 3, 1)
+    return render(vertices, hand.faces, blue, pictures, images.shape[-1]).image.permute(0, 3, 1, 2)
 
 
-def in_pixels(joints_2d: Float[Tensor, "b 21 2"]) -> Float[ndarray, "b 21 2"]:
-    """Convert joints from the crop frame (units of g) to pixels of the crop."""
-    return to_numpy(SIZE * (joints_2d + 0.5))
+def in_pixels(joints_2d: Float[Tensor, "b 21 2"], size: int = SIZE) -> Float[ndarray, "b 21 2"]:
+    """Convert joints from the crop frame (units of g) to pixels of a view with this side."""
+    return to_numpy(size * (joints_2d + 0.5))
 
 
 def as_bytes(images: Float[Tensor, "b 3 s s"]) -> UInt8[ndarray, "b s s 3"]:

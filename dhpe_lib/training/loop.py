@@ -5,6 +5,7 @@ The loop is :func:`train`. Lightning Fabric handles devices, processes and preci
 and resumed run therefore has, bit for bit, the weights of an uninterrupted run. The chapter is *Joint training*.
 """
 
+import math
 import signal
 import threading
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.network.checkpoints import write_checkpoint
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.synthetic.sampling import seed_of
-from dhpe_lib.training.batches import TrainingBatches, plan_batches
+from dhpe_lib.training.batches import TrainingBatches, ViewOptions, plan_batches
 from dhpe_lib.training.config import TrainingConfig, resolved
 from dhpe_lib.training.log import RunLog, families
 from dhpe_lib.training.losses import LossOptions, losses_of
@@ -91,19 +92,20 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     check_folder(config, run, resume)
     network = build_network(config)
     optimiser = build_optimiser(network, config)
-    caches = [Prepared(path) for path in config.data]
+    caches, weak = ([Prepared(path) for path in paths] for paths in (config.data, config.photos))
     plan = plan_batches(config, fabric, sum(map(len, caches)))
     if resume:
         plan = resume_plan(plan, run / LAST)
     photos = Path(config.backgrounds) if config.backgrounds else None
-    batches = TrainingBatches(caches, plan, config.jitter_range, fabric.device, photos)
+    views = ViewOptions.of(network, config)
+    batches = TrainingBatches(caches, plan, views, fabric.device, photos, weak)
     hand = network.hand.to(fabric.device)
-    augmentation = SelfAugmentation(hand, config, plan, batches.backgrounds) if plan.novel_views else None
+    augmentation = SelfAugmentation(hand, config, plan, batches.backgrounds, views) if plan.novel_views else None
     step, best = 0, float("inf")
     if resume:
         step, best = resume_from(run / LAST, network, optimiser, augmentation, fabric.global_rank)
     tests = load_test_sets(config, fabric.device) if fabric.is_global_zero else {}
-    create_run_folder(config, run, fabric)
+    create_run_folder(config, run, fabric, network)
     log = RunLog(run, step, console) if fabric.is_global_zero else None
     objective, optimiser = setup_fabric(fabric, network, TrainingObjective(network, config), optimiser, config)
     records: list[dict[str, Tensor]] = []
@@ -123,6 +125,8 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
             if not finite:
                 raise not_finite(run, network, view, step, fabric)
             fabric.backward(losses["objective"])
+            if config.clip:
+                nn.utils.clip_grad_norm_(network.parameters(), config.clip)
             optimiser.step()
             optimiser.zero_grad()
             if augmentation is not None:
@@ -161,13 +165,14 @@ class TrainingObjective(nn.Module):
 
     Args:
         network: f_DHPE.
-        config: Its ablations, tau and weight of L_Lap are used.
+        config: Its ablations, tau and weights are used.
     """
 
     def __init__(self, network: Estimator, config: TrainingConfig) -> None:
         super().__init__()
         self.network = network
         self.laplacian = Laplacian(network.hand)
+        self.feature_share = config.feature_share
         self.options = loss_options(config)
 
     def forward(self, images: Float[Tensor, "b 3 s s"], labels: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -184,7 +189,8 @@ class TrainingObjective(nn.Module):
         Source: Eqs. 2 to 12.
         """
         targets, options = Targets(**labels), self.options
-        masked = None if options.without_2d_losses else masked_images(images, targets)
+        shown = 0 if options.without_2d_losses else math.ceil(self.feature_share * len(images))
+        masked = masked_images(images, targets)[:shown] if shown else None
         estimate = self.network(images, masked, render=not options.without_shape_loss)
         with torch.autocast(images.device.type, enabled=False):
             losses = losses_of(estimate, targets, self.laplacian, options)
@@ -194,9 +200,13 @@ class TrainingObjective(nn.Module):
 
 
 def loss_options(config: TrainingConfig) -> LossOptions:
-    """Return the options of the losses: weight of L_Lap, tau and ablations."""
+    """Return the options of the losses: weights, tau and ablations."""
     return LossOptions(
         lap=config.weight_lap,
+        feat=config.weight_feat,
+        sh=config.weight_sh,
+        j2d=config.weight_j2d,
+        hand=config.weight_h,
         tau=config.tau,
         constant_lambda=CONSTANT_LAMBDA if "constant-lambda" in config.ablation else None,
         without_shape_loss="without-shape-loss" in config.ablation,

@@ -2,10 +2,11 @@
 
     L = L_Art + L_Lap + L_Feat + lambda L_Sh + L_Ref          (Eq. 7) trains F and f_E3D
     L_J2D                                                     (Eq. 3) trains f_J2D, in parallel
+    L_h                                                       not in the paper: h of rendered hands, natural hands
 
-The paper does not say whether a norm is a sum or a mean. Here L_Art and L_Ref are sums over joints, and L_Ref is a mean
-over iterations. L_J2D is a sum over stages and cells and a mean over joints. L_Feat is a mean over features, L_Sh over
-pixels, and L_Lap over vertices. The terms then have similar sizes.
+The paper writes its norms without weights. Here L_Art and L_Ref are sums over joints, and L_Ref is a mean over
+iterations. L_J2D is a sum over stages and cells and a mean over joints. L_Feat is a mean over features, L_Sh over
+pixels, and L_Lap over vertices; a weight turns each of them into a sum. LossOptions holds the weights.
 
 Each function returns one number for each instance. An unlabelled joint counts as the mean of the labelled joints. If an
 instance has no label for a term, the term is 0. The loss of a batch is the mean over its instances, so a batch may be
@@ -17,12 +18,17 @@ from dataclasses import dataclass, fields
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from dhpe_lib.data.targets import Targets, joint_error_px, weighted_mean
 from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.network.estimator import Estimate
 from dhpe_lib.network.heatmaps import SIGMA, target_heatmaps
+from dhpe_lib.network.regressor import POSE_SPREAD
+
+PRIOR = 0.02
+"""Weight of the mean hand in L_h for an instance with unknown h; 1 for a known h."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,11 @@ class LossOptions:
     """Weights, the threshold of Eq. 12, and the paper's ablations.
 
     Attributes:
-        lap: Weight of L_Lap. The paper has no weights, so its weight is 1.
+        lap: Weight of L_Lap.
+        feat: Weight of L_Feat; as many as F has numbers for the sum of Eq. 2.
+        sh: Weight of L_Sh; as many as a mask has pixels for the sum of Eq. 9.
+        j2d: Weight of L_J2D. It matters if f_J2D and F share a trunk.
+        hand: Weight of L_h; 0 in the paper.
         tau: Threshold of Eq. 12, pixels of the 224.
         literal_tau: Whether tau bounds the sum of squared distances, as Eq. 12 is written, not the mean distance.
         sigma: Standard deviation of the heat maps' Gaussians, units of g.
@@ -40,6 +50,10 @@ class LossOptions:
     """
 
     lap: float = 1.0
+    feat: float = 1.0
+    sh: float = 1.0
+    j2d: float = 1.0
+    hand: float = 0.0
     tau: float = 15.0
     literal_tau: bool = False
     sigma: float = SIGMA
@@ -59,8 +73,9 @@ class Losses:
         sh: lambda L_Sh.
         ref: L_Ref.
         j2d: L_J2D.
+        hand: L_h.
         gate: lambda; no gradient.
-        total: L of Eq. 7, which is all terms except L_J2D.
+        total: L of Eq. 7 and L_h, which is all terms except L_J2D.
     """
 
     art: Float[Tensor, " b"]
@@ -69,12 +84,13 @@ class Losses:
     sh: Float[Tensor, " b"]
     ref: Float[Tensor, " b"]
     j2d: Float[Tensor, " b"]
+    hand: Float[Tensor, " b"]
     gate: Float[Tensor, " b"]
     total: Float[Tensor, " b"]
 
     @property
     def objective(self) -> Float[Tensor, ""]:
-        """Mean of L + L_J2D over the batch, which is minimised; the two share no trained weights."""
+        """Mean of L + L_J2D over the batch, which is minimised."""
         return (self.total + self.j2d).mean()
 
     def means(self) -> dict[str, Float[Tensor, ""]]:
@@ -106,13 +122,15 @@ def losses_of(
     art = articulation_loss(estimate.joints, targets)
     lap = options.lap * laplacian(estimate.mesh.vertices, scale)
     zero = torch.zeros_like(art)
-    feat = ref = j2d = sh = gate = zero
+    feat = ref = j2d = sh = gate = natural = zero
     if not options.without_2d_losses:
         feat, ref, j2d = _losses_2d(estimate, targets, options)
     if not options.without_shape_loss:
         gate = shape_gate(estimate.joints, targets, options)
-        sh = gate * shape_loss(_required(estimate.mask, "mask", "render=True"), targets)
-    return Losses(art, lap, feat, sh, ref, j2d, gate, art + lap + feat + sh + ref)
+        sh = options.sh * gate * shape_loss(_required(estimate.mask, "mask", "render=True"), targets)
+    if options.hand > 0:
+        natural = options.hand * hand_loss(estimate, targets)
+    return Losses(art, lap, feat, sh, ref, j2d, natural, gate, art + lap + feat + sh + ref + natural)
 
 
 def _losses_2d(estimate: Estimate, targets: Targets, options: LossOptions) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,9 +138,9 @@ def _losses_2d(estimate: Estimate, targets: Targets, options: LossOptions) -> tu
     masked = _required(evidence.masked_feature, "masked feature", "masked_images")
     heatmaps = _required(evidence.heatmaps, "heat maps", "a network that has f_J2D (not without_2d_losses)")
     refined = torch.stack([step.joints_2d for step in estimate.steps[1:]], 1)
-    feat = feature_loss(evidence.feature, masked, targets)
+    feat = options.feat * feature_loss(evidence.feature, masked, targets)
     ref = refiner_loss(refined, targets)
-    return feat, ref, heatmap_loss(heatmaps, targets, options.sigma)
+    return feat, ref, options.j2d * heatmap_loss(heatmaps, targets, options.sigma)
 
 
 def _required(value: Tensor | None, name: str, remedy: str) -> Tensor:
@@ -132,22 +150,23 @@ def _required(value: Tensor | None, name: str, remedy: str) -> Tensor:
 
 
 def feature_loss(
-    feature: Float[Tensor, "b f"], masked_feature: Float[Tensor, "b f"], targets: Targets
+    feature: Float[Tensor, "b f"], masked_feature: Float[Tensor, "n f"], targets: Targets
 ) -> Float[Tensor, " b"]:
     """Compute L_Feat = mean || F(x) - F(x (.) m) ||^2, which trains F to look only at the hand.
 
     Args:
         feature: F(x).
-        masked_feature: F(x (.) m).
+        masked_feature: F(x (.) m) of the first n images. To save time F may be applied to a part of the batch only.
         targets: Ground truth; the loss is 0 for instances without a mask.
 
     Returns:
-        Mean over the features. Both inputs receive a gradient.
+        Mean over the features, times b / n for the first n images and 0 for the others. Both inputs receive a gradient.
 
     Source: Eq. 2.
     """
-    difference = feature.to(targets.mask.dtype) - masked_feature.to(targets.mask.dtype)
-    return torch.where(targets.has_mask[:, None], difference, 0).square().mean(1)
+    n, like = len(masked_feature), targets.mask.dtype
+    difference = torch.where(targets.has_mask[:n, None], feature[:n].to(like) - masked_feature.to(like), 0)
+    return functional.pad(len(feature) / n * difference.square().mean(1), (0, len(feature) - n))
 
 
 def heatmap_loss(
@@ -191,15 +210,39 @@ def articulation_loss(joints: Float[Tensor, "b 21 3"], targets: Targets) -> Floa
 
     Args:
         joints: Estimated skeleton, crop frame, units of g.
-        targets: Ground truth; unlabelled joints do not count.
+        targets: Ground truth; unlabelled joints do not count. A joint with only a 2D label counts in x and y.
 
     Returns:
         Mean over labelled joints, times 21; units of g squared.
 
     Source: Eq. 8.
     """
-    difference = torch.where(targets.known[..., None], joints - targets.joints, 0)
-    return 21 * weighted_mean(difference.square().sum(-1), targets.known.to(targets.mask.dtype))
+    depth = torch.where(targets.known, joints[..., 2] - targets.joints[..., 2], 0).square()
+    xy = torch.where(targets.known[..., None], targets.joints[..., :2], targets.joints_2d)
+    either = targets.known | targets.known_2d
+    plane = torch.where(either[..., None], joints[..., :2] - xy, 0).square().sum(-1)
+    return 21 * weighted_mean(plane + depth, either.to(targets.mask.dtype))
+
+
+def hand_loss(estimate: Estimate, targets: Targets) -> Float[Tensor, " b"]:
+    """Compute L_h, which keeps hands natural: the distance of pose and shape to their labels, or to the mean hand.
+
+    Pose and shape are divided by their spread. An instance with unknown h is pulled to the mean hand with weight
+    ``PRIOR``.
+
+    Args:
+        estimate: The estimate.
+        targets: Ground truth; pose and shape are known for rendered hands.
+
+    Returns:
+        Mean over the 55 numbers of pose and shape, no unit.
+
+    Source: ours. The paper's data have no h.
+    """
+    start, unit = estimate.steps[0].h, estimate.h.new_tensor([POSE_SPREAD] * 45 + [1.0] * 10)
+    wanted = torch.where(targets.has_h[:, None], targets.pose_shape, start[:, :55])
+    weight = torch.where(targets.has_h, 1.0, PRIOR)
+    return weight * ((estimate.h[:, :55] - wanted) / unit).square().mean(1)
 
 
 def shape_loss(mask: Float[Tensor, "b s s"], targets: Targets) -> Float[Tensor, " b"]:

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
 from dhpe_lib.data.targets import Targets
-from dhpe_lib.data.views import JitterRange, View, draw_jitter, in_other_light
+from dhpe_lib.data.views import NO_JITTER, JitterRange, View, draw_jitter, in_other_light, upright_angle
 from dhpe_lib.hand.model import HandModel, wrist_ring
-from dhpe_lib.hand.parameters import split_h
+from dhpe_lib.hand.parameters import split_h, turn_h
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, matrix_to_quaternion, random_rotations
 from dhpe_lib.hand.skeleton import MIDDLE_MCP
 from dhpe_lib.rendering.lighting import Light
@@ -33,7 +33,6 @@ SHAPE_RANGE = 3.0
 """Each number of s is drawn uniformly from plus or minus this many standard deviations (3 in the paper)."""
 LIGHT_TERMS = 4
 """Number of spherical harmonics of an estimated light: 1 constant and 3 linear."""
-NO_JITTER = JitterRange(0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -221,6 +220,8 @@ class NovelViewRenderer:
         pool: UInt8[Tensor, "n 3 288 288"],
         seed: int,
         jitter_range: JitterRange = NO_JITTER,
+        size: int = SIZE,
+        upright: bool = False,
     ) -> View:
         """Render novel views with f_TRen, and return them with their labels.
 
@@ -228,7 +229,10 @@ class NovelViewRenderer:
             novel_views: Novel views, on the renderer's device.
             pool: Backgrounds to choose from.
             seed: Random seed of background, crop and tint.
-            jitter_range: Range of the crop jitter and the tint; its angle is ignored, since the rotation is random.
+            jitter_range: Range of the crop jitter and the tint; its angle is used only for upright crops, since the
+                rotation of the others is random.
+            size: Side of the views, pixels.
+            upright: Whether crops are turned upright before the jitter.
 
         Returns:
             Images and their ground truth.
@@ -237,17 +241,22 @@ class NovelViewRenderer:
         """
         n, device = len(novel_views), novel_views.h.device
         jitter = draw_jitter(n, seed_of(seed, "jitter"), jitter_range).to(device)
-        mesh = self.model.forward_h(recropped(novel_views.h, jitter.shift, jitter.scale))
-        background = draw_backgrounds(pool, Sampler.from_seed(seed, n, device), SIZE).permute(0, 2, 3, 1)
+        h = recropped(novel_views.h, jitter.shift, jitter.scale)
+        if upright:
+            h = turn_h(h, -upright_angle(self.model.forward_h(h).joints[..., :2]) - jitter.angle)
+        mesh = self.model.forward_h(h)
+        background = draw_backgrounds(pool, Sampler.from_seed(seed, n, device), size).permute(0, 2, 3, 1)
         harmonics = functional.pad(novel_views.light, (0, 0, 0, 9 - LIGHT_TERMS))
         light = Light(0.0, 0.0, harmonics=harmonics)
-        picture = render(mesh.vertices, self.faces, self.textures_of(novel_views), background, light=light)
+        picture = render(mesh.vertices, self.faces, self.textures_of(novel_views), background, size, light)
         images = in_other_light(picture.image.permute(0, 3, 1, 2), jitter)
         yes = torch.ones(n, 21, dtype=torch.bool, device=device)
         mask = (picture.fragments.face >= 0).float()
-        targets = Targets(mesh.joints, yes, mesh.joints[..., :2], yes, mask, yes[:, 0])
-        side = images.new_full((n,), SIZE)
-        return View(images, targets, CropFrame(images.new_full((n, 2), SIZE / 2), side, torch.zeros_like(side)))
+        targets = Targets(
+            mesh.joints, yes, mesh.joints[..., :2], yes, mask, yes[:, 0], novel_views.h[:, :55], yes[:, 0]
+        )
+        side = images.new_full((n,), size)
+        return View(images, targets, CropFrame(images.new_full((n, 2), size / 2), side, torch.zeros_like(side)))
 
     def textures_of(self, novel_views: NovelViews) -> Texture:
         """Compute the textures of novel views."""

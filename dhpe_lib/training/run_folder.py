@@ -7,12 +7,12 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch.optim import Optimizer
 
-from dhpe_lib.common.files import clear_drafts
+from dhpe_lib.common.files import clear_drafts, refuse_input, require_space, size_of
 from dhpe_lib.common.json_files import WHOLE, Kind
-from dhpe_lib.network.checkpoints import check_header, load_network, load_optimiser, read_checkpoint
+from dhpe_lib.network.checkpoints import check_header, load_network, load_optimiser, read_checkpoint, weights_file
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.training.batches import BatchPlan
-from dhpe_lib.training.config import ConfigError, TrainingConfig, read_config, refuse_other, write_config
+from dhpe_lib.training.config import STARTS, ConfigError, TrainingConfig, read_config, refuse_other, write_config
 from dhpe_lib.training.self_augmentation import SelfAugmentation, load_growing_set
 
 NUMBER_AS_TEXT: Kind = ("a number as text", lambda value: isinstance(value, str) and is_number(value))
@@ -34,24 +34,44 @@ def check_folder(config: TrainingConfig, run: Path, resume: bool) -> None:
     Raises:
         FileNotFoundError: There is no run to resume.
         ConfigError: The folder already holds a run, or the run to resume has another configuration.
+        FileExistsError: The initial weights are a file that the run writes.
     """
     if resume:
         refuse_other(run / CONFIG, read_config(run / CONFIG), config)
     elif (run / CONFIG).is_file():
         raise ConfigError(f"{run}: already holds a run; continue it with --resume, or name another folder")
+    if config.start not in STARTS:
+        for name in (LAST, BEST):
+            refuse_input(run / name, [weights_file(Path(config.start))])
 
 
-def create_run_folder(config: TrainingConfig, run: Path, fabric: Fabric) -> None:
+def create_run_folder(config: TrainingConfig, run: Path, fabric: Fabric, network: Estimator) -> None:
     """Create the folder of a run and write its configuration; all processes must call this.
 
     Call it after all inputs were read, so that a wrong path leaves no folder behind.
+
+    Raises:
+        DiskFullError: The disk has no room for the checkpoints of the network.
+        OSError: The folder cannot be written to.
     """
     fabric.barrier()
     if fabric.is_global_zero:
+        require_space(run, space_of_checkpoints(network) - size_of([run / LAST, run / BEST]))
         run.mkdir(parents=True, exist_ok=True)
         clear_drafts(run)
         write_config(run / CONFIG, config)
     fabric.barrier()
+
+
+def space_of_checkpoints(network: Estimator) -> int:
+    """Return the bytes that the checkpoints of a run need at least.
+
+    They are the best weights, and the last checkpoint with the two moments of Adam twice, since the old one stays until
+    the new one is complete.
+    """
+    weights = sum(value.numel() * value.element_size() for value in network.state_dict().values())
+    moments = sum(2 * value.numel() * value.element_size() for value in network.parameters())
+    return weights + 2 * (weights + moments)
 
 
 def checkpoint_facts(config: TrainingConfig, plan: BatchPlan, step: int, best: float) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from dhpe_lib.data.targets import Targets, joint_error_px
 from dhpe_lib.data.views import View
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.synthetic.sampling import seed_of
-from dhpe_lib.training.batches import Backgrounds, BatchPlan
+from dhpe_lib.training.batches import Backgrounds, BatchPlan, ViewOptions
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.novel_views import LIGHT_TERMS, NovelViewRenderer, NovelViews
 
@@ -91,14 +91,22 @@ class SelfAugmentation:
 
     Args:
         model: The network's hand model, on the device of the training.
-        config: Its fields `augment_...`, the jitter and tau are used.
+        config: Its fields `augment_...` and tau are used.
         plan: The batch plan of the process.
+        views: Options of the views.
         backgrounds: Backgrounds of the novel views.
     """
 
-    def __init__(self, model: HandModel, config: TrainingConfig, plan: BatchPlan, backgrounds: Backgrounds) -> None:
+    def __init__(
+        self,
+        model: HandModel,
+        config: TrainingConfig,
+        plan: BatchPlan,
+        backgrounds: Backgrounds,
+        views: ViewOptions,
+    ) -> None:
         self.view_renderer = NovelViewRenderer.of(model)
-        self.config, self.plan, self.backgrounds = config, plan, backgrounds
+        self.config, self.plan, self.backgrounds, self.views = config, plan, backgrounds, views
         self.grown = GrowingSet(config.augment_capacity, len(model.v_template), model.v_template.device)
 
     def extend(self, view: View, step: int) -> View:
@@ -108,7 +116,8 @@ class SelfAugmentation:
             return view
         novel_views = self.grown.draw(n, self._seed("grown", step))
         pool, seed = self.backgrounds.at(step), self._seed("look", step)
-        rendered = self.view_renderer.render_views(novel_views, pool, seed, self.config.jitter_range)
+        views = self.views
+        rendered = self.view_renderer.render_views(novel_views, pool, seed, views.jitter, views.size, views.upright)
         return join_rows([view, rendered])
 
     def add_views(self, h: Float[Tensor, "b 63"], view: View, step: int) -> None:

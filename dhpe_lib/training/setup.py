@@ -12,8 +12,10 @@ from torch.optim import Optimizer
 
 from dhpe_lib.network.checkpoints import load_network, read_checkpoint
 from dhpe_lib.network.estimator import Estimator, config_of
+from dhpe_lib.network.evidence import FeatureNet
+from dhpe_lib.network.hand_evidence import HandFeatureNet, load_hand_trunk
 from dhpe_lib.network.pretrained import load_imagenet
-from dhpe_lib.training.config import ConfigError, TrainingConfig
+from dhpe_lib.training.config import STARTS, ConfigError, TrainingConfig
 
 
 def launch_fabric(config: TrainingConfig, device: str | None = None) -> Fabric:
@@ -63,13 +65,25 @@ def build_network(config: TrainingConfig) -> Estimator:
     Raises:
         FileNotFoundError: The initial weights are missing.
         CheckpointError: The initial weights belong to another network.
+        ConfigError: The preset has no such start.
     """
     torch.manual_seed(config.seed)
     network = Estimator(config_of(config.preset, config.ablation))
-    if config.start == "imagenet":
-        load_imagenet(network.features)
-    elif config.start != "random":
+    features: FeatureNet | HandFeatureNet = network.features
+    if config.start not in STARTS:
         load_network(read_checkpoint(Path(config.start)), network)
+    elif config.start == "hand" and isinstance(features, HandFeatureNet):
+        load_hand_trunk(features)
+    elif config.start == "imagenet" and isinstance(features, FeatureNet):
+        load_imagenet(features)
+    elif config.start != "random":
+        other = "hand" if isinstance(features, HandFeatureNet) else "imagenet"
+        raise ConfigError(
+            f"start is {config.start}, which is not for the preset {config.preset}; it may be {other}, random or a "
+            "checkpoint"
+        )
+    if isinstance(features, HandFeatureNet) and config.start != "random":
+        features.freeze(config.frozen)
     return network
 
 

@@ -7,9 +7,9 @@ import torch
 from dhpe_lib.common.records import join_rows
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.crops import Crops
-from dhpe_lib.data.views import plain_view
 from dhpe_lib.evaluation.evaluate import predict_batch, quick_scores
 from dhpe_lib.network.estimator import Estimator
+from dhpe_lib.network.upright import network_view
 from dhpe_lib.synthetic.engine import Style, SyntheticHands
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.training.config import ConfigError, TrainingConfig
@@ -61,7 +61,7 @@ def run_tests(
         batches = [crops[start : start + TEST_BATCH] for start in range(0, len(crops), TEST_BATCH)]
         scores = quick_scores(join_rows([predict_batch(network, batch, device) for batch in batches]), config.tau)
         log.test(step, name, scores)
-        shown = plain_view(crops[:SHOWN].to(device))
+        shown = network_view(network, crops[:SHOWN].to(device))
         log.picture(step, name, prediction_sheet(network, shown, f"{name}, step {step}"))
         errors.append(scores["epe_a_mm"])
     return sum(errors) / len(errors)

@@ -129,6 +129,14 @@ def test_sheet_of_a_dataset(here):
     assert "unknown file extension: .doc" in data("show", "dots", "dots", "--out", "sheet.doc", code=2)
 
 
+def test_a_sheet_overwrites_no_picture_of_the_dataset(here):
+    before = Path("dots/3.png").read_bytes()
+    Path("link").symlink_to("dots")
+    for out in ("dots/3.png", "link/3.png", "link/../dots/3.png"):
+        assert "3.png: is a file in the dataset's folder" in data("show", "dots", "dots", "--out", out, code=2)
+    assert Path("dots/3.png").read_bytes() == before
+
+
 def test_damaged_pictures_are_left_out_of_a_sheet_and_named(here):
     whole = data("show", "dots", "dots", "--out", "whole.png")
     assert "5 of 5 samples: whole.png" in whole
@@ -187,6 +195,14 @@ def test_from_files_to_a_prepared_split(here):
         file.seek(-5, 2)  # a byte of the last sample in use
         file.write(b"\0")
     assert "rows 0 to 4 have changed. Delete the folder and run" in data("check", "dots", "out/train", code=1)
+
+
+def test_all_folders_are_checked_before_the_first_split(here):
+    Path("out/test").mkdir(parents=True)
+    Path("out/test/notes.txt").touch()
+    for command in (("prepare", "dots", "dots"), ("make", "orh", "--count", "1")):
+        assert "out/test: holds other files; name a new or an empty" in data(*command, "--out", "out", code=2)
+    assert not Path("out/train").exists()
 
 
 def test_rhd_and_dexter_object_in_their_real_layouts(here):

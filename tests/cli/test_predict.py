@@ -8,14 +8,12 @@ import sys
 import time
 import webbrowser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import tiny_network
 import torch
-from dot_machine import DotMachine, picture, spread_hand
 from PIL import Image
 from project import ROOT
 from rich.console import Console
@@ -25,13 +23,14 @@ from dhpe_lib import __version__
 from dhpe_lib.cli.__main__ import app
 from dhpe_lib.common.console import link
 from dhpe_lib.common.devices import find_device
+from dhpe_lib.common.locks import locked
 from dhpe_lib.hand.export import export_hand
 from dhpe_lib.hand.io import HandFileError, write_hand
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network import trained as shipped
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.prediction import from_keypoints, photo_groups
-from dhpe_lib.prediction.keypoints import HandKeypoints
+from dhpe_lib.prediction.demo import write_demo
 from dhpe_lib.prediction.outputs import SUFFIXES
 from dhpe_lib.prediction.photo_groups import load_right_hand
 from dhpe_lib.refinement.fitting import FitOptions
@@ -142,6 +141,35 @@ def test_an_input_is_never_overwritten(here, joints):
     assert Path("p_hand_hand.png").is_file()
 
 
+def test_an_input_is_known_through_links_and_dots(here, joints):
+    source = keypoints({"file": "p_hand.png", "joints_2d": joints}, {"file": "p.png", "joints_2d": joints})
+    (here / "photos").mkdir()
+    first, second = photo(here / "photos" / "p.png"), photo(here / "photos" / "p_hand.png")
+    before = Path(second).read_bytes()
+    Path("link").symlink_to("photos")
+    for out in ("link", "photos/../photos"):
+        assert dhpe("predict", first, second, "--keypoints", source, "--out", out, "--write", "png").exit_code == 0
+        assert Path(second).read_bytes() == before
+    assert sorted(path.name for path in Path("photos").iterdir()) == [
+        "index.jsonl", "p.png", "p_2_hand.png", "p_hand.png", "p_hand_hand.png"
+    ]  # fmt: skip
+    Path("joints").mkdir()
+    Path(source).rename("joints/index.jsonl")
+    wrong = fails("predict", first, second, "--keypoints", "joints/index.jsonl", "--out", "joints")
+    assert "index.jsonl, which would be overwritten" in wrong
+
+
+def test_two_runs_with_one_index_are_kept_apart(here, joints):
+    source = keypoints({"file": "p.png", "joints_2d": joints}, {"file": "q.png", "joints_2d": joints})
+    pair = photo(here / "p.png"), photo(here / "q.png")
+    Path("out").mkdir()
+    with locked(Path("out/.index.jsonl.lock")):
+        busy = dhpe("predict", *pair, "--keypoints", source, "--out", "out")
+        assert busy.exit_code == 1
+        assert "out: another run writes there (process" in words(busy.stderr)
+        assert dhpe("predict", pair[0], "--keypoints", source, "--out", "out").exit_code == 0  # it writes no index
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -217,47 +245,23 @@ def test_usage_errors_come_before_the_first_photo(here, joints, monkeypatch):
 
 
 @pytest.fixture
-def dots(here, monkeypatch) -> np.ndarray:
-    """Positions of the dots in the photo p.png, in pixels. A tiny network finds them; its mesh does not matter here."""
+def tiny_estimator(monkeypatch) -> None:
+    """An untrained network with very few weights in place of the shipped one."""
     tiny_network.install(monkeypatch.setitem)
+    torch.manual_seed(0)
     network = Estimator(tiny_network.TINY).eval()
-    network.pose_machine = DotMachine()
     monkeypatch.setattr(shipped, "load_shipped", lambda path: network)
-    positions = spread_hand(60, (80, 70))
-    shades = picture(positions, 6, 150, 160)
-    Image.fromarray((255 * shades[0].permute(1, 2, 0)).byte().numpy()).save("p.png")
-    return positions.numpy()
 
 
-def test_the_estimator_as_evidence(here, dots):
-    result = dhpe("predict", "p.png", photo(here / "grey.png"), *ESTIMATOR)
+def test_the_estimator_as_evidence(here, tiny_estimator):
+    """The public networks find the hands of the demo picture; the joints are those of the estimator."""
+    write_demo(here)
+    result = dhpe("predict", "demo.png", photo(here / "grey.png"), *ESTIMATOR)
     assert result.exit_code == 1
     assert "1 of 2 photos failed" in result.output
-    assert "no hand is found; give its box with --box" in result.output
-    assert "(assumed)" in result.output
-    found = json.loads(Path("dhpe_out/p_hand.json").read_text())
+    assert "no hand is found" in result.output
+    found = json.loads(Path("dhpe_out/demo_hand.json").read_text())
     assert found["evidence"]["source"] == "the network (resnet18)"
-    np.testing.assert_allclose(found["evidence"]["joints_px"], dots, atol=6)
-    boxed = dhpe("predict", "p.png", "--box", "50,40,60,60", "--hand", "left", "--out", "b", *ESTIMATOR)
-    assert boxed.exit_code == 0, boxed.output
-    found = json.loads(Path("b/p_hand.json").read_text())
-    assert (found["hand"], found["hand_known"], found["crop"]["side_px"]) == ("left", True, 90)
-
-
-def test_boxes_from_mediapipe_and_joints_from_the_network(here, dots, monkeypatch):
-    """MediaPipe is replaced: it finds the hand twice, and all joints but two lie in the middle."""
-    rough = np.broadcast_to(dots[9], dots.shape).copy()
-    rough[[0, 12]] = dots[9] - 30, dots[9] + 30
-    sides = [HandKeypoints(rough, np.ones(21), side, "MediaPipe 9") for side in ("left", "right")]
-    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace(solutions=None))
-    monkeypatch.setattr(photo_groups, "detect_hands", lambda image: sides if image[0, 0, 0] == 127 else [])
-    result = dhpe("predict", "p.png", photo(here / "none.png"), "--box", "mediapipe", *ESTIMATOR)
-    assert "none.png: MediaPipe finds no hand in it" in result.output
-    first, second = (json.loads(Path("dhpe_out", f"p_hand{n}.json").read_text()) for n in ("", "2"))
-    assert [(one["hand"], one["hand_known"]) for one in (first, second)] == [("left", True), ("right", True)]
-    assert second["evidence"]["source"] == "the network (resnet18) in the crop by MediaPipe 9"
-    np.testing.assert_allclose(second["crop"]["side_px"], 90, rtol=1e-5)
-    np.testing.assert_allclose(second["evidence"]["joints_px"], dots, atol=6)
 
 
 def test_boxes_from_a_json_and_joints_from_the_network(here, dots):
@@ -348,6 +352,18 @@ def test_export(here):
     assert b'"skins"' in Path("h.glb").read_bytes()
     assert ".pkl, .npz, .obj, .ply, .glb, not as .stl" in fails("hand", "export", "h.stl")
     assert "45 numbers, here are 1" in fails("hand", "export", "h.ply", "--pose", "1")
+
+
+def test_a_model_is_not_overwritten(here):
+    assert dhpe("hand", "export", "h.npz").exit_code == 0
+    before = Path("h.npz").read_bytes()
+    Path("link").symlink_to(".")
+    for command in (("export", "link/h.npz"), ("export", "../h.npz"), ("show", "--no-browser", "--out", "link/h.npz")):
+        Path("deep").mkdir(exist_ok=True)
+        name = command[-1].replace("..", "deep/..")
+        said = fails("hand", *command[:-1], name, "--model", "h.npz")
+        assert "is the input h.npz, which would be overwritten" in said
+    assert Path("h.npz").read_bytes() == before
 
 
 def test_help_is_quick_and_names_the_commands():

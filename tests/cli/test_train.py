@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dhpe_lib.cli.__main__ import app
+from dhpe_lib.common.locks import locked
 from dhpe_lib.data.cache.preparation import Job, prepare
 from dhpe_lib.training.batches import TrainingBatches
 from dhpe_lib.training.config import (
@@ -50,7 +51,22 @@ def words(text: str) -> str:
 
 
 def few(data: str, *more: str) -> tuple[str, ...]:
-    return ("train", "--data", data, "--test", data, "--device", "cpu", "--set", "batch=2", "--set", "steps=2", *more)
+    return (
+        "train",
+        "--data",
+        data,
+        "--test",
+        data,
+        "--device",
+        "cpu",
+        "--set",
+        "batch=2",
+        "--set",
+        "steps=2",
+        "--set",
+        "start=random",
+        *more,
+    )
 
 
 def test_train_resume_evaluate(data, monkeypatch):
@@ -86,6 +102,14 @@ def test_train_resume_evaluate(data, monkeypatch):
     assert exported.exit_code == 0, exported.output
     assert dhpe("evaluate", "new/light.safetensors", data, "--device", "cpu").exit_code == 0
     assert "nowhere: no such checkpoint" in dhpe("export", "nowhere", "y.safetensors").stderr
+    Path("link").symlink_to("run")
+    best = Path("run/best.safetensors").read_bytes()
+    assert "which would be overwritten" in words(dhpe("export", "run", "link/best.safetensors").stderr)
+    assert Path("run/best.safetensors").read_bytes() == best
+    with locked(Path("run/.lock")):
+        busy = dhpe("train", "--out", "run", "--resume", "--device", "cpu")
+        assert "run: another run writes there (process" in words(busy.stderr)
+        assert busy.exit_code == 1
 
 
 def test_a_run_can_be_resumed_from_any_folder(data, tmp_path, monkeypatch):
@@ -206,7 +230,7 @@ def test_configurations_survive_a_round_trip(tmp_path):
 
 
 def test_rates():
-    config = TrainingConfig(steps=100, warmup=4)
+    config = TrainingConfig(steps=100, warmup=4, decay="constant")
     assert [config.rate(step) for step in (0, 3, 4, 99)] == pytest.approx([0.2, 0.8, 1, 1])
     falling = TrainingConfig(steps=100, decay="cosine", warmup=0)
     assert [falling.rate(step) for step in (0, 50, 100)] == pytest.approx([1, 0.5, 0])

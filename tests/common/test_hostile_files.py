@@ -1,24 +1,22 @@
 """Files from outside that are made to crash, to stall, to fill the memory or to run code end in a clean error.
 
-Each runs in a child process with limited memory and time. The last tests change small valid files at random.
+Each runs in a child process with limited memory and time. The last test changes small valid files at random.
 """
 
 import json
 import pickle
+import random
 import re
+import struct
+import zipfile
 from pathlib import Path
 
-import numpy as np
-import torch
-from fake_mano import Ch, OldCsc, python2_pickle
+import pytest
+from fuzz_readers import FORMATS, changed, outcome
+from hostile_pickles import HOSTILE_PICKLES, RUNNERS, calls
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from limited import run_limited
-from PIL import Image
-from scipy.io import savemat
-
-from dhpe_lib.hand.io import read_hand, write_hand
-from dhpe_lib.hand.model import OPEN_HAND
-from dhpe_lib.network.checkpoints import write_checkpoint
-from dhpe_lib.training.config import TrainingConfig, write_config
 
 LOAD_PICKLE = """
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
@@ -31,58 +29,6 @@ for path in sys.argv[1:]:
 """
 
 
-def csc(shape, data, rows, starts) -> bytes:
-    """A pickle of a scipy matrix with any content."""
-    fields = {"_shape": shape, "data": np.array(data), "indices": np.array(rows), "indptr": np.array(starts)}
-    state = pickle.dumps(fields, 2)[2:-1]
-    return (
-        b"\x80\x02ccopy_reg\n_reconstructor\ncscipy.sparse.csc\ncsc_matrix\nc__builtin__\nobject\nN\x87R"
-        + state
-        + b"b."
-    )
-
-
-def memo_bomb(depth: int, kind: bytes = b"]") -> bytes:
-    """A list that holds a list twice, which holds a list twice, and so on: 2^depth values."""
-    raw = b"\x80\x02]q\x00"
-    for k in range(depth):
-        put, get = (b"r" + n.to_bytes(4, "little") for n in (k + 1, k))
-        raw += b"](" + b"j" + get[1:] + b"j" + get[1:] + b"e" + put
-    return raw + b"."
-
-
-def same_hash(count: int) -> bytes:
-    """A dict whose keys are different numbers with one hash; to make this dict here would take as long."""
-    keys = (k * (2**61 - 1) for k in range(1, count))
-    return b"\x80\x02}(" + b"".join(b"\x8a\x0b" + key.to_bytes(11, "little") + b"N" for key in keys) + b"u."
-
-
-TOP = 2**63 - 1
-HOSTILE_PICKLES = {
-    "starts_wrap": (csc((3, 4), [1.0], [0], [0, 2**62, -(2**62), 2, 1]), "do not fit its columns"),
-    "starts_wrap_to_0": (csc((1, 4), [], np.zeros(0, int), [0, TOP, -2, TOP, 0]), "do not fit its columns"),
-    "starts_descend": (csc((3, 2), [1.0], [0], [0, 2, 1]), "do not fit its columns"),
-    "negative_row": (csc((3, 1), [1.0], [-1], [0, 1]), "do not fit its columns"),
-    "row_too_large": (csc((3, 1), [1.0], [3], [0, 1]), "do not fit its columns"),
-    "billion_zeros": (csc((2**20, 2**10), [1.0], [3], np.append(np.zeros(2**10, int), 1)), "bytes of arrays"),
-    "endless_shape": (csc((2**70, 1), [1.0], [3], [0, 1]), "something else than numbers"),
-    "memo_bomb": (memo_bomb(60), "more than .* values"),
-    "many_copies": (
-        b"\x80\x02(" + pickle.dumps(np.zeros(2**20, np.uint8), 2)[2:-1] + b"q\xf0" + b"h\xf0" * 2000 + b"l.",
-        "bytes of arrays",
-    ),
-    "claimed_bytes": (b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b"abc.", "damaged|truncated"),
-    "claimed_text": (b"\x80\x04\x8d" + (2**40).to_bytes(8, "little") + b"abc.", "damaged|truncated"),
-    "claimed_frame": (b"\x80\x04\x95" + (2**40).to_bytes(8, "little") + b"abc.", "damaged|truncated"),
-    "deep_lists": (b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".", "recursion"),
-    "deep_key": (b"\x80\x02}N" + b"\x85" * 10**6 + b"Ns.", "a key of type tuple"),
-    "deep_element": (b"\x80\x04\x8f(N" + b"\x85" * 10**6 + b"\x90.", "a key of type tuple"),
-    "deep_frozen": (b"\x80\x04(N" + b"\x85" * 10**6 + b"\x91.", "a key of type tuple"),
-    "one_hash": (same_hash(10**5), "a key of type int"),
-    "long_text_in_list": (pickle.dumps(["a" * 10**6] + ["b"] * 10**5), "loaded"),
-}
-
-
 def test_hostile_pickles(tmp_path):
     paths = [tmp_path / f"{name}.pkl" for name in HOSTILE_PICKLES]
     for path, (raw, _) in zip(paths, HOSTILE_PICKLES.values(), strict=True):
@@ -90,6 +36,20 @@ def test_hostile_pickles(tmp_path):
     found = run_limited(LOAD_PICKLE, *paths).splitlines()
     for (name, (_, message)), line in zip(HOSTILE_PICKLES.items(), found, strict=True):
         assert re.search(message, line), f"{name}: {line}"
+
+
+def test_no_pickle_runs_code(tmp_path):
+    marker = tmp_path / "marker"
+    pickles = [code for name in RUNNERS for code in calls(name, marker).values()]
+    paths = [tmp_path / f"{k}.pkl" for k in range(len(pickles))]
+    for path, raw in zip(paths, pickles, strict=True):
+        path.write_bytes(raw)
+    found = run_limited(LOAD_PICKLE, *paths).splitlines()
+    assert all("refused, since the pickle asks for" in line for line in found)
+    assert len(found) == len(pickles)
+    assert not marker.exists()
+    pickle.loads(calls("builtins.eval", marker)["REDUCE"])
+    assert marker.exists()  # Python's own reader runs it
 
 
 META_JSON = {
@@ -124,25 +84,60 @@ def test_hostile_meta_json(tmp_path):
     assert all("name of letters" in found[k] for k in (1, 2, 4))
 
 
-def valid_files(folder: Path) -> None:
-    """Write a small valid file for each reader of `fuzz_readers`."""
-    rng = np.random.default_rng(0)
-    folder.mkdir()
-    content = {"a": rng.normal(size=(2, 3)), "b": Ch(x=np.arange(3.0)), "c": OldCsc(np.eye(3)), "d": ["text", 1]}
-    (folder / "a.pickle").write_bytes(python2_pickle(content))
-    write_hand(folder / "a.npz", read_hand(OPEN_HAND))
-    joints = [[*place, 1] for place in rng.uniform(10, 90, (21, 2)).tolist()]
-    (folder / "a.keypoints").write_text(json.dumps([{"file": "a.jpg", "joints_2d": joints, "hand": "right"}]))
-    write_config(folder / "a.config", TrainingConfig())
-    (folder / "a.meta").write_text(json.dumps(META_JSON))
-    write_checkpoint(folder / "a.safetensors", torch.nn.Linear(2, 2), {"step": 3, "best": "1.5", "config": {}})
-    savemat(folder / "a.mat", {"handPara": rng.normal(size=(3, 21, 2))}, do_compression=True)
-    for suffix in ("jpg", "png", "tif", "webp"):
-        Image.fromarray(rng.integers(0, 256, (16, 12, 3), np.uint8)).save(folder / f"a.{suffix}")
+READ_NPZ = """
+from pathlib import Path
+from dhpe_lib.common.npz_files import NpzFileError, read_npz
+for path in sys.argv[1:]:
+    try:
+        read_npz(Path(path), 2**20)
+    except NpzFileError as error:
+        print(error)
+"""
 
 
-def test_changed_files_are_read_or_refused(tmp_path):
-    """The space of addresses is larger here, since torch maps 4 GB when it is imported."""
-    valid_files(tmp_path / "valid")
-    code = "from fuzz_readers import main\nfrom pathlib import Path\nmain(Path(sys.argv[1]), 1, 100)"
-    assert run_limited(code, tmp_path / "valid", memory=12 * 2**30).splitlines() == ["done"]
+BOMB = 2**29
+
+
+def zip_bomb(path: Path, claimed: int | None = None) -> Path:
+    """An archive whose entry `a.npy` unpacks to 512 MB of zeros; its header may claim fewer bytes."""
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("a.npy", "w") as entry,
+    ):
+        for _ in range(BOMB // 2**20):
+            entry.write(bytes(2**20))
+    if claimed is not None:
+        raw, whole = path.read_bytes(), struct.pack("<I", BOMB)
+        assert whole in raw
+        path.write_bytes(raw.replace(whole, struct.pack("<I", claimed)))
+    return path
+
+
+def test_zip_bombs(tmp_path):
+    """Each takes more than the memory of the child process, if it is unpacked."""
+    honest, lying, other = (tmp_path / f"{name}.npz" for name in ("honest", "lying", "other"))
+    zip_bomb(honest)
+    assert honest.stat().st_size < BOMB / 200
+    zip_bomb(lying, 128)
+    with zipfile.ZipFile(other, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.npy", bytes(2**20))
+    found = run_limited(READ_NPZ, honest, lying, other, memory=BOMB).splitlines()
+    assert "the fields have more than 1048576 bytes" in found[0]
+    assert "Bad CRC-32" in found[1] or "has 129 bytes and claims 128" in found[1]
+    assert "it is packed by method 12" in found[2]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_changed_files_are_read_or_refused(name, tmp_path):
+    path = FORMATS[name].write(tmp_path)
+    whole = path.read_bytes()
+    assert outcome(name, path) == ("result", "")
+
+    @settings(max_examples=30, derandomize=True, database=None, deadline=None)
+    @given(st.randoms(use_true_random=False))
+    def read_or_refuse(rng: random.Random) -> None:
+        path.write_bytes(changed(whole, rng))
+        kind, error = outcome(name, path)
+        assert kind in ("result", "clean"), error
+
+    read_or_refuse()

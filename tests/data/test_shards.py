@@ -10,9 +10,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from dhpe_lib.cli.__main__ import app
-from dhpe_lib.data.cache.layout import PreparedError
+from dhpe_lib.data.cache.layout import Contents, PreparedError
 from dhpe_lib.data.cache.preparation import Job, prepare, prepare_shard
 from dhpe_lib.data.cache.shards import join_shards, parts_of_shard, shard_folder, shards_in
+from dhpe_lib.data.cache.writer import PreparedWriter
 from dhpe_lib.data.readers import DATASETS, Dataset
 
 QUIET = Console(quiet=True)
@@ -48,9 +49,10 @@ def test_the_union_has_the_bytes_of_one_run(tmp_path, source, count):
 
 
 def test_each_part_belongs_to_one_shard(tmp_path, source):
-    writers = [prepare_shard(job(source, tmp_path / str(k)), (k, 9), 1, QUIET, 2) for k in (9,)]
-    missing = writers[0].missing()  # the ninth of nine shards has none of five parts
-    shares = [parts_of_shard(writers[0], (number, 3)) for number in (1, 2, 3)]
+    with PreparedWriter(tmp_path / "x", Contents("dots", "all", list("abcdefghij"), {}), 2) as writer:
+        missing = writer.missing()
+        shares = [parts_of_shard(writer, (number, 3)) for number in (1, 2, 3)]
+    assert len(missing) == 5
     assert sorted((part for share in shares for part in share), key=lambda part: part.start) == missing
     assert [len(share) for share in shares] == [2, 2, 1]
 
@@ -69,7 +71,7 @@ def test_what_is_missing_or_wrong_is_named(tmp_path, source):
     images = np.load(folders[1] / "images.npy", mmap_mode="r+")
     images[2, 0, 0] += 1
     images.flush()
-    with pytest.raises(PreparedError, match=r"shard-2-of-3: rows 2 to 3 have changed; copy the shard again"):
+    with pytest.raises(PreparedError, match=r"shard-2-of-3: rows 2 to 3 have changed; copy or run the shard again"):
         join_shards(tmp_path / "joined", folders)
     shutil.rmtree(folders[1])
     prepare_shard(job(write_dots(tmp_path / "other", 9), folders[1]), (2, 3), 1, QUIET, 2)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from dot_dataset import K
 
-from dhpe_lib.data.crop_frame import SIZE
+from dhpe_lib.data.crop_frame import SIZE, CropFrame
 from dhpe_lib.data.crops import Crops, pack_masks
-from dhpe_lib.data.views import JitterRange, draw_jitter, jittered_view, plain_view
+from dhpe_lib.data.views import JitterRange, draw_jitter, jittered_view, no_jitter, plain_view, upright_angle
 from dhpe_lib.hand.skeleton import MIDDLE_MCP
 
 STORED = 256
@@ -116,3 +116,23 @@ def test_draws_follow_their_seed_and_range():
     assert a.scale.log().abs().max() <= MOVES.scale + 1e-6
     assert torch.equal(a[2:5].shift, a.shift[2:5])
     assert a.contrast.tolist() == pytest.approx([1.0] * 64)
+
+
+def test_the_upright_angle_turns_the_middle_mcp_above_the_wrist(generator):
+    joints = torch.rand(50, 21, 2, generator=generator) - 0.5
+    angle = upright_angle(joints)
+    turned = CropFrame(torch.zeros(50, 2), torch.ones(50), angle).to_crop(joints)
+    up = turned[:, 9] - turned[:, 0]
+    assert up[:, 0].abs().max() < 1e-5
+    assert (up[:, 1] < 0).all()
+    assert torch.equal(upright_angle(torch.zeros(2, 21, 2)), torch.zeros(2))
+
+
+def test_a_turned_view_is_the_jittered_view_with_an_angle_only():
+    crops, angle = dot_crops(), torch.tensor([0.0, 1.0, 2.0, -3.0])
+    drawn = draw_jitter(4, 0, NONE)
+    expected = jittered_view(crops, replace(drawn, angle=angle), 96)
+    found = jittered_view(crops, no_jitter(angle), 96)
+    assert found.images.shape == (4, 3, 96, 96)
+    torch.testing.assert_close(found.images, expected.images)
+    torch.testing.assert_close(found.targets.joints, expected.targets.joints)

@@ -18,6 +18,8 @@ from dhpe_lib.evaluation.evaluate import (
     Predictions,
     evaluate,
     full_scores,
+    hand_scores,
+    mean_hand_scores,
     millimetres,
     predict_batch,
     protocol_errors,
@@ -25,8 +27,8 @@ from dhpe_lib.evaluation.evaluate import (
     score_rows,
 )
 from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
-from dhpe_lib.evaluation.reports import write_report
-from dhpe_lib.hand.model import HandMesh
+from dhpe_lib.evaluation.reports import provenance, write_report
+from dhpe_lib.hand.model import HandMesh, HandModel, neutral_h
 from dhpe_lib.network.estimator import Estimate, Estimator
 from dhpe_lib.network.regressor import RegressorState
 from dhpe_lib.refinement.test_time import RefineOptions
@@ -105,9 +107,10 @@ def made_up(known: int, n: int = 3) -> Predictions:
     truth = np.random.default_rng(0).normal(size=(n, 21, 3)) * 50 + [0, 0, 600]
     joints = truth + np.array([1.0, 0, 0])
     truth[:, known:] = np.nan
-    zeros = np.zeros(n)
+    zeros, hand = np.zeros(n), np.zeros((n, 55))
+    visible, unknown = np.ones((n, 21), bool), np.full_like(hand, np.nan)
     return Predictions(
-        joints, truth, np.ones((n, 21), bool), np.zeros(n, bool), np.zeros((n, 3), int), zeros, zeros, zeros
+        joints, truth, visible, np.zeros(n, bool), np.zeros((n, 3), int), zeros, zeros, zeros, hand, unknown
     )
 
 
@@ -183,8 +186,31 @@ def test_the_report(network, cache, tmp_path):
     assert {"command", "commit", "date", "hardware", "checkpoint"} <= set(written)
     assert "protocol A" in page.read_text()
     rows = score_rows(scores)
-    assert [row[0] for row in rows] == ["A", "B", "C"]
+    assert [row[0] for row in rows] == ["A", "B", "C", "mean hand, C"]
     assert f"{scores['protocols']['A']['epe_mm']['value']:.1f} [" in rows[0][1]
+
+
+def test_the_mean_hand_is_the_trivial_answer():
+    """It has error 0 on itself, turned and scaled, and an error on a fist."""
+    model = HandModel.open_hand()
+    mean = 1000 * model.forward_h(neutral_h(model)).joints.numpy()[0].astype(float)
+    turned = np.stack([0.7 * mean[:, [1, 0, 2]] * [1, -1, 1] + 500, 2 * mean])
+    assert mean_hand_scores(turned)["epe_mm"]["value"] == pytest.approx(0, abs=0.01)
+    fist = 1000 * model(pose=torch.full((2, 45), 0.5)).joints.numpy().astype(float)
+    assert mean_hand_scores(fist)["epe_mm"]["value"] > 5
+    assert mean_hand_scores(np.full((3, 21, 3), np.nan)) is None
+
+
+def test_hand_scores_by_hand():
+    found = made_up(21)
+    found = replace(found, hand=np.full((3, 55), 2.0), true_hand=np.full((3, 55), 1.5))
+    assert hand_scores(found) == {"pose_off_rad": 0.5, "shape_off_sd": 0.5, "shape_sd": 2.0}
+    assert hand_scores(made_up(21)) == {"shape_sd": 0.0}
+
+
+def test_a_report_needs_no_git(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance()["commit"] == "unknown"
 
 
 def test_scores_before_and_after_refinement(network, cache, tmp_path):

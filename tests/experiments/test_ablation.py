@@ -160,6 +160,11 @@ def test_predictions_are_cached_until_the_network_changes(data, tmp_path, monkey
         again = find_of(run, cache, None, CPU)
     np.testing.assert_array_equal(found.joints_mm, again.joints_mm)
     assert len(find_of(run, cache, None, CPU, 3).palm) == 3
+    (saved,) = run.folder.glob("found_*.npz")
+    for damage in (saved.read_bytes()[:-50], b"", b"PK"):
+        saved.write_bytes(damage)
+        np.testing.assert_array_equal(find_of(run, cache, None, CPU).joints_mm, found.joints_mm)
+        assert ablation.read_npz(saved, ablation.MOST_BYTES)["joints_mm"].shape == found.joints_mm.shape
     longer = replace(run, config=replace(config, steps=3))
     assert longer.steps == 2
     train_all({"full": [longer]}, "cpu", QUIET)
@@ -189,7 +194,7 @@ def test_torchrun_is_refused(data, tmp_path, monkeypatch):
 
 def test_the_command(data, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    few = [f"--set={name}={value}" for name, value in {"steps": 1, "batch": 4, "augment_share": 0}.items()]
+    few = [f"--set={name}={value}" for name, value in {"steps": 1, "batch": 4, "augment_share": 0, "start": "random"}.items()]
     command = [
         "ablate",
         "--out",

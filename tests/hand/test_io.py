@@ -182,7 +182,7 @@ def test_a_truncated_npz(hand, tmp_path, share):
     np.savez(tmp_path / "a.npz", **hand)
     raw = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(raw[: int(share * len(raw))])
-    with pytest.raises(HandFileError, match=r"a\.npz: is no \.npz file, or its end is missing; copy it again$"):
+    with pytest.raises(HandFileError, match=r"a\.npz: is no \.npz file, or its end is missing; .*copy it again"):
         read_hand(tmp_path / "a.npz")
 
 

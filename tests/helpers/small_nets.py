@@ -22,4 +22,6 @@ def random_targets(n: int, generator: torch.Generator, dtype: torch.dtype = torc
     yes = torch.ones(n, 21, dtype=torch.bool)
     mask = torch.zeros(n, SIZE, SIZE, dtype=dtype)
     mask[:, 16:48, 20:40] = 1
-    return Targets(joints, yes, joints[..., :2].clone(), yes.clone(), mask, torch.ones(n, dtype=torch.bool))
+    one = torch.ones(n, dtype=torch.bool)
+    pose_shape = 0.3 * torch.randn(n, 55, generator=generator).to(dtype)
+    return Targets(joints, yes, joints[..., :2].clone(), yes.clone(), mask, one, pose_shape, one.clone())

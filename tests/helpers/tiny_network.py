@@ -43,8 +43,9 @@ def install(setitem=dict.__setitem__) -> None:
 def config(data: Path, **changes: object) -> TrainingConfig:
     """Configuration of a few steps on one prepared split, with a checkpoint after each step."""
     values = {
-        "data": (str(data),), "test": (str(data),), "batch": 4, "steps": 6, "save_every": 1, "log_every": 2,
-        "test_every": 100, "learning_rate": 1e-2, "learning_rate_j2d": 1e-2, "warmup": 0, "augment_share": 0.0,
+        "start": "random", "data": (str(data),), "test": (str(data),), "batch": 4, "steps": 6, "save_every": 1,
+        "log_every": 2, "test_every": 100, "learning_rate": 1e-2, "learning_rate_e3d": 1e-2, "learning_rate_j2d": 1e-2,
+        "warmup": 0, "decay": "constant", "augment_share": 0.0,
     }  # fmt: skip
     return TrainingConfig(**values | changes)
 

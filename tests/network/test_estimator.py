@@ -7,8 +7,11 @@ import torch
 from small_nets import CONFIG, SIZE, random_images
 
 from dhpe_lib.network.estimator import PRESETS, Estimate, Estimator
+from dhpe_lib.network.hand_evidence import HandFeatureNet
 from dhpe_lib.network.heatmaps import heatmap_joints
 from dhpe_lib.rendering.renderer import silhouette
+
+LIGHT = replace(PRESETS["light"], feature_input=SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +30,12 @@ def reached(network: Estimator) -> set[str]:
     return {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}
 
 
-@pytest.mark.parametrize(("preset", "feature", "cells"), [("paper", 2048, 32), ("light", 512, 28)])
-def test_the_shapes_of_the_paper(preset, feature, cells, generator):
+@pytest.mark.parametrize(("preset", "feature", "stages"), [("paper", 2048, 3), ("light", 1152, 2)])
+def test_the_shapes_of_the_paper(preset, feature, stages, generator):
     estimate = Estimator(PRESETS[preset]).predict(torch.rand(1, 3, 224, 224, generator=generator))
     shapes = {
         "feature": (estimate.evidence.feature, (1, feature)),
-        "heatmaps": (estimate.evidence.heatmaps, (1, 3, 21, cells, cells)),
+        "heatmaps": (estimate.evidence.heatmaps, (1, stages, 21, 32, 32)),
         "joints_2d": (estimate.joints_2d, (1, 21, 2)),
         "h": (estimate.h, (1, 63)),
         "v": (estimate.mesh.vertices, (1, 778, 3)),
@@ -58,6 +61,37 @@ def test_it_is_the_composition_of_eq_1(estimator, images, tol):
     assert estimate.mask.sum() > 10
     assert estimator(images).mask is None
     assert estimate.evidence.masked_feature is None
+
+
+def test_both_heads_of_the_light_network_share_the_trunk(images, generator, tol):
+    """F and f_J2D of one pass equal F and f_J2D computed apart, and heat maps train the trunk too."""
+    torch.manual_seed(0)
+    light = Estimator(LIGHT).eval()
+    masked = images[:2] * (torch.rand(2, 1, SIZE, SIZE, generator=generator) > 0.5)
+    evidence = light.find_evidence(images, masked)
+    torch.testing.assert_close(evidence.feature, light.features(images), **tol[torch.float32])
+    torch.testing.assert_close(evidence.masked_feature, light.features(masked), **tol[torch.float32])
+    maps = light.pose_machine(light.features.levels(images))
+    torch.testing.assert_close(evidence.heatmaps, maps, **tol[torch.float32])
+    assert maps.shape == (3, 2, 21, 16, 16)
+    maps.square().sum().backward()
+    assert reached(light) == {"features", "pose_machine"}
+
+
+def test_frozen_modules_keep_their_weights_but_pass_a_gradient(images):
+    features = HandFeatureNet(64)
+    features.freeze(5)
+    x = images.clone().requires_grad_()
+    features(x).square().sum().backward()
+    assert x.grad.any()
+    trained = {name.split(".")[1] for name, value in features.named_parameters() if value.grad is not None}
+    assert not trained & set("01234")
+    assert "5" in trained
+
+
+def test_the_light_f_j2d_needs_the_hand_trunk():
+    with pytest.raises(ValueError, match="backbone is 'resnet18'; this f_J2D is a head on the trunk"):
+        Estimator(replace(LIGHT, backbone="resnet18"))
 
 
 def test_masked_images_go_through_f_too(estimator, images, generator, tol):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dhpe_lib.hand.model import HandModel, neutral_h
-from dhpe_lib.network.regressor import Regressor
+from dhpe_lib.network.regressor import POSE_SPREAD, Regressor
 
 F64 = torch.float64
 FEATURE = 5
@@ -36,8 +36,12 @@ def test_the_papers_sizes():
     assert sum(value.numel() for value in regressor.parameters()) == 2154 * 63 + 2217 * 42
 
 
-def test_iterations_written_out(hand, generator, tol):
-    regressor = trained(generator)
+@pytest.mark.parametrize("standard_units", [False, True])
+def test_iterations_written_out(hand, generator, tol, standard_units):
+    """Both layers see h in the unit, and f_Ref sees the mesh of the new h."""
+    regressor = trained(generator, standard_units=standard_units)
+    unit = torch.ones(63, dtype=F64)
+    unit[:45] = POSE_SPREAD if standard_units else 1
     feature, joints_2d = inputs(2, generator)
     steps = regressor(feature, joints_2d, hand)
     assert len(steps) == 4
@@ -50,9 +54,9 @@ def test_iterations_written_out(hand, generator, tol):
             torch.testing.assert_close(steps[t].h[b], h, **tol[F64])
             torch.testing.assert_close(steps[t].joints_2d[b].flatten(), j2d, **tol[F64])
             torch.testing.assert_close(steps[t].mesh.joints[b], j3d, **tol[F64])
-            next_h = h + a @ torch.cat((feature[b], j2d, h)) + a0
-            j2d = r @ torch.cat((j2d, feature[b], h, j3d.flatten())) + r0
-            h = next_h
+            h = h + unit * (a @ torch.cat((feature[b], j2d, h / unit)) + a0)
+            j3d = hand.forward_h(h[None]).joints[0]
+            j2d = r @ torch.cat((j2d, feature[b], h / unit, j3d.flatten())) + r0
     assert (steps[3].h - steps[0].h).norm() > 0.1
 
 

@@ -21,7 +21,7 @@ def run(tmp_path, monkeypatch):
     """Folder of a run with the weights of a tiny network."""
     tiny_network.install(monkeypatch.setitem)
     config = TrainingConfig(
-        data=("/home/me/orh/train",), test=("orh/test", "/data/orh-o/test"), backgrounds="/home/me/nyu"
+        start="random", data=("/home/me/orh/train",), test=("orh/test", "/data/orh-o/test"), backgrounds="/home/me/nyu"
     )
     folder = tmp_path / "run"
     folder.mkdir()

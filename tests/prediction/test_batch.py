@@ -18,6 +18,7 @@ from dhpe_lib.prediction.batch import (
     read_index,
     run_photos,
     shard_of,
+    start_index,
 )
 from dhpe_lib.prediction.find_hands import no_hand
 from dhpe_lib.prediction.photo_groups import load_tools
@@ -152,12 +153,16 @@ def test_a_resumed_run_processes_the_missing_photos(tmp_path, finder):
     photos, index = name_photos(paths, request), index_file(tmp_path / "out")
     assert left_to_do(photos, request.folder, index) == photos
     results = list(run_photos(photos[:4], request))
-    lines = "".join(map(index_line, results))
+    lines = "".join(f"{index_line(result)}\n" for result in results)
     index.write_text(lines + lines.splitlines()[0][:20])  # the last line is truncated
     (request.folder / "1_hand2.json").unlink()
     assert [one.path.stem for one in left_to_do(photos, request.folder, index)] == ["1", "3", "4"]
     assert read_index(index) == {f"{k}.png": [f"{k}_hand.json", f"{k}_hand2.json"] for k in range(3)}
     assert json.loads(lines.splitlines()[0])["hands"][1]["hand"] == "left"
+    start_index(index, photos, left_to_do(photos, request.folder, index))
+    assert index.read_text().splitlines() == [lines.splitlines()[k] for k in (0, 2)]
+    start_index(index, photos, photos)
+    assert not index.exists()
 
 
 RECORDS = ("7", "[]", '{"photo": "0.png", "problem": "", "hands": 3}', '{"photo": [], "hands": {}}')

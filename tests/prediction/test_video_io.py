@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from dhpe_lib.data.photos import PhotoError
+from dhpe_lib.prediction import video_io
 from dhpe_lib.prediction.video_io import Frame, VideoError, clip_writer, frame_rate, is_clip, read_frames
 
 try:
@@ -231,3 +232,22 @@ def test_without_pyav_the_message_names_the_extra(tmp_path, monkeypatch):
     for use in (lambda: list(read_frames(tmp_path / "a.mp4")), lambda: write_clip(tmp_path / "b.mp4", frames())):
         with pytest.raises(VideoError, match=r'pip install "dhpe\[video\]"'):
             use()
+
+
+@needs_av
+def test_a_playlist_opens_no_other_file(tmp_path):
+    write_clip(tmp_path / "secret.mp4", frames())
+    playlist = tmp_path / "clip.mp4"
+    playlist.write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    with av.open(str(playlist)) as container:  # FFmpeg alone goes by the content
+        assert len(list(container.decode(video=0))) == len(TIMES)
+    with pytest.raises(VideoError, match=r"clip\.mp4: cannot be read as a video"):
+        next(read_frames(playlist))
+
+
+@needs_av
+def test_frames_have_a_largest_size(tmp_path, monkeypatch):
+    write_clip(tmp_path / "a.mp4", frames())
+    monkeypatch.setattr(video_io, "MOST_PIXELS", 48 * 64 - 1)
+    with pytest.raises(VideoError, match=r"a\.mp4: cannot be read as a video"):
+        list(read_frames(tmp_path / "a.mp4"))

@@ -1,10 +1,15 @@
 """A run's config.json of the wrong type or with other values is refused; the error names file and field."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
-from dhpe_lib.training.config import ConfigError, TrainingConfig, read_config, write_config
+from dhpe_lib.network.hand_landmarks import load_hand_landmarks
+from dhpe_lib.training.config import ConfigError, TrainingConfig, preset_config, read_config, write_config
+from dhpe_lib.training.optimiser import build_optimiser
+from dhpe_lib.training.setup import build_network
 
 
 @pytest.mark.parametrize(
@@ -32,3 +37,39 @@ def test_a_written_config_is_read_again(tmp_path):
     config = TrainingConfig(data=("a", "b"), tau=7.0, ablation=("without-refiner",), compile=True)
     write_config(tmp_path / "config.json", config)
     assert read_config(tmp_path / "config.json") == config
+
+
+def test_the_paper_has_nothing_of_its_own_extensions():
+    """The preset paper is as the paper writes it; the light preset adds L_h, photos and turned crops."""
+    paper, light = preset_config("paper"), preset_config()
+    assert (paper.preset, paper.learning_rate, paper.weight_h, paper.clip, paper.weight_decay) == (
+        "paper",
+        1e-3,
+        0,
+        0,
+        0,
+    )
+    assert (paper.decay, paper.start, paper.feature_share, paper.jitter_turned) == ("constant", "imagenet", 1, 0)
+    assert light == TrainingConfig()
+    assert light.weight_h > 0
+    with pytest.raises(ConfigError, match="preset is huge"):
+        preset_config("huge")
+
+
+@pytest.mark.parametrize(("preset", "start", "other"), [("light", "imagenet", "hand"), ("paper", "hand", "imagenet")])
+def test_a_start_belongs_to_a_preset(preset, start, other):
+    with pytest.raises(ConfigError, match=rf"start is {start}, .*preset {preset}; it may be {other}, random"):
+        build_network(replace(preset_config(preset), start=start))
+
+
+def test_the_hand_start_loads_and_freezes_the_trunk():
+    network = build_network(preset_config())
+    public = load_hand_landmarks().trunk.state_dict()
+    assert all(torch.equal(value, public[name]) for name, value in network.features.network.state_dict().items())
+    frozen = {name.split(".")[1] for name, value in network.features.named_parameters() if not value.requires_grad}
+    assert frozen == {"0", "2", "3", "4"}  # module 1 is the activation
+    groups = build_optimiser(network, preset_config()).param_groups
+    assert len(groups) == 3
+    assert all(value.requires_grad for group in groups for value in group["params"])
+    again = build_network(replace(preset_config(), start="random"))
+    assert all(value.requires_grad for value in again.parameters())

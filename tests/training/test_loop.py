@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,20 +19,22 @@ from dot_dataset import Dots, write_dots
 from project import child_environment
 from rich.console import Console
 
+from dhpe_lib.common.files import DiskFullError
 from dhpe_lib.data.cache.layout import PreparedError
 from dhpe_lib.data.cache.preparation import Job, prepare
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.experiments.ablation import Run, measure
+from dhpe_lib.network import checkpoints
 from dhpe_lib.network.checkpoints import CheckpointError, read_checkpoint
 from dhpe_lib.network.trained import load_trained
 from dhpe_lib.training import loop
-from dhpe_lib.training.batches import TrainingBatches, plan_batches
+from dhpe_lib.training.batches import TrainingBatches, ViewOptions, plan_batches
 from dhpe_lib.training.config import ConfigError, TrainingConfig
 from dhpe_lib.training.log import read_curves
 from dhpe_lib.training.loop import TrainingError
 from dhpe_lib.training.losses import losses_of
 from dhpe_lib.training.optimiser import build_optimiser
-from dhpe_lib.training.run_folder import BEST, LAST
+from dhpe_lib.training.run_folder import BEST, LAST, space_of_checkpoints
 from dhpe_lib.training.self_augmentation import SelfAugmentation
 from dhpe_lib.training.setup import build_network, launch_fabric, setup_fabric
 
@@ -220,6 +223,7 @@ def test_novel_views_that_have_not_started_follow_the_new_number_of_steps(data, 
 KILLED = """
 import sys, time
 from pathlib import Path
+from types import SimpleNamespace
 import torch
 import tiny_network
 from dhpe_lib.training.batches import TrainingBatches
@@ -247,7 +251,8 @@ def test_kill_9_and_resume_change_no_bit(data, tmp_path):
     running.kill()
     assert running.wait() == -signal.SIGKILL
     killed_at = read_checkpoint(run / LAST).facts["step"]
-    (run / f".dhpe-{running.pid}-x").mkdir()  # a kill during writing leaves such a folder
+    (run / ".dhpe-x").mkdir()  # a kill during writing leaves such a folder
+    (run / ".dhpe-x" / ".lock").touch()
     config = tiny_network.config(data, steps=killed_at + 3)
     assert tiny_network.run(config, run, resume=True).finished
     tiny_network.run(config, tmp_path / "straight")
@@ -288,6 +293,7 @@ def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(data, tmp_path, mon
 PARALLEL = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 import torch
 import tiny_network
 torch.set_num_threads(1)
@@ -401,7 +407,9 @@ def test_bfloat16_keeps_the_losses_in_full_precision(data, monkeypatch):
     monkeypatch.setattr(loop, "losses_of", watched)
     objective = loop.TrainingObjective(network, config)
     objective, _ = setup_fabric(fabric, network, objective, build_optimiser(network, config), config)
-    batches = TrainingBatches([Prepared(data)], plan_batches(config, fabric, 10), config.jitter_range, fabric.device)
+    batches = TrainingBatches(
+        [Prepared(data)], plan_batches(config, fabric, 10), ViewOptions(config.jitter_range), fabric.device
+    )
     view = batches.view(0)
     losses = objective(view.images, vars(view.targets))
     assert seen == [(torch.bfloat16, torch.float32, False)]
@@ -466,18 +474,42 @@ def test_initial_weights_from_a_checkpoint(data, tmp_path):
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(data, tmp_path, monkeypatch):
-    write, calls = os.fsync, []
+    write, calls = checkpoints.save_file, []
 
-    def full(number: int) -> None:
-        calls.append(number)
-        if len(calls) > 6:
+    def full(*arguments: object) -> None:
+        calls.append(arguments)
+        if len(calls) > 2:
             raise OSError(28, "No space left on device")
-        write(number)
+        write(*arguments)
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(checkpoints, "save_file", full)
     with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written .*No space left.*Free disk"):
         tiny_network.run(tiny_network.config(data), tmp_path / "run")
     monkeypatch.undo()
     tiny_network.install()
-    assert read_checkpoint(tmp_path / "run" / LAST).facts["step"] >= 1
-    assert not list((tmp_path / "run").glob(".last*"))
+    assert read_checkpoint(tmp_path / "run" / LAST).facts["step"] == 2
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_room_for_the_checkpoints_is_looked_for_before_the_first_step(data, tmp_path, monkeypatch):
+    config = tiny_network.config(data, steps=1)
+    needed = space_of_checkpoints(build_network(config))
+    tiny_network.run(config, tmp_path / "small")
+    written = sum((tmp_path / "small" / name).stat().st_size for name in (LAST, LAST, BEST))
+    assert 0.9 * written < needed < written
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
+    with pytest.raises(DiskFullError, match=r"run: .* are needed and .* are free there; make room"):
+        tiny_network.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_initial_weights_are_not_overwritten(data, tmp_path):
+    config = tiny_network.config(data, steps=1)
+    tiny_network.run(config, tmp_path / "run")
+    (tmp_path / "run" / "config.json").unlink()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    before = (tmp_path / "run" / BEST).read_bytes()
+    for start in (tmp_path / "run" / LAST, tmp_path / "link" / BEST, tmp_path / "link"):
+        with pytest.raises(FileExistsError, match="which would be overwritten; name another file"):
+            tiny_network.run(replace(config, start=str(start)), tmp_path / "run")
+    assert (tmp_path / "run" / BEST).read_bytes() == before

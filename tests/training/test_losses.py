@@ -10,11 +10,14 @@ from dhpe_lib.data.targets import Targets, joint_error_px, masked_images
 from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.heatmaps import target_heatmaps
+from dhpe_lib.network.regressor import POSE_SPREAD
 from dhpe_lib.training.losses import (
+    PRIOR,
     Losses,
     LossOptions,
     articulation_loss,
     feature_loss,
+    hand_loss,
     heatmap_loss,
     losses_of,
     refiner_loss,
@@ -61,7 +64,8 @@ def sum_of_squares(a: torch.Tensor, b: torch.Tensor) -> float:
 def test_articulation_by_hand(partly, generator):
     joints = rand(generator, 3, 21, 3)
     expected = [sum_of_squares(joints[0], partly.joints[0])]
-    expected += [sum_of_squares(joints[1, 9:], partly.joints[1, 9:]) / 12 * 21, 0.0]
+    flat = sum_of_squares(joints[1, :4, :2], partly.joints_2d[1, :4])  # these four have only a 2D label
+    expected += [(flat + sum_of_squares(joints[1, 9:], partly.joints[1, 9:])) / 16 * 21, 0.0]
     assert articulation_loss(joints, partly).tolist() == pytest.approx(expected)
 
 
@@ -162,7 +166,9 @@ def test_missing_labels_are_ignored(estimator, laplacian, generator):
     known[1], known_2d[1], has_mask = False, False, torch.tensor([True, False, True])
     joints, joints_2d, mask = full.joints.clone(), full.joints_2d.clone(), full.mask.clone()
     joints[1], joints_2d[1], mask[1] = torch.nan, torch.nan, torch.nan
-    missing = Targets(joints, known, joints_2d, known_2d, mask, has_mask)
+    missing = replace(
+        full, joints=joints, known=known, joints_2d=joints_2d, known_2d=known_2d, mask=mask, has_mask=has_mask
+    )
     expected = everything(estimator, images, full, laplacian)
     losses = everything(estimator, images, missing, laplacian)
     for name in ("art", "lap", "feat", "sh", "ref", "j2d", "gate", "total"):
@@ -180,12 +186,45 @@ def test_missing_labels_are_ignored(estimator, laplacian, generator):
 def test_a_batch_of_one_without_labels(estimator, laplacian, generator):
     full = random_targets(1, generator)
     off = torch.zeros(1, 21, dtype=torch.bool)
-    empty = Targets(full.joints, off, full.joints_2d, off, torch.zeros_like(full.mask), torch.tensor([False]))
+    no = torch.tensor([False])
+    empty = replace(full, known=off, known_2d=off, mask=torch.zeros_like(full.mask), has_mask=no)
     estimator.zero_grad()
     losses = everything(estimator, random_images(1, generator), empty, laplacian)
     assert losses.objective == losses.lap[0]
     losses.objective.backward()
     assert all(value.grad is None or value.grad.isfinite().all() for value in estimator.parameters())
+
+
+def test_a_2d_label_counts_in_x_and_y_only(generator):
+    """Of a joint without depth the projection is compared; its 3D position is not used."""
+    targets = random_targets(2, generator)
+    flat = replace(targets, known=torch.zeros_like(targets.known), joints=torch.full_like(targets.joints, torch.nan))
+    moved = targets.joints + torch.tensor([0.3, -0.4, 7.0])
+    assert articulation_loss(moved, flat).tolist() == pytest.approx([21 * 0.25] * 2, rel=1e-5)
+    assert articulation_loss(moved, targets).tolist() == pytest.approx([21 * 49.25] * 2, rel=1e-5)
+
+
+def test_hand_loss_pulls_to_the_label_or_weakly_to_the_mean_hand(estimator, generator):
+    """In units of the spread; scale and camera do not count."""
+    estimate, targets = estimator(random_images(2, generator)), random_targets(2, generator)
+    h = estimate.h.clone().detach().requires_grad_()
+    estimate = replace(estimate, steps=(*estimate.steps[:-1], replace(estimate.steps[-1], h=h)))
+    targets = replace(targets, has_h=torch.tensor([True, False]))
+    mean = estimate.steps[0].h[1, :55]
+    unit = torch.tensor([POSE_SPREAD] * 45 + [1.0] * 10)
+    expected = [((h[k, :55] - wanted) / unit).square().mean() for k, wanted in enumerate((targets.pose_shape[0], mean))]
+    found = hand_loss(estimate, targets)
+    torch.testing.assert_close(found, torch.stack((expected[0], PRIOR * expected[1])))
+    found.sum().backward()
+    assert not h.grad[:, 55:].any()
+    assert h.grad[:, :55].any(1).all()
+
+
+def test_feature_loss_of_a_part_of_the_batch_has_the_expectation_of_the_whole(generator):
+    targets = random_targets(4, generator)
+    feature, masked = torch.randn(2, 4, 7, generator=generator)
+    whole, part = feature_loss(feature, masked, targets), feature_loss(feature, masked[:1], targets)
+    torch.testing.assert_close(part, torch.tensor([4.0, 0, 0, 0]) * whole)
 
 
 def test_an_empty_mask_is_a_mask(estimator, laplacian, generator):
@@ -203,10 +242,10 @@ def test_a_perfect_estimate_has_only_the_smoothness_loss(estimator, laplacian, g
     estimate = estimator(images, images, render=True)
     last = estimate.steps[-1]
     yes = torch.ones(2, 21, dtype=torch.bool)
-    targets = Targets(last.mesh.joints, yes, last.joints_2d, yes, estimate.mask, torch.tensor([True, True]))
+    targets = Targets(last.mesh.joints, yes, last.joints_2d, yes, estimate.mask, yes[:, 0], last.h[:, :55], yes[:, 0])
     steps = (estimate.steps[0], *[last] * 3)
-    losses = losses_of(replace(estimate, steps=steps), targets, laplacian, NEAR)
-    assert not (losses.art + losses.feat + losses.sh + losses.ref).any()
+    losses = losses_of(replace(estimate, steps=steps), targets, laplacian, replace(NEAR, hand=1.0))
+    assert not (losses.art + losses.feat + losses.sh + losses.ref + losses.hand).any()
 
 
 def test_a_batch_may_be_split(estimator, laplacian, generator, tol):

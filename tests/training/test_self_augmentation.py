@@ -18,7 +18,7 @@ from dhpe_lib.rendering.renderer import silhouette
 from dhpe_lib.synthetic.engine import SyntheticHands
 from dhpe_lib.synthetic.sampling import Sampler
 from dhpe_lib.synthetic.scenery import make_backgrounds
-from dhpe_lib.training.batches import Backgrounds, BatchPlan
+from dhpe_lib.training.batches import Backgrounds, BatchPlan, ViewOptions
 from dhpe_lib.training.log import family_sheet
 from dhpe_lib.training.novel_views import (
     NO_JITTER,
@@ -324,7 +324,7 @@ def augmentation(model: HandModel, tmp_path, pool: Tensor, **changes: object) ->
     plan = BatchPlan(4, 0, 0, novel_views=2, novel_views_from=3)
     backgrounds = Backgrounds(None, (0, 0), CPU)
     backgrounds.at = lambda step: pool
-    return SelfAugmentation(model, config, plan, backgrounds)
+    return SelfAugmentation(model, config, plan, backgrounds, ViewOptions(config.jitter_range))
 
 
 def test_novel_views_start_at_their_first_step(model, tmp_path, seeds, pool):

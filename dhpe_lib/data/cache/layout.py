@@ -246,6 +246,18 @@ def _read(path: Path) -> Any:
         raise PreparedError(f"{path}: is not JSON ({error}); {AGAIN}") from error
 
 
+def map_array(path: Path) -> ndarray:
+    """Open an array file, memory-mapped.
+
+    Raises:
+        PreparedError: The file is missing or damaged.
+    """
+    try:
+        return np.asarray(np.load(path, mmap_mode="r"))
+    except Exception as error:  # numpy reads the header as Python text, which can raise almost any error
+        raise PreparedError(f"{path}: cannot be read ({error})") from error
+
+
 def read_ids(path: Path, count: int) -> list[str]:
     """Read the sample names of a cache.
 

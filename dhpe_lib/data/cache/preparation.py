@@ -16,9 +16,9 @@ from rich.console import Console
 from dhpe_lib.common.console import progress_bar
 from dhpe_lib.common.records import join_rows
 from dhpe_lib.common.workers import WorkerDiedError, run_in_workers
-from dhpe_lib.data.cache.layout import ROWS_PER_PART, Contents, PreparedError, parts_of
+from dhpe_lib.data.cache.layout import ROWS_PER_PART, Contents, PreparedError
 from dhpe_lib.data.cache.reader import Prepared
-from dhpe_lib.data.cache.shards import WHOLE, Shard, parts_of_shard
+from dhpe_lib.data.cache.shards import WHOLE, Shard, parts_of_shard, rows_of_shard
 from dhpe_lib.data.cache.writer import PreparedWriter, write_part
 from dhpe_lib.data.cropping import NoCropError, crop_sample
 from dhpe_lib.data.crops import MARGIN
@@ -62,17 +62,17 @@ def prepare(job: Job, workers: int, console: Console, rows_per_part: int = ROWS_
         The opened cache. Samples with fewer than two 2D joints are left out; they are listed in its `meta`.
 
     Raises:
-        PreparedError: The split has no labels, the cache is stale, the disk is too small, samples cannot be read, or a
-            worker died.
+        PreparedError: The split has no labels, the cache is stale, samples cannot be read, or a worker died.
+        DiskFullError: The disk is too small.
+        LockedError: Another process writes the cache.
         OSError: The folder cannot be written to.
     """
-    writer = fill(job, workers, console, rows_per_part, WHOLE)
-    return writer.finish()
+    whole = fill(job, workers, console, rows_per_part, WHOLE)
+    assert whole is not None
+    return whole
 
 
-def prepare_shard(
-    job: Job, shard: Shard, workers: int, console: Console, rows_per_part: int = ROWS_PER_PART
-) -> PreparedWriter:
+def prepare_shard(job: Job, shard: Shard, workers: int, console: Console, rows_per_part: int = ROWS_PER_PART) -> None:
     """Crop one shard of a split into a folder of its own; :func:`dhpe_lib.data.cache.shards.join_shards` joins them.
 
     Args:
@@ -82,37 +82,32 @@ def prepare_shard(
         console: Console for the progress bar.
         rows_per_part: Number of samples in a part, equal for all shards.
 
-    Returns:
-        The unfinished cache.
-
     Raises:
-        PreparedError: See :func:`prepare`.
-        OSError: The folder cannot be written to.
+        PreparedError, DiskFullError, LockedError, OSError: See :func:`prepare`.
     """
-    return fill(job, workers, console, rows_per_part, shard)
+    fill(job, workers, console, rows_per_part, shard)
 
 
-def fill(job: Job, workers: int, console: Console, rows_per_part: int, shard: Shard) -> PreparedWriter:
-    """Write the missing parts of a shard of a cache; see :func:`prepare`."""
+def fill(job: Job, workers: int, console: Console, rows_per_part: int, shard: Shard) -> Prepared | None:
+    """Write the missing parts of a shard of a cache, and finish the cache if the shard is all of it."""
     if job.out.absolute().resolve().is_relative_to(job.source.absolute().resolve()):
         raise PreparedError(f"{job.out}: lies in the dataset's own folder; name one outside of {job.source}")
     reader = job.reader(job.source, job.split)
     if reason := getattr(reader, "unlabelled", None):
         raise PreparedError(reason)
     source = {"directory": str(job.source.absolute()), "fingerprint": fingerprint(job.source)}
-    writer = PreparedWriter(job.out, Contents(job.dataset, job.split, list(reader.ids), source), rows_per_part)
-    missing = parts_of_shard(writer, shard)
+    contents = Contents(job.dataset, job.split, list(reader.ids), source)
     bad: dict[str, str] = {}
-    with progress_bar(console) as progress:
-        rows = sum(map(len, parts_of(writer.plan)[shard[0] - 1 :: shard[1]]))
-        done = rows - sum(map(len, missing))
-        task = progress.add_task(f"{job.dataset} {job.split}", total=rows, completed=done)
+    with PreparedWriter(job.out, contents, rows_per_part) as writer, progress_bar(console) as progress:
+        missing = parts_of_shard(writer, shard)
+        rows = rows_of_shard(writer, shard)
+        task = progress.add_task(f"{job.dataset} {job.split}", total=rows, completed=rows - sum(map(len, missing)))
         for part, problems in run_parts(job, reader, missing, workers):
             bad |= problems
             progress.advance(task, len(part))
-    if bad and not job.skip_bad:
-        raise PreparedError(bad_samples(job, bad))
-    return writer
+        if bad and not job.skip_bad:
+            raise PreparedError(bad_samples(job, bad))
+        return writer.finish() if shard == WHOLE else None
 
 
 def run_parts(job: Job, reader: Reader, parts: Sequence[range], workers: int) -> Iterator[tuple[range, dict[str, str]]]:

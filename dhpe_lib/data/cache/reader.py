@@ -40,6 +40,7 @@ from dhpe_lib.data.cache.layout import (
     command,
     crop_parameters,
     digest,
+    map_array,
     part_count,
     parts_of,
     read_ids,
@@ -232,6 +233,6 @@ def open_field(directory: Path, name: str, meta: Mapping[str, Any]) -> ndarray:
 def load_array(path: Path, meta: Mapping[str, Any]) -> ndarray:
     """Open an array file, memory-mapped."""
     try:
-        return np.asarray(np.load(path, mmap_mode="r"))
-    except (OSError, ValueError, EOFError) as error:
-        raise PreparedError(f"{path}: cannot be read ({error}). {remedy(path.parent, meta)}") from error
+        return map_array(path)
+    except PreparedError as error:
+        raise PreparedError(f"{error}. {remedy(path.parent, meta)}") from error

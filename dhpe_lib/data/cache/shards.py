@@ -55,6 +55,12 @@ def parts_of_shard(writer: PreparedWriter, shard: Shard) -> list[range]:
     return [part for part in writer.missing() if part in mine]
 
 
+def rows_of_shard(writer: PreparedWriter, shard: Shard) -> int:
+    """Return the number of rows of a shard, written or missing."""
+    number, count = shard
+    return sum(map(len, parts_of(writer.plan)[number - 1 :: count]))
+
+
 def shards_in(folder: Path) -> dict[str, list[Path]]:
     """Find the folders of shards in a folder: name of the split -> its folders, in the order of their numbers.
 
@@ -97,10 +103,10 @@ def join_shards(out: Path, folders: Sequence[Path]) -> Prepared:
             f"{folders[0].parent}: {len(missing)} of {len(homes)} parts of {first['split']} are missing, first {rows}; "
             "copy all shards there, and run the shards again that did not end"
         )
-    writer = PreparedWriter(out, contents, first["rows_per_part"])
-    for part in writer.missing():
-        _copy_part(out, homes[part][0], part, contents.margin)
-    return writer.finish()
+    with PreparedWriter(out, contents, first["rows_per_part"]) as writer:
+        for part in writer.missing():
+            _copy_part(out, homes[part][0], part, contents.margin)
+        return writer.finish()
 
 
 def _copy_part(out: Path, folder: Path, part: range, margin: int) -> None:

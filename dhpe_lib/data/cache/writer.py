@@ -1,12 +1,14 @@
 """Writing the prepared cache in parts. After an interruption the same command continues with the missing parts.
 
-A part is on disk before its file in ``done/`` is written. The result does not depend on the order of the parts or on
-the processes that write them.
+A part is on disk before its file in ``done/`` is written, and everything is on disk before ``meta.json`` is. A
+continued run compares the bytes of each finished part with its file in ``done/``. The result does not depend on the
+order of the parts or on the processes that write them.
 """
 
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,15 @@ import numpy as np
 from numpy import ndarray
 
 from dhpe_lib import __version__
-from dhpe_lib.common.files import gigabytes, write_json
+from dhpe_lib.common.files import (
+    atomic_write,
+    clear_drafts,
+    explain_full_disk,
+    holds_leftovers,
+    require_space,
+    write_json,
+)
+from dhpe_lib.common.locks import LOCK, locked
 from dhpe_lib.data.cache.layout import (
     DONE,
     DONE_FIELDS,
@@ -27,6 +37,8 @@ from dhpe_lib.data.cache.layout import (
     PreparedError,
     bytes_per_sample,
     digest,
+    holds_cache,
+    map_array,
     parts_of,
     read_record,
     refuse_differences,
@@ -41,10 +53,10 @@ class PreparedWriter:
 
     ::
 
-        writer = PreparedWriter(folder, Contents("orh", "train", ids, {"seed": 0}))
-        for part in writer.missing():
-            writer.write(part, make_crops(part))
-        prepared = writer.finish()
+        with PreparedWriter(folder, Contents("orh", "train", ids, {"seed": 0})) as writer:
+            for part in writer.missing():
+                writer.write(part, make_crops(part))
+            prepared = writer.finish()
 
     Args:
         directory: Folder of the split: new, empty, or begun by an earlier run with the same contents.
@@ -52,24 +64,31 @@ class PreparedWriter:
         rows_per_part: Number of samples in a part.
 
     Raises:
-        PreparedError: The folder holds other files or a cache with other contents, the disk has too little space, or
-            there is no sample.
+        PreparedError: The folder holds other files or a cache with other contents, or there is no sample.
+        DiskFullError: The disk has too little space.
+        LockedError: Another process writes the cache.
         OSError: The folder cannot be written to.
     """
 
     def __init__(self, directory: Path, contents: Contents, rows_per_part: int = ROWS_PER_PART) -> None:
         self.directory, self.contents = directory, contents
         self.plan = contents.plan(rows_per_part)
-        if not contents.ids:
-            raise PreparedError(f"{directory}: the {contents.split} split of {contents.dataset} holds no sample")
-        begun = next((directory / name for name in (META, PLAN) if (directory / name).is_file()), None)
-        if begun is not None:
-            refuse_differences(directory, read_record(begun, {}), self.plan)
-        elif directory.is_dir() and any(not path.name.startswith(".") for path in directory.iterdir()):
-            raise PreparedError(f"{directory}: holds other files; name a new or an empty folder")
-        if not self.finished:
-            check_space(directory, sum(map(len, self.missing())) * bytes_per_sample(contents.margin))
-            self._begin()
+        self._lock = ExitStack()
+
+    def __enter__(self) -> "PreparedWriter":
+        self._check()
+        if not self.finished or holds_leftovers(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as stack:
+                stack.enter_context(locked(self.directory / LOCK))
+                clear_drafts(self.directory)
+                if not self.finished:  # another run may have finished it before this one had the lock
+                    self._begin()
+                self._lock = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.close()
 
     @property
     def finished(self) -> bool:
@@ -113,17 +132,46 @@ class PreparedWriter:
         shutil.rmtree(self.directory / DONE, ignore_errors=True)
         return Prepared(self.directory)
 
+    def _check(self) -> None:
+        if not self.contents.ids:
+            raise PreparedError(
+                f"{self.directory}: the {self.contents.split} split of {self.contents.dataset} holds no sample"
+            )
+        check_folder(self.directory)
+        begun = next((self.directory / name for name in (META, PLAN) if (self.directory / name).is_file()), None)
+        if begun is not None:
+            refuse_differences(self.directory, read_record(begun, {}), self.plan)
+        if not self.finished:
+            require_space(self.directory, sum(map(len, self.missing())) * bytes_per_sample(self.contents.margin))
+
     def _begin(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        done = self.directory / DONE
         write_json(self.directory / PLAN, self.plan)
-        (self.directory / DONE).mkdir(exist_ok=True)
+        done.mkdir(exist_ok=True)
+        clear_drafts(done)
         write_json(self.directory / IDS, list(self.contents.ids))
         for name, (kind, shape) in row_types(self.contents.margin).items():
-            path = self.directory / f"{name}.npy"
-            if not path.exists():
-                draft = path.with_name(f".{path.name}")
-                np.lib.format.open_memmap(draft, "w+", kind, (len(self.contents.ids), *shape))  # takes no space yet
-                draft.replace(path)
+            path, shape = self.directory / f"{name}.npy", (len(self.contents.ids), *shape)
+            if not holds_array(path, kind, shape):
+                with atomic_write(path) as draft:
+                    np.lib.format.open_memmap(draft, "w+", kind, shape)  # takes no space yet
+        self._forget_damaged()
+
+    def _forget_damaged(self) -> None:
+        """Delete the marker of each part whose bytes are not those that it declares; the part is written again."""
+        arrays = [map_array(self.directory / f"{name}.npy") for name in row_types(self.contents.margin)]
+        for part in parts_of(self.plan):
+            path = marker(self.directory, part)
+            if path.is_file() and not self._is_whole(path, part, arrays):
+                path.unlink()
+
+    def _is_whole(self, path: Path, part: range, arrays: list[ndarray]) -> bool:
+        try:
+            done = read_record(path, DONE_FIELDS)
+        except PreparedError:
+            return False
+        kept = [row for row in part if self.contents.ids[row] not in done["left_out"]]
+        return done["kept"] == kept and done["sha256"] == digest(values[part.start : part.stop] for values in arrays)
 
     def _complete(self, parts: list[dict[str, Any]]) -> None:
         rows = np.array([row for part in parts for row in part["kept"]], np.int64)
@@ -131,7 +179,8 @@ class PreparedWriter:
         if not len(rows):
             name, reason = next(iter(left_out.items()))
             raise PreparedError(f"{self.directory}: no sample can be used; {name}: {reason}")
-        np.save(self.directory / ROWS, rows)
+        with atomic_write(self.directory / ROWS) as draft:
+            np.save(draft, rows)
         digests = [part["sha256"] for part in parts]
         whole = digest([np.frombuffer("".join(digests).encode(), np.uint8), rows])
         found = {"samples": len(rows), "left_out": left_out, "sha256": whole, "parts": digests}
@@ -151,21 +200,27 @@ def marker(directory: Path, part: range) -> Path:
     return directory / DONE / f"{part.start:08}.json"
 
 
-def check_space(directory: Path, needed: int) -> None:
-    """Check that a folder can be created, if it does not exist yet, and that its disk has `needed` bytes.
+def check_folder(directory: Path) -> None:
+    """Check that a folder can hold a cache: it is missing, empty, or holds one already.
 
     Raises:
-        PreparedError: The path, or a parent of it, is a file, or the disk has too little space.
+        PreparedError: The folder holds other files, or the path or a parent of it is a file.
     """
     existing = next(folder for folder in (directory.absolute(), *directory.absolute().parents) if folder.exists())
     if not existing.is_dir():
         raise PreparedError(f"{existing}: is a file; name a new or an empty folder")
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise PreparedError(
-            f"{directory}: {gigabytes(needed)} are needed and {gigabytes(free)} are free there; "
-            "make room, or name a folder on another disk"
-        )
+    others = directory.is_dir() and any(not path.name.startswith(".") for path in directory.iterdir())
+    if others and not holds_cache(directory):
+        raise PreparedError(f"{directory}: holds other files; name a new or an empty folder")
+
+
+def holds_array(path: Path, kind: np.dtype, shape: tuple[int, ...]) -> bool:
+    """Return whether a file holds an array of a certain type and shape."""
+    try:
+        values = map_array(path)
+    except PreparedError:
+        return False
+    return (values.dtype, values.shape) == (kind, shape)
 
 
 def write_part(
@@ -183,6 +238,7 @@ def write_part(
 
     Raises:
         ValueError: The number or the size of the crops is wrong.
+        DiskFullError: The disk is full.
         OSError: The part cannot be written.
     """
     kept = [k for k, name in enumerate(names) if name not in left_out]
@@ -206,7 +262,7 @@ def write_rows(path: Path, start: int, values: ndarray) -> None:
 
     On a full disk `write` raises an error, whereas writing to a memory map would kill the process.
     """
-    with path.open("r+b") as file:
+    with explain_full_disk(path, lambda: values.nbytes), path.open("r+b") as file:
         np.lib.format.read_magic(file)
         np.lib.format.read_array_header_1_0(file)
         file.seek(start * values[0].nbytes, os.SEEK_CUR)
