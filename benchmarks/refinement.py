@@ -3,11 +3,11 @@
     python benchmarks/refinement.py --device cuda --preset paper --bf16
 
 An iteration is the whole of Eq. 13: hand model, renderer, F, backward pass, one step of Adam, f_Ref. The paper reports
-5 ms for an iteration and 100 ms for the regression. Goals on a GPU: 2 ms at batch 1, 0.2 ms for each image at batch 64,
-and 4 ms for the regression. On a GPU the row `captured` replays one iteration as a CUDA graph, and --bf16 runs F in
-bfloat16. The weights are random, which does not change the time. tau is infinite, so every image has its feature term.
-Times are medians over rounds, with the slowest round. On a CPU the time is the CPU time of all threads, so that other
-programs do not count. Writes book/results/refinement_speed_<device>.json.
+5 ms for an iteration and 100 ms for the regression. Goals on one H200, not measured yet: 1 ms at batch 1, 0.2 ms for
+each image at batch 64, and 4 ms for the regression. On a GPU the row `captured` replays one iteration as a CUDA graph,
+and --bf16 runs F in bfloat16. The weights are random, which does not change the time. tau is infinite, so every image
+has its feature term. Times are medians over rounds, with the slowest round. On a CPU the time is the CPU time of all
+threads, so that other programs do not count. Writes book/results/refinement_speed_<device>.json.
 """
 
 import argparse

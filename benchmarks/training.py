@@ -5,8 +5,9 @@
 The step is that of `dhpe train`: two passes of F, f_J2D, three iterations, the hand model, the renderer, all of Eq. 7,
 backward pass, Adam. The images are rendered once, so the input takes no time. The rows `forward`, `backward` and `Adam`
 are parts of the step, and the device is synchronised after each; `whole step` is timed without synchronisation in
-between. Times are medians over rounds; the whole step also has the slowest round. Goal on a GPU: 2,000 images/s for the
-paper's network in bf16. Writes book/results/training_speed_<device>.json.
+between. Times are medians over rounds; the whole step also has the slowest round. Goal on one H200: 1,200 images/s for
+the paper's network in bf16; an image takes 230 GFLOP, 181 of them f_J2D. Not measured yet. Writes
+book/results/training_speed_cpu.json, or training_speed_<preset>_cuda.json.
 """
 
 import argparse
@@ -94,7 +95,8 @@ def main() -> None:
     rows = measure(config, arguments.device, arguments.rounds, arguments.steps)
     facts = f"{arguments.preset}, {arguments.precision}, batch {arguments.batch}"
     rows = {f"{name} ({facts})": values for name, values in rows.items()}
-    write_result(f"training_speed_{arguments.device}", rows, config.seed, load)
+    network = f"{arguments.preset}_" if arguments.device == "cuda" else ""
+    write_result(f"training_speed_{network}{arguments.device}", rows, config.seed, load)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Speed of the test-time refinement on one GPU with the paper's network. Writes book/results/refinement_speed_cuda.json.
-# Goal: an iteration in 2 ms at batch 1 and in 0.2 ms for each image at batch 64; the regression at batch 1 in 4 ms.
+# Goal on one H200: an iteration in 1 ms at batch 1 and in 0.2 ms for each image at batch 64; the regression at batch 1
+# in 4 ms.
 # Hardware and time: not run yet (no GPU was available); expected: a few minutes. On a CPU: --device cpu --preset light.
 set -euo pipefail
 cd "$(dirname "$0")/.."

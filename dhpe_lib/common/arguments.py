@@ -200,7 +200,8 @@ def checked(hints: Mapping[str, str] = NO_HINTS) -> Callable[[Function], Functio
 
     Checked are the shapes of arrays, with equal sizes of axes of one name, their kind of numbers, and the names of a
     `Literal`. Default values are not checked. Whole numbers of numpy become Python's. Calls with types and shapes that
-    passed before are not checked again, nor are the calls that a checked function makes.
+    passed before are not checked again, nor are the calls that a checked function makes. Nothing is checked while
+    `torch.compile` traces.
 
     Args:
         hints: Remedy for each argument whose wrong shape has a well-known reason.
@@ -219,7 +220,7 @@ def checked(hints: Mapping[str, str] = NO_HINTS) -> Callable[[Function], Functio
 
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            if running.checked:
+            if torch.compiler.is_compiling() or running.checked:
                 return function(*args, **kwargs)
             count = len(args)
             given = [args[place] if place < count else kwargs.get(name, MISSING) for place, name in places]

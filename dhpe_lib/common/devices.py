@@ -1,10 +1,15 @@
 """Choose a device, read its free memory, and set the number of threads."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
+from jaxtyping import Shaped
+from torch import Tensor
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -18,20 +23,70 @@ def free_memory(device: torch.device) -> int | None:
     return 1024 * int(lines["MemAvailable"].split()[0])
 
 
+def default_device() -> str:
+    """Return "cuda" if PyTorch and the renderer can use a GPU, else "cpu".
+
+    If only PyTorch can use the GPU, a warning on stderr says why. A program that names no device then runs on the CPU.
+    """
+    if not torch.cuda.is_available():
+        return "cpu"
+    from dhpe_lib.common.warp_runtime import missing_gpu  # Warp takes a second to import
+
+    reason = missing_gpu()
+    if reason is not None:
+        print(f"The GPU is not used: {reason}.", file=sys.stderr)
+    return "cuda" if reason is None else "cpu"
+
+
 def find_device(name: str | None) -> torch.device:
     """Return the device with this name.
 
     Args:
-        name: A device name of torch, such as "cpu" or "cuda:0". By default CUDA if there is a GPU, else the CPU.
+        name: A device name of torch, such as "cpu" or "cuda:0". None for :func:`default_device`.
 
     Raises:
         ValueError: This machine has no such device.
     """
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = name or default_device()
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
         raise ValueError(f"{name}: no such device here; use cpu, or cuda if there is a GPU") from error
+
+
+def to_device(values: Shaped[Tensor, "..."], device: torch.device | str) -> Shaped[Tensor, "..."]:
+    """Copy a tensor of the CPU to a device, through pinned memory: the host does not wait for a GPU.
+
+    Args:
+        values: Tensor on the CPU or on the device.
+        device: The device.
+
+    Returns:
+        The tensor on the device; `values` itself if it is there.
+    """
+    if values.device.type == "cpu" and torch.device(device).type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
+@lru_cache(maxsize=1024)
+def constant(values: Any, dtype: torch.dtype, device: torch.device) -> Shaped[Tensor, "..."]:
+    """Make a tensor of numbers once; later calls return it without a copy to the device, which a GPU would wait for.
+
+    Args:
+        values: A number or nested tuples of numbers.
+        dtype: Type of the numbers.
+        device: Device of the tensor.
+
+    Returns:
+        The tensor. It is shared, so it must not be changed.
+    """
+    return to_device(torch.tensor(values, dtype=dtype), device)
+
+
+def constant_like(values: Any, like: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    """Return :func:`constant` in the type and on the device of another tensor."""
+    return constant(values, like.dtype, like.device)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from dhpe_lib.common.devices import to_device
 from dhpe_lib.common.records import map_rows
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
 
@@ -65,7 +66,7 @@ class Crops:
         Args:
             indices: A tensor, array or list of indices or of booleans, or a slice.
         """
-        chosen = indices if isinstance(indices, slice) else torch.as_tensor(indices, device=self.images.device)
+        chosen = indices if isinstance(indices, slice) else to_device(torch.as_tensor(indices), self.images.device)
         return map_rows(self, lambda values: values[chosen])
 
     def items(self) -> Iterator[tuple[str, Tensor]]:

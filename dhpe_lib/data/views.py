@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.devices import constant_like, to_device
 from dhpe_lib.common.records import map_rows
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
 from dhpe_lib.data.crops import Crops
@@ -70,7 +71,7 @@ class Jitter:
 
     def to(self, device: torch.device) -> "Jitter":
         """Copy to a device."""
-        return map_rows(self, lambda values: values.to(device))
+        return map_rows(self, lambda values: to_device(values, device))
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def sample_grid(frame: CropFrame, crops: Crops, size: int = SIZE) -> Float[Tenso
 
 def in_other_light(images: Float[Tensor, "b 3 s s"], jitter: Jitter) -> Float[Tensor, "b 3 s s"]:
     """Change saturation, contrast and the brightness of the channels; images and result are in [0, 1]."""
-    luma = images.new_tensor(LUMA)[:, None, None]
+    luma = constant_like(LUMA, images)[:, None, None]
     grey = (luma * images).sum(1, keepdim=True)
     vivid = grey + jitter.saturation[:, None, None, None] * (images - grey)
     mean = vivid.mean((1, 2, 3), keepdim=True)

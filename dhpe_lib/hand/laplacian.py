@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.linalg import vector_norm
 
 from dhpe_lib.common.arguments import checked
+from dhpe_lib.common.precision import full_precision
 from dhpe_lib.hand.model import HandModel
 
 EdgeWeights = Literal["uniform", "cotangent"]
@@ -39,6 +40,7 @@ class Laplacian(nn.Module):
     rest: Float[Tensor, " 778"]
 
     @checked()
+    @full_precision
     def __init__(self, hand: HandModel, weights: EdgeWeights = "cotangent", plain: bool = False) -> None:
         super().__init__()
         template = hand.v_template
@@ -50,6 +52,7 @@ class Laplacian(nn.Module):
         self.register_buffer("rest", torch.zeros_like(rest) if plain else rest, persistent=False)
 
     @checked()
+    @full_precision
     def forward(self, vertices: Float[Tensor, "b 778 3"], scale: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """Compute L_Lap of each mesh.
 

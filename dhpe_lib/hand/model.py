@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from dhpe_lib.common.arguments import check_alike, check_precision, checked
+from dhpe_lib.common.precision import full_precision
 from dhpe_lib.hand.io import Side, check_layout, mirror_hand, read_hand, side_of
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, quaternion_to_matrix
@@ -87,6 +88,7 @@ class HandModel(nn.Module):
     hands_components: Float[Tensor, "45 45"]
     faces: Int64[Tensor, "1538 3"]
     regressor: Float[Tensor, "21 778"]
+    identity: Float[Tensor, " 4"]
     _directions: Float[Tensor, "145 2334"]
 
     def __init__(
@@ -105,6 +107,8 @@ class HandModel(nn.Module):
             self._add_buffer(name, torch.from_numpy(hand[name]).to(dtype))
         self._add_buffer("faces", torch.from_numpy(hand["f"].astype(np.int64)))
         self._add_buffer("regressor", build_joint_regressor(self.J_regressor, tips))
+        # A buffer: a tensor made of numbers in `forward_h` would be a copy to the GPU, which no CUDA graph may hold.
+        self._add_buffer("identity", torch.tensor([1.0, 0.0, 0.0, 0.0], dtype=dtype))
         # `forward` uses one matrix from [shape, pose features] to all offsets, with vertices as the last axis.
         directions = torch.cat((self.shapedirs, self.posedirs), dim=2)
         self._add_buffer("_directions", directions.permute(2, 1, 0).flatten(1).contiguous())
@@ -201,6 +205,7 @@ class HandModel(nn.Module):
         return coefficients @ self.hands_components[:n]
 
     @checked(HINTS)
+    @full_precision
     def forward(
         self,
         pose: Float[Tensor, "b 45"] | None = None,
@@ -262,6 +267,7 @@ class HandModel(nn.Module):
         return axis_angle_to_matrix((pose + self.hands_mean if relative_to == "mean" else pose).unflatten(1, (15, 3)))
 
     @checked()
+    @full_precision
     def forward_h(self, h: Float[Tensor, "b 63"]) -> HandMesh:
         """Pose the hand by the paper's vector h, whose camera part is an offset from the identity.
 
@@ -277,8 +283,7 @@ class HandModel(nn.Module):
         Source: Eq. 4 and PAPER.md Sec. 9.1.
         """
         parts = split_h(h)
-        identity = h.new_tensor((1.0, 0.0, 0.0, 0.0))
-        rotation = quaternion_to_matrix(identity + parts.quaternion)
+        rotation = quaternion_to_matrix(self.identity + parts.quaternion)
         return self(parts.pose, parts.shape, rotation, positive_scale(parts.scale[:, 0]), parts.translation)
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dhpe_lib.common.arguments import check_at_least, check_fields, checked
+from dhpe_lib.common.precision import full_precision
 from dhpe_lib.hand.model import OPEN_HAND, HandModel
 from dhpe_lib.hand.skeleton import FINGERS, MANO_FINGERS
 
@@ -95,6 +96,7 @@ def pose_from_angles(angles: Float[Tensor, "b 15 3"], limits: JointLimits) -> Fl
 
 
 @checked()
+@full_precision
 def limit_penalty(pose: Float[Tensor, "b 45"], limits: JointLimits) -> Float[Tensor, " b"]:
     """Compute the sum of the squared angles beyond the limits.
 
@@ -138,6 +140,7 @@ def pose_space(model: HandModel) -> PoseSpace:
 
 
 @checked()
+@full_precision
 def pose_penalty(pose: Float[Tensor, "b 45"], space: PoseSpace) -> Float[Tensor, " b"]:
     """Compute the squared Mahalanobis distance of a pose (radians) from the mean of a pose distribution."""
     return ((pose - space.mean) @ space.components.mT / space.deviations).square().sum(1)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dhpe_lib.common.arguments import checked
+from dhpe_lib.common.precision import full_precision
 
 HANDS_IN_CACHE = 128
 
@@ -102,6 +103,7 @@ class _Skin(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @full_precision
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         vertices, transforms, weights = ctx.saved_tensors
         rows = transforms[..., :3].permute(0, 2, 3, 1).contiguous()
@@ -116,7 +118,9 @@ class _Skin(torch.autograd.Function):
 
 
 def _hand_slices(vertices: Tensor) -> Iterator[slice]:
-    """Split the batch into slices that fit a CPU's cache; on a GPU there is one slice."""
+    """Split the batch into slices that fit a CPU's cache; on a GPU and under `torch.compile` there is one slice."""
+    if torch.compiler.is_compiling():  # a graph for batches of any size holds no loop over them
+        return iter((slice(None),))
     step = HANDS_IN_CACHE if vertices.device.type == "cpu" else max(1, len(vertices))
     return (slice(start, start + step) for start in range(0, len(vertices), step))
 

@@ -205,6 +205,9 @@ def load_optimiser(checkpoint: Checkpoint, optimiser: Optimizer) -> None:
         for key, value in checkpoint.optimiser.items():
             index, name = key.split(".")
             state.setdefault(int(index), {})[name] = value
+        # "fused" belongs to the device, not to the run, which may continue on another device.
+        own = [{key: group[key] for key in group if key == "fused"} for group in optimiser.param_groups]
+        groups = [saved | kept for saved, kept in zip(groups, own, strict=True)]
         optimiser.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{checkpoint.path}: field groups does not fit the network: {error}") from error

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dhpe_lib.common.precision import full_precision
 from dhpe_lib.hand.model import HandMesh, HandModel, neutral_h
 
 H, JOINTS_2D, JOINTS_3D = 63, 42, 63
@@ -92,6 +93,7 @@ class Regressor(nn.Module):
             steps.append(RegressorState(h, joints_2d, mesh))
         return tuple(steps)
 
+    @full_precision
     def h_step(
         self, feature: Float[Tensor, "b f"], joints_2d: Float[Tensor, "b 21 2"], h: Float[Tensor, "b 63"]
     ) -> Float[Tensor, "b 63"]:
@@ -109,6 +111,7 @@ class Regressor(nn.Module):
         """
         return self.unit * self.f_j3d(torch.cat((feature, joints_2d.flatten(1), h / self.unit), 1))
 
+    @full_precision
     def refine_joints(
         self,
         joints_2d: Float[Tensor, "b 21 2"],

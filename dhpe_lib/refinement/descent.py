@@ -9,6 +9,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
+from dhpe_lib.common.precision import full_precision
+
 StepRule = Literal["adam", "gradient"]
 Energy = Callable[[Tensor], Tensor]
 
@@ -92,7 +94,7 @@ def descent_step(function: Energy, h: Float[Tensor, "b n"], optimizer: Optimizer
         Energies before the step.
     """
     value = function(h)
-    (gradient,) = torch.autograd.grad(value.sum(), h)
+    gradient = _gradient(value, h)
     finite = value.isfinite() & gradient.isfinite().all(1)
     h.grad = torch.where(finite[:, None], gradient, 0)
     before = h.detach().clone()
@@ -100,3 +102,9 @@ def descent_step(function: Energy, h: Float[Tensor, "b n"], optimizer: Optimizer
     with torch.no_grad():  # Adam's momentum would move a row even if its gradient is 0
         h.copy_(torch.where(finite[:, None], h, before))
     return value.detach()
+
+
+@full_precision
+def _gradient(value: Float[Tensor, " b"], h: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    """Compute the gradient of each row; on the CPU autocast would lower the backward pass of float32 products too."""
+    return torch.autograd.grad(value.sum(), h)[0]

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dhpe_lib.common.precision import full_precision
 from dhpe_lib.data.targets import mean_distance_px, weighted_mean
 from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.hand.model import HandMesh, HandModel
@@ -101,6 +102,7 @@ class HandPrior:
     laplacian: Laplacian
 
 
+@full_precision
 def hand_prior(model: HandModel) -> HandPrior:
     """Build the prior of a hand model, in its dtype and on its device."""
     return HandPrior(pose_space(model), joint_limits().to(model.hands_mean), Laplacian(model))
@@ -128,6 +130,10 @@ class EnergyTerms:
     def total(self) -> Float[Tensor, " b"]:
         """E(h)."""
         return self.joints + self.feature + self.lap + self.mask + self.pose + self.shape + self.limits
+
+
+TERMS = tuple(field.name for field in fields(EnergyTerms))
+"""Names of the terms and the gate; `torch.compile` cannot list the fields of a class."""
 
 
 def energy(
@@ -192,7 +198,7 @@ def energy_terms(
         terms["feature"] = lambda: feature_term(mesh, model, appearance, near)
     if (mask := evidence.mask) is not None:
         terms["mask"] = lambda: mask_term(mesh, model, mask)
-    values = {field.name: torch.zeros_like(h[:, 0]) for field in fields(EnergyTerms)}
+    values = {name: torch.zeros_like(h[:, 0]) for name in TERMS}
     values["gate"] = near.to(h.dtype)
     for name, term in terms.items():
         if weight := getattr(weights, name):
@@ -228,9 +234,7 @@ def feature_term(
 
     The mesh is rendered at the input size of F, in full precision; F may run in lower precision under autocast.
     """
-    size = appearance.images.shape[-1]
-    with torch.autocast(mesh.vertices.device.type, enabled=False):
-        mask = silhouette(mesh.vertices, model.faces, size, appearance.silhouette)
+    mask = silhouette(mesh.vertices, model.faces, appearance.images.shape[-1], appearance.silhouette)
     masked_feature = appearance.network(appearance.images * mask[:, None])
     difference = (masked_feature - appearance.feature).to(mask.dtype)
     return torch.where(near[:, None], difference, 0).square().mean(1)

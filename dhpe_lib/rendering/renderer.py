@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.common.arguments import check_fields, checked
+from dhpe_lib.common.precision import full_precision
 from dhpe_lib.rendering.lighting import DAYLIGHT, Light, shade, vertex_normals
 from dhpe_lib.rendering.projection import (
     Backend,
@@ -85,6 +86,7 @@ class Rendering:
 
 
 @checked()
+@full_precision
 def silhouette(
     vertices: Float[Tensor, "batch vertices 3"],
     faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
@@ -193,6 +195,7 @@ def sample_texture(texture: Texture, fragments: Fragments) -> Float[Tensor, "bat
 
 
 @checked()
+@full_precision
 def render(
     vertices: Float[Tensor, "batch vertices 3"],
     faces: Integer[Tensor, "faces 3"] | Integer[Tensor, "meshes faces 3"],
@@ -231,6 +234,7 @@ def render(
 
     Raises:
         TypeError, ValueError, IndexError, ImportError: See `silhouette`.
+        ValueError: Colours, texture, background or light do not fit the mesh or are on another device.
 
     Source:
         The paper's f_TRen (Sec. 3.5).
@@ -240,6 +244,7 @@ def render(
     height, width = (supersample * side for side in rows_and_columns(image_size))
     checked = prepare_faces(vertices, faces)
     _check_appearance(vertices, checked, colors, background, rows_and_columns(image_size))
+    _check_devices(vertices, colors, background, light)
     screen = to_screen(vertices, image_size, camera)
     if supersample > 1:
         screen = torch.cat([supersample * screen[..., :2], screen[..., 2:]], dim=-1)
@@ -287,6 +292,14 @@ def _check_appearance(
             raise ValueError(
                 f"the background is {background.dtype} of shape {shape}; give floats {(*size, 3)} in [0, 1]"
             )
+
+
+def _check_devices(vertices: Tensor, colors: Tensor | Texture, background: Tensor | None, light: Light) -> None:
+    """Raise an error if a tensor is not on the device of the mesh: a kernel would read memory that it cannot reach."""
+    given = {"colors": colors} if isinstance(colors, Tensor) else vars(colors)
+    for name, value in (given | {"background": background} | vars(light)).items():
+        if isinstance(value, Tensor) and value.device != vertices.device:
+            raise ValueError(f'{name} is on {value.device}, the mesh on {vertices.device}; move one with .to("...")')
 
 
 def _mean_of_covered(

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.common.arguments import checked
+from dhpe_lib.common.devices import constant_like
 from dhpe_lib.rendering.lighting import Light, shade, spherical_harmonics, vertex_normals
 from dhpe_lib.rendering.projection import Pinhole, interpolate, rasterize, to_screen
 from dhpe_lib.rendering.renderer import Texture
@@ -84,7 +85,7 @@ def _view_of(photo: Tensor, vertices: Tensor, faces: Tensor, camera: Pinhole | N
 def _visibility(view: _View, points: Tensor, screen: Tensor, normals: Tensor) -> Float[Tensor, "batch n"]:
     """Compute the visibility (0 to 1) of surface points from points, screen coordinates and normals [batch, n, 3]."""
     height, width = view.depth.shape[1:]
-    extent = screen.new_tensor((width, height))
+    extent = constant_like((width, height), screen)
     grid = (2 * screen[..., :2] / extent - 1)[:, None]
     sentinel = 1e9
     depth = view.depth.clamp_max(sentinel)[:, None]
@@ -102,7 +103,7 @@ def _visibility(view: _View, points: Tensor, screen: Tensor, normals: Tensor) ->
 
 def _sample(photo: Tensor, points: Tensor) -> Float[Tensor, "batch n channels"]:
     """Sample an image bilinearly at screen coordinates in pixels."""
-    extent = points.new_tensor((photo.shape[2], photo.shape[1]))
+    extent = constant_like((photo.shape[2], photo.shape[1]), points)
     grid = (2 * points[..., :2] / extent - 1)[:, None].clamp(-2, 2)
     return functional.grid_sample(photo.movedim(-1, 1), grid, padding_mode="border", align_corners=False)[:, :, 0].mT
 
@@ -137,8 +138,8 @@ def estimate_light(
     normal = torch.einsum("bn,bnkc,bnlc->bckl", weights, scaled, scaled)
     right = torch.einsum("bn,bnkc,bnc->bck", weights, scaled, colors)
     pull = 1e-3 * torch.eye(4, dtype=colors.dtype, device=colors.device)
-    white = colors.new_tensor((3.5449077, 0, 0, 0))  # 2 sqrt(pi) gives sum_k l_k Y_k = 1
-    found = torch.linalg.solve(normal + pull, right + pull @ white)  # [b, 3, 4]
+    white = constant_like((3.5449077, 0, 0, 0), colors)  # 2 sqrt(pi) gives sum_k l_k Y_k = 1
+    found, _ = torch.linalg.solve_ex(normal + pull, right + pull @ white)  # [b, 3, 4]
     brightness = torch.einsum("bn,bnk,bck->b", weights, basis, found) / 3
     found = found / torch.where(brightness > 1e-3, brightness, 1.0)[:, None, None]
     return Light(0.0, 0.0, harmonics=functional.pad(found.mT, (0, 0, 0, 5)))
@@ -162,14 +163,15 @@ def complete(
         white if no vertex is visible.
     """
     count = colors.shape[1]
-    edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).long()
+    edges = torch.cat([faces[:, :2], faces[:, 1:], faces[:, ::2]]).long()
     adjacency = torch.zeros(count, count, dtype=colors.dtype, device=colors.device)
     adjacency[edges[:, 0], edges[:, 1]] = 1
     adjacency = torch.maximum(adjacency, adjacency.T)
     laplacian = torch.diag(adjacency.sum(1)) - adjacency
     anchor = 1e-5  # small weight towards white; it matters only if nothing is visible
     matrix = torch.diag_embed(seen + anchor) + SMOOTHNESS * laplacian
-    return torch.linalg.solve(matrix, seen[..., None] * colors + anchor)
+    factor, _ = torch.linalg.cholesky_ex(matrix)  # positive definite; a check for errors would wait for a GPU
+    return torch.cholesky_solve(seen[..., None] * colors + anchor, factor)
 
 
 @torch.no_grad()
@@ -218,7 +220,7 @@ def lift_colors(
 def _direction_to_camera(points: Tensor, camera: Pinhole | None) -> Tensor:
     """Return the unit vectors from points to the camera."""
     if camera is None:
-        return points.new_tensor((0, 0, -1)).expand_as(points)
+        return constant_like((0, 0, -1), points).expand_as(points)
     return functional.normalize(-points, dim=-1)
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.devices import constant_like
 from dhpe_lib.hand.rotations import axis_angle_to_matrix
 from dhpe_lib.synthetic.sampling import Sampler
 
@@ -101,12 +102,12 @@ def arm_meshes(
     """
     scale = 1000 / unit
     local = ((ring - ring.mean(1, keepdim=True)) @ rotation) / scale[:, None, None]  # metres, the hand model's axes
-    at = torch.tensor(RINGS).to(ring).expand(len(ring), -1)
+    at = constant_like(RINGS, ring).expand(len(ring), -1)
     arm = _tube(arms, at, local, ring.mean(1), rotation, scale, torch.ones_like(at))
     start = arms.sleeve.where(arms.sleeve.isfinite(), 0.0)
-    along = start[:, None] + arms.length[:, None] * torch.tensor(CUFF).to(ring)
+    along = start[:, None] + arms.length[:, None] * constant_like(CUFF, ring)
     loose = 1 + (arms.loose[:, None] - 1) * (0.55 + 0.45 * (along - start[:, None]).div(0.1).clamp(0, 1))
-    lip = torch.tensor([0.93, *[1.0] * (len(CUFF) - 2), 0.93]).to(ring)
+    lip = constant_like((0.93, *[1.0] * (len(CUFF) - 2), 0.93), ring)
     waves = (arms.folds[:, 2:] * along + arms.folds[:, 1:2]).sin() * (along - start[:, None]).div(0.05).clamp(0, 1)
     radius = (1.05 * loose + arms.folds[:, :1] * waves) * lip
     sleeve = _tube(arms, along, local, ring.mean(1), rotation, scale, radius)

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.devices import constant_like, to_device
 from dhpe_lib.synthetic.lighting import temperature
 from dhpe_lib.synthetic.sampling import Sampler
 
@@ -153,11 +154,11 @@ def jpeg(picture: Float[Tensor, "b 3 s s"], quality: Float[Tensor, " b"]) -> UIn
     Source: ITU T.81; JFIF 1.02 for the colours.
     """
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
-    steps = (scale[:, None, None] * _steps().to(picture) + 0.5).floor().clamp(1, 255)
+    steps = (scale[:, None, None] * to_device(_steps(), picture.device) + 0.5).floor().clamp(1, 255)
     r, g, b = (255 * picture).unbind(1)
     y = (0.299 * r).add_(g, alpha=0.587).add_(b, alpha=0.114)
     halves = (
-        functional.avg_pool2d(torch.stack((b - y, r - y), 1), 2) / picture.new_tensor([1.772, 1.402])[:, None, None]
+        functional.avg_pool2d(torch.stack((b - y, r - y), 1), 2) / constant_like((1.772, 1.402), picture)[:, None, None]
     )
     y = _quantised(y.sub_(128)[:, None], steps[:, 0])[:, 0].add_(128)
     color = _quantised(halves, steps[:, 1])
@@ -173,6 +174,6 @@ def _quantised(plane: Float[Tensor, "b c s s"], steps: Float[Tensor, "b 64"]) ->
     """Round the cosine coefficients of each block to multiples of their steps."""
     b, c, s, _ = plane.shape
     blocks = plane.view(b, c, s // 8, 8, s // 8, 8).transpose(3, 4).reshape(b, -1, 64)
-    basis, steps = _dct_basis().to(plane), steps[:, None]
+    basis, steps = to_device(_dct_basis(), plane.device), steps[:, None]
     waves = (blocks @ basis.mT).div_(steps).round_().mul_(steps)
     return (waves @ basis).view(b, c, s // 8, s // 8, 8, 8).transpose(3, 4).reshape(b, c, s, s)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from dhpe_lib.common.devices import constant, constant_like
 from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.crops import Crops, pack_masks
@@ -225,7 +226,8 @@ class SyntheticHands:
 
     def vertices(self, hands: Hands, look: Look) -> tuple[Float[Tensor, "b v 3"], Float[Tensor, "b v 3"]]:
         """Return all vertices (hand, arm, sleeve, object) with and without perspective, crop frame, units of g."""
-        arm = arm_meshes(look.arms, hands.body[:, self.assets.ring], hands.rotation, hands.unit)
+        ring = constant(tuple(self.assets.ring), torch.int64, hands.body.device)
+        arm = arm_meshes(look.arms, hands.body[:, ring], hands.rotation, hands.unit)
         thing = place_things(look.things, hands)
         solid = torch.cat((hands.body, arm.arm, arm.sleeve, thing), 1)
         nearest = ((CLOSEST - 1) / hands.kappa)[:, None]
@@ -252,4 +254,4 @@ def visible_joints(
     x, y = pixel.clamp(0, size - 1).unbind(-1)
     image = torch.arange(len(joints), device=joints.device)[:, None]
     covered = joints[..., 2] - depth[image, y, x]
-    return inside & (covered < scale[:, None] * torch.tensor(FLESH).to(scale))
+    return inside & (covered < scale[:, None] * constant_like(FLESH, scale))

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.devices import to_device
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.cropping import BOX_MARGIN, FINGERTIPS_MM
 from dhpe_lib.hand.model import HandModel
@@ -76,7 +77,7 @@ class Hands:
 
     def camera(self, size: int) -> Float[Tensor, "b 3 3"]:
         """Return the camera matrix, in pixels, of a picture with side `size`; g spans 224 pixels."""
-        k = torch.eye(3).to(self.h).repeat(len(self.h), 1, 1)
+        k = torch.eye(3, dtype=self.h.dtype, device=self.h.device).repeat(len(self.h), 1, 1)
         k[:, 0, 0] = k[:, 1, 1] = SIZE / self.kappa
         k[:, :2, 2] = size / 2 + SIZE * self.axis
         return k
@@ -140,7 +141,8 @@ class Shots:
 
 def draw_poses(sampler: Sampler) -> Float[Tensor, "b 45"]:
     """Sample natural poses, radians relative to the flat hand; some are moved towards the flat hand."""
-    pose = sample_poses(sampler.batch, sampler.generator, at_a_time=2 * sampler.batch).to(sampler.device)
+    drawn = sample_poses(sampler.batch, sampler.generator, at_a_time=2 * sampler.batch)
+    pose = to_device(drawn, sampler.device)
     return pose * torch.where(sampler.chance(FLAT), sampler.uniform(0.0, 0.7), 1.0)[:, None]
 
 
@@ -187,7 +189,7 @@ def place_hands(
     scale = 1 / side
     crop_center = shots.shift - scale[:, None] * center
     offset = functional.pad(crop_center, (0, 1)) - scale[:, None] * root
-    quaternion = matrix_to_quaternion(shots.rotation) - torch.eye(4).to(pose)[0]
+    quaternion = matrix_to_quaternion(shots.rotation) - model.identity
     h = torch.cat((pose, shape, quaternion, (scale - 1)[:, None], offset), 1)
     mesh = model.forward_h(h)
     axis = crop_center + scale[:, None] * shots.aside

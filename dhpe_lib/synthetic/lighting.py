@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.devices import constant_like
 from dhpe_lib.rendering.projection import rasterize
 from dhpe_lib.synthetic.sampling import Sampler
 
@@ -56,16 +57,16 @@ def draw_lights(sampler: Sampler, surroundings: Float[Tensor, "b 3"]) -> Lights:
         (hardness * sampler.log_uniform(0.7, 1.2, 1), sampler.uniform(0.0, 0.3, 1)), 1
     )
     lamps = lamps * temperature(sampler.normal(0.08, 2))
-    up = functional.normalize(sampler.normal(0.6, 3) - torch.tensor([0.0, 0.8, 0.4]).to(tint), dim=-1)
-    key = functional.normalize(sampler.normal(0.8, 3) + torch.tensor([0.0, 0.7, 0.9]).to(tint), dim=-1)
-    other = functional.normalize(sampler.normal(1.0, 3) + torch.tensor([0.0, 0.0, 0.4]).to(tint), dim=-1)
+    up = functional.normalize(sampler.normal(0.6, 3) - constant_like((0.0, 0.8, 0.4), tint), dim=-1)
+    key = functional.normalize(sampler.normal(0.8, 3) + constant_like((0.0, 0.7, 0.9), tint), dim=-1)
+    other = functional.normalize(sampler.normal(1.0, 3) + constant_like((0.0, 0.0, 0.4), tint), dim=-1)
     directions = torch.stack((key, other), 1)
     return Lights(room, room * sampler.uniform(0.35, 0.85, 1), up, lamps, directions, sampler.log_uniform(0.008, 0.05))
 
 
 def temperature(warmth: Float[Tensor, "*b"]) -> Float[Tensor, "*b 3"]:
     """Return the gains of red, green and blue for cold (negative) to warm light: exp(w), 1, exp(-w)."""
-    return (warmth[..., None] * warmth.new_tensor((1.0, 0.0, -1.0))).exp()
+    return (warmth[..., None] * constant_like((1.0, 0.0, -1.0), warmth)).exp()
 
 
 def irradiance(
@@ -97,7 +98,7 @@ def irradiance(
     more, far, up, first, second, along_first, along_second = packed.split(3, 1)
     upward = 0.5 + 0.5 * (normal * up).sum(-1, keepdim=True)
     total = (far + more * upward).mul_(open_sky[:, None])
-    wrap = skin[:, None] * normal.new_tensor(SUBSURFACE) + 0.03
+    wrap = skin[:, None] * constant_like(SUBSURFACE, normal) + 0.03
     for lamp, direction, share in ((first, along_first, lit), (second, along_second, open_sky)):
         facing = -(normal * direction).sum(-1, keepdim=True)
         diffuse = (facing + wrap).div_(1 + wrap).clamp_min_(0)
@@ -112,7 +113,7 @@ def highlight(
 
     The factor keeps the energy about constant when the power changes.
     """
-    half = functional.normalize(-lights.directions[:, 0] - normal.new_tensor((0.0, 0.0, 1.0)), dim=-1)
+    half = functional.normalize(-lights.directions[:, 0] - constant_like((0.0, 0.0, 1.0), normal), dim=-1)
     toward = (normal * half.index_select(0, image)).sum(-1).clamp_min(0.5)
     return (toward**power * (power + 8) / 25)[:, None] * lights.lamps[:, 0].index_select(0, image)
 
@@ -150,7 +151,7 @@ def toward_lamp(lights: Lights, vertices: Float[Tensor, "b v 3"]) -> Float[Tenso
     """
     travel = lights.directions[:, 0]
     side = functional.normalize(
-        torch.linalg.cross(travel, travel.new_tensor((0.3, 1.0, 0.2)).expand_as(travel)), dim=-1
+        torch.linalg.cross(travel, constant_like((0.3, 1.0, 0.2), travel).expand_as(travel)), dim=-1
     )
     frame = torch.stack((side, torch.linalg.cross(travel, side), travel), 1) / SHADOW_EXTENT
     return vertices @ frame.mT

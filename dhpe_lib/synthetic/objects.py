@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.devices import constant, constant_like, to_device
 from dhpe_lib.hand.rotations import random_rotations
 from dhpe_lib.synthetic.hands import Hands
 from dhpe_lib.synthetic.sampling import Sampler
@@ -57,7 +58,7 @@ def draw_things(sampler: Sampler, often: float, new: bool) -> Things:
     long = sampler.log_uniform(0.03, 0.10)
     size = torch.stack((radius, radius * sampler.uniform(0.6, 1.2), long.where(first < 0.8, radius)), -1)
     grip = sampler.choice((0.0, 1.0, 2.0), (0.55, 0.35, 0.10)).long()
-    turn = random_rotations(sampler.batch, sampler.generator).to(sampler.device)
+    turn = to_device(random_rotations(sampler.batch, sampler.generator), sampler.device)
     exponents, shift = torch.stack((first, second), -1), sampler.uniform(-0.4, 0.4, 3)
     return Things(sampler.chance(often), exponents, taper, size, grip, shift, turn)
 
@@ -82,8 +83,8 @@ def superquadrics(
     Returns:
         The points, stack by stack, metres.
     """
-    v = torch.linspace(-math.pi / 2, math.pi / 2, STACKS).to(size)
-    u = torch.linspace(-math.pi, math.pi, SLICES + 1).to(size)[:-1]
+    v = to_device(torch.linspace(-math.pi / 2, math.pi / 2, STACKS), size.device)
+    u = to_device(torch.linspace(-math.pi, math.pi, SLICES + 1), size.device)[:-1]
 
     def power(x: Tensor, e: Tensor) -> Tensor:
         return x.sign() * x.abs().clamp_min(1e-6) ** e
@@ -122,24 +123,25 @@ def place_things(things: Things, hands: Hands) -> Float[Tensor, "b points 3"]:
     up = functional.normalize(torch.linalg.cross(knuckles[:, 1] - wrist, across), dim=-1)
     toward = up * torch.sign((up * -hands.rotation[..., 1]).sum(-1, keepdim=True))  # out of the palm
     palm = 0.35 * wrist + 0.65 * knuckles.mean(1)
-    middle = joints[:, [7, 11, 15]].mean(1)  # the end joints of index, middle and ring finger
+    ends = constant((7, 11, 15), torch.int64, joints.device)  # the end joints of index, middle and ring finger
+    middle = joints[:, ends].mean(1)
     room = ((middle - palm) * toward).sum(-1) / scale[:, 0] - 0.020  # metres between palm and fingers
     gap = (joints[:, 8] - joints[:, 4]) / scale  # metres from thumb to index finger
     narrow = gap.norm(dim=-1) < 0.075
     grip = torch.where((things.grip == 1) & ~narrow, 0, things.grip)
-    size = things.size.clone()
+    rows, size = torch.arange(len(grip), device=grip.device), things.size.clone()
     lying = torch.where(room > 0.016, (0.5 * room).clamp(0.008, 0.045), size[:, 0])
     pinched = (0.5 * gap.norm(dim=-1) - 0.007).clamp_min(0.003)
-    thick = torch.stack((lying, pinched, size[:, 0]), 1)[torch.arange(len(grip)), grip]
+    thick = torch.stack((lying, pinched, size[:, 0]), 1)[rows, grip]
     size[:, :2] = size[:, :2] * (thick / size[:, 0])[:, None]
-    before = joints.mean(1) - torch.tensor([0.0, 0.0, 1.0]).to(scale) * scale * (0.05 + size.amax(-1, keepdim=True))
+    before = joints.mean(1) - constant_like((0.0, 0.0, 1.0), scale) * scale * (0.05 + size.amax(-1, keepdim=True))
     in_palm = palm + toward * scale * (0.016 + size[:, 1:2])
-    center = torch.stack((in_palm, (joints[:, 4] + joints[:, 8]) / 2, before), 1)[torch.arange(len(grip)), grip]
+    center = torch.stack((in_palm, (joints[:, 4] + joints[:, 8]) / 2, before), 1)[rows, grip]
     frames = torch.stack(
         (_frame(torch.linalg.cross(toward, across), toward), _frame(gap, things.turn[..., 0]), things.turn), 1
     )
-    frame = frames[torch.arange(len(grip)), grip]
-    shift = scale * things.shift * size * torch.tensor([0.0, 0.0, 1.0]).to(scale)
+    frame = frames[rows, grip]
+    shift = scale * things.shift * size * constant_like((0.0, 0.0, 1.0), scale)
     center = center + (frame @ shift[..., None])[..., 0]
     points = center[:, None] + scale[:, None] * superquadrics(things.exponents, things.taper, size) @ frame.mT
     return points.where(things.present[:, None, None], points[:, :1])

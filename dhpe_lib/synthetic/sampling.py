@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from dhpe_lib.common.devices import constant, to_device
+
 
 def seed_of(*parts: object) -> int:
     """Derive a seed from values with a reproducible `repr`: 63 bits of the SHA-256 of their `repr`."""
@@ -37,7 +39,7 @@ class Sampler:
 
     def uniform(self, low: float, high: float, *more: int) -> Float[Tensor, "b ..."]:
         """Sample uniformly between two bounds."""
-        return (low + (high - low) * torch.rand(self.batch, *more, generator=self.generator)).to(self.device)
+        return to_device(low + (high - low) * torch.rand(self.batch, *more, generator=self.generator), self.device)
 
     def log_uniform(self, low: float, high: float, *more: int) -> Float[Tensor, "b ..."]:
         """Sample between two positive bounds, with a uniform logarithm."""
@@ -46,7 +48,7 @@ class Sampler:
     def normal(self, deviation: float, *more: int) -> Float[Tensor, "b ..."]:
         """Sample a normal distribution with mean zero, clamped to 2.5 standard deviations."""
         draw = torch.randn(self.batch, *more, generator=self.generator).clamp(-2.5, 2.5)
-        return (deviation * draw).to(self.device)
+        return to_device(deviation * draw, self.device)
 
     def chance(self, probability: float, *more: int) -> Bool[Tensor, "b ..."]:
         """Sample booleans that are True with the given probability."""
@@ -54,13 +56,13 @@ class Sampler:
 
     def index(self, n: int, *more: int) -> Int64[Tensor, "b ..."]:
         """Sample indices uniformly from 0 to n - 1."""
-        return torch.randint(n, (self.batch, *more), generator=self.generator).to(self.device)
+        return to_device(torch.randint(n, (self.batch, *more), generator=self.generator), self.device)
 
     def choice(self, values: Sequence[float], weights: Sequence[float], *more: int) -> Float[Tensor, "b ..."]:
         """Sample from a list of values, with probabilities proportional to the weights."""
-        cumulative = torch.tensor(weights, device=self.device).cumsum(0) / sum(weights)
+        cumulative = constant(tuple(weights), torch.float32, self.device).cumsum(0) / sum(weights)
         index = torch.searchsorted(cumulative, self.uniform(0.0, 1.0, *more)).clamp_max(len(values) - 1)
-        return torch.tensor(values, device=self.device)[index]
+        return constant(tuple(values), torch.float32, self.device)[index]
 
     def pixel_generator(self) -> torch.Generator:
         """Create a generator on the device itself, for noise in every pixel."""

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.devices import constant_like
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.hand.model import HandModel, wrist_ring
 from dhpe_lib.rendering.lighting import vertex_normals
@@ -164,7 +165,7 @@ def draw_picture(
     """
     size = behind.shape[1]
     extent = size / SIZE
-    view = seen * seen.new_tensor((1 / extent, 1 / extent, 1.0))
+    view = seen * constant_like((1 / extent, 1 / extent, 1.0), seen)
     fragments = rasterize(view, assets.faces, size)
     part = assets.part.index_select(0, fragments.face.flatten() + 1)
     pixel = (part != NOTHING).nonzero()[:, 0]
@@ -210,7 +211,7 @@ def shade(
     on_hand = (part == HAND).nonzero()[:, 0]
     of_hand, slope = hand_maps(assets, samples, on_hand, view, depth.shape[-1] / SIZE)
     palm = rest[:, 3]
-    maps = torch.zeros(len(palm), assets.maps.shape[0]).to(palm)
+    maps = palm.new_zeros(len(palm), assets.maps.shape[0])
     maps[:, MELANIN], maps[:, REDNESS] = 1 - 0.62 * palm, 0.25 + 0.55 * palm
     maps = maps.index_copy_(0, on_hand, of_hand)
     relief = (scale * skin.variety[:, 4]).index_select(0, image[on_hand])[:, None] * slope

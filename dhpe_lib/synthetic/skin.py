@@ -16,6 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.devices import constant_like
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.poses import joint_limits
 from dhpe_lib.hand.skeleton import MANO_FINGERS
@@ -41,9 +42,9 @@ def lab_to_linear(lab: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
     """Convert CIELAB (D65) to linear sRGB, without clipping."""
     y = (lab[..., 0] + 16) / 116
     f = torch.stack((y + lab[..., 1] / 500, y, y - lab[..., 2] / 200), -1)
-    xyz = torch.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * f.new_tensor((0.95047, 1.0, 1.08883))
+    xyz = torch.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * constant_like((0.95047, 1.0, 1.08883), f)
     to_rgb = ((3.2406, -1.5372, -0.4986), (-0.9689, 1.8758, 0.0415), (0.0557, -0.2040, 1.0570))
-    return xyz @ f.new_tensor(to_rgb).mT
+    return xyz @ constant_like(to_rgb, f).mT
 
 
 def draw_tones(sampler: Sampler, new: bool) -> Float[Tensor, "b 3"]:
@@ -104,15 +105,15 @@ def albedo(skin: Skin, image: Tensor, maps: Float[Tensor, "n 7"], spots: Float[T
     Returns:
         Linear sRGB.
     """
-    pale = lab_to_linear(maps.new_tensor(BLOODLESS)).log()
+    pale = lab_to_linear(constant_like(BLOODLESS, maps)).log()
     packed = torch.cat((skin.variety, skin.tone.log() - pale, skin.nails), 1).index_select(0, image)
     variety, darker, polish, cover = packed.split((6, 3, 3, 1), 1)
     melanin = maps[:, MELANIN] * (1 + 0.05 * variety[:, 0] * spots[:, 0])
     blood = 0.20 * maps[:, REDNESS] + 0.045 * variety[:, 1] * spots[:, 1]
     dark = 0.55 * variety[:, 2] * maps[:, DARKNESS] + 0.06 * variety[:, 3] * maps[:, VEIN]
     color = pale + melanin[:, None] * darker
-    color -= blood[:, None] * maps.new_tensor(BLOOD)
-    color -= dark[:, None] * maps.new_tensor((1.0, 0.95, 0.85))
+    color -= blood[:, None] * constant_like(BLOOD, maps)
+    color -= dark[:, None] * constant_like((1.0, 0.95, 0.85), maps)
     color.exp_()
     return color + cover * (maps[:, GLOSS, None] > 0.5) * (polish - color)
 
@@ -265,7 +266,7 @@ def veins(t: Texels) -> Tensor:
     generator = torch.Generator().manual_seed(4)
     waves = torch.randn(12, 2, generator=generator) * torch.linspace(60, 170, 12)[:, None]
     phase = 2 * math.pi * torch.rand(12, generator=generator)
-    stretched = t.position[..., ::2] * t.position.new_tensor((0.35, 1.25))
+    stretched = t.position[..., ::2] * constant_like((0.35, 1.25), t.position)
     field = (stretched @ waves.mT + phase).sin().sum(-1) / math.sqrt(12)
     return bump(field, 0.14)
 

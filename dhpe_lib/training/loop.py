@@ -90,7 +90,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     """
     config = resolved(config)
     check_folder(config, run, resume)
-    network = build_network(config)
+    network = build_network(config).to(fabric.device)  # before the optimiser, whose loaded state follows its weights
     optimiser = build_optimiser(network, config)
     caches, weak = ([Prepared(path) for path in paths] for paths in (config.data, config.photos))
     plan = plan_batches(config, fabric, sum(map(len, caches)))
@@ -99,8 +99,9 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     photos = Path(config.backgrounds) if config.backgrounds else None
     views = ViewOptions.of(network, config)
     batches = TrainingBatches(caches, plan, views, fabric.device, photos, weak)
-    hand = network.hand.to(fabric.device)
-    augmentation = SelfAugmentation(hand, config, plan, batches.backgrounds, views) if plan.novel_views else None
+    augmentation = (
+        SelfAugmentation(network.hand, config, plan, batches.backgrounds, views) if plan.novel_views else None
+    )
     step, best = 0, float("inf")
     if resume:
         step, best = resume_from(run / LAST, network, optimiser, augmentation, fabric.global_rank)
@@ -266,11 +267,12 @@ def all_reduce_flags(fabric: Fabric, stop: Stop, loss: Float[Tensor, ""]) -> tup
     Returns:
         Whether the loss is finite in all processes, and whether any process was asked to stop after this step.
     """
-    flags = torch.stack((loss.detach().isfinite().logical_not(), torch.tensor(stop.asked, device=loss.device))).float()
+    infinite = loss.detach().isfinite().logical_not()
+    flags = torch.stack((infinite, torch.full_like(infinite, stop.asked))).float()
     if fabric.world_size > 1:
         flags = torch.as_tensor(fabric.all_reduce(flags, reduce_op="sum"))
-    infinite, asked = flags.tolist()
-    return infinite == 0, asked > 0
+    bad, asked = flags.tolist()
+    return bad == 0, asked > 0
 
 
 def not_finite(run: Path, network: Estimator, view: View, step: int, fabric: Fabric) -> TrainingError:

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_lib.common.devices import to_device
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
 from dhpe_lib.data.targets import Targets
 from dhpe_lib.data.views import NO_JITTER, JitterRange, View, draw_jitter, in_other_light, upright_angle
@@ -73,11 +74,12 @@ def draw_rotations(sampler: Sampler, distribution: str = "axes") -> Float[Tensor
     Source: Sec. 3.5.
     """
     if distribution == "uniform":
-        return random_rotations(sampler.batch, sampler.generator).to(sampler.device)
+        return to_device(random_rotations(sampler.batch, sampler.generator), sampler.device)
     if distribution != "axes":
         raise ValueError(f"distribution = {distribution!r}; use axes (the paper's) or uniform")
     angles = sampler.uniform(0.0, 2 * math.pi, 3)
-    x, y, z = (axis_angle_to_matrix(angles[:, k, None] * torch.eye(3).to(angles)[k]) for k in range(3))
+    axes = torch.eye(3, dtype=angles.dtype, device=angles.device)
+    x, y, z = (axis_angle_to_matrix(angles[:, k, None] * axes[k]) for k in range(3))
     return z @ y @ x
 
 
@@ -146,7 +148,7 @@ def draw_novel_views(
     sampler = Sampler.from_seed(seed, VIEWS_PER_SEED * len(h), h.device)
     pose = split_h(h).pose.repeat_interleave(VIEWS_PER_SEED, 0)
     shape = sampler.uniform(-SHAPE_RANGE, SHAPE_RANGE, 10)
-    quaternion = matrix_to_quaternion(draw_rotations(sampler, distribution)) - h.new_tensor((1.0, 0.0, 0.0, 0.0))
+    quaternion = matrix_to_quaternion(draw_rotations(sampler, distribution)) - model.identity
     return framed(model, torch.cat((pose, shape, quaternion, h.new_zeros(len(pose), 4)), 1))
 
 

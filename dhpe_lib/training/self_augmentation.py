@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from dhpe_lib.common.devices import to_device
 from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.targets import Targets, joint_error_px
 from dhpe_lib.data.views import View
@@ -57,6 +58,7 @@ class GrowingSet:
         """Append novel views in order."""
         kept = min(len(novel_views), len(self.rows))
         slots = torch.arange(self.count + len(novel_views) - kept, self.count + len(novel_views)) % len(self.rows)
+        slots = to_device(slots, self.rows.h.device)
         for field in fields(NovelViews):
             getattr(self.rows, field.name)[slots] = getattr(novel_views, field.name)[len(novel_views) - kept :]
         self.count += len(novel_views)
@@ -70,7 +72,7 @@ class GrowingSet:
         if not len(self):
             raise ValueError("the growing set is empty; call add first")
         rows = torch.randint(len(self), (n,), generator=torch.Generator().manual_seed(seed))
-        return take_rows(self.rows, rows.to(self.rows.h.device))
+        return take_rows(self.rows, to_device(rows, self.rows.h.device))
 
     def state(self) -> dict[str, Tensor]:
         """Return the whole buffer as tensors, for a checkpoint."""

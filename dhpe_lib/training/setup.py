@@ -10,6 +10,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 from torch.optim import Optimizer
 
+from dhpe_lib.common.devices import default_device
 from dhpe_lib.network.checkpoints import load_network, read_checkpoint
 from dhpe_lib.network.estimator import Estimator, config_of
 from dhpe_lib.network.evidence import FeatureNet
@@ -31,7 +32,7 @@ def launch_fabric(config: TrainingConfig, device: str | None = None) -> Fabric:
     Raises:
         ConfigError: The device does not exist, or the configuration cannot run on it.
     """
-    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = device or default_device()
     kind, _, number = name.partition(":")
     gpus = torch.cuda.device_count() if kind == "cuda" and torch.cuda.is_available() else 0
     if (number and not (number.isdecimal() and int(number) < gpus)) or not (kind == "cpu" or gpus):
@@ -43,7 +44,7 @@ def launch_fabric(config: TrainingConfig, device: str | None = None) -> Fabric:
             "use one process, or --set batch_norm=frozen"
         )
     precision: Any = config.precision
-    strategy = DDPStrategy() if world > 1 else "auto"
+    strategy = DDPStrategy(broadcast_buffers=False) if world > 1 else "auto"
     torch.backends.cudnn.benchmark = kind == "cuda"
     if number and world > 1:
         raise ConfigError(f"{name}: torchrun gives each process its own GPU; use cuda")

@@ -194,7 +194,10 @@ def test_torchrun_is_refused(data, tmp_path, monkeypatch):
 
 def test_the_command(data, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    few = [f"--set={name}={value}" for name, value in {"steps": 1, "batch": 4, "augment_share": 0, "start": "random"}.items()]
+    few = [
+        f"--set={name}={value}"
+        for name, value in {"steps": 1, "batch": 4, "augment_share": 0, "start": "random"}.items()
+    ]
     command = [
         "ablate",
         "--out",

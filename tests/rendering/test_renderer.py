@@ -341,8 +341,19 @@ def test_texture_gradient_reaches_the_texels_that_are_seen(device):
     sample_texture(Texture(uv, faces.to(device), image), fragments).sum().backward()
     assert image.grad[:2, :2].all()
     assert not image.grad[3:].any()
-    with pytest.raises(IndexError, match="vertices 0 to 3"):
-        interpolate(uv[None, :2], faces.to(device), fragments)
+
+
+def test_rows_that_do_not_exist_are_refused_on_the_cpu_and_not_read_on_cuda(device):
+    """The check would wait for the GPU, so there the kernel leaves such rows out."""
+    vertices, faces = (value.to(device) for value in square(0.5))
+    fragments = rasterize(vertices, faces, 16)
+    if device.type == "cpu":
+        with pytest.raises(IndexError, match="vertices 0 to 3"):
+            interpolate(torch.ones(1, 2, 2).double(), faces, fragments)
+    else:
+        values = interpolate(torch.ones(1, 2, 2, dtype=torch.float64, device=device), faces, fragments)
+        assert values.isfinite().all()
+        assert values.max() < 1
 
 
 # wrong arguments raise an error, and no array is read beyond its end
@@ -374,6 +385,13 @@ def render_arguments(**changes) -> dict:
         ({"colors": Texture(torch.rand(3, 2), square()[1], torch.rand(4, 4, 3))}, "there are only 0 to 2"),
         ({"background": torch.rand(9, 8, 3).double()}, r"shape \(9, 8, 3\); give floats \(8, 8, 3\)"),
         ({"background": torch.zeros(8, 8, 3, dtype=torch.uint8)}, "the background is torch.uint8"),
+        ({"colors": torch.ones(4, 3, dtype=torch.float64, device="meta")}, "colors is on meta, the mesh on cpu"),
+        (
+            {"colors": Texture(torch.rand(4, 2, device="meta"), square()[1], torch.rand(4, 4, 3))},
+            "uv is on meta, the mesh on cpu",
+        ),
+        ({"background": torch.ones(8, 8, 3, device="meta")}, "background is on meta"),
+        ({"light": Light(direction=torch.ones(1, 3, device="meta"))}, "direction is on meta"),
         ({"supersample": 0}, "supersample = 0"),
         ({"light": Light(direction=(0.0, 0.0, 0.0))}, "points nowhere"),
     ],

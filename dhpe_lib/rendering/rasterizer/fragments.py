@@ -1,7 +1,12 @@
-"""Torch functions with gradients that call the kernels: z-buffer, interpolation of attributes, and anti-aliasing."""
+"""Torch functions with gradients that call the kernels: z-buffer, interpolation of attributes, and anti-aliasing.
+
+Each function with a gradient is an operator of `torch.library`, as in
+:mod:`dhpe_lib.rendering.rasterizer.silhouettes`.
+"""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, Int32
@@ -9,7 +14,14 @@ from torch import Tensor
 
 from dhpe_lib.rendering.rasterizer.kernels import antialias as antialias_kernels
 from dhpe_lib.rendering.rasterizer.kernels import zbuffer
-from dhpe_lib.rendering.rasterizer.launch import find_neighbours, launch, launch_rows, zeros_for_gradient
+from dhpe_lib.rendering.rasterizer.launch import (
+    Argument,
+    find_neighbours,
+    launch,
+    launch_rows,
+    operator,
+    zeros_for_gradient,
+)
 
 
 @dataclass(frozen=True)
@@ -50,31 +62,54 @@ def find_nearest(
     return torch.where(keys == zbuffer.NO_FACE, -1, keys & 0xFFFFFFFF)
 
 
-class _Rasterize(torch.autograd.Function):
-    """Autograd function of the kernels `nearest_face`, `resolve` and `resolve_backward`."""
+@operator("rasterize")
+def _rasterize(screen: Tensor, faces: Tensor, height: int, width: int, pinhole: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Run the kernels `nearest_face` and `resolve`."""
+    keys = _empty_keys(screen, height, width)
+    barycentric = screen.new_zeros(*keys.shape, 3)
+    depth = screen.new_full(keys.shape, math.inf)
+    launch(zbuffer.nearest_face, (len(screen), faces.shape[1]), [screen, faces, pinhole, keys])
+    launch_rows(zbuffer.resolve, keys.shape, [screen, faces, pinhole, keys, barycentric, depth])
+    return barycentric, depth, keys
 
-    @staticmethod
-    def forward(
-        ctx, screen: Tensor, faces: Tensor, height: int, width: int, pinhole: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        keys = _empty_keys(screen, height, width)
-        barycentric = screen.new_zeros(*keys.shape, 3)
-        depth = screen.new_full(keys.shape, math.inf)
-        launch(zbuffer.nearest_face, (len(screen), faces.shape[1]), [screen, faces, pinhole, keys])
-        launch_rows(zbuffer.resolve, keys.shape, [screen, faces, pinhole, keys, barycentric, depth])
-        ctx.save_for_backward(screen, faces, keys)
-        ctx.pinhole = pinhole
-        ctx.mark_non_differentiable(keys)
-        return keys, barycentric, depth
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, _: Tensor, grad_barycentric: Tensor, grad_depth: Tensor) -> tuple[Tensor | None, ...]:
-        screen, faces, face = ctx.saved_tensors
-        gradient = zeros_for_gradient(screen)
-        arguments = [screen, faces, ctx.pinhole, face, grad_barycentric, grad_depth, gradient]
-        launch_rows(zbuffer.resolve_backward, face.shape, arguments)
-        return gradient.sum(0), None, None, None, None
+@_rasterize.register_fake
+def _(screen: Tensor, faces: Tensor, height: int, width: int, pinhole: bool) -> tuple[Tensor, Tensor, Tensor]:
+    shape = (screen.shape[0], height, width)
+    return screen.new_empty((*shape, 3)), screen.new_empty(shape), screen.new_empty(shape, dtype=torch.int64)
+
+
+@operator("rasterize_backward")
+def _rasterize_backward(
+    screen: Tensor, faces: Tensor, face: Tensor, grad_barycentric: Tensor, grad_depth: Tensor, pinhole: bool
+) -> Tensor:
+    """Run the kernel `resolve_backward`."""
+    gradient = zeros_for_gradient(screen)
+    arguments: list[Argument] = [screen, faces, pinhole, face, grad_barycentric, grad_depth, gradient]
+    launch_rows(zbuffer.resolve_backward, face.shape, arguments)
+    return gradient.sum(0)
+
+
+@_rasterize_backward.register_fake
+def _(
+    screen: Tensor, faces: Tensor, face: Tensor, grad_barycentric: Tensor, grad_depth: Tensor, pinhole: bool
+) -> Tensor:
+    return screen.new_empty(screen.shape)
+
+
+def _save_rasterize(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*inputs[:2], output[2])
+    ctx.pinhole = inputs[4]
+
+
+def _back_through_rasterize(
+    ctx: Any, grad_barycentric: Tensor, grad_depth: Tensor, _: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    gradient = _rasterize_backward(*ctx.saved_tensors, grad_barycentric, grad_depth, ctx.pinhole)
+    return gradient, None, None, None, None
+
+
+_rasterize.register_autograd(_back_through_rasterize, setup_context=_save_rasterize)
 
 
 def rasterize(
@@ -97,28 +132,51 @@ def rasterize(
         The fragments. Barycentric coordinates and depth have a gradient to `screen`, but none for the change of a
         pixel's face.
     """
-    return Fragments(*_Rasterize.apply(screen, faces, height, width, pinhole))
+    barycentric, depth, face = _rasterize(screen, faces, height, width, pinhole)
+    return Fragments(face, barycentric, depth)
 
 
-class _Interpolate(torch.autograd.Function):
-    """Autograd function of the kernels `interpolate_forward` and `interpolate_backward`."""
+@operator("interpolate")
+def _interpolate(attributes: Tensor, corners: Tensor, face: Tensor, barycentric: Tensor) -> Tensor:
+    """Run the kernel `interpolate_forward`."""
+    values = barycentric.new_zeros(*face.shape, attributes.shape[-1])
+    launch_rows(zbuffer.interpolate_forward, face.shape, [attributes, corners, face, barycentric, values])
+    return values
 
-    @staticmethod
-    def forward(ctx, attributes: Tensor, corners: Tensor, face: Tensor, barycentric: Tensor) -> Tensor:
-        values = barycentric.new_zeros(*face.shape, attributes.shape[-1])
-        arguments = [attributes, corners, face, barycentric, values]
-        launch_rows(zbuffer.interpolate_forward, face.shape, arguments)
-        ctx.save_for_backward(attributes, corners, face, barycentric)
-        return values
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        attributes, corners, face, barycentric = ctx.saved_tensors
-        grad_attributes, grad_barycentric = zeros_for_gradient(attributes), torch.zeros_like(barycentric)
-        arguments = [attributes, corners, face, barycentric, cotangent, grad_attributes, grad_barycentric]
-        launch_rows(zbuffer.interpolate_backward, face.shape, arguments)
-        return grad_attributes.sum(0), None, None, grad_barycentric
+@_interpolate.register_fake
+def _(attributes: Tensor, corners: Tensor, face: Tensor, barycentric: Tensor) -> Tensor:
+    return barycentric.new_empty(*face.shape, attributes.shape[-1])
+
+
+@operator("interpolate_backward")
+def _interpolate_backward(
+    attributes: Tensor, corners: Tensor, face: Tensor, barycentric: Tensor, cotangent: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Run the kernel `interpolate_backward`."""
+    of_attributes, of_barycentric = zeros_for_gradient(attributes), torch.zeros_like(barycentric)
+    arguments = [attributes, corners, face, barycentric, cotangent, of_attributes, of_barycentric]
+    launch_rows(zbuffer.interpolate_backward, face.shape, arguments)
+    return of_attributes.sum(0), of_barycentric
+
+
+@_interpolate_backward.register_fake
+def _(
+    attributes: Tensor, corners: Tensor, face: Tensor, barycentric: Tensor, cotangent: Tensor
+) -> tuple[Tensor, Tensor]:
+    return attributes.new_empty(attributes.shape), torch.empty_like(barycentric)
+
+
+def _save_interpolate(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _back_through_interpolate(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+    of_attributes, of_barycentric = _interpolate_backward(*ctx.saved_tensors, cotangent)
+    return of_attributes, None, None, of_barycentric
+
+
+_interpolate.register_autograd(_back_through_interpolate, setup_context=_save_interpolate)
 
 
 def interpolate(
@@ -142,51 +200,86 @@ def interpolate(
     for name, sets in (("attributes", len(attributes)), ("faces", len(corners))):
         if sets not in (1, len(fragments.face)):
             raise ValueError(f"{sets} sets of {name} for {len(fragments.face)} images; give one, or one for each")
-    return _Interpolate.apply(
-        attributes.to(fragments.barycentric.dtype), corners, fragments.face, fragments.barycentric
-    )
+    return _interpolate(attributes.to(fragments.barycentric.dtype), corners, fragments.face, fragments.barycentric)
 
 
-class _Outlines(torch.autograd.Function):
-    """Autograd function of the kernels `find_outlines` and `outlines_backward`."""
-
-    @staticmethod
-    def forward(ctx, screen: Tensor, faces: Tensor, face: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-        edges = torch.full((*face.shape, 2), -1, dtype=torch.int32, device=face.device)
-        shifts = screen.new_zeros(edges.shape)
-        arguments = [screen, faces, find_neighbours(faces), face, depth, edges, shifts]
-        launch_rows(antialias_kernels.find_outlines, face.shape, arguments)
-        ctx.save_for_backward(screen, faces, edges)
-        ctx.mark_non_differentiable(edges)
-        return edges, shifts
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, _: Tensor, grad_shifts: Tensor) -> tuple[Tensor | None, ...]:
-        screen, faces, edges = ctx.saved_tensors
-        gradient = zeros_for_gradient(screen)
-        launch_rows(antialias_kernels.outlines_backward, edges.shape[:3], [screen, faces, edges, grad_shifts, gradient])
-        return gradient.sum(0), None, None, None
+@operator("outlines")
+def _outlines(screen: Tensor, faces: Tensor, face: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    """Run the kernel `find_outlines`."""
+    edges = torch.full((*face.shape, 2), -1, dtype=torch.int32, device=face.device)
+    shifts = screen.new_zeros(edges.shape)
+    arguments = [screen, faces, find_neighbours(faces), face, depth, edges, shifts]
+    launch_rows(antialias_kernels.find_outlines, face.shape, arguments)
+    return shifts, edges
 
 
-class _Blend(torch.autograd.Function):
-    """Autograd function of the kernels `blend_forward` and `blend_backward`."""
+@_outlines.register_fake
+def _(screen: Tensor, faces: Tensor, face: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    shape = (*face.shape, 2)
+    return screen.new_empty(shape), screen.new_empty(shape, dtype=torch.int32)
 
-    @staticmethod
-    def forward(ctx, hard: Tensor, edges: Tensor, shifts: Tensor) -> Tensor:
-        blended = hard.clone()
-        launch_rows(antialias_kernels.blend_forward, hard.shape[:3], [edges, shifts, hard, blended])
-        ctx.save_for_backward(hard, edges, shifts)
-        return blended
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        hard, edges, shifts = ctx.saved_tensors
-        grad_hard, grad_shifts = cotangent.clone(), torch.zeros_like(shifts)
-        arguments = [edges, shifts, hard, cotangent, grad_hard, grad_shifts]
-        launch_rows(antialias_kernels.blend_backward, hard.shape[:3], arguments)
-        return grad_hard, None, grad_shifts
+@operator("outlines_backward")
+def _outlines_backward(screen: Tensor, faces: Tensor, edges: Tensor, grad_shifts: Tensor) -> Tensor:
+    """Run the kernel `outlines_backward`."""
+    gradient = zeros_for_gradient(screen)
+    launch_rows(antialias_kernels.outlines_backward, edges.shape[:3], [screen, faces, edges, grad_shifts, gradient])
+    return gradient.sum(0)
+
+
+@_outlines_backward.register_fake
+def _(screen: Tensor, faces: Tensor, edges: Tensor, grad_shifts: Tensor) -> Tensor:
+    return screen.new_empty(screen.shape)
+
+
+def _save_outlines(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:2], output[1])
+
+
+def _back_through_outlines(ctx: Any, grad_shifts: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    return _outlines_backward(*ctx.saved_tensors, grad_shifts), None, None, None
+
+
+_outlines.register_autograd(_back_through_outlines, setup_context=_save_outlines)
+
+
+@operator("blend")
+def _blend(hard: Tensor, edges: Tensor, shifts: Tensor) -> Tensor:
+    """Run the kernel `blend_forward`."""
+    blended = hard.clone()
+    launch_rows(antialias_kernels.blend_forward, hard.shape[:3], [edges, shifts, hard, blended])
+    return blended
+
+
+@_blend.register_fake
+def _(hard: Tensor, edges: Tensor, shifts: Tensor) -> Tensor:
+    return torch.empty_like(hard)
+
+
+@operator("blend_backward")
+def _blend_backward(hard: Tensor, edges: Tensor, shifts: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
+    """Run the kernel `blend_backward`."""
+    of_hard, of_shifts = cotangent.clone(), torch.zeros_like(shifts)
+    arguments = [edges, shifts, hard, cotangent, of_hard, of_shifts]
+    launch_rows(antialias_kernels.blend_backward, hard.shape[:3], arguments)
+    return of_hard, of_shifts
+
+
+@_blend_backward.register_fake
+def _(hard: Tensor, edges: Tensor, shifts: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(cotangent), torch.empty_like(shifts)
+
+
+def _save_blend(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _back_through_blend(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+    of_hard, of_shifts = _blend_backward(*ctx.saved_tensors, cotangent)
+    return of_hard, None, of_shifts
+
+
+_blend.register_autograd(_back_through_blend, setup_context=_save_blend)
 
 
 def antialias(
@@ -206,5 +299,5 @@ def antialias(
     Returns:
         The image with smooth edges. Gradient to the image, and through the edges to u and v of `screen`.
     """
-    edges, shifts = _Outlines.apply(screen, faces, fragments.face, fragments.depth.detach())
-    return _Blend.apply(hard.contiguous(), edges, shifts)
+    shifts, edges = _outlines(screen, faces, fragments.face, fragments.depth.detach())
+    return _blend(hard.contiguous(), edges, shifts)

@@ -1,13 +1,19 @@
 """Launch Warp kernels on torch tensors without a copy: on torch's current CUDA stream, or in several CPU threads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from threading import Thread
+from typing import Any
 
 import torch
 import warp as wp
 from jaxtyping import Float, Int, Int32, Integer
 from torch import Tensor
+
+from dhpe_lib.common.warp_runtime import missing_gpu
+
+Argument = Tensor | float | bool
+# A tensor or a number that a kernel takes.
 
 MAX_BANDS = 8
 """Largest number of CPU threads that share one launch."""
@@ -15,11 +21,36 @@ MAX_BANDS = 8
 
 @lru_cache
 def _load(module: str, device: str) -> None:
-    """Compile a module of kernels for a device, or load it from Warp's cache, before several threads need it."""
+    """Compile a module of kernels for a device, or load it from Warp's cache, before several threads need it.
+
+    Raises:
+        RuntimeError: Warp cannot use the GPU that PyTorch uses; the message names the driver that it needs.
+    """
+    if device.startswith("cuda") and (reason := missing_gpu()) is not None:
+        raise RuntimeError(f"the renderer cannot run on {device}: {reason}")
     wp.load_module(module, device=device)
 
 
-def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Tensor | float | bool]) -> None:
+@lru_cache
+def _overload_for(kernel: wp.Kernel, dtypes: tuple[torch.dtype, ...]) -> wp.Kernel:
+    """Return the overload of a kernel for tensors of these types; Warp would take 50 us to infer it in each launch."""
+    wanted = [wp.dtype_from_torch(dtype) for dtype in dtypes]
+    for overload in kernel.overloads.values():
+        if [argument.type.dtype for argument in overload.adj.args if hasattr(argument.type, "dtype")] == wanted:
+            return overload
+    raise TypeError(f"{kernel.key} has no version for {', '.join(map(str, dtypes))}")
+
+
+def operator(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """Decorate a function of tensors and numbers that launches kernels: it becomes the operator `dhpe::name`.
+
+    `register_fake` of the operator then says the shapes of its results, and `register_autograd` its gradient. Results
+    must be new tensors.
+    """
+    return torch.library.custom_op(f"dhpe::{name}", mutates_args=())
+
+
+def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Argument]) -> None:
     """Run a kernel on the device of the tensors: in one launch on CUDA, with one band per thread on the CPU.
 
     On CUDA the launch does not wait for the device. The first call loads the kernel; later calls can be captured in a
@@ -29,25 +60,31 @@ def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Tensor |
         kernel: Kernel whose parameters are `band`, `bands` and then the arguments.
         dim: Size of the grid.
         arguments: Tensors, numbers and booleans. Numbers are converted to the scalar type of the first tensor.
+
+    Raises:
+        ValueError: Two tensors are on different devices.
+        TypeError: The kernel has no version for the types of the tensors.
+        RuntimeError: Warp cannot use the GPU of the tensors.
     """
     if 0 in dim:
         return
-    first = next(argument for argument in arguments if isinstance(argument, Tensor))
-    scalar = wp.dtype_from_torch(first.dtype)
-    inputs = [
-        wp.from_torch(a.detach()) if isinstance(a, Tensor) else a if isinstance(a, bool) else scalar(a)
-        for a in arguments
-    ]
-    _load(kernel.module.name, str(first.device))
-    if first.device.type == "cuda":
-        wp.launch(kernel, dim, [0, 1, *inputs], stream=wp.stream_from_torch(first.device))
+    tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
+    device = tensors[0].device
+    for tensor in tensors:
+        if tensor.device != device:
+            raise ValueError(f"{kernel.key} reads tensors on {device} and on {tensor.device}; move them to one device")
+    _load(kernel.module.name, str(device))
+    overload, scalar = _overload_for(kernel, tuple(t.dtype for t in tensors)), wp.dtype_from_torch(tensors[0].dtype)
+    inputs = [_argument(argument, scalar) for argument in arguments]
+    if device.type == "cuda":
+        wp.launch(overload, dim, [0, 1, *inputs], stream=wp.stream_from_torch(device))
         return
-    bands = count_bands(first.device)
+    bands = count_bands(device)
     failures: list[Exception] = []
 
     def one_band(band: int) -> None:
         try:
-            wp.launch(kernel, dim, [band, bands, *inputs], device="cpu")
+            wp.launch(overload, dim, [band, bands, *inputs], device="cpu")
         except Exception as error:  # a thread would only print it
             failures.append(error)
 
@@ -62,7 +99,14 @@ def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Tensor |
         raise failures[0]
 
 
-def launch_rows(kernel: wp.Kernel, shape: tuple[int, ...], arguments: Sequence[Tensor | float | bool]) -> None:
+def _argument(value: Tensor | float | bool, scalar: type) -> object:
+    """Convert an argument for a kernel; a tensor becomes a pointer with shape and strides."""
+    if isinstance(value, Tensor):
+        return wp.from_torch(value, requires_grad=False, return_ctype=True)
+    return value if isinstance(value, bool) else scalar(value)
+
+
+def launch_rows(kernel: wp.Kernel, shape: tuple[int, ...], arguments: Sequence[Argument]) -> None:
     """Run a kernel for each pixel; row `row` of a band's grid is row `row * bands + band` of the image.
 
     Args:
@@ -106,7 +150,7 @@ def prepare_faces(
         ValueError: The vertices do not have shape [batch, vertices, n], the faces do not have shape [faces, 3] or
             [1 or batch, faces, 3], or the faces are on another device.
         IndexError: A face has an index that does not exist. On CUDA this is not checked, since the check would wait for
-            the device; such a face is not drawn.
+            the device, nor under `torch.compile`; such a face is not drawn.
     """
     if not (isinstance(screen, Tensor) and isinstance(faces, Tensor)):
         raise TypeError(
@@ -127,7 +171,7 @@ def prepare_faces(
     if faces.device != screen.device:
         raise ValueError(f"faces are on {faces.device}, vertices on {screen.device}: move one of them")
     faces = faces.long() if faces.ndim == 3 else faces.long()[None]
-    if faces.device.type == "cpu" and faces.numel():
+    if faces.device.type == "cpu" and faces.numel() and not torch.compiler.is_compiling():
         used = faces[(faces != -1).any(-1)]
         first, last = (int(used.min()), int(used.max())) if len(used) else (0, -1)
         if first < 0 or last >= screen.shape[1]:

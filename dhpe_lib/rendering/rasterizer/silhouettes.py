@@ -1,6 +1,11 @@
-"""Three silhouettes with gradients, by Warp kernels: soft (SoftRas), coverage (exact area) and kato (Kato et al.)."""
+"""Three silhouettes with gradients, by Warp kernels: soft (SoftRas), coverage (exact area) and kato (Kato et al.).
+
+Each silhouette is an operator of `torch.library`, named `dhpe::...`. PyTorch knows the shapes of its results, so
+`torch.compile` and `torch.export` take it as one node. It has no second derivatives.
+"""
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int32
@@ -10,33 +15,56 @@ from dhpe_lib.rendering.rasterizer.fragments import find_nearest
 from dhpe_lib.rendering.rasterizer.kernels import coverage as coverage_kernels
 from dhpe_lib.rendering.rasterizer.kernels import kato as kato_kernels
 from dhpe_lib.rendering.rasterizer.kernels import soft as soft_kernels
-from dhpe_lib.rendering.rasterizer.launch import launch, zeros_for_gradient
+from dhpe_lib.rendering.rasterizer.launch import Argument, launch, operator, zeros_for_gradient
 
 TAIL = 1e-4
 """A face adds nothing to a pixel where its probability is below this; it equals PyTorch3D's blur radius."""
 
 
-class _Soft(torch.autograd.Function):
-    """Autograd function of the kernels `soft_forward` and `soft_backward`."""
+def _radius(sigma: float) -> float:
+    """Distance, in pixels, beyond which the probability of a face is below `TAIL`."""
+    return math.sqrt(math.log(1 / TAIL - 1) * sigma)
 
-    @staticmethod
-    def forward(ctx, screen: Tensor, faces: Tensor, height: int, width: int, sigma: float) -> Tensor:
-        odds = screen.new_ones(len(screen), height, width)
-        radius = math.sqrt(math.log(1 / TAIL - 1) * sigma)
-        dim = (len(screen), faces.shape[1])
-        launch(soft_kernels.soft_forward, dim, [screen, faces, sigma, radius, odds])
-        ctx.save_for_backward(screen, faces, odds)
-        ctx.sigma, ctx.radius = sigma, radius
-        return 1 - 1 / odds
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        screen, faces, odds = ctx.saved_tensors
-        gradient = zeros_for_gradient(screen)
-        arguments = [screen, faces, ctx.sigma, ctx.radius, odds, cotangent, gradient]
-        launch(soft_kernels.soft_backward, (len(screen), faces.shape[1]), arguments)
-        return gradient.sum(0), None, None, None, None
+@operator("soft")
+def _soft(screen: Tensor, faces: Tensor, height: int, width: int, sigma: float) -> tuple[Tensor, Tensor]:
+    """Run the kernel `soft_forward`; return the mask and the odds that the backward pass needs."""
+    odds = screen.new_ones(len(screen), height, width)
+    arguments: list[Argument] = [screen, faces, sigma, _radius(sigma), odds]
+    launch(soft_kernels.soft_forward, (len(screen), faces.shape[1]), arguments)
+    return 1 - 1 / odds, odds
+
+
+@_soft.register_fake
+def _(screen: Tensor, faces: Tensor, height: int, width: int, sigma: float) -> tuple[Tensor, Tensor]:
+    shape = (screen.shape[0], height, width)
+    return screen.new_empty(shape), screen.new_empty(shape)
+
+
+@operator("soft_backward")
+def _soft_backward(screen: Tensor, faces: Tensor, odds: Tensor, cotangent: Tensor, sigma: float) -> Tensor:
+    """Run the kernel `soft_backward`."""
+    gradient = zeros_for_gradient(screen)
+    arguments: list[Argument] = [screen, faces, sigma, _radius(sigma), odds, cotangent, gradient]
+    launch(soft_kernels.soft_backward, (len(screen), faces.shape[1]), arguments)
+    return gradient.sum(0)
+
+
+@_soft_backward.register_fake
+def _(screen: Tensor, faces: Tensor, odds: Tensor, cotangent: Tensor, sigma: float) -> Tensor:
+    return screen.new_empty(screen.shape)
+
+
+def _save_soft(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:2], output[1])
+    ctx.sigma = inputs[4]
+
+
+def _back_through_soft(ctx: Any, cotangent: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    return _soft_backward(*ctx.saved_tensors, cotangent, ctx.sigma), None, None, None, None
+
+
+_soft.register_autograd(_back_through_soft, setup_context=_save_soft)
 
 
 def soft(
@@ -63,28 +91,47 @@ def soft(
     Source:
         Liu et al., Soft Rasterizer, ICCV 2019, Eqs. 1 and 5.
     """
-    return _Soft.apply(screen, faces, height, width, sigma)
+    return _soft(screen, faces, height, width, float(sigma))[0]
 
 
-class _Coverage(torch.autograd.Function):
-    """Autograd function of the kernels `coverage_forward` and `coverage_backward`."""
+@operator("coverage")
+def _coverage(screen: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Run the kernel `coverage_forward`; return the mask and the two layers that the backward pass needs."""
+    layers = screen.new_zeros(2, len(screen), height, width)
+    launch(coverage_kernels.coverage_forward, (len(screen), faces.shape[1]), [screen, faces, layers])
+    mask = torch.maximum(layers[0], layers[1]).clamp_min_(0)
+    return mask.masked_fill_(mask >= coverage_kernels.FULL, 1), layers
 
-    @staticmethod
-    def forward(ctx, screen: Tensor, faces: Tensor, height: int, width: int) -> Tensor:
-        layers = screen.new_zeros(2, len(screen), height, width)
-        launch(coverage_kernels.coverage_forward, (len(screen), faces.shape[1]), [screen, faces, layers])
-        ctx.save_for_backward(screen, faces, layers)
-        mask = torch.maximum(layers[0], layers[1]).clamp_min_(0)
-        return mask.masked_fill_(mask >= coverage_kernels.FULL, 1)
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        screen, faces, layers = ctx.saved_tensors
-        gradient = zeros_for_gradient(screen)
-        arguments = [screen, faces, layers, cotangent, gradient]
-        launch(coverage_kernels.coverage_backward, (len(screen), faces.shape[1]), arguments)
-        return gradient.sum(0), None, None, None
+@_coverage.register_fake
+def _(screen: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    shape = (screen.shape[0], height, width)
+    return screen.new_empty(shape), screen.new_empty((2, *shape))
+
+
+@operator("coverage_backward")
+def _coverage_backward(screen: Tensor, faces: Tensor, layers: Tensor, cotangent: Tensor) -> Tensor:
+    """Run the kernel `coverage_backward`."""
+    gradient = zeros_for_gradient(screen)
+    arguments = [screen, faces, layers, cotangent, gradient]
+    launch(coverage_kernels.coverage_backward, (len(screen), faces.shape[1]), arguments)
+    return gradient.sum(0)
+
+
+@_coverage_backward.register_fake
+def _(screen: Tensor, faces: Tensor, layers: Tensor, cotangent: Tensor) -> Tensor:
+    return screen.new_empty(screen.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:2], output[1])
+
+
+def _back_through_coverage(ctx: Any, cotangent: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    return _coverage_backward(*ctx.saved_tensors, cotangent), None, None, None
+
+
+_coverage.register_autograd(_back_through_coverage, setup_context=_save)
 
 
 def coverage(
@@ -105,26 +152,41 @@ def coverage(
     Returns:
         Coverage in [0, 1].
     """
-    return _Coverage.apply(screen, faces, height, width)
+    return _coverage(screen, faces, height, width)[0]
 
 
-class _Kato(torch.autograd.Function):
-    """Autograd function of a hard mask with the gradient of the kernel `kato_backward`."""
+@operator("kato")
+def _kato(screen: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return a hard mask and the faces that the backward pass needs."""
+    face_index = find_nearest(screen, faces, height, width)
+    return (face_index >= 0).to(screen.dtype), face_index
 
-    @staticmethod
-    def forward(ctx, screen: Tensor, faces: Tensor, height: int, width: int) -> Tensor:
-        face_index = find_nearest(screen, faces, height, width)
-        ctx.save_for_backward(screen, faces, face_index)
-        return (face_index >= 0).to(screen.dtype)
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, cotangent: Tensor) -> tuple[Tensor | None, ...]:
-        screen, faces, face_index = ctx.saved_tensors
-        gradient = zeros_for_gradient(screen)
-        arguments = [screen, faces, face_index, cotangent, gradient]
-        launch(kato_kernels.kato_backward, (len(screen), faces.shape[1]), arguments)
-        return gradient.sum(0), None, None, None
+@_kato.register_fake
+def _(screen: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    shape = (screen.shape[0], height, width)
+    return screen.new_empty(shape), screen.new_empty(shape, dtype=torch.int64)
+
+
+@operator("kato_backward")
+def _kato_backward(screen: Tensor, faces: Tensor, face_index: Tensor, cotangent: Tensor) -> Tensor:
+    """Run the kernel `kato_backward`."""
+    gradient = zeros_for_gradient(screen)
+    arguments = [screen, faces, face_index, cotangent, gradient]
+    launch(kato_kernels.kato_backward, (len(screen), faces.shape[1]), arguments)
+    return gradient.sum(0)
+
+
+@_kato_backward.register_fake
+def _(screen: Tensor, faces: Tensor, face_index: Tensor, cotangent: Tensor) -> Tensor:
+    return screen.new_empty(screen.shape)
+
+
+def _back_through_kato(ctx: Any, cotangent: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    return _kato_backward(*ctx.saved_tensors, cotangent), None, None, None
+
+
+_kato.register_autograd(_back_through_kato, setup_context=_save)
 
 
 def kato(
@@ -147,4 +209,4 @@ def kato(
     Source:
         Kato, Ushiku and Harada, Neural 3D Mesh Renderer, CVPR 2018, Sec. 3.2.
     """
-    return _Kato.apply(screen, faces, height, width)
+    return _kato(screen, faces, height, width)[0]

@@ -71,12 +71,13 @@ def walk(
     """
     one = type(step)(1.0)
     mesh = image % faces.shape[0]
-    now = face
-    before = -1
+    now = int(face)
+    before = int(-1)
     reached = type(step)(0.0)
-    for _ in range(FARTHEST_WALK):
+    steps = int(FARTHEST_WALK)  # a variable, or the compiler writes the loop out sixteen times
+    for _ in range(steps):
         exit_at = -one  # the farthest crossing; if p is on an edge, the nearest crossing would lead back
-        exit_edge = -1
+        exit_edge = int(-1)
         for e in range(3):
             a = corner(screen, image, faces[mesh, now, e])
             b = corner(screen, image, faces[mesh, now, (e + 1) % 3])

@@ -11,65 +11,13 @@ they divide the faces. Each band has its own copy of the gradient. On CUDA there
 A face is not drawn if it has no area, a corner that is not finite, or an index that is not a vertex.
 """
 
-import atexit
-import os
-import shutil
-import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import warp as wp
 
+from dhpe_lib.common.warp_runtime import start_warp
 
-def is_writable(folder: Path) -> bool:
-    """Return whether files can be written in a folder, which is created if it does not exist."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError:
-        return False
-    return True
-
-
-def use_temporary_cache() -> None:
-    """Let Warp compile in a temporary folder, which processes that are started later share."""
-    folder = tempfile.mkdtemp(prefix="dhpe-warp-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["WARP_CACHE_PATH"] = folder
-    wp.config.kernel_cache_dir = folder
-    print(
-        "The cache of compiled kernels cannot be written, so they are compiled anew in each run. "
-        "Set WARP_CACHE_PATH to a folder that can be written.",
-        file=sys.stderr,
-    )
-
-
-def _init_quietly() -> None:
-    """Start Warp without its banner, and hide the warning that its C code writes to stderr if there is no GPU."""
-    wp.config.log_level = max(wp.config.log_level, wp.LOG_WARNING)
-    stderr = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        wp.init()
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-
-
-def _init() -> None:
-    """Start Warp, with a temporary cache if its own cannot be written."""
-    try:
-        _init_quietly()
-    except OSError:
-        use_temporary_cache()
-        _init_quietly()
-    if not is_writable(Path(wp.config.kernel_cache_dir)):
-        use_temporary_cache()
-
-
-_init()
+start_warp()
 
 OPTIONS = {"enable_backward": False, "fuse_fp": False}
 """Compile options of all kernel modules.

@@ -1,0 +1,341 @@
+"""A GPU that is only pretended: tensors compute on the CPU, call themselves `cuda:0`, and keep to CUDA's rules.
+
+Inside `with PretendedGpu() as gpu:` a tensor that is asked for on "cuda", and all that is computed from it, lies on the
+pretended GPU. As on CUDA, an operation on tensors of both devices raises an error, and so do numpy arrays of tensors on
+the GPU and random numbers from a generator of the other device. `gpu.waits` counts by kind and line of the library
+whatever makes the host wait: `item`, boolean masks, `nonzero`, copies that are not pinned. Inside `gpu.capturing()` a
+wait is an error, as it is while a CUDA graph is captured.
+
+It shows neither numerics nor races nor speed of a GPU. Kernels run on the CPU inside the operators of the renderer.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from project import ROOT
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import dhpe_lib.training.batches
+from dhpe_lib.common import warp_runtime
+from dhpe_lib.common.devices import constant
+
+GPU, HOST = torch.device("cuda", 0), torch.device("cpu")
+LIBRARY = f"{ROOT / 'dhpe_lib'}/"
+aten = torch.ops.aten
+
+ANY_DEVICES = {
+    aten.copy_.default, aten._foreach_copy_.default, aten._to_copy.default, aten.detach.default,
+    aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default,
+    aten.set_.source_Tensor, aten.set_.source_Storage, aten.lift_fresh.default,
+}  # fmt: skip
+"""Operations that CUDA lets read tensors of both devices."""
+HOST_NUMBERS = {aten.where.self, aten.fill.Tensor, aten.fill_.Tensor, aten.masked_fill.Tensor, aten.masked_fill_.Tensor}
+"""Operations, beside the pointwise ones, that take a number of the host as a tensor without axes."""
+INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
+WAITING = {
+    aten._local_scalar_dense.default: "item",
+    aten.nonzero.default: "nonzero",
+    aten.masked_select.default: "masked_select",
+    aten.equal.default: "equal",
+    aten.repeat_interleave.Tensor: "repeat_interleave by a tensor",
+    aten._unique2.default: "unique",
+    aten.bincount.default: "bincount",
+    aten.multinomial.default: "multinomial",
+    aten._linalg_check_errors.default: "error check of linalg",
+}
+FROM_NUMBERS = (torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor, torch.Tensor.new_tensor)
+
+
+class CaptureError(RuntimeError):
+    """The host waits inside a capture."""
+
+
+def line_of_library() -> str:
+    """The innermost line of the library that is running, as `folder/module.py:line`."""
+    frame = sys._getframe(1)
+    while frame is not None and not frame.f_code.co_filename.startswith(LIBRARY):
+        frame = frame.f_back
+    return "outside" if frame is None else f"{frame.f_code.co_filename.removeprefix(LIBRARY)}:{frame.f_lineno}"
+
+
+class AtOnce:
+    """An executor that runs its work in the calling thread, since modes hold for one thread."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        future: Future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """Run torch without the pretence."""
+    with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
+        yield
+
+
+class PretendedGpu:
+    """The pretence, as a context.
+
+    Attributes:
+        waits: Number of waits by (kind, line of the library).
+    """
+
+    def __init__(self) -> None:
+        self.waits: Counter[tuple[str, str]] = Counter()
+        self.is_capturing = False
+        self.in_transfer = False
+        # "gpu", "pinned" or "open": made by C++ in a backward pass, where nobody sees for which device. Else the host.
+        self.places: dict[StorageWeakRef, str] = {}
+        self.generators: WeakKeyDictionary[torch.Generator, torch.device] = WeakKeyDictionary()
+        self.stack = ExitStack()
+
+    def place(self, tensor: Tensor) -> str:
+        with unseen():
+            return self.places.get(StorageWeakRef(tensor.untyped_storage()), "host")
+
+    def put(self, values: Any, place: str) -> Any:
+        """Note where the tensors of a result lie."""
+        if len(self.places) > 10_000:
+            self.places = {storage: where for storage, where in self.places.items() if not storage.expired()}
+        for value in tree_leaves(values):
+            if isinstance(value, Tensor):
+                with unseen():
+                    self.places[StorageWeakRef(value.untyped_storage())] = place
+        return values
+
+    def on_gpu(self, tensor: Tensor) -> bool:
+        return self.place(tensor) == "gpu"
+
+    def wait(self, kind: str) -> None:
+        self.waits[kind, line_of_library()] += 1
+        if self.is_capturing:
+            raise CaptureError(f"operation not permitted when stream is capturing: {kind} at {line_of_library()}")
+
+    def total(self) -> int:
+        """Number of all waits."""
+        return sum(self.waits.values())
+
+    @contextmanager
+    def capturing(self) -> Iterator[None]:
+        """Refuse waits inside the block."""
+        self.is_capturing = True
+        try:
+            yield
+        finally:
+            self.is_capturing = False
+
+    def __enter__(self) -> "PretendedGpu":
+        constant.cache_clear()
+        threads = torch.get_num_threads()
+        self.stack.callback(torch.set_num_threads, threads)
+        torch.set_num_threads(1)
+        for owner, name, value in self._replacements():
+            self.stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, value)
+        self.stack.enter_context(_Operations(self))
+        self.stack.enter_context(_Calls(self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        constant.cache_clear()
+        self.stack.close()
+
+    def _replacements(self) -> list[tuple[Any, str, Any]]:
+        gpu, true_generator = self, torch.Generator
+
+        class Generator(torch.Generator):  # type: ignore[misc]
+            def __new__(cls, device: torch.device | str = "cpu") -> "Generator":
+                made = true_generator.__new__(cls)
+                gpu.generators[made] = GPU if torch.device(device).type == "cuda" else HOST
+                return made
+
+            device = property(lambda its: gpu.generators[its])  # type: ignore[assignment]
+
+        return [
+            (dhpe_lib.training.batches, "ThreadPoolExecutor", AtOnce),
+            (warp_runtime, "missing_gpu", lambda: None),
+            (torch.autograd, "has_torch_function", lambda *_: False),  # so that the modes hold in a backward pass
+            (torch.cuda, "is_available", lambda: True),
+            (torch.cuda, "mem_get_info", lambda *_: (100 << 30, 140 << 30)),
+            (torch.cuda, "synchronize", lambda *_: gpu.wait("synchronize")),
+            (torch.cuda, "is_current_stream_capturing", lambda: False),
+            (torch.cuda, "set_device", lambda *_: None),
+            (torch.cuda, "get_device_name", lambda *_: "pretended"),
+            (torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda *_: None),
+            (torch, "Generator", Generator),
+        ]
+
+
+class _Calls(TorchFunctionMode):
+    """Calls of torch from Python: where tensors are asked for, and where they are read."""
+
+    def __init__(self, gpu: PretendedGpu) -> None:
+        super().__init__()
+        self.gpu = gpu
+        is_on = gpu.on_gpu
+        self.answers: dict[Any, Callable[..., Any]] = {
+            Tensor.is_cuda.__get__: is_on,
+            Tensor.is_cpu.__get__: lambda its: not is_on(its),
+            Tensor.pin_memory: lambda its, *_: gpu.put(its.clone(), "pinned"),
+            Tensor.is_pinned: lambda its, *_: gpu.place(its) == "pinned",
+            Tensor.cpu: lambda its: self.move(its, HOST),
+            Tensor.cuda: lambda its, *_: self.move(its, GPU),
+            Tensor.to: self.to,
+        }
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func == Tensor.device.__get__:
+            return GPU if self.gpu.on_gpu(args[0]) else func(*args)
+        if func in self.answers:
+            return self.answers[func](*args, **kwargs)
+        if func is Tensor.backward:
+            with self:
+                return torch.autograd.backward(args[0], kwargs.pop("gradient", None), *args[1:], **kwargs)
+        if func in (Tensor.numpy, Tensor.__array__, Tensor.tolist) and self.gpu.on_gpu(args[0]):
+            if func is not Tensor.tolist:
+                raise TypeError(f"can't convert cuda:0 device type tensor to numpy, at {line_of_library()}")
+            self.gpu.wait("tolist")
+            with unseen():
+                return func(*args, **kwargs)
+        if func in (torch.device, torch._C._nn._parse_to, Tensor.data_ptr, Tensor.untyped_storage):
+            return func(*args, **kwargs)
+        return self.make(func, args, kwargs)
+
+    def make(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Call a function that may name a device; its result lies there."""
+        named = [value for value in (*args, kwargs.get("device")) if isinstance(value, torch.device)]
+        named += [torch.device(value) for value in [kwargs.get("device")] if isinstance(value, str)]
+        args = tuple(HOST if isinstance(value, torch.device) else value for value in args)
+        if kwargs.get("device") is not None:
+            kwargs["device"] = HOST
+        self.check_generator(func, args, kwargs, named)
+        result = func(*args, **kwargs)
+        if named:
+            on_gpu = named[0].type == "cuda"
+            if on_gpu and func in FROM_NUMBERS:
+                self.gpu.wait("copy of numbers to the GPU")
+            return self.gpu.put(result, "gpu" if on_gpu else "host")
+        if func is Tensor.new_tensor and self.gpu.on_gpu(args[0]):
+            self.gpu.wait("copy of numbers to the GPU")
+            return self.gpu.put(result, "gpu")
+        for value in tree_leaves(result):
+            if isinstance(value, Tensor) and self.gpu.place(value) == "open":
+                self.gpu.put(value, "host")
+        return result
+
+    def check_generator(self, func: Any, args: Any, kwargs: Any, named: list[torch.device]) -> None:
+        generator = kwargs.get("generator")
+        if generator is None:
+            return
+        of_generator = self.gpu.generators.get(generator, HOST).type
+        in_place = args and isinstance(args[0], Tensor)
+        of_result = args[0].device.type if in_place else named[0].type if named else "cpu"
+        if in_place and self.gpu.on_gpu(args[0]):
+            of_result = "cuda"
+        if of_generator != of_result:
+            raise RuntimeError(f"Expected a '{of_result}' generator, found '{of_generator}', at {line_of_library()}")
+
+    def to(self, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """`Tensor.to` in all its forms."""
+        target, rest = None, []
+        for value in (*args, kwargs.pop("device", None), kwargs.pop("other", None)):
+            if isinstance(value, Tensor):
+                target = GPU if self.gpu.on_gpu(value) else HOST
+                rest.append(value.dtype)
+            elif isinstance(value, torch.device | str):
+                target = torch.device(value)
+            elif isinstance(value, torch.dtype):
+                rest.append(value)
+        lazy = kwargs.pop("non_blocking", False)
+        if target is None:
+            return Tensor.to(tensor, *rest, **kwargs)
+        return self.move(tensor, target, lazy, *rest, **kwargs)
+
+    def move(self, tensor: Tensor, target: torch.device, lazy: bool = False, *rest: Any, **kwargs: Any) -> Tensor:
+        """Copy a tensor to a device, unless it lies there."""
+        before = self.gpu.place(tensor)
+        if (target.type == "cuda") == (before == "gpu"):
+            return Tensor.to(tensor, *rest, **kwargs)
+        if before != "pinned" or not lazy:
+            self.gpu.wait("copy from the GPU" if before == "gpu" else "copy to the GPU that is not pinned")
+        self.gpu.in_transfer = True
+        try:
+            with torch._C.DisableTorchFunction():
+                moved = Tensor.to(tensor, *rest, **kwargs)
+                if moved.untyped_storage()._cdata == tensor.untyped_storage()._cdata:
+                    moved = moved.clone(memory_format=torch.preserve_format)
+        finally:
+            self.gpu.in_transfer = False
+        return self.gpu.put(moved, "gpu" if target.type == "cuda" else "host")
+
+
+class _Operations(TorchDispatchMode):
+    """Operations of torch, also those of a backward pass: whose tensors meet, and what waits."""
+
+    def __init__(self, gpu: PretendedGpu) -> None:
+        super().__init__()
+        self.gpu = gpu
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+        places = [self.gpu.place(value) for value in given]
+        if self.gpu.in_transfer:
+            return func(*args, **kwargs)
+        if not set(places) - {"open"}:
+            return self.gpu.put(self.run(func, args, kwargs), "open")
+        if "gpu" not in places:
+            return self.run(func, args, kwargs)
+        self.check(func, args, given, places)
+        result = self.run(func, args, kwargs)
+        known = {StorageWeakRef(value.untyped_storage()) for value in given}
+        fresh = [value for value in tree_leaves(result) if isinstance(value, Tensor)]
+        self.gpu.put([value for value in fresh if StorageWeakRef(value.untyped_storage()) not in known], "gpu")
+        return result
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if func.namespace == "dhpe":
+            with unseen():
+                return func(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def check(self, func: Any, args: Any, given: list[Tensor], places: list[str]) -> None:
+        """Refuse tensors of two devices, and note waits."""
+        strangers = [value for value, place in zip(given, places, strict=True) if place in ("host", "pinned")]
+        if strangers and func not in ANY_DEVICES:
+            takes_numbers = torch.Tag.pointwise in func.tags or func in HOST_NUMBERS or "_fo" in func.name()
+            if not takes_numbers or any(value.dim() for value in strangers):
+                met = [(tuple(value.shape), place) for value, place in zip(given, places, strict=True)]
+                raise RuntimeError(
+                    "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu: "
+                    f"{func} of {met} at {line_of_library()}"
+                )
+        if func is aten.copy_.default and places[0] != places[1] and places[1] not in ("pinned", "open"):
+            self.gpu.wait("copy_ between devices")
+        if func in INDEXING:
+            self.check_indices(args)
+        if func in WAITING:
+            self.gpu.wait(WAITING[func])
+
+    def check_indices(self, args: Any) -> None:
+        indices = [index for index in args[1] if index is not None]
+        if not self.gpu.on_gpu(args[0]) and any(map(self.gpu.on_gpu, indices)):
+            raise RuntimeError(f"indices should be on the device of the indexed tensor (cpu), at {line_of_library()}")
+        if any(index.dtype in (torch.bool, torch.uint8) for index in indices):
+            self.gpu.wait("boolean index")
+        elif not all(map(self.gpu.on_gpu, indices)):
+            self.gpu.wait("index of the host")

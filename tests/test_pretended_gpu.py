@@ -1,0 +1,318 @@
+"""Every part of the library on a pretended GPU: no tensors of two devices meet, and the host seldom waits.
+
+Budgets of waits only fall. A wait stops the queue of kernels, which costs a GPU some 10 microseconds and hides nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_network
+import torch
+import torch._dynamo  # takes the true `torch.Generator` when it is imported
+from dot_dataset import Dots, write_dots
+from pretended_gpu import GPU, CaptureError, PretendedGpu
+from rich.console import Console
+from small_nets import CONFIG, random_images, random_targets
+
+from dhpe_lib.data.cache.preparation import Job, prepare
+from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.targets import Targets, masked_images
+from dhpe_lib.data.views import JitterRange, plain_view
+from dhpe_lib.evaluation.evaluate import evaluate, full_scores
+from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
+from dhpe_lib.hand.laplacian import Laplacian
+from dhpe_lib.hand.model import HandModel, neutral_h
+from dhpe_lib.hand.parameters import mirror_h
+from dhpe_lib.network.checkpoints import read_checkpoint
+from dhpe_lib.network.estimator import Estimator
+from dhpe_lib.prediction.from_keypoints import estimate_hand
+from dhpe_lib.prediction.keypoints import HandKeypoints
+from dhpe_lib.refinement.descent import descent_step, make_optimizer
+from dhpe_lib.refinement.energy import EQ_13, Observations
+from dhpe_lib.refinement.fitting import FitOptions, fit_hands
+from dhpe_lib.refinement.test_time import REFINEMENTS, RefinementEnergy, RefineOptions, refine
+from dhpe_lib.rendering.projection import Pinhole
+from dhpe_lib.rendering.renderer import render, silhouette
+from dhpe_lib.rendering.texture_from_photo import lift_texture
+from dhpe_lib.rendering.uv_layout import hand_texture
+from dhpe_lib.synthetic.engine import Style, SyntheticHands
+from dhpe_lib.training import loop
+from dhpe_lib.training.batches import Backgrounds, BatchPlan, TrainingBatches
+from dhpe_lib.training.losses import losses_of
+from dhpe_lib.training.optimiser import build_optimiser
+from dhpe_lib.training.run_folder import LAST
+from dhpe_lib.training.self_augmentation import SelfAugmentation
+from dhpe_lib.training.setup import launch_fabric
+
+SIDE = 32
+SHORT = FitOptions(starts=2, iterations=2, final_iterations=2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("dots")
+    job = Job("dots", "all", Dots, write_dots(folder / "files", 10), folder / "cache")
+    return prepare(job, 1, Console(quiet=True)).directory
+
+
+@pytest.fixture
+def gpu(monkeypatch) -> Iterator[PretendedGpu]:
+    tiny_network.install(monkeypatch.setitem)
+    with PretendedGpu() as pretended:
+        yield pretended
+
+
+@pytest.fixture
+def hand(gpu) -> HandModel:
+    return HandModel.open_hand().to("cuda")
+
+
+@pytest.fixture
+def network(gpu) -> Estimator:
+    torch.manual_seed(0)
+    return Estimator(CONFIG).eval().to("cuda")
+
+
+def poses(hand: HandModel, n: int = 2) -> torch.Tensor:
+    h = neutral_h(hand).repeat(n, 1)
+    h[:, 59] = 2.2
+    return h
+
+
+# ------------------------------------------------------------------------------------------------- the pretence itself
+def test_the_pretence_keeps_to_the_rules_of_cuda(gpu):
+    here, there = torch.arange(3.0), torch.zeros(3, device="cuda")
+    assert (there + 1).device == GPU
+    assert (there + 1).is_cuda
+    assert torch.zeros_like(there).sum().device == GPU
+    with pytest.raises(RuntimeError, match="two devices"):
+        here + there
+    with pytest.raises(TypeError, match="numpy"):
+        there.numpy()
+    with pytest.raises(RuntimeError, match="generator"):
+        torch.rand(3, device="cuda", generator=torch.Generator())
+    assert torch.rand(3, device="cuda", generator=torch.Generator("cuda")).device == GPU
+    with pytest.raises(RuntimeError, match="indices"):
+        here[there.long()]
+    assert there.cpu().device.type == "cpu"
+    assert not here.is_cuda
+
+
+def test_the_pretence_counts_waits_and_refuses_them_in_a_capture(gpu):
+    values = torch.ones(3, device="cuda")
+    gpu.waits.clear()
+    float(values.sum())
+    values[values > 0]
+    torch.ones(3).to("cuda")
+    torch.tensor([1.0], device="cuda")
+    assert gpu.total() == 4
+    torch.ones(3).pin_memory().to("cuda", non_blocking=True)
+    torch.full((3,), 2.0, device="cuda")
+    assert gpu.total() == 4
+    with gpu.capturing(), pytest.raises(CaptureError, match="item"):
+        float(values.sum())
+
+
+# ------------------------------------------------------------------------------------------- what a CUDA graph can hold
+def test_the_hand_can_be_captured(gpu, hand):
+    h = poses(hand).requires_grad_()
+    with gpu.capturing():
+        (gradient,) = torch.autograd.grad(hand.forward_h(h).joints.sum(), h)
+    assert gradient.device == GPU
+    assert gradient.any()
+
+
+@pytest.mark.parametrize("method", ["kato", "soft", "coverage"])
+def test_silhouettes_can_be_captured(gpu, hand, method):
+    vertices = hand.forward_h(poses(hand)).vertices.detach().requires_grad_()
+    with gpu.capturing():
+        mask = silhouette(vertices, hand.faces, SIDE, method)
+        (gradient,) = torch.autograd.grad((mask - 0.5).square().sum(), vertices)
+    assert mask.device == gradient.device == GPU
+
+
+def test_pictures_can_be_captured(gpu, hand):
+    vertices = hand.forward_h(poses(hand)).vertices.detach().requires_grad_()
+    k = torch.tensor([[[32.0, 0, 16], [0, 32, 16], [0, 0, 1]]], device="cuda")
+    texture, plain = hand_texture(hand), torch.full_like(hand.v_template, 0.5)
+    with gpu.capturing():
+        for colors in (plain, texture):
+            for camera, seen in ((None, vertices), (Pinhole(k), vertices + 3)):
+                image = render(seen, hand.faces, colors, image_size=SIDE, camera=camera, supersample=2).image
+                assert torch.autograd.grad(image.sum(), vertices)[0].device == GPU
+
+
+def test_the_prediction_can_be_captured(gpu, network, generator):
+    images = random_images(2, generator).to("cuda")
+    with gpu.capturing():
+        assert network.predict(images).mask.device == GPU
+
+
+def test_an_iteration_of_the_refinement_can_be_captured(gpu, network, generator):
+    images = random_images(1, generator).to("cuda")
+    options = RefineOptions(replace(EQ_13, tau=float("inf")))
+    objective = RefinementEnergy(network, images, network.predict(images), options)
+    h = objective.start.clone().requires_grad_()
+    optimizer = make_optimizer(h, options.rate, options.steps)
+    with gpu.capturing():
+        descent_step(objective, h, optimizer)
+    assert not torch.equal(h.cpu(), objective.start.cpu())
+
+
+# ------------------------------------------------------------------------------------------------------ part after part
+def test_colours_left_on_the_host_are_refused_by_name(gpu, hand):
+    vertices = hand.forward_h(poses(hand)).vertices
+    with pytest.raises(ValueError, match="colors is on cpu, the mesh on cuda:0"):
+        render(vertices, hand.faces, torch.full((778, 3), 0.5), image_size=SIDE)
+    texture = hand_texture(hand)
+    with pytest.raises(ValueError, match="uv_faces is on cpu"):
+        render(vertices, hand.faces, replace(texture, uv_faces=texture.uv_faces.cpu()), image_size=SIDE)
+
+
+def test_parts_of_the_hand(gpu, hand):
+    h = poses(hand)
+    hand(pose=h[:, :45], relative_to="mean")
+    assert hand.mirrored().forward_h(mirror_h(h)).vertices.device == GPU
+    assert hand.pose_from_pca(h[:, :6]).device == hand.rest_joints(h[:, 45:55]).device == GPU
+
+
+def test_texture_of_a_photo(gpu, hand):
+    vertices = hand.forward_h(poses(hand)).vertices
+    lifted = lift_texture(torch.rand(2, SIDE, SIDE, 3, device="cuda"), vertices, hand.faces, hand_texture(hand), 32)
+    assert lifted.texture.image.device == GPU
+
+
+def test_losses_and_a_step_of_the_optimiser(gpu, data, generator):
+    network = Estimator(CONFIG).to("cuda")
+    images, targets = random_images(3, generator).to("cuda"), random_targets(3, generator)
+    targets = Targets(**{name: value.to("cuda") for name, value in vars(targets).items()})
+    laplacian, optimiser = Laplacian(network.hand), build_optimiser(network, tiny_network.config(data))
+    assert all(group["fused"] for group in optimiser.param_groups)
+    before = network.regressor.f_j3d.weight.detach().clone()
+    for _ in range(2):
+        gpu.waits.clear()
+        estimate = network(images, masked_images(images, targets), render=True)
+        losses_of(estimate, targets, laplacian).objective.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert not gpu.waits
+    assert (network.regressor.f_j3d.weight != before).any()
+
+
+@pytest.mark.parametrize("name", REFINEMENTS)
+def test_refinement(gpu, network, generator, name):
+    images = random_images(2, generator).to("cuda")
+    refined = refine(network, images, network.predict(images), replace(REFINEMENTS[name], iterations=1))
+    assert refined.estimate.h.device == refined.energy.device == GPU
+
+
+def test_fit_without_a_network(gpu, hand):
+    h = poses(hand)
+    mesh = hand.forward_h(h)
+    mask = silhouette(mesh.vertices, hand.faces, SIDE)
+    evidence = Observations(mesh.joints[..., :2], torch.ones(2, 21, device="cuda"), mask)
+    assert fit_hands(hand, evidence, SHORT, h).mesh.vertices.device == GPU
+
+
+def test_prediction_from_keypoints(gpu, hand):
+    joints = np.random.default_rng(0).uniform(20, 80, (21, 2))
+    mask = np.ones((100, 100), bool)
+    for side in ("right", "left"):
+        found = estimate_hand(hand, HandKeypoints(joints, np.ones(21), side, "t"), mask=mask, options=SHORT)
+        assert found.mesh.vertices.device == GPU
+
+
+def test_evaluation(gpu, network, data):
+    cache = Prepared(data)
+    assert full_scores(evaluate(network, cache, GPU, 4))
+    evaluate_refined(network, cache, GPU, {"a": RefineOptions(iterations=1)}, 4, count=4)
+
+
+def test_a_synthetic_batch_waits_eight_times_at_most(gpu):
+    engine = SyntheticHands("cuda")
+    pool = engine.backgrounds(2, 0)
+    engine.batch(2, 1, pool)
+    gpu.waits.clear()
+    batch = engine.batch(2, 0, pool)
+    assert batch.images.device == GPU
+    assert gpu.total() <= 8, gpu.waits
+    style = Style(fingertips=True, things=1.0, new_people=True, new_things=True, jitter=False)
+    assert engine.batch(2, 0, pool, style, 16).images.device == GPU
+
+
+def test_self_augmentation_waits_three_times_at_most(gpu, hand, data):
+    engine = SyntheticHands("cuda")
+    pool = engine.backgrounds(2, 0)
+    batch = engine.batch(2, 0, pool)
+    view, backgrounds = plain_view(batch.crops()), Backgrounds(None, (0, 0), GPU)
+    backgrounds.at = lambda step: pool
+    config = tiny_network.config(data, augment_capacity=20, augment_share=0.5)
+    augmentation = SelfAugmentation(hand, config, BatchPlan(4, 0, 0, novel_views=2), backgrounds)
+    gpu.waits.clear()
+    augmentation.add_views(batch.h, view, 5)
+    assert augmentation.extend(view, 6).images.device == GPU
+    assert gpu.total() <= 3, gpu.waits  # h and vertices are finite, and every hand has a size
+    filtered = replace(config, augment_filter=True, augment_rotation="uniform")
+    augmentation.config = filtered
+    augmentation.add_views(batch.h, view, 7)
+    augmentation.grown.load(augmentation.grown.state())
+
+
+@pytest.mark.parametrize("free", [100 << 30, 1])
+def test_batches_of_caches_in_the_memory_of_the_gpu_or_streamed(gpu, data, monkeypatch, free):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (free, free))
+    batches = TrainingBatches([Prepared(data)], BatchPlan(4, 0, 0), JitterRange(), GPU)
+    assert (batches.resident is None) == (free == 1)
+    batches.view(0)
+    gpu.waits.clear()
+    assert batches.view(1).images.device == GPU
+    assert gpu.total() == 0, gpu.waits
+
+
+def train(data: Path, folder: Path, resume: bool = False, **changes: object) -> loop.Outcome:
+    """Train the tiny network on the pretended GPU."""
+    config = tiny_network.config(data, **changes)
+    fabric = launch_fabric(config, "cpu")
+    fabric._strategy._root_device = GPU
+    fabric._strategy.accelerator.setup_device = lambda *_: None
+    return loop.train(config, folder, fabric, Console(quiet=True), resume)
+
+
+def test_a_training_is_stopped_and_resumed(gpu, data, tmp_path):
+    whole = train(data, tmp_path / "whole", steps=3)
+    train(data, tmp_path / "run", steps=2)
+    resumed = train(data, tmp_path / "run", resume=True, steps=3)
+    assert whole.step == resumed.step == 3
+    one, other = (read_checkpoint(tmp_path / name / LAST) for name in ("whole", "run"))
+    one, other = (saved.network | saved.optimiser for saved in (one, other))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def waits_of_a_step(gpu: PretendedGpu, monkeypatch, train_once) -> int:
+    """Waits between the beginnings of the last two steps."""
+    marks, original = [], loop.set_rates
+
+    def set_rates(*arguments: object) -> None:
+        marks.append(gpu.waits.copy())
+        original(*arguments)
+
+    monkeypatch.setattr(loop, "set_rates", set_rates)
+    train_once()
+    return sum((marks[-1] - marks[-2]).values())
+
+
+def test_a_training_step_waits_twice_at_most(gpu, data, tmp_path, monkeypatch):
+    seldom = {"test_every": 100, "save_every": 100, "log_every": 100}
+    found = waits_of_a_step(gpu, monkeypatch, lambda: train(data, tmp_path / "run", steps=4, **seldom))
+    assert found <= 2
+
+
+def test_a_training_step_with_novel_views_waits_four_times_at_most(gpu, data, tmp_path, monkeypatch):
+    seldom = {"test_every": 100, "save_every": 100, "log_every": 100}
+    children = {"augment_share": 0.5, "augment_after": 0.0, "augment_capacity": 20}
+    found = waits_of_a_step(gpu, monkeypatch, lambda: train(data, tmp_path / "run", steps=4, **seldom, **children))
+    assert found <= 4
