@@ -106,6 +106,15 @@ def torch_findings() -> Iterator[Finding]:
         yield Finding("GPU", f"driver {driver}, but torch cannot use a GPU", remedy, needed=False)
 
 
+def torch_has_gpu() -> bool:
+    """Return whether torch is installed and can use a GPU."""
+    try:
+        import torch
+    except Exception:  # torch_findings reports it
+        return False
+    return torch.cuda.is_available()
+
+
 def nvidia_driver() -> str | None:
     """Return the version of NVIDIA's driver, or None if `nvidia-smi` does not report one."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
@@ -121,11 +130,17 @@ def warp_findings() -> Iterator[Finding]:
     try:
         import warp
 
-        from dhpe_lib.rendering.rasterizer.kernels.common import is_writable
+        from dhpe_lib.common.warp_runtime import is_writable, missing_gpu, start_warp
+
+        start_warp()
     except Exception as error:  # a broken installation can raise almost any error
         yield Finding("Warp", f"cannot be imported ({error})", "pip install --force-reinstall warp-lang")
         return
     yield Finding("Warp", f"{warp.__version__}, {'CUDA' if warp.is_cuda_available() else 'CPU only'}")
+    if torch_has_gpu() and (reason := missing_gpu()) is not None:
+        yield Finding(
+            "GPU for Warp", reason, "update the driver or warp-lang; until then the CPU is used", needed=False
+        )
     cache = Path(os.environ.get("WARP_CACHE_PATH") or warp.config.kernel_cache_dir or "")
     if cache.name.startswith("dhpe-warp-") or not is_writable(cache):
         remedy = "set WARP_CACHE_PATH to a folder that can be written"

@@ -22,6 +22,7 @@ def launched(monkeypatch) -> dict[str, Any]:
             pass
 
     monkeypatch.setattr(setup, "Fabric", Recorder)
+    monkeypatch.setattr(setup, "default_device", lambda: "cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     return seen
