@@ -11,6 +11,7 @@ import typer
 
 from dhpe_lib import __version__
 from dhpe_lib.cli.data import data_app
+from dhpe_lib.cli.doctor import doctor
 from dhpe_lib.cli.hand import hand_app
 from dhpe_lib.cli.predict import demo, predict
 from dhpe_lib.cli.train import ablate, evaluate, export, train
@@ -25,6 +26,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command("export")(export)
 app.command()(ablate)
+app.command("doctor")(doctor)
 
 
 @app.callback(invoke_without_command=True)

@@ -20,7 +20,7 @@ from dhpe_lib.cli.data_lookup import (
     open_cache,
     splits_of,
 )
-from dhpe_lib.cli.options import OUT, DeviceOption, clean_exit, prepare_folder, usage_error
+from dhpe_lib.cli.options import OUT, DeviceOption, clean_exit, parse_shard, prepare_folder, usage_error
 from dhpe_lib.common.console import Terminal, plain, say
 
 if TYPE_CHECKING:
@@ -136,24 +136,35 @@ def prepare(
         int, typer.Option("--workers", min=1, help="Number of processes.", show_default="one for each core")
     ] = os.cpu_count() or 1,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out pictures that cannot be read.")] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Write the I-th of N shards; `dhpe data join` joins them."),
+    ] = None,
 ) -> None:
     """Crop every hand to 224 x 224 pixels and write a cache for training.
 
     The same command continues an interrupted run.
     """
-    from dhpe_lib.data.cache.preparation import Job
+    from dhpe_lib.data.cache.preparation import Job, prepare_shard
     from dhpe_lib.data.cache.preparation import prepare as prepare_split
+    from dhpe_lib.data.cache.shards import WHOLE, shard_folder
     from dhpe_lib.data.cache.writer import check_folder
 
     dataset = dataset_of(name)
+    with usage_error("--shard"):
+        part = parse_shard(shard)
     chosen = [known_split(dataset.splits, wanted) for wanted in split or dataset.splits]
     with usage_error("--out"):
         for split_name in chosen:
-            check_folder(out / split_name)
+            check_folder(shard_folder(out / split_name, part))
     for split_name in chosen:
-        job = Job(name, split_name, dataset.reader, folder, out / split_name, skip_bad)
+        job = Job(name, split_name, dataset.reader, folder, shard_folder(out / split_name, part), skip_bad)
         try:
             with clean_exit():
+                if part != WHOLE:
+                    prepare_shard(job, part, workers, Terminal())
+                    say_shard(job.out, part)
+                    continue
                 cache = prepare_split(job, workers, Terminal())
         except KeyboardInterrupt:
             say("\nStopped. The finished part is kept; the same command continues.")
@@ -164,7 +175,8 @@ def prepare(
             cache.directory,
             f"; {left_out:,} left out, meta.json says why" * bool(left_out),
         )
-    say(f"Show them: {command('show', name, cache.directory)}")
+    if part == WHOLE:
+        say(f"Show them: {command('show', name, cache.directory)}")
 
 
 @data_app.command()
@@ -195,12 +207,17 @@ def make(
     workers: Annotated[
         int, typer.Option("--workers", min=1, help="Number of processes.", show_default="one for each core")
     ] = os.cpu_count() or 1,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", metavar="I/N", help="Write the I-th of N shards; `dhpe data join` joins them."),
+    ] = None,
 ) -> None:
     """Render an open benchmark (ORH, ORH-S or ORH-O) as prepared splits.
 
     The same seed gives the same bytes for any number of workers. The same command continues an interrupted run.
     `dhpe data check` verifies every byte of the result.
     """
+    from dhpe_lib.data.cache.shards import WHOLE, shard_folder
     from dhpe_lib.data.cache.writer import check_folder
     from dhpe_lib.synthetic import orh
 
@@ -210,18 +227,47 @@ def make(
     splits = [known_split(tuple(counts), wanted) for wanted in split or counts]
     with usage_error("--count"):
         recipes = [orh.Recipe(name, wanted, count or counts[wanted], seed, backgrounds) for wanted in splits]
+    with usage_error("--shard"):
+        part = parse_shard(shard)
     with usage_error("--out"):
         for recipe in recipes:
-            check_folder(out / recipe.split)
+            check_folder(shard_folder(out / recipe.split, part))
     for recipe in recipes:
+        target = shard_folder(out / recipe.split, part)
         try:
             with clean_exit():
-                cache = orh.make(recipe, out / recipe.split, workers, Terminal())
+                if part != WHOLE:
+                    orh.make_shard(recipe, target, part, workers, Terminal())
+                    say_shard(target, part)
+                    continue
+                cache = orh.make(recipe, target, workers, Terminal())
         except KeyboardInterrupt:
             say("\nStopped. The finished part is kept; the same command continues.")
             raise typer.Exit(130) from None
         say(f"{len(cache):,} samples in ", cache.directory, f", SHA-256 {cache.meta['sha256'][:16]}")
-    say(f"Show them: {command('show', name, cache.directory)}")
+    if part == WHOLE:
+        say(f"Show them: {command('show', name, cache.directory)}")
+
+
+@data_app.command()
+def join(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Folder with the shards of all machines.", show_default=False, callback=existing_folder
+        ),
+    ],
+) -> None:
+    """Join the shards that --shard wrote, such as training-shard-1-of-8, to prepared splits in the same folder.
+
+    The result has the same bytes as that of a single run. The folders of the shards can be deleted afterwards.
+    """
+    from dhpe_lib.data.cache.shards import join_shards, shards_in
+
+    with clean_exit():
+        for name, folders in shards_in(folder).items():
+            cache = join_shards(folder / name, folders)
+            say(f"{len(cache):,} samples in ", cache.directory, f", SHA-256 {cache.meta['sha256'][:16]}")
 
 
 @data_app.command("pseudo-label")
@@ -268,6 +314,12 @@ def pseudo_label(
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
+def say_shard(folder: Path, shard: tuple[int, int]) -> None:
+    """Print where a shard is, and how to join the shards."""
+    number, count = shard
+    say(f"Shard {number} of {count} in ", folder, f"; when all are in one folder: {command('join', folder.parent)}")
+
+
 @dataclass(frozen=True)
 class SheetSamples:
     """Randomly chosen samples of a split for a contact sheet.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dhpe_lib.data.checks import Finding
     from dhpe_lib.data.readers import Dataset
 
-NAMES = "rhd, stb, dexter+object, freihand, ho3d-v2, ho3d-v3, photos"
+NAMES = "rhd, stb, dexter+object, freihand, interhand2.6m, dexycb, ho3d-v2, ho3d-v3, photos"
 RENDERED = ("orh", "orh-s", "orh-o")
 
 

@@ -1,9 +1,9 @@
-"""The commands `dhpe hand show` and `dhpe hand export`."""
+"""The commands `dhpe hand show`, `dhpe hand export` and `dhpe hand convert`."""
 
 import os
 import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -11,11 +11,14 @@ from dhpe_lib.cli.options import OUT, ModelOption, SideName, SideOption, prepare
 from dhpe_lib.common.console import say
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dhpe_lib.hand.model import HandModel
 
 COUNTS = {"pose": 45, "shape": 10}
+FORMATS = ("axis-angle", "matrix", "6d", "quaternion", "mean", "pca", "smplx", "freihand", "hamer")
 
-hand_app = typer.Typer(no_args_is_help=True, help="Show or export the hand model.")
+hand_app = typer.Typer(no_args_is_help=True, help="Show or export the hand model; convert poses.")
 
 
 @hand_app.command()
@@ -53,13 +56,16 @@ def export_hand_file(
     shape: Annotated[
         str | None, typer.Option("--shape", metavar="NUMBERS|FILE", help="Up to 10 shape coefficients, or a JSON.")
     ] = None,
+    rigged: Annotated[
+        bool, typer.Option("--rigged", help="Add a skeleton, skin weights and ten blend shapes to a .glb.")
+    ] = False,
     model: ModelOption = None,
 ) -> None:
     """Write the hand for other programs; the suffix chooses the format.
 
-    .pkl and .npz hold the model in MANO's layout. .obj, .ply and .glb hold the posed and shaped mesh in metres. A pose
-    consists of the rotation vectors of MANO's 15 joints relative to the flat hand, in radians. A shape is in standard
-    deviations.
+    .pkl and .npz hold the model in MANO's layout. .obj, .ply and .glb hold the posed and shaped mesh in metres. With
+    --rigged a .glb can be animated in Blender and three.js. A pose consists of the rotation vectors of MANO's 15 joints
+    relative to the flat hand, in radians. A shape is in standard deviations.
     """
     from dhpe_lib.common.files import refuse_input
     from dhpe_lib.hand.export import export_hand
@@ -68,8 +74,76 @@ def export_hand_file(
     with usage_error("OUT"):
         refuse_input(out, [model, *(Path(text) for text in (pose, shape) if text and os.path.isfile(text))])
     with usage_error(None):
-        export_hand(out, hand, read_numbers(pose, "pose", hand.side), read_numbers(shape, "shape", hand.side))
-    say("Written: ", out)
+        numbers = read_numbers(pose, "pose", hand.side), read_numbers(shape, "shape", hand.side)
+        first, *others = export_hand(out, hand, *numbers, rigged)
+    say("Written: ", first, *(piece for path in others for piece in (", ", path)))
+
+
+@hand_app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Poses: .json, .npz, .npy or .pkl.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write: .json or .npz.", show_default=False)],
+    of: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="FORMAT",
+            help=f"Format of IN: {', '.join(FORMATS)}, frankmocap or dhpe. WiLoR's is hamer.",
+            show_default=False,
+        ),
+    ],
+    to: Annotated[
+        str, typer.Option("--to", metavar="FORMAT", help="Format of OUT: those of IN up to hamer.", show_default=False)
+    ],
+    side: SideOption = None,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Convert right hands to left ones, and back.")] = False,
+    camera: Annotated[
+        str | None,
+        typer.Option("--camera", metavar="FX,FY,CX,CY", help="Camera in pixels, for FreiHAND's place of the hand."),
+    ] = None,
+    model: ModelOption = None,
+) -> None:
+    """Convert poses between representations, sides, and the conventions of other programs.
+
+    axis-angle, matrix, 6d and quaternion (w first) are relative to the flat hand; mean and pca are relative to the mean
+    pose of the hand model, so give --model with your MANO for poses of MANO. 6d is the first two columns of a matrix.
+    """
+    from dhpe_lib.hand.conversions import mirror_pose
+    from dhpe_lib.hand.pose_files import SOURCES, TARGETS, pose_fields, read_pose, write_pose
+
+    for option, name, known in (("--from", of, SOURCES), ("--to", to, TARGETS)):
+        if name not in known:
+            raise typer.BadParameter(f"{name}: no such format; choose from {', '.join(known)}", param_hint=option)
+    with usage_error("--camera"):
+        k = None if camera is None else parse_camera(camera)
+    hand = load_hand(model, side)
+    with usage_error("IN"):
+        poses = read_pose(source, cast(Any, of), hand, k)
+    if mirror:
+        poses, hand = mirror_pose(poses), hand.mirrored()
+    with usage_error("--to"):
+        fields = pose_fields(poses, cast(Any, to), hand, k)
+    with usage_error("OUT"):
+        write_pose(out, fields)
+    count = len(poses.fingers)
+    say(f"{count} {poses.side} hand{'s' * (count != 1)} in ", out)
+
+
+def parse_camera(text: str) -> "Tensor":
+    """Parse a camera "FX,FY,CX,CY" in pixels to its matrix.
+
+    Raises:
+        ValueError: The text is no camera.
+    """
+    import torch
+
+    try:
+        fx, fy, cx, cy = map(float, text.split(","))
+    except ValueError as error:
+        raise ValueError(f"{text}: is no camera; write FX,FY,CX,CY in pixels") from error
+    if not (0 < fx < float("inf") and 0 < fy < float("inf")):
+        raise ValueError(f"{text}: the focal lengths must be positive")
+    return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
 def load_hand(path: Path | None, side: SideName | None) -> "HandModel":

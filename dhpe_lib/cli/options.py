@@ -17,7 +17,7 @@ OUT = Path("dhpe_out")
 """Default folder of the files that a command writes."""
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", metavar="cpu|cuda", help="Device to compute on; by default a GPU if there is one."),
+    typer.Option("--device", metavar="cpu|cuda|cuda:N", help="Device to compute on; by default a GPU if there is one."),
 ]
 
 
@@ -58,6 +58,16 @@ def prepare_folder(folder: Path) -> None:
     except OSError as error:
         reason = f"no files can be written there ({error.strerror})"
         raise OSError(f"{folder}: {reason}; name another folder, or correct its permissions") from error
+
+
+def parse_shard(shard: str | None) -> tuple[int, int]:
+    """Parse a shard "I/N"; None is the only shard, 1/1."""
+    if shard is None:
+        return 1, 1
+    number, _, count = shard.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ValueError(f"{shard}: is no shard; write I/N with I from 1 to N, such as 2/8")
+    return int(number), int(count)
 
 
 class SideName(StrEnum):

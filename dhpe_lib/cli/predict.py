@@ -14,10 +14,12 @@ from dhpe_lib.cli.options import (
     OutOption,
     SideName,
     clean_exit,
+    parse_shard,
     prepare_folder,
     usage_error,
 )
 from dhpe_lib.cli.predict_report import report, report_all, report_demo, summarise
+from dhpe_lib.cli.predict_space import predict_space
 from dhpe_lib.cli.predict_video import are_clips, predict_clips, refuse_for_clips, suffixes_for
 from dhpe_lib.common.console import Terminal, say
 from dhpe_lib.common.files import append_line, refuse_input
@@ -54,17 +56,22 @@ class FileName(StrEnum):
     png = "png"
     html = "html"
     mp4 = "mp4"
+    bvh = "bvh"
 
 
 def predict(
     photos: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="PHOTO...", help="Photos of any format, folders of photos, or clips.", show_default=False
         ),
-    ],
+    ] = None,
     keypoints: Annotated[
         Path | None, typer.Option("--keypoints", metavar="FILE", help="JSON with the 21 joints of each hand.")
+    ] = None,
+    keypoints_3d: Annotated[
+        Path | None,
+        typer.Option("--keypoints-3d", metavar="FILE", help="JSON with the 21 joints of each hand in space; no photo."),
     ] = None,
     evidence: Annotated[
         EvidenceName | None,
@@ -101,7 +108,10 @@ def predict(
     model: ModelOption = None,
     write: Annotated[
         list[FileName] | None,
-        typer.Option("--write", help="File to write; may be repeated. Photos: all but mp4; clips: mp4, json, glb."),
+        typer.Option(
+            "--write",
+            help="File to write; may be repeated. Photos: glb, obj, json, png, html; clips: mp4, json, glb, bvh.",
+        ),
     ] = None,
     out: OutOption = OUT,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Number of processes for many photos.")] = 1,
@@ -121,12 +131,26 @@ def predict(
     A palm detector and a hand landmark network find the hands and their joints. Then the hand model is fitted to the
     joints. Each hand gives a mesh (.glb, .obj), its joints, parameters and camera (.json), a picture (.png) and a page
     that shows the mesh in a browser (.html, works offline). --evidence estimator uses the joints of this project's own
-    network. --keypoints FILE and --evidence mediapipe use external joints.
+    network. --keypoints FILE and --evidence mediapipe use external joints. --keypoints-3d FILE fits meshes to joints in
+    space, without a photo.
 
     In a clip (.mp4, .mov, .webm, ..., or with --video a folder of frames) each hand is tracked and smoothed over time.
     The output is a clip with the meshes drawn over the frames (NAME_hands.mp4), the numbers (.json), and an animated
     mesh (.glb).
     """
+    if keypoints_3d is not None:
+        unused: dict[str, object] = {
+            "PHOTO": photos,
+            "--keypoints": keypoints,
+            "--evidence": evidence,
+            "--box": box,
+            "--mask": mask,
+        }
+        unused |= {"--weights": weights, "--focal": focal, "--fov": fov, "--shard": shard, "--resume": resume}
+        predict_space(keypoints_3d, out, hand, model, write, device, unused)
+        return
+    if not photos:
+        raise typer.BadParameter("name a photo, a folder or a clip", param_hint="PHOTO")
     source = evidence or (EvidenceName.landmarks if keypoints is None else EvidenceName.keypoints)
     refuse_together(source, {"--keypoints": keypoints, "--box": box, "--weights": weights, "--model": model})
     from dhpe_lib.prediction.batch import photos_in
@@ -271,16 +295,6 @@ def parse_box(box: str, photos: int) -> "Box":
     if not (0 < width < float("inf") and 0 < height < float("inf")):
         raise ValueError(f"{box}: width and height must be positive")
     return x, y, width, height
-
-
-def parse_shard(shard: str | None) -> tuple[int, int]:
-    """Parse a shard "I/N"; None is the only shard, 1/1."""
-    if shard is None:
-        return 1, 1
-    number, _, count = shard.partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise ValueError(f"{shard}: is no shard; write I/N with I from 1 to N, such as 2/8")
-    return int(number), int(count)
 
 
 def check_focal(focal: float | None, fov: float | None) -> None:

@@ -69,10 +69,10 @@ def suffixes_for(names: Sequence[str] | None, clips: bool) -> tuple[str, ...]:
         ValueError: A file belongs to the other kind.
     """
     from dhpe_lib.prediction.outputs import SUFFIXES
-    from dhpe_lib.prediction.request import CLIP_FILES
+    from dhpe_lib.prediction.request import CLIP_DEFAULT, CLIP_FILES
 
-    possible = CLIP_FILES if clips else SUFFIXES
-    chosen = tuple(f".{name}" for name in dict.fromkeys(names or ())) or possible
+    possible, default = (CLIP_FILES, CLIP_DEFAULT) if clips else (SUFFIXES, SUFFIXES)
+    chosen = tuple(f".{name}" for name in dict.fromkeys(names or ())) or default
     for suffix in chosen:
         if suffix not in possible:
             kind = "a clip" if clips else "a photo"

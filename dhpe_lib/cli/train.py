@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +14,22 @@ from dhpe_lib.common.console import Terminal, say
 from dhpe_lib.common.locks import LOCK, locked
 
 if TYPE_CHECKING:
+    import torch
+
+    from dhpe_lib.data.cache.reader import Prepared
+    from dhpe_lib.evaluation.benchmark_files import Benchmark
+    from dhpe_lib.network.estimator import Estimator
     from dhpe_lib.refinement.test_time import RefineOptions
     from dhpe_lib.training.config import TrainingConfig
 
 Folders = list[Path] | None
+
+
+class BenchmarkName(StrEnum):
+    """Benchmarks with meshes."""
+
+    freihand = "freihand"
+    ho3d = "ho3d"
 
 
 def train(
@@ -110,6 +123,14 @@ def evaluate(
     iterations: Annotated[
         int | None, typer.Option("--iterations", min=0, help="Iterations of the refinement.", show_default="50")
     ] = None,
+    benchmark: Annotated[
+        BenchmarkName | None,
+        typer.Option("--format", help="Write pred.json for a benchmark, with meshes."),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option("--truth", metavar="DIR", help="Folder of the benchmark's dataset, to score pred.json too."),
+    ] = None,
     device: DeviceOption = None,
 ) -> None:
     """Evaluate a trained network on a prepared split: joint errors and AUC in protocols A, B and C, mask scores.
@@ -129,6 +150,8 @@ def evaluate(
     for option, given in (("--variant", variant), ("--iterations", iterations)):
         if given not in (None, []) and not refine:
             raise typer.BadParameter("applies only to the refinement; add --refine, or leave it out", param_hint=option)
+    if benchmark is not None and (refine or count is not None):
+        raise typer.BadParameter("a benchmark has all pictures and no refinement", param_hint="--format")
     with usage_error("--variant"):
         variants = chosen_variants(variant, iterations) if refine else {}
     with usage_error("--device"):
@@ -141,6 +164,9 @@ def evaluate(
     with usage_error("--out"):
         prepare_folder(target)
     title = f"{cache.meta['dataset']} {cache.meta['split']}"
+    if benchmark is not None:
+        evaluate_benchmark(network, cache, benchmark.value, truth, target, batch, torch_device)
+        return
     with progress_bar(Terminal()) as progress:
         task = progress.add_task(title, total=len(cache.evenly_spaced(count)))
 
@@ -249,6 +275,48 @@ def ablate(
 
 
 # ------------------------------------------------------------------------------------------------------------- helpers
+def evaluate_benchmark(
+    network: "Estimator",
+    cache: "Prepared",
+    name: "Benchmark",
+    truth: Path | None,
+    folder: Path,
+    batch: int,
+    device: "torch.device",
+) -> None:
+    """Write the prediction file of a benchmark and, with the folder of its ground truth, the scores."""
+    from dhpe_lib.common.console import progress_bar
+    from dhpe_lib.common.files import write_json
+    from dhpe_lib.evaluation.benchmark_files import (
+        benchmark_scores,
+        predict_surfaces,
+        require_benchmark,
+        write_benchmark,
+    )
+    from dhpe_lib.evaluation.reports import provenance
+
+    with usage_error("DATASET_DIR"):
+        require_benchmark(cache, name)
+    with progress_bar(Terminal()) as progress:
+        task = progress.add_task(f"{name} evaluation", total=len(cache))
+        found = predict_surfaces(network, cache, device, batch, lambda n: progress.advance(task, n))
+    with clean_exit():
+        write_benchmark(folder / "pred.json", name, *found)
+        say("Written: ", folder / "pred.json")
+        if truth is None:
+            say("To score it, add --truth with the folder that holds evaluation_verts.json.")
+            return
+        scores = benchmark_scores(cache, truth, name, *found)
+        write_json(folder / f"scores_{name}.json", provenance() | {"results": scores})
+    table = Table(title=f"{name}, {len(cache):,} images")
+    for title in ("", "MPJPE, mm", "AUC joints", "MPVPE, mm", "AUC vertices", "F@5", "F@15"):
+        table.add_column(title, justify="right" if title else "left")
+    for row, values in scores.items():
+        table.add_row(row, *(f"{value:.3f}" for value in values.values()))
+    Terminal().print(table)
+    say("Written: ", folder / f"scores_{name}.json")
+
+
 def texts(values: Any) -> tuple[str, ...] | None:
     """Convert the values of an option to strings, as the configuration stores them; None if the option is missing."""
     return None if not values else tuple(map(str, values))

@@ -29,6 +29,8 @@ def read_npz(path: Path, most: int) -> dict[str, np.ndarray]:
         FileNotFoundError: The file does not exist.
         NpzFileError: The file is damaged, its arrays have more bytes, or they hold Python objects.
     """
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise NpzFileError("is no .npz file, or its end is missing")
     field, fields = "?", {}
     try:
         with zipfile.ZipFile(path) as archive:

@@ -5,7 +5,7 @@ Nothing here has a gradient.
 
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -101,7 +101,7 @@ def read_indices(path: Path, size: tuple[int, int] | None, remedy: str) -> UInt8
     """Read a picture whose values are class indices, not colours.
 
     Args:
-        path: A PNG file with one channel of 8 bits.
+        path: A PNG file with one channel of 8 bits, or with several equal channels.
         size: Required width and height, pixels; None for any.
         remedy: Instruction for the message if the file is missing or wrong.
 
@@ -110,7 +110,7 @@ def read_indices(path: Path, size: tuple[int, int] | None, remedy: str) -> UInt8
 
     Raises:
         FileNotFoundError: The file does not exist.
-        DatasetError: The file is damaged, or has another size or several channels.
+        DatasetError: The file is damaged, or has another size or unequal channels.
     """
     try:
         with open_image(require(path, remedy)) as image:
@@ -119,6 +119,8 @@ def read_indices(path: Path, size: tuple[int, int] | None, remedy: str) -> UInt8
         raise
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path}: cannot be read as an image ({error}); {remedy}") from error
+    if image.mode in ("RGB", "RGBA") and (values[..., :3] == values[..., :1]).all():
+        values = np.ascontiguousarray(values[..., 0])  # some programs save grey pictures so
     if values.ndim != 2 or values.dtype != np.uint8:
         raise DatasetError(f"{path}: is of mode {image.mode}, not one channel of 8 bits with the classes; {remedy}")
     _require_size(path, image.size, size, remedy)
@@ -231,7 +233,13 @@ def _times(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def check_images(folder: Path, names: Sequence[str], size: tuple[int, int] | None, remedy: str) -> Finding:
+def check_images(
+    folder: Path,
+    names: Sequence[str],
+    size: tuple[int, int] | None,
+    remedy: str,
+    read: Callable[[Path, tuple[int, int] | None, str], ndarray] = read_image,
+) -> Finding:
     """Check that the images of a folder exist, and decode a few of them.
 
     All names are compared with the files on disk. Only a few images, evenly spaced, are decoded, so the check takes
@@ -242,6 +250,7 @@ def check_images(folder: Path, names: Sequence[str], size: tuple[int, int] | Non
         names: Paths relative to the folder.
         size: Required width and height, pixels; None for any.
         remedy: Instruction for the message if images are missing or damaged.
+        read: The dataset's reader of these images, :func:`read_image` or :func:`read_indices`.
 
     Returns:
         Number of images that exist, and the first problem: the folder is missing, images are missing or empty, or a
@@ -259,7 +268,7 @@ def check_images(folder: Path, names: Sequence[str], size: tuple[int, int] | Non
         return Finding(folder, f"{len(empty)} images are empty files, first {empty[0]}", count, remedy)
     for name in evenly_spaced(names):
         try:
-            read_image(folder / name, size, remedy)
+            read(folder / name, size, remedy)
         except (OSError, ValueError) as error:
             return replace(failure(folder / name, error, remedy), count=count)
     return Finding(folder, None, count, "")

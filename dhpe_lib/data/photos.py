@@ -1,6 +1,9 @@
 """Reading image files of any kind: photos as upright RGB arrays, and foreground masks. Nothing here has a gradient."""
 
+import importlib
+import importlib.util
 import struct
+import threading
 import warnings
 from functools import cache
 from pathlib import Path
@@ -10,8 +13,17 @@ from jaxtyping import Bool, Real, UInt8
 from numpy import ndarray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000")
 """Formats that are opened, whatever a file is called. For EPS files Pillow would start the program Ghostscript."""
+PLUGINS = {"HEIF": "pillow-heif", "AVIF": "pillow-avif-plugin"}
+"""Packages that add a format to Pillow; Pillow 11.3 and newer read AVIF themselves."""
+BRANDS = {"HEIF": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "AVIF": (b"avif", b"avis")}
+"""Brands of the formats in bytes 8 to 12 of a file, after "ftyp"."""
+
+MOST_PIXELS = 300_000_000
+"""Most pixels of an image: the largest cameras have 200 million, which take 0.6 GB as RGB."""
+DEPTHS = (8, 10, 12, 14, 16, 24, 32)
+"""Numbers of bits that the whole numbers of grey images have; cameras store 10 to 14 bits in 16."""
 
 
 class PhotoError(ValueError):
@@ -21,8 +33,9 @@ class PhotoError(ValueError):
 def read_photo(path: str | Path) -> UInt8[ndarray, "height width 3"]:
     """Read an image of any mode and size as upright RGB.
 
-    The EXIF rotation is applied, 16-bit values are reduced to 8 bits, and transparent pixels are blended with white. If
-    the file has several frames, the first is used.
+    The EXIF rotation is applied, and transparent pixels are blended with white. Grey values of more than 8 bits are
+    reduced to 8; their depth is the smallest of ``DEPTHS`` that holds all of them. If the file has several frames, the
+    first is used.
 
     Args:
         path: A file in one of ``FORMATS``.
@@ -32,7 +45,7 @@ def read_photo(path: str | Path) -> UInt8[ndarray, "height width 3"]:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        PhotoError: The file is not an image or is damaged.
+        PhotoError: The file is not an image, is damaged or has more than ``MOST_PIXELS`` pixels.
     """
     return _rgb(_opened(Path(path)))
 
@@ -71,15 +84,40 @@ def open_image(path: str | Path) -> Image.Image:
 
     Raises:
         OSError: The file does not exist, or is no such image (`UnidentifiedImageError`).
+        DecompressionBombError: The image has more than ``MOST_PIXELS`` pixels.
     """
-    return Image.open(path, formats=[name for name in FORMATS if name in known_formats()])
+    with _own_limit, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        pillows, Image.MAX_IMAGE_PIXELS = (
+            Image.MAX_IMAGE_PIXELS,
+            MOST_PIXELS // 2,
+        )  # an error comes at twice this number
+        try:
+            return Image.open(path, formats=[name for name in FORMATS if name in known_formats()])
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillows
+
+
+_own_limit = threading.Lock()
 
 
 @cache
 def known_formats() -> frozenset[str]:
-    """Return the formats that this version of Pillow reads."""
+    """Return the formats that Pillow reads, with the plugins that are installed."""
     Image.init()
+    if importlib.util.find_spec("pillow_heif") is not None:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    if "AVIF" not in Image.OPEN and importlib.util.find_spec("pillow_avif") is not None:
+        importlib.import_module("pillow_avif")
     return frozenset(Image.OPEN)
+
+
+def missing_plugin(path: Path) -> str | None:
+    """Return the package that Pillow needs for an image file, or None if it needs none."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    kinds = [kind for kind, brands in BRANDS.items() if start[4:8] == b"ftyp" and start[8:] in brands]
+    return next((PLUGINS[kind] for kind in kinds if kind not in known_formats()), None)
 
 
 def _brightness(image: Image.Image) -> Real[ndarray, "height width"]:
@@ -105,23 +143,35 @@ def _opened(path: Path) -> Image.Image:
                 image.load()
                 return ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
+        if package := missing_plugin(path):
+            raise PhotoError(f"{path}: Pillow reads this format with a plugin; pip install {package}") from error
         raise PhotoError(f"{path}: not an image in a supported format; convert it to JPEG or PNG") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise PhotoError(f"{path}: cannot be read ({error}); it is damaged or too large: copy it again") from error
+    except Image.DecompressionBombError as error:
+        most = MOST_PIXELS // 1_000_000
+        raise PhotoError(
+            f"{path}: has more than {most} million pixels; make it smaller, or cut the hand out"
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+        raise PhotoError(f"{path}: cannot be read ({error}); it is damaged: copy it again") from error
 
 
 def _rgb(image: Image.Image) -> UInt8[ndarray, "height width 3"]:
     if image.mode == "F" or image.mode.startswith("I"):
-        return _reduced(np.asarray(image, np.float64), 65535 if image.mode != "F" else None)
+        return _reduced(np.asarray(image))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))
 
 
-def _reduced(values: ndarray, white: int | None) -> UInt8[ndarray, "height width 3"]:
-    """Reduce grey values to 8 bits. If `white` is None, white is 1 when no value is larger, else 255."""
-    if white is None:
-        white = 1 if values.max() <= 1 else 255
-    grey = np.rint(255 * np.clip(np.nan_to_num(values) / white, 0, 1)).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+def _reduced(values: Real[ndarray, "height width"]) -> UInt8[ndarray, "height width 3"]:
+    """Reduce grey values to 8 bits. White is 1 or 255 for floats, else the largest whole number of their depth."""
+    grey = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    most = float(grey.max())
+    if values.dtype.kind == "f":
+        white = 1.0 if most <= 1 else 255.0
+    else:
+        white = next(2.0**bits - 1 for bits in DEPTHS if most < 2.0**bits)
+    grey[np.isposinf(values)] = white
+    reduced = np.rint(255 * np.clip(grey / white, 0, 1)).astype(np.uint8)
+    return np.repeat(reduced[..., None], 3, axis=2)

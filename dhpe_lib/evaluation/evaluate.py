@@ -35,7 +35,7 @@ TAU = 15.0
 """Threshold of Eq. 12, pixels of the crop."""
 PROTOCOLS = {
     "A": "root depth, box and focal length given (the paper)",
-    "B": "joint 0 and a bone's length given (Zimmermann & Brox)",
+    "B": "joint 0 and a bone's length given, visible joints only (Zimmermann & Brox)",
     "C": "position, size and rotation given (Procrustes)",
 }
 BONE = [JOINT_NAMES.index(name) for name in ("wrist", "middle_1", "middle_2")]
@@ -50,6 +50,7 @@ class Predictions:
     Attributes:
         joints_mm: Predicted joints (protocol A), camera frame, mm; joint 0 is the dataset's (wrist or palm).
         truth_mm: Ground-truth joints, camera frame, mm; NaN for an unknown joint.
+        visible: Whether the dataset calls a joint visible.
         palm: Whether joint 0 is the palm's centre.
         counts: True positive, false positive and false negative pixels of the mask; 0 without a ground-truth mask.
         error_px: Mean 2D error of the projected skeleton (Eq. 12), pixels of the crop.
@@ -61,6 +62,7 @@ class Predictions:
 
     joints_mm: Float[ndarray, "n 21 3"]
     truth_mm: Float[ndarray, "n 21 3"]
+    visible: Bool[ndarray, "n 21"]
     palm: Bool[ndarray, " n"]
     counts: Int[ndarray, "n 3"]
     error_px: Float[ndarray, " n"]
@@ -102,6 +104,7 @@ def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predicti
     return Predictions(
         joints_mm=millimetres(estimate.joints, crops, view.frame),
         truth_mm=to_numpy(crops.joints_3d).astype(float),
+        visible=to_numpy(crops.visible),
         palm=to_numpy(crops.palm),
         counts=counts * to_numpy(crops.has_mask)[:, None],
         error_px=to_numpy(joint_error_px(estimate.joints, view.targets)),
@@ -192,13 +195,17 @@ def estimates(
 def protocol_errors(found: Predictions) -> dict[str, Float[ndarray, "_ 21"]]:
     """Joint errors in mm for each protocol, for :mod:`dhpe_lib.evaluation.metrics`.
 
-    Images that lack a joint that the protocol needs are left out.
+    Images that lack a joint that the protocol needs are left out. Protocol B counts visible joints only. There joint 0
+    is the palm's centre; it is visible if the dataset says so, or for a dataset with wrists if the wrist or the middle
+    MCP is visible.
 
     Args:
         found: From :func:`evaluate`.
 
     Returns:
-        Errors in mm for "A", and for "B" and "C" if any image can be aligned.
+        Errors in mm for "A", and for "B" and "C" if any image can be aligned; NaN for a joint that does not count.
+
+    Source: ``eval_full.py`` and the reader of RHD in hand3d (Zimmermann and Brox 2017).
     """
     known = np.isfinite(found.truth_mm).all(-1)
     errors = {"A": joint_errors(found.joints_mm, found.truth_mm)}
@@ -207,7 +214,9 @@ def protocol_errors(found: Predictions) -> dict[str, Float[ndarray, "_ 21"]]:
             np.where(found.palm[bone, None, None], values[bone], wrist_to_palm(values[bone]))
             for values in (found.joints_mm, found.truth_mm)
         )
-        errors["B"] = joint_errors(align_palm_and_bone(joints, truth), truth)
+        visible = found.visible[bone].copy()
+        visible[:, 0] |= ~found.palm[bone] & visible[:, MIDDLE_MCP]
+        errors["B"] = joint_errors(align_palm_and_bone(joints, truth), truth, visible)
     if (enough := known.sum(1) >= FEWEST_JOINTS).any():
         joints, truth = found.joints_mm[enough], found.truth_mm[enough]
         errors["C"] = joint_errors(align_similarity(joints, truth), truth)
@@ -283,7 +292,7 @@ def full_scores(found: Predictions) -> dict[str, Any]:
     """
     result: dict[str, Any] = {"images": len(found.palm), "protocols": {}}
     for name, rows in protocol_errors(found).items():
-        if len(rows) > 1:
+        if np.isfinite(rows).any(1).sum() > 1:
             result["protocols"][name] = protocol_scores(rows) | {"given": PROTOCOLS[name]}
     if (mean_hand := mean_hand_scores(found.truth_mm)) is not None:
         result["mean_hand"] = mean_hand

@@ -10,7 +10,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "sliders": ["picture_slider", "slider_figure"],
         "drawing": ["draw_skeleton", "overlay", "signed_colors"],
         "picture_rows": ["picture_row"],
-        "viewer": ["hand_page", "hand_view"],
+        "viewer": ["hand_page", "hand_view", "hand_widget"],
         "triangle_figure": ["triangle_view"],
         "chapters": ["RESULTS", "chart", "machine_line", "markdown_table", "read_result", "results_table"],
     },

@@ -13,7 +13,10 @@ import plotly.graph_objects as go
 
 import dhpe_lib
 
-RESULTS = Path(dhpe_lib.__file__).parents[1] / "book" / "results"
+PACKAGE = Path(dhpe_lib.__file__).parent
+IN_WHEEL = PACKAGE / "results"
+"""Folder of the measured results in an installed wheel, which holds no book."""
+RESULTS = IN_WHEEL if IN_WHEEL.is_dir() else PACKAGE.parent / "book" / "results"
 """Folder of the measured results in a clone of the repository."""
 
 GRID_COLOR = "rgba(128,128,128,.25)"  # visible on a white page and on a dark one
@@ -85,7 +88,7 @@ def read_result(name: str) -> dict[str, Any]:
     """Return a measured result of the book.
 
     Args:
-        name: Name of the file in ``book/results``, without its suffix.
+        name: Name of the file in ``book/results``, without its suffix. A wheel brings these files too.
 
     Returns:
         The content of the JSON file.
@@ -95,8 +98,7 @@ def read_result(name: str) -> dict[str, Any]:
     """
     if not RESULTS.is_dir():
         raise FileNotFoundError(
-            f"{RESULTS} is missing: measured results are part of the repository and not of the installed package. "
-            "Clone the repository and run `pip install -e .` in it."
+            f"{RESULTS} is missing: the measured results come with the repository and with a wheel; install dhpe again"
         )
     path = RESULTS / f"{name}.json"
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""A hand with sliders in the browser: a stand-alone page, a figure of the book, or a widget in JupyterLab.
+"""A hand with sliders in the browser: a stand-alone page, the output of a notebook, a figure of the book, or a widget.
 
 `viewer.js` does the skinning and the drawing; this module packs a model for it. The viewer needs no kernel, server or
 network afterwards. A page contains the model's arrays, so the model's licence applies to the page too.
@@ -41,6 +41,8 @@ STEPS = {
     "corner_uv": 1 / 32767,
 }
 JPEG_QUALITY = 88
+FRAME_HEIGHT = 760
+"""Height of the page in a notebook, pixels."""
 # Rotations that show fingers up and the palm to the viewer: model -x to view -y, model -y to view -z. A left hand is
 # shown as the mirror image.
 UPRIGHT = {"right": ((0, 0, 1), (1, 0, 0), (0, 1, 0)), "left": ((0, 0, -1), (-1, 0, 0), (0, 1, 0))}
@@ -232,6 +234,21 @@ class HandFigure:
         return f'<div class="dhpe-viewer">{json_script(self.payload)}</div>'
 
 
+@dataclass(frozen=True)
+class HandFrame:
+    """Output of a notebook: the stand-alone page in a frame.
+
+    It needs no widget manager, server or network, so it works in JupyterLab, VS Code, Colab and pages of nbconvert.
+    """
+
+    page: str
+    height: int = FRAME_HEIGHT
+
+    def _repr_html_(self) -> str:
+        style = f"width: 100%; height: {self.height}px; border: 0"
+        return f'<iframe srcdoc="{html.escape(self.page)}" style="{style}" title="hand with sliders"></iframe>'
+
+
 @cache
 def widget_class() -> Any:
     """Return the anywidget class; anywidget is imported on first use, since only notebooks need it."""
@@ -248,13 +265,16 @@ def widget_class() -> Any:
 
 
 def hand_widget(model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None) -> Any:
-    """Return the viewer as an anywidget. Its traits `pose` and `shape` follow the sliders; setting them moves these."""
+    """Return the viewer as an anywidget, for a notebook with a kernel and a manager of widgets.
+
+    Its traits `pose` and `shape` follow the sliders; setting them moves the sliders.
+    """
     payload = hand_payload(model, pose, shape, photo)
     return widget_class()(payload=payload, pose=payload["pose"], shape=payload["shape"])
 
 
 def hand_view(model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None) -> Any:
-    """Show the viewer in a notebook: data for the page while the book is built, else a live widget.
+    """Show the viewer in a notebook: data for the page while the book is built, else a frame with the whole page.
 
     Args:
         model: Hand in MANO's format.
@@ -263,8 +283,9 @@ def hand_view(model: HandModel, pose: Pose = None, shape: Shape = None, photo: P
         photo: Photo behind the hand, and the position of the hand in it.
 
     Returns:
-        A `HandFigure` while the book is built, else the widget.
+        A `HandFigure` while the book is built, else a `HandFrame`. :func:`hand_widget` is for code that follows the
+            sliders.
     """
     if os.environ.get("DHPE_BOOK"):
         return HandFigure(hand_payload(model, pose, shape, photo))
-    return hand_widget(model, pose, shape, photo)
+    return HandFrame(hand_page(model, pose, shape, photo))

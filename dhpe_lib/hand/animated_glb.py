@@ -17,9 +17,9 @@ from torch import Tensor
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.hand.glb import INDEX_DATA, VERTEX_DATA, GlbBuffer
 from dhpe_lib.hand.mesh_glb import SKIN_MATERIAL, linear_light, smooth_normals
-from dhpe_lib.hand.rig import TOLERANCE, WEIGHTS_OF_A_VERTEX, HandTrack, Rig, make_rig
+from dhpe_lib.hand.rig import TOLERANCE, HandTrack, Rig, make_rig
+from dhpe_lib.hand.rigged_glb import inverse_bind, joint_nodes, skin_attributes
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, matrix_to_quaternion
-from dhpe_lib.hand.skeleton import MANO_JOINT_NAMES
 
 SKIN_COLOR = (0.87, 0.65, 0.53)  # sRGB
 HALF_TURN_ABOUT_X = [1.0, 0.0, 0.0, 0.0]  # from x right, y down, z away to glTF's y up, z towards the viewer
@@ -62,9 +62,10 @@ def _document(tracks: Sequence[HandTrack], rigs: Sequence[Rig], span: tuple[floa
     for number, (track, rig) in enumerate(zip(tracks, rigs, strict=True)):
         name, first = f"{track.model.side}_hand_{number}", len(nodes)
         root["children"].append(first)
-        nodes += _joint_nodes(track, rig, name, first)
+        places = _float32(rig.joints)
+        nodes += joint_nodes(track.model.parents, places, name, first)
         joints = list(range(first, first + len(rig.joints)))
-        skins.append({"joints": joints, "skeleton": first, "inverseBindMatrices": buffer.add(_inverse_bind(rig))})
+        skins.append({"joints": joints, "skeleton": first, "inverseBindMatrices": buffer.add(inverse_bind(places))})
         meshes.append({"name": name, **_mesh(buffer, track, rig)})
         scene.append(len(nodes))
         nodes.append({"name": name, "mesh": number, "skin": number})
@@ -89,38 +90,13 @@ def _document(tracks: Sequence[HandTrack], rigs: Sequence[Rig], span: tuple[floa
     )
 
 
-def _joint_nodes(track: HandTrack, rig: Rig, name: str, first: int) -> list[dict[str, Any]]:
-    """The 16 joints of the flat hand, each relative to its parent."""
-    parents = track.model.parents
-    nodes: list[dict[str, Any]] = []
-    for joint, parent in enumerate(parents):
-        place = rig.joints[joint] - (rig.joints[parent] if joint else 0)
-        children = [first + child for child, its in enumerate(parents) if its == joint]
-        node = {"name": f"{name}_{MANO_JOINT_NAMES[joint]}", "translation": place.tolist()}
-        nodes.append(node | ({"children": children} if children else {}))
-    return nodes
-
-
-def _inverse_bind(rig: Rig) -> Float[ndarray, "16 4 4"]:
-    """Matrices that bring the flat hand into the frame of each joint: a shift by minus the joint."""
-    matrices = np.tile(np.eye(4, dtype=np.float32), (len(rig.joints), 1, 1))
-    matrices[:, :3, 3] = -_float32(rig.joints)
-    return matrices
-
-
 def _mesh(buffer: GlbBuffer, track: HandTrack, rig: Rig) -> dict[str, Any]:
     """The skinned mesh with its directions."""
-    weights, joints = rig.weights.topk(WEIGHTS_OF_A_VERTEX, dim=1)
-    used = np.where(_float32(weights) > 0, joints.cpu().numpy(), 0).astype(np.uint8)
-    colors = np.full(rig.rest.shape, SKIN_COLOR) if track.colors is None else track.colors / 255
+    rest = _float32(rig.rest)
+    colors = np.full(rest.shape, SKIN_COLOR) if track.colors is None else track.colors / 255
+    attributes = skin_attributes(buffer, rest, smooth_normals(rest, to_numpy(track.model.faces)), rig.weights)
     primitive: dict[str, Any] = {
-        "attributes": {
-            "POSITION": buffer.add(_float32(rig.rest), VERTEX_DATA, bounds=True),
-            "NORMAL": buffer.add(smooth_normals(_float32(rig.rest), to_numpy(track.model.faces)), VERTEX_DATA),
-            "COLOR_0": buffer.add(linear_light(colors), VERTEX_DATA),
-            "JOINTS_0": buffer.add(used, VERTEX_DATA),
-            "WEIGHTS_0": buffer.add(_float32(weights), VERTEX_DATA),
-        },
+        "attributes": attributes | {"COLOR_0": buffer.add(linear_light(colors), VERTEX_DATA)},
         "indices": buffer.add(track.model.faces.cpu().numpy().astype(np.uint16).ravel(), INDEX_DATA),
         "material": 0,
     }

@@ -66,6 +66,17 @@ class GlbBuffer:
         self.accessors.append(accessor)
         return len(self.accessors) - 1
 
+    def add_file(self, content: bytes) -> int:
+        """Append a file, such as an image.
+
+        Returns:
+            Number of its bufferView.
+        """
+        self.data += bytes(-len(self.data) % 4)
+        self.views.append({"buffer": 0, "byteOffset": len(self.data), "byteLength": len(content)})
+        self.data += content
+        return len(self.views) - 1
+
     def pack(self, document: dict[str, Any]) -> bytes:
         """Make the file.
 

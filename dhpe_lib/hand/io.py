@@ -17,6 +17,7 @@ from dhpe_lib.common.arguments import checked
 from dhpe_lib.common.npz_files import NpzFileError, read_npz
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
 from dhpe_lib.hand.mesh_glb import mesh_glb
+from dhpe_lib.hand.mesh_texture import MeshTexture
 from dhpe_lib.hand.skeleton import MANO_JOINT_NAMES, MANO_PARENTS
 
 Hand = dict[str, np.ndarray]
@@ -62,6 +63,8 @@ def read_hand(path: str | Path) -> Hand:
     Source: DATASETS.md, MANO.
     """
     path = Path(path)
+    if path.is_dir():
+        raise HandFileError(f"{path}: is a folder; name the hand file in it, such as {path / 'MANO_RIGHT.pkl'}")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such hand file; give a MANO .pkl, or an .npz in its layout")
     hand = _check_fields(path, _read_fields(path))
@@ -74,9 +77,10 @@ def read_hand(path: str | Path) -> Hand:
 
 
 def _read_fields(path: Path) -> dict[str, Any]:
-    if path.suffix == ".npz":
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
         return _read_npz(path)
-    if path.suffix != ".pkl":
+    if suffix != ".pkl":
         raise HandFileError(f"{path}: hand models are .pkl or .npz files, not {path.suffix or 'without suffix'}")
     try:
         fields = load_pickle(path)
@@ -246,9 +250,10 @@ def write_hand(path: str | Path, hand: Mapping[str, np.ndarray]) -> None:
     """
     path = Path(path)
     full: dict[str, Any] = {**hand, **{name: np.array(value) for name, value in BLENDING.items()}}
-    if path.suffix == ".npz":
-        np.savez_compressed(path, **full)
-    elif path.suffix == ".pkl":
+    if path.suffix.lower() == ".npz":
+        with path.open("wb") as file:  # for a path in capitals numpy would add a suffix
+            np.savez_compressed(file, **full)
+    elif path.suffix.lower() == ".pkl":
         path.write_bytes(_mano_pickle({name: full[name] for name in MANO_FIELDS if name in full}))
     else:
         raise HandFileError(f"{path}: a hand model is written as .npz or .pkl, a mesh as {', '.join(MESH_SUFFIXES)}")
@@ -273,6 +278,7 @@ def write_mesh(
     vertices: Float[np.ndarray, "v 3"],
     faces: Integer[np.ndarray, "f 3"],
     colors: UInt8[np.ndarray, "v 3"] | None = None,
+    texture: MeshTexture | None = None,
 ) -> None:
     """Write a mesh as OBJ, PLY or GLB; the order of the vertices is kept.
 
@@ -281,18 +287,49 @@ def write_mesh(
         vertices: Vertices; unit and axes are written unchanged.
         faces: Vertex indices of the triangles.
         colors: sRGB colour of each vertex, 0 to 255; a GLB holds it as linear light.
+        texture: Texture of these faces, which OBJ and GLB hold instead of colours. A GLB repeats the vertices on its
+            seams behind all others. An OBJ names two more files, :func:`files_of_mesh`, which are written too.
 
     Raises:
         HandFileError: The suffix is unknown.
 
-    Source: trimesh writes OBJ and PLY, :mod:`dhpe_lib.hand.mesh_glb` GLB.
+    Source: trimesh writes PLY and OBJ without texture, :mod:`dhpe_lib.hand.mesh_glb` GLB.
     """
     path = Path(path)
-    if path.suffix not in MESH_SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in MESH_SUFFIXES:
         raise HandFileError(f"{path}: a mesh is written as {', '.join(MESH_SUFFIXES)}, not as {path.suffix!r}")
-    if path.suffix == ".glb":
-        path.write_bytes(mesh_glb(vertices, faces, colors))
+    if suffix == ".glb":
+        path.write_bytes(mesh_glb(vertices, faces, colors, texture))
+        return
+    if suffix == ".obj" and texture is not None:
+        _write_textured_obj(path, vertices, faces, texture)
         return
     import trimesh  # takes half a second to import
 
-    trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False).export(path)
+    trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False).export(path, file_type=suffix[1:])
+
+
+def files_of_mesh(path: Path, textured: bool) -> list[str]:
+    """Return the names of the files that :func:`write_mesh` writes, all in one folder: an OBJ's material and image too.
+
+    Args:
+        path: Path of the mesh.
+        textured: Whether the mesh has a texture.
+    """
+    if path.suffix.lower() != ".obj" or not textured:
+        return [path.name]
+    return [path.name, f"{path.stem}.mtl", f"{path.stem}_texture.jpg"]
+
+
+def _write_textured_obj(path: Path, vertices: np.ndarray, faces: np.ndarray, texture: MeshTexture) -> None:
+    """Write an OBJ whose corners have their own places in the image, so that no vertex is repeated."""
+    _, material, image = files_of_mesh(path, True)
+    corners = np.stack((faces, texture.corners), axis=-1).astype(int) + 1
+    lines = [f"mtllib {material}", "usemtl skin"]
+    lines += ["v {:.8f} {:.8f} {:.8f}".format(*row) for row in vertices.tolist()]
+    lines += [f"vt {u:.6f} {1 - v:.6f}" for u, v in texture.uv.tolist()]
+    lines += ["f {}/{} {}/{} {}/{}".format(*row) for row in corners.reshape(-1, 6).tolist()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (path.parent / material).write_text(f"newmtl skin\nKd 1 1 1\nKs 0 0 0\nmap_Kd {image}\n", encoding="utf-8")
+    (path.parent / image).write_bytes(texture.jpeg())

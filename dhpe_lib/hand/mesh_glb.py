@@ -10,6 +10,7 @@ from jaxtyping import Float, Integer, UInt8
 from numpy import ndarray
 
 from dhpe_lib.hand.glb import INDEX_DATA, VERTEX_DATA, GlbBuffer
+from dhpe_lib.hand.mesh_texture import MeshTexture, split_seams
 
 SKIN_MATERIAL: dict[str, Any] = {
     "name": "skin",
@@ -19,37 +20,64 @@ SKIN_MATERIAL: dict[str, Any] = {
 
 
 def mesh_glb(
-    vertices: Float[ndarray, "v 3"], faces: Integer[ndarray, "f 3"], colors: UInt8[ndarray, "v 3"] | None = None
+    vertices: Float[ndarray, "v 3"],
+    faces: Integer[ndarray, "f 3"],
+    colors: UInt8[ndarray, "v 3"] | None = None,
+    texture: MeshTexture | None = None,
 ) -> bytes:
     """Make a GLB file of a mesh; the order of the vertices is kept.
 
     Args:
         vertices: Vertices; unit and axes are written unchanged.
         faces: Vertex indices of the triangles.
-        colors: sRGB colour of each vertex, 0 to 255.
+        colors: sRGB colour of each vertex, 0 to 255; not used if there is a texture.
+        texture: Texture of these faces. The vertices on its seams are repeated behind all others.
 
     Returns:
         The content of the file.
 
     Source: glTF 2.0, section *Meshes*.
     """
-    buffer = GlbBuffer()
-    attributes = {
-        "POSITION": buffer.add(vertices.astype(np.float32), VERTEX_DATA, bounds=True),
-        "NORMAL": buffer.add(smooth_normals(vertices, faces), VERTEX_DATA),
-    }
-    if colors is not None:
+    buffer, attributes = GlbBuffer(), dict[str, int]()
+    material, images = SKIN_MATERIAL, dict[str, Any]()
+    normals = smooth_normals(vertices, faces)
+    if texture is not None:
+        seams = split_seams(len(vertices), faces, texture)
+        vertices, normals, faces = vertices[seams.source], normals[seams.source], seams.faces
+        attributes["TEXCOORD_0"] = buffer.add(seams.uv.astype(np.float32), VERTEX_DATA)
+        material, images = textured(buffer, texture)
+    elif colors is not None:
         attributes["COLOR_0"] = buffer.add(linear_light(colors / 255), VERTEX_DATA)
+    attributes |= {
+        "POSITION": buffer.add(vertices.astype(np.float32), VERTEX_DATA, bounds=True),
+        "NORMAL": buffer.add(normals, VERTEX_DATA),
+    }
     indices = buffer.add(faces.astype(np.uint32).ravel(), INDEX_DATA)
-    primitive = {"attributes": attributes, "indices": indices, "material": 0}
     document = {
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"name": "hand", "mesh": 0}],
-        "meshes": [{"name": "hand", "primitives": [primitive]}],
-        "materials": [SKIN_MATERIAL],
+        "meshes": [{"name": "hand", "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
+        "materials": [material],
+        **images,
     }
     return buffer.pack(document)
+
+
+def textured(buffer: GlbBuffer, texture: MeshTexture) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Add the image of a texture to a file.
+
+    Args:
+        buffer: The file's numbers.
+        texture: The texture.
+
+    Returns:
+        The skin's material with the texture, and the document's entries for its image.
+    """
+    image = {"name": "skin", "mimeType": "image/jpeg", "bufferView": buffer.add_file(texture.jpeg())}
+    entries = {"images": [image], "textures": [{"source": 0}]}
+    surface = SKIN_MATERIAL["pbrMetallicRoughness"] | {"baseColorTexture": {"index": 0}}
+    return SKIN_MATERIAL | {"pbrMetallicRoughness": surface}, entries
 
 
 def smooth_normals(vertices: Float[ndarray, "v 3"], faces: Integer[ndarray, "f 3"]) -> Float[ndarray, "v 3"]:

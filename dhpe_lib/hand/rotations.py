@@ -150,3 +150,38 @@ def random_rotations(n: int, generator: torch.Generator, dtype: torch.dtype = to
     """
     check_at_least("n", n, 0)
     return quaternion_to_matrix(torch.randn(n, 4, generator=generator, dtype=dtype, device=generator.device))
+
+
+@checked()
+def matrix_to_6d(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 6"]:
+    """Convert rotation matrices to six numbers: the first column, then the second.
+
+    HMR, HaMeR and WiLoR use this order. PyTorch3D takes rows instead of columns: transpose the matrix for it.
+
+    Args:
+        matrix: Rotation matrices.
+
+    Returns:
+        Six numbers without unit.
+
+    Source: Zhou et al. 2019, *On the Continuity of Rotation Representations in Neural Networks*, Sec. 4.2.
+    """
+    return matrix[..., :2].transpose(-1, -2).flatten(-2)
+
+
+@checked()
+def matrix_from_6d(numbers: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 3"]:
+    """Convert six numbers to rotation matrices: Gram-Schmidt on the first two columns.
+
+    Args:
+        numbers: The first column, then the second; they need not be orthogonal or of length 1, but not parallel.
+
+    Returns:
+        Rotation matrices, differentiable.
+
+    Source: Zhou et al. 2019, Eq. 15.
+    """
+    first, second = numbers.unflatten(-1, (2, 3)).unbind(-2)
+    x = torch.nn.functional.normalize(first, dim=-1)
+    y = torch.nn.functional.normalize(second - (x * second).sum(-1, keepdim=True) * x, dim=-1)
+    return torch.stack((x, y, torch.linalg.cross(x, y)), dim=-1)

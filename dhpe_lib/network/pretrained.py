@@ -118,14 +118,14 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file of weights; correct the path")
-    if path.suffix not in (".safetensors", ".pth", ".pt"):
+    if path.suffix.lower() not in (".safetensors", ".pth", ".pt"):
         raise WeightsFileError(f"{path}: unknown file type {path.suffix!r}; give a .safetensors, .pth or .pt file")
     if unpacked_bytes(path) > MOST_BYTES:
         raise WeightsFileError(f"{path}: more than {MOST_BYTES} bytes of weights; give the weights of one network")
     try:
-        if path.suffix != ".safetensors" and not zipfile.is_zipfile(path):
+        safe = path.suffix.lower() == ".safetensors"
+        if not safe and not zipfile.is_zipfile(path):
             require_values(path)
-        safe = path.suffix == ".safetensors"
         state = load_file(path) if safe else torch.load(path, "cpu", weights_only=True)
     # Both readers can raise almost any error for a damaged file.
     except Exception as error:

@@ -6,6 +6,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "keypoints": ["HandKeypoints", "read_keypoints"],
+        "from_joints_3d": ["Joints3d", "SpaceEstimate", "fit_joints_3d", "read_joints_3d"],
         "hand_search": ["load_hand_networks"],
         "from_photo": ["fit_found_hands", "predict_hands"],
         "from_estimator": ["look_with_estimator"],

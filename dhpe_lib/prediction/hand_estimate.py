@@ -88,7 +88,7 @@ class HandEstimate:
     @property
     def warnings(self) -> list[str]:
         """Reasons to doubt the estimate; a good estimate has none."""
-        found = []
+        found = list(self.keypoints.doubts)
         if self.presence is not None and self.presence < DOUBTFUL_PRESENCE:
             found.append(f"the network is not sure that this is a hand (probability {self.presence:.2f})")
         if self.relative_error > LARGE_RESIDUAL:

@@ -1,12 +1,15 @@
 """Keypoints: the 21 joints of each hand in a photo, from a JSON or from MediaPipe if it is installed.
 
 The JSON is a list with one entry for each photo. An entry has one of two layouts. Joints are in canonical order and in
-pixels of the upright photo (EXIF rotation applied):
+pixels of the upright photo (EXIF rotation applied), unless the entry or the hand says otherwise:
 
     {"file": "folder/photo.jpg", "joints_2d": 21 x [u, v] or [u, v, visible], "hand": "left" or "right" (optional)}
     {"file": "folder/photo.jpg", "hands": [{"joints_2d": ..., "hand": ...}, ...]}
+    "order": "mano", or another key of ``dhpe_lib.hand.skeleton.JOINT_ORDERS`` (optional)
+    "normalised": true for fractions of the photo's width and height, false for pixels (optional)
 
-A joint with visible = 0 is not used. Nothing here has a gradient.
+A joint with visible = 0 is not used; COCO's visibility 2 counts as 1. Without these two fields, another order or unit
+is assumed only where it is certain, and the estimate says so. Nothing here has a gradient.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +23,7 @@ from numpy import ndarray
 
 from dhpe_lib.common.json_files import LARGE, JsonError, read_json
 from dhpe_lib.hand.io import Side
+from dhpe_lib.hand.skeleton import JOINT_ORDERS, JOINT_PARENTS, to_canonical
 
 Entry = Mapping[str, Any]
 
@@ -29,6 +33,18 @@ GET_KEYPOINTS = (
     "pip install -e '.[mediapipe]' (Python 3.11 or 3.12)"
 )
 MOST_HANDS = 8
+FARTHEST = 1e9
+"""Coordinates from here on, in pixels, are refused: sums of them could overflow."""
+NORMALISED = (-1.0, 2.0)
+"""Range of fractions of a photo's sides, with some joints outside the photo. No hand is only three pixels large."""
+MANO_IS_SHORTER = 0.95
+"""Length of all bones in MANO's order, over their length in canonical order, below which MANO's order is certain.
+
+Random hands in canonical order never have less than 1.04; 98 % of hands in MANO's order have less than 0.95."""
+TIPS_FIRST_IS_SHORTER = 0.8
+"""The same ratio for RHD's order, tips first, below which the order is doubtful.
+
+For hands in canonical order it is lower in less than 1 %; for hands in RHD's order in 78 %."""
 
 
 class KeypointsError(ValueError):
@@ -44,12 +60,14 @@ class HandKeypoints:
         confidence: Confidence of each joint, 0 to 1; an unknown joint has 0.
         side: Handedness, or None if the source does not give it.
         source: Name of the source of the joints.
+        doubts: Reasons to doubt that the joints were read as they were meant.
     """
 
     joints: Float[ndarray, "21 2"]
     confidence: Float[ndarray, " 21"]
     side: Side | None
     source: str
+    doubts: tuple[str, ...] = ()
 
     @property
     def known(self) -> Bool[ndarray, " 21"]:
@@ -60,6 +78,15 @@ class HandKeypoints:
     def hand_size(self) -> float:
         """Larger side of the box around the known joints, pixels."""
         return float(np.ptp(self.joints[self.known], axis=0).max())
+
+    def outside(self, size: tuple[int, int]) -> float:
+        """Fraction of the known joints that lie outside a photo.
+
+        Args:
+            size: Width and height of the photo, pixels.
+        """
+        joints = self.joints[self.known]
+        return float(((joints < 0) | (joints > size)).any(1).mean()) if len(joints) else 0.0
 
 
 def read_keypoints(path: str | Path) -> list[dict[str, Any]]:
@@ -76,6 +103,8 @@ def read_keypoints(path: str | Path) -> list[dict[str, Any]]:
         KeypointsError: The file is not a JSON in this layout.
     """
     path = Path(path)
+    if path.is_dir():
+        raise KeypointsError(f"{path}: is a folder; name the JSON in it")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; {GET_KEYPOINTS}")
     try:
@@ -89,7 +118,9 @@ def read_keypoints(path: str | Path) -> list[dict[str, Any]]:
     return entries
 
 
-def keypoints_of(photo: str | Path, entries: Sequence[Entry], source: str | Path) -> list[HandKeypoints]:
+def keypoints_of(
+    photo: str | Path, size: tuple[int, int], entries: Sequence[Entry], source: str | Path
+) -> list[HandKeypoints]:
     """Return the keypoints of the hands in a photo.
 
     An entry belongs to a photo if the photo's path ends with the "file" of the entry. If there is no such entry, an
@@ -97,6 +128,7 @@ def keypoints_of(photo: str | Path, entries: Sequence[Entry], source: str | Path
 
     Args:
         photo: Path of the photo.
+        size: Width and height of the upright photo, pixels.
         entries: From :func:`read_keypoints`.
         source: Path of the keypoints file, for error messages.
 
@@ -104,7 +136,8 @@ def keypoints_of(photo: str | Path, entries: Sequence[Entry], source: str | Path
         One or more hands.
 
     Raises:
-        KeypointsError: No entry or more than one belongs to the photo, or its joints are missing or wrong.
+        KeypointsError: No entry or more than one belongs to the photo, or its joints are missing, wrong or all outside
+            the photo.
     """
     entry = _entry_of(Path(photo), entries, Path(source))
     where = f"{source}: entry {entry['file']}"
@@ -116,7 +149,9 @@ def keypoints_of(photo: str | Path, entries: Sequence[Entry], source: str | Path
     if not hands:
         raise KeypointsError(f'{where}: holds no hand; add "joints_2d", or use other evidence for this photo')
     names = [where] if len(hands) == 1 else [f"{where}, hand {k + 1}" for k in range(len(hands))]
-    return [_hand_of(hand, name, Path(source).name) for hand, name in zip(hands, names, strict=True)]
+    declared = {name: entry[name] for name in ("order", "normalised") if name in entry}
+    name_of_file = Path(source).name
+    return [_hand_of(declared | hand, size, name, name_of_file) for hand, name in zip(hands, names, strict=True)]
 
 
 def _entry_of(photo: Path, entries: Sequence[Entry], source: Path) -> Entry:
@@ -134,13 +169,31 @@ def _entry_of(photo: Path, entries: Sequence[Entry], source: Path) -> Entry:
     raise KeypointsError(f"{photo}: no entry of {source} names this photo; its {len(entries)} entries name {some} ...")
 
 
-def _hand_of(hand: Entry, where: str, source: str) -> HandKeypoints:
+def _hand_of(hand: Entry, size: tuple[int, int], where: str, source: str) -> HandKeypoints:
     """Check the joints and the handedness of one hand in a JSON."""
+    rows = _rows_of(hand, where)
+    side = hand.get("hand")
+    if side not in ("left", "right", None):
+        raise KeypointsError(f'{where}: "hand" is {side!r}; write "left" or "right", or leave it out')
+    rows, order_doubts = _in_canonical_order(rows, hand, where)
+    rows, unit_doubts = _in_pixels(rows, size, hand, where)
+    doubts = (*order_doubts, *unit_doubts)
+    keypoints = HandKeypoints(rows[:, :2], rows[:, 2], cast(Side | None, side), source, doubts)
+    if keypoints.outside(size) == 1:
+        raise KeypointsError(
+            f"{where}: all joints lie outside the photo, which has {size[0]} x {size[1]} pixels; give pixels of the "
+            'upright photo, or fractions of its sides with "normalised": true'
+        )
+    return keypoints
+
+
+def _rows_of(hand: Entry, where: str) -> Float[ndarray, "21 3"]:
+    """Return u, v and confidence of each joint as the file has them; an unknown joint is (0, 0, 0)."""
     try:
         joints = np.asarray(hand["joints_2d"], np.float64)
     except KeyError as error:
         raise KeypointsError(f"{where}: lacks joints_2d; it should read {LAYOUT}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise KeypointsError(
             f"{where}: joints_2d is not 21 rows of numbers; write u, v, visible in each row"
         ) from error
@@ -149,15 +202,62 @@ def _hand_of(hand: Entry, where: str, source: str) -> HandKeypoints:
             f"{where}: joints_2d has shape {joints.shape}, not (21, 2) or (21, 3); write one row for each joint: "
             "the wrist, then thumb to little finger, each from base to tip"
         )
-    confidence = joints[:, 2].clip(0, 1) if joints.shape[1] == 3 else np.ones(21)
+    confidence = joints[:, 2] if joints.shape[1] == 3 else np.ones(21)
+    wrong = np.flatnonzero((confidence < 0) | ((confidence > 1) & (confidence != 2)))
+    if wrong.size:
+        raise KeypointsError(
+            f"{where}: the third number of row {wrong[0]} of joints_2d is {confidence[wrong[0]]:g}, but it is the "
+            "visibility, from 0 (not used) to 1; leave depth out"
+        )
     known = ~(confidence <= 0)
-    broken = np.flatnonzero(known & ~np.isfinite(joints).all(1))
+    broken = np.flatnonzero(known & ~(np.abs(joints) < FARTHEST).all(1))
     if broken.size:
-        raise KeypointsError(f"{where}: row {broken[0]} of joints_2d is not finite; give an unknown joint visible 0")
-    side = hand.get("hand")
-    if side not in ("left", "right", None):
-        raise KeypointsError(f'{where}: "hand" is {side!r}; write "left" or "right", or leave it out')
-    return HandKeypoints(np.where(known[:, None], joints[:, :2], 0.0), confidence, cast(Side | None, side), source)
+        raise KeypointsError(
+            f"{where}: row {broken[0]} of joints_2d is not finite or far outside; give an unknown joint visible 0"
+        )
+    return np.where(known[:, None], np.column_stack((joints[:, :2], confidence.clip(0, 1))), 0.0)
+
+
+def _in_canonical_order(
+    rows: Float[ndarray, "21 3"], hand: Entry, where: str
+) -> tuple[Float[ndarray, "21 3"], tuple[str, ...]]:
+    """Reorder joints by the declared order, or by another order that is certain; return doubts too."""
+    if "order" in hand:
+        order = hand["order"]
+        if not isinstance(order, str) or order not in JOINT_ORDERS:
+            raise KeypointsError(f'{where}: "order" is {order!r}; write one of {", ".join(JOINT_ORDERS)}')
+        return to_canonical(rows, order), ()
+    length = _bones_length(rows)
+    if not rows[:, 2].all() or length == 0:
+        return rows, ()
+    mano, tips_first = (_bones_length(to_canonical(rows, name)) / length for name in ("mano", "rhd"))
+    if mano < min(MANO_IS_SHORTER, tips_first):
+        guess = 'the joints are not in canonical order; they were read as "order": "mano": write it in the file'
+        return to_canonical(rows, "mano"), (guess,)
+    if tips_first < TIPS_FIRST_IS_SHORTER:
+        return rows, ('the joints may start at the fingertips; if so, write "order": "rhd" in the file',)
+    return rows, ()
+
+
+def _bones_length(rows: Float[ndarray, "21 3"]) -> float:
+    """Return the length of all bones in the picture, for joints in canonical order."""
+    return float(np.linalg.norm(rows[1:, :2] - rows[list(JOINT_PARENTS[1:]), :2], axis=1).sum())
+
+
+def _in_pixels(
+    rows: Float[ndarray, "21 3"], size: tuple[int, int], hand: Entry, where: str
+) -> tuple[Float[ndarray, "21 3"], tuple[str, ...]]:
+    """Convert normalised joints to pixels if the file declares them or if they are certain; return doubts too."""
+    normalised = hand.get("normalised")
+    if normalised not in (True, False, None):
+        raise KeypointsError(f'{where}: "normalised" is {normalised!r}; write true or false')
+    if normalised is not None:
+        return rows * (*size, 1) if normalised else rows, ()
+    joints = rows[rows[:, 2] > 0, :2]
+    if not len(joints) or joints.min() < NORMALISED[0] or joints.max() > NORMALISED[1]:
+        return rows, ()
+    guess = 'the joints were read as fractions of the photo\'s sides; write "normalised": true in the file'
+    return rows * (*size, 1), (guess,)
 
 
 def import_mediapipe() -> Any:

@@ -23,6 +23,7 @@ from dhpe_lib.data.perspective import metric_points, place_hand, weak_perspectiv
 from dhpe_lib.figures.viewer import PhotoView, hand_page
 from dhpe_lib.hand.export import vertex_colors
 from dhpe_lib.hand.io import write_mesh
+from dhpe_lib.hand.mesh_texture import texture_of
 from dhpe_lib.hand.parameters import split_h
 from dhpe_lib.hand.rotations import quaternion_to_matrix
 from dhpe_lib.hand.skeleton import JOINT_NAMES
@@ -78,7 +79,8 @@ def write_estimate(
     with atomic_writes(folder, [stem + suffix for suffix in suffixes]) as drafts:
         for draft, suffix in zip(drafts, suffixes, strict=True):
             if suffix in (".glb", ".obj"):
-                write_mesh(draft, vertices, faces, vertex_colors(estimate.model))
+                texture = texture_of(estimate.model.hand) if suffix == ".glb" else None  # an OBJ needs files for it
+                write_mesh(draft, vertices, faces, vertex_colors(estimate.model), texture)
             elif suffix == ".json":
                 numbers = json.dumps(record(estimate, photo, name, camera), indent=1)
                 draft.write_text(numbers + "\n", encoding="utf-8")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -241,7 +241,8 @@ def fit_to_keypoints(
     assert request.keypoints is not None
     hands = read_hands(photo.path, image, request.keypoints)
     mask = None if request.mask is None else read_hand_mask(request.mask, image, len(hands))
-    return [estimate_hand(tools.model, hand, request.side, mask) for hand in hands]
+    size = image.shape[1], image.shape[0]
+    return [replace(estimate_hand(tools.model, hand, request.side, mask), outside=hand.outside(size)) for hand in hands]
 
 
 def read_hands(path: Path, image: UInt8[ndarray, "height width 3"], keypoints: JointsSource) -> list[HandKeypoints]:
@@ -252,7 +253,7 @@ def read_hands(path: Path, image: UInt8[ndarray, "height width 3"], keypoints: J
     """
     if keypoints != "mediapipe":
         source, entries = keypoints
-        return keypoints_of(path, entries, source)
+        return keypoints_of(path, (image.shape[1], image.shape[0]), entries, source)
     hands = detect_hands(image)
     if not hands:
         raise KeypointsError(f"{path}: MediaPipe finds no hand in it; give its joints in a JSON, or its --box X,Y,W,H")

@@ -11,7 +11,9 @@ from dhpe_lib.prediction.from_photo import Box
 from dhpe_lib.prediction.outputs import SUFFIXES
 
 Evidence = Literal["landmarks", "estimator", "keypoints"]
-CLIP_FILES = (".mp4", ".json", ".glb")
+CLIP_FILES = (".mp4", ".json", ".glb", ".bvh")
+"""Suffixes of the files of a clip. All but the BVH files, one for each hand without a gap, are written by default."""
+CLIP_DEFAULT = CLIP_FILES[:3]
 JointsSource = tuple[Path, list[dict[str, Any]]] | Literal["mediapipe"]
 
 
@@ -57,7 +59,8 @@ class Photo:
 
     Attributes:
         path: Path of the photo.
-        name: Path relative to the common folder of all photos; the written files contain it.
+        name: Path relative to the common folder of all photos, or the whole path if they lie on several drives; the
+            written files contain it.
         stem: First part of the file names of its hands; each photo has its own stem.
     """
 
@@ -122,15 +125,18 @@ def name_photos(paths: Sequence[Path], request: Request) -> list[Photo]:
     labels = request.keypoints[0] if isinstance(request.keypoints, tuple) else None
     inputs = [path for path in (*paths, request.mask, labels) if path is not None]
     in_folder = names_in(request.folder, inputs)
-    parents = [path.absolute().parent for path in paths]
-    common = Path(os.path.commonpath(parents))
+    absolute = [path.absolute() for path in paths]
+    try:
+        common = os.path.commonpath([path.parent for path in absolute])
+    except ValueError:  # the photos lie on several drives
+        common = ""
     taken: set[str] = set()
     photos = []
-    for path in paths:
+    for path, place in zip(paths, absolute, strict=True):
         number, stem = 1, path.stem
         while stem in taken or any(name.startswith(f"{stem}_hand") for name in in_folder):
             number += 1
             stem = f"{path.stem}_{number}"
         taken.add(stem)
-        photos.append(Photo(path, path.absolute().relative_to(common).as_posix(), stem))
+        photos.append(Photo(path, (place.relative_to(common) if common else place).as_posix(), stem))
     return photos

@@ -1,4 +1,4 @@
-"""Write a clip's hands: overlay clip, JSON, animated GLB.
+"""Write a clip's hands: overlay clip, JSON, animated GLB, BVH.
 
 All files of a clip appear together, or none. Nothing here has a gradient.
 """
@@ -23,6 +23,7 @@ from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.perspective import PlacedHand, metric_points, place_hand
 from dhpe_lib.figures.palette import MESH_OPAQUE, MESH_OPAQUE_LEFT
 from dhpe_lib.hand.animated_glb import write_animated_glb
+from dhpe_lib.hand.bvh import write_bvh
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.hand.rig import HandTrack
 from dhpe_lib.hand.rotations import quaternion_to_matrix
@@ -30,7 +31,7 @@ from dhpe_lib.hand.skeleton import JOINT_NAMES
 from dhpe_lib.prediction.hand_estimate import SIZE_ASSUMPTION
 from dhpe_lib.prediction.outputs import H_IS, rounded
 from dhpe_lib.prediction.overlay import MESH_OPACITY, SOFT
-from dhpe_lib.prediction.request import CLIP_FILES
+from dhpe_lib.prediction.request import CLIP_DEFAULT
 from dhpe_lib.prediction.tracking import in_one_crop
 from dhpe_lib.prediction.video import ClipHand, FollowedClip, first_crop, joints_in_crop, joints_px
 from dhpe_lib.prediction.video_io import Frame, clip_writer
@@ -50,7 +51,7 @@ def write_clip_hands(
     stem: str,
     camera: Camera,
     rate: float,
-    suffixes: Sequence[str] = CLIP_FILES,
+    suffixes: Sequence[str] = CLIP_DEFAULT,
 ) -> list[Path]:
     """Write the files of a clip; all of them appear, or none.
 
@@ -66,21 +67,26 @@ def write_clip_hands(
         suffixes: Suffixes of the files to write, out of ``CLIP_FILES``.
 
     Returns:
-        Their paths, in the order of `suffixes`.
+        Their paths, in the order of `suffixes`. A hand with a gap has a BVH file for each part.
 
     Raises:
         VideoError: The overlay clip cannot be written; see :func:`dhpe_lib.prediction.video_io.clip_writer`.
         OSError: The folder cannot be written to.
     """
     placed = [place_rows(hand, camera) for hand in hands]
-    with atomic_writes(folder, [stem + suffix for suffix in suffixes]) as drafts:
-        for draft, suffix in zip(drafts, suffixes, strict=True):
-            if suffix == ".mp4":
+    tracks = [track for pair in zip(hands, placed, strict=True) for track in hand_tracks(*pair)]
+    motions = {f"{stem}_{number}.bvh": track for number, track in enumerate(tracks, 1)}
+    names = [name for suffix in suffixes for name in (motions if suffix == ".bvh" else [stem + suffix])]
+    with atomic_writes(folder, names) as drafts:
+        for draft in drafts:
+            suffix = draft.suffix
+            if suffix == ".bvh":
+                write_bvh(draft, motions[draft.name])
+            elif suffix == ".mp4":
                 with clip_writer(draft, rate) as write:
                     for frame in overlaid(hands, frames):
                         write(frame)
             elif suffix == ".glb":
-                tracks = [track for pair in zip(hands, placed, strict=True) for track in hand_tracks(*pair)]
                 write_animated_glb(draft, tracks)
             else:
                 numbers = clip_record(clip, hands, placed, name, camera, rate)

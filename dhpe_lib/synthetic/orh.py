@@ -25,6 +25,7 @@ from dhpe_lib.common.workers import WorkerDiedError, run_in_workers
 from dhpe_lib.data.backgrounds import fingerprint
 from dhpe_lib.data.cache.layout import Contents, PreparedError
 from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.cache.shards import WHOLE, Shard, parts_of_shard, rows_of_shard
 from dhpe_lib.data.cache.writer import PreparedWriter, write_part
 from dhpe_lib.data.crops import MARGIN, Crops
 from dhpe_lib.synthetic import scenery
@@ -120,13 +121,36 @@ def make(recipe: Recipe, out: Path, workers: int, console: Console) -> Prepared:
         DatasetError, PhotoError: The photos are damaged.
         OSError: There are no photos, or the folder cannot be written to.
     """
+    whole = fill(recipe, out, WHOLE, workers, console)
+    assert whole is not None
+    return whole
+
+
+def make_shard(recipe: Recipe, out: Path, shard: Shard, workers: int, console: Console) -> None:
+    """Make one shard of a split in a folder of its own; :func:`dhpe_lib.data.cache.shards.join_shards` joins them.
+
+    Args:
+        recipe: Description of the split.
+        out: Folder of the shard.
+        shard: Number of the shard from 1, and number of shards.
+        workers: Number of processes.
+        console: Console for the progress bar.
+
+    Raises:
+        PreparedError, DatasetError, PhotoError, OSError: See :func:`make`.
+    """
+    fill(recipe, out, shard, workers, console)
+
+
+def fill(recipe: Recipe, out: Path, shard: Shard, workers: int, console: Console) -> Prepared | None:
+    """Write the missing parts of a shard of a split, and finish the cache if the shard is all of it."""
     with PreparedWriter(out, recipe.contents) as writer, progress_bar(console) as progress:
-        missing = writer.missing()
-        done = recipe.count - sum(map(len, missing))
-        task = progress.add_task(f"{recipe.name} {recipe.split}", total=recipe.count, completed=done)
+        missing = parts_of_shard(writer, shard)
+        rows = rows_of_shard(writer, shard)
+        task = progress.add_task(f"{recipe.name} {recipe.split}", total=rows, completed=rows - sum(map(len, missing)))
         for part in _run(recipe, out, missing, workers):
             progress.advance(task, len(part))
-        return writer.finish()
+        return writer.finish() if shard == WHOLE else None
 
 
 def draw_part(recipe: Recipe, rows: range) -> Crops:

@@ -25,7 +25,7 @@ def export_weights(run: Path, out: Path) -> None:
         FileExistsError: `out` is the checkpoint itself.
         CheckpointError: The file is not a checkpoint, `out` cannot be written, or a weight is too large for 16 bits.
     """
-    if out.suffix != ".safetensors":
+    if out.suffix.lower() != ".safetensors":
         raise CheckpointError(f"{out}: weights are written as .safetensors; name such a file")
     refuse_input(out, [weights_file(run)])
     facts = dict(read_checkpoint(run).facts)

@@ -24,7 +24,7 @@ def launch_fabric(config: TrainingConfig, device: str | None = None) -> Fabric:
 
     Args:
         config: Its precision and batch norm are used.
-        device: "cpu" or "cuda"; None for a GPU if there is one.
+        device: "cpu", "cuda", or a certain GPU such as "cuda:1"; None for a GPU if there is one.
 
     Returns:
         The launched Fabric.
@@ -32,9 +32,11 @@ def launch_fabric(config: TrainingConfig, device: str | None = None) -> Fabric:
     Raises:
         ConfigError: The device does not exist, or the configuration cannot run on it.
     """
-    kind = device or default_device()
-    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise ConfigError(f"{kind}: no such device here; use cpu, or cuda on a machine with a GPU")
+    name = device or default_device()
+    kind, _, number = name.partition(":")
+    gpus = torch.cuda.device_count() if kind == "cuda" and torch.cuda.is_available() else 0
+    if (number and not (number.isdecimal() and int(number) < gpus)) or not (kind == "cpu" or gpus):
+        raise ConfigError(f"{name}: no such device here; use cpu, or cuda on a machine with a GPU")
     world, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if kind == "cpu" and world > 1 and config.batch_norm == "batch":
         raise ConfigError(
@@ -44,7 +46,10 @@ def launch_fabric(config: TrainingConfig, device: str | None = None) -> Fabric:
     precision: Any = config.precision
     strategy = DDPStrategy(broadcast_buffers=False) if world > 1 else "auto"
     torch.backends.cudnn.benchmark = kind == "cuda"
-    fabric = Fabric(accelerator=kind, devices=here, num_nodes=world // here, strategy=strategy, precision=precision)
+    if number and world > 1:
+        raise ConfigError(f"{name}: torchrun gives each process its own GPU; use cuda")
+    devices = [int(number)] if number else here
+    fabric = Fabric(accelerator=kind, devices=devices, num_nodes=world // here, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
 

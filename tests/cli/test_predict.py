@@ -240,7 +240,7 @@ def test_usage_errors_come_before_the_first_photo(here, joints, monkeypatch):
     assert "p.png: hand models are .pkl or .npz" in fails(*with_keypoints, "--model", name)
     assert "warp9: no such device" in fails(*with_keypoints, "--device", "warp9")
     assert "k.json: is a file; name a folder" in fails(*with_keypoints, "--out", source)
-    assert "Missing argument 'PHOTO...'" in fails("predict")
+    assert "name a photo, a folder or a clip" in fails("predict")
     assert not Path("dhpe_out").exists()
 
 
@@ -345,8 +345,11 @@ def test_the_page_with_sliders(here, monkeypatch):
 def test_export(here):
     result = dhpe("hand", "export", "h.obj", "--side", "left", "--shape", "-1,0.5")
     assert result.exit_code == 0, result.output
-    export_hand(Path("same.obj"), HandModel.open_hand("left"), shape=[-1.0, 0.5, *[0.0] * 8])
-    assert Path("h.obj").read_bytes() == Path("same.obj").read_bytes()
+    export_hand(Path("same/h.obj"), HandModel.open_hand("left"), shape=[-1.0, 0.5, *[0.0] * 8])
+    assert Path("h.obj").read_bytes() == Path("same/h.obj").read_bytes()
+    assert all(name in result.output for name in ("h.obj", "h.mtl", "h_texture.jpg"))
+    assert dhpe("hand", "export", "h.glb", "--rigged").exit_code == 0
+    assert b'"skins"' in Path("h.glb").read_bytes()
     assert ".pkl, .npz, .obj, .ply, .glb, not as .stl" in fails("hand", "export", "h.stl")
     assert "45 numbers, here are 1" in fails("hand", "export", "h.ply", "--pose", "1")
 

@@ -200,6 +200,8 @@ def test_files_that_cannot_be_used(data):
     assert "empty: holds no meta.json, so it is not a prepared split; make one with dhpe data" in no_cache.stderr
     assert not Path("a").exists()
     assert not Path("b").exists()
+    for name in ("cuda:99", "cuda:x", "cpu:1"):
+        assert f"{name}: no such device" in dhpe("train", "--out", "c", "--device", name).stderr
     assert "warp9: no such device" in dhpe("train", "--out", "c", "--device", "warp9").stderr
     assert "none: no such checkpoint" in dhpe("evaluate", "none", data, "--device", "cpu").stderr
     assert dhpe(*few(data, "--out", "run")).exit_code == 0

@@ -9,7 +9,10 @@ import pytest
 from fake_datasets import FREIHAND_K, canonical, noise, points, projected, write_freihand, write_image, write_json
 from PIL import Image
 from project import REAL_PHOTOS
+from rich.console import Console
 
+from dhpe_lib.data.cache.layout import PreparedError
+from dhpe_lib.data.cache.preparation import Job, prepare
 from dhpe_lib.data.checks import DatasetError
 from dhpe_lib.data.readers import freihand
 from dhpe_lib.data.readers.freihand import FreiHand
@@ -66,6 +69,10 @@ def test_evaluation_without_truth(root):
     assert np.isnan(sample.joints_2d).all()
     assert not sample.visible.any()
     np.testing.assert_allclose(sample.k[:2, 2], 112.5)
+    job = Job("freihand", "evaluation", FreiHand, root, root.parent / "cache")
+    with pytest.raises(PreparedError, match=r"evaluation_xyz\.json: no such file, so no joint is known; get Frei"):
+        prepare(job, 1, Console(quiet=True))
+    assert not job.out.exists()
 
 
 @pytest.mark.parametrize("kind", ["rgb", "mask"])

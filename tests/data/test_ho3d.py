@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -66,6 +67,9 @@ def test_the_hand_is_blue_in_the_mask(root, size):
 
 
 def test_only_the_root_of_the_evaluation_is_known(root):
+    assert re.search(
+        r"evaluation_xyz\.json: no such file, so only wr.*; get HO-3D", Ho3d(root, "evaluation").unlabelled
+    )
     sample = Ho3d(root, "evaluation")[1]
     assert np.flatnonzero(sample.known).tolist() == [0]
     assert np.flatnonzero(sample.visible).tolist() == [0]
@@ -75,6 +79,7 @@ def test_only_the_root_of_the_evaluation_is_known(root):
 
 def test_the_joints_of_the_evaluation(root):
     write_json(root / "evaluation_xyz.json", [opengl(cloud).tolist() for cloud in CLOUDS])
+    assert "evaluation_xyz.json: no such file" not in str(Ho3d(root, "evaluation").unlabelled)
     found = Ho3d(root, "evaluation")
     for sample, cloud in zip(found, CLOUDS, strict=True):
         np.testing.assert_allclose(sample.joints_3d, canonical(cloud), atol=1e-9)

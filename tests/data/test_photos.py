@@ -5,6 +5,7 @@ import pytest
 from PIL import EpsImagePlugin, Image
 from project import ROOT
 
+from dhpe_lib.data import photos
 from dhpe_lib.data.checks import DatasetError, read_indices
 from dhpe_lib.data.exif import ExifFocal, read_exif_focal
 from dhpe_lib.data.photos import PhotoError, read_mask, read_photo
@@ -45,6 +46,55 @@ def test_colours_survive_every_mode(tmp_path, picture, mode):
 def test_grey_of_any_depth(tmp_path, name, values, grey):
     Image.fromarray(values).save(tmp_path / name)
     np.testing.assert_array_equal(read_photo(tmp_path / name), np.full((3, 5, 3), grey))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_grey_of_fewer_bits_in_16(tmp_path, bits):
+    values = np.array([[0, 2**bits - 1, 2 ** (bits - 1)]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.png")[0, :, 0], [0, 255, 128])
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_float_without_a_number_does_not_change_the_others(tmp_path, white):
+    values = np.full((3, 5), 130 / 255 * white, np.float32)
+    values[0, 0], values[1, 1], values[2, 2], values[0, 4] = np.nan, np.inf, -np.inf, white
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    grey = read_photo(tmp_path / "a.tif")[..., 0]
+    assert grey[[0, 1, 2, 0, 0], [0, 1, 2, 4, 1]].tolist() == [0, 255, 0, 255, 130]
+
+
+def test_very_large_images_are_read_and_larger_ones_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # as if Pillow refused all that has more than 2,000
+    monkeypatch.setattr(photos, "MOST_PIXELS", 1_000_000)
+    Image.new("L", (1000, 1000)).save(tmp_path / "b.png")
+    assert read_photo(tmp_path / "b.png").shape == (1000, 1000, 3)
+    Image.new("L", (1001, 1000)).save(tmp_path / "a.png")
+    with pytest.raises(PhotoError, match=r"a\.png: has more than 1 million pixels; make it smaller"):
+        read_photo(tmp_path / "a.png")
+    assert Image.MAX_IMAGE_PIXELS == 1000  # Pillow's own limit holds for other programs
+
+
+@pytest.mark.parametrize(
+    ("brand", "package"), [(b"heic", "pillow-heif"), (b"mif1", "pillow-heif"), (b"avif", "pillow-avif-plugin")]
+)
+def test_the_error_names_the_plugin_that_is_missing(tmp_path, monkeypatch, brand, package):
+    monkeypatch.setattr(photos, "known_formats", lambda: frozenset({"JPEG"}))
+    (tmp_path / "phone.jpg").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(40))
+    with pytest.raises(PhotoError, match=rf"phone\.jpg: Pillow reads this .*; pip install {package}$"):
+        read_photo(tmp_path / "phone.jpg")
+
+
+@pytest.mark.parametrize(("suffix", "module"), [(".heic", "pillow_heif"), (".avif", None)])
+def test_photos_of_phones(tmp_path, suffix, module):
+    if module is not None:
+        pytest.importorskip(module, reason="the plugin for HEIC is not installed")
+    if not {"HEIF", "AVIF"} & photos.known_formats():
+        pytest.skip("this Pillow reads no AVIF")
+    Image.new("RGB", (64, 48), RED).save(tmp_path / f"a{suffix}", quality=90)
+    photo = read_photo(tmp_path / f"a{suffix}")
+    assert photo.shape == (48, 64, 3)
+    np.testing.assert_allclose(photo[20, 30].astype(int), RED, atol=6)
 
 
 def test_transparent_pixels_are_white(tmp_path, picture):

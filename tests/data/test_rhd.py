@@ -88,6 +88,22 @@ def test_labels_of_python_3_and_gaps_in_the_numbers(root):
         found[2]
 
 
+def test_masks_saved_as_colours_are_read_if_they_are_grey(root):
+    path = root / "RHD_published_v2/evaluation/mask/00001.png"
+    classes = np.array(Image.open(path))
+    Image.fromarray(np.dstack([classes] * 3)).save(path)
+    assert int(Rhd(root, "evaluation")[1].mask.sum()) == 300
+    assert rhd.check(root)[-1].problem is None
+
+
+def test_check_refuses_the_masks_that_the_reader_refuses(root):
+    path = root / "RHD_published_v2/evaluation/mask/00001.png"
+    Image.fromarray(np.array(np.random.default_rng(0).integers(0, 34, (320, 320, 3)), np.uint8)).save(path)
+    with pytest.raises(DatasetError, match=r"00001\.png: is of mode RGB, not one channel"):
+        Rhd(root, "evaluation")[1]
+    assert "is of mode RGB, not one channel" in rhd.check(root)[-1].problem
+
+
 @pytest.mark.parametrize("kind", ["color", "mask"])
 def test_missing_and_damaged_images(root, kind):
     path = root / "RHD_published_v2" / "evaluation" / kind / "00001.png"

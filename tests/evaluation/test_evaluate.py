@@ -108,8 +108,9 @@ def made_up(known: int, n: int = 3) -> Predictions:
     joints = truth + np.array([1.0, 0, 0])
     truth[:, known:] = np.nan
     zeros, hand = np.zeros(n), np.zeros((n, 55))
+    visible, unknown = np.ones((n, 21), bool), np.full_like(hand, np.nan)
     return Predictions(
-        joints, truth, np.zeros(n, bool), np.zeros((n, 3), int), zeros, zeros, zeros, hand, np.full_like(hand, np.nan)
+        joints, truth, visible, np.zeros(n, bool), np.zeros((n, 3), int), zeros, zeros, zeros, hand, unknown
     )
 
 
@@ -120,6 +121,33 @@ def test_protocols_without_enough_joints_are_left_out():
     assert quick_scores(made_up(5))["epe_a_mm"] == pytest.approx(1.0)
     assert "mask_iou" not in quick_scores(made_up(5))
     assert "mask" not in full_scores(made_up(5))
+
+
+def test_hidden_joints_do_not_count_in_protocol_b():
+    found = made_up(21)
+    hidden = np.zeros((3, 21), bool)
+    hidden[:, [4, 8, 15]] = True
+    moved = replace(found, truth_mm=found.truth_mm + 150 * hidden[..., None], visible=~hidden)
+    before, after = protocol_errors(found), protocol_errors(moved)
+    np.testing.assert_allclose(after["B"], np.where(hidden, np.nan, before["B"]))
+    assert after["A"][hidden].min() > 200  # protocol A counts every joint with ground truth
+    assert full_scores(moved)["protocols"]["B"]["epe_mm"]["value"] < 2
+
+
+@pytest.mark.parametrize("palm", [False, True])
+def test_the_palm_is_visible_if_the_wrist_or_the_middle_mcp_is(palm):
+    visible = np.ones((4, 21), bool)
+    visible[[1, 3], 0] = False
+    visible[[2, 3], 9] = False
+    found = replace(made_up(21, 4), visible=visible, palm=np.full(4, palm))
+    counts = np.isfinite(protocol_errors(found)["B"][:, 0])
+    assert counts.tolist() == ([True, False, True, False] if palm else [True, True, True, False])
+
+
+def test_a_split_without_visible_joints_has_no_protocol_b():
+    found = replace(made_up(21), visible=np.zeros((3, 21), bool))
+    assert set(full_scores(found)["protocols"]) == {"A", "C"}
+    assert "epe_b_mm" not in quick_scores(found)
 
 
 def test_the_batch_size_changes_nothing(network, cache):

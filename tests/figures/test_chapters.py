@@ -1,6 +1,7 @@
 """The chapters' helpers: axes in the book's look, tables that Markdown can read, results with their origin."""
 
 import json
+import tomllib
 
 import plotly.graph_objects as go
 import pytest
@@ -63,7 +64,13 @@ def test_a_result_that_is_missing_is_named_with_those_that_exist():
         read_result("no_such_result")
 
 
-def test_without_a_clone_the_error_says_how_to_get_the_results(monkeypatch, tmp_path):
+def test_a_wheel_holds_the_results():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert included["book/results"] == f"dhpe_lib/{chapters.IN_WHEEL.relative_to(ROOT / 'dhpe_lib').as_posix()}"
+
+
+def test_without_the_files_the_error_says_how_to_get_the_results(monkeypatch, tmp_path):
     monkeypatch.setattr(chapters, "RESULTS", tmp_path / "book" / "results")
-    with pytest.raises(FileNotFoundError, match=r"results is missing: .* Clone the repository"):
+    with pytest.raises(FileNotFoundError, match=r"results is missing: .* install dhpe again"):
         read_result("overfit")

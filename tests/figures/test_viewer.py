@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import html
 import json
 import re
 import shutil
@@ -175,13 +176,18 @@ def test_wrong_sizes_are_refused(model):
         PhotoView(np.zeros((10, 20, 3), np.uint8), np.eye(3), 1.0, np.zeros(3))
 
 
-def test_view_is_data_in_the_book_and_a_widget_elsewhere(model, monkeypatch):
+def test_view_is_data_in_the_book_and_a_page_in_a_frame_elsewhere(model, monkeypatch):
     monkeypatch.setenv("DHPE_BOOK", "1")
     figure = hand_view(model)
     assert isinstance(figure, HandFigure)
     assert figure._repr_html_().startswith('<div class="dhpe-viewer"><script type="application/json">')
     monkeypatch.delenv("DHPE_BOOK")
-    assert isinstance(hand_view(model), anywidget.AnyWidget)
+    shown = hand_view(model, model.hands_mean)._repr_html_()
+    assert shown.startswith('<iframe srcdoc="')
+    page = html.unescape(re.fullmatch(r'<iframe srcdoc="([^"]*)" style="[^"]*" title="[^"]*"></iframe>', shown)[1])
+    assert page == hand_page(model, model.hands_mean)
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert isinstance(hand_widget(model), anywidget.AnyWidget)
 
 
 def test_widget_holds_the_pose(model):

@@ -10,7 +10,7 @@ from estimates import placed_hand
 
 from dhpe_lib.cli.hand import read_numbers
 from dhpe_lib.hand.export import export_hand, vertex_colors
-from dhpe_lib.hand.io import read_hand
+from dhpe_lib.hand.io import HandFileError, read_hand, write_mesh
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.prediction.outputs import record
 
@@ -31,15 +31,17 @@ def test_models_in_manos_layout(tmp_path, model, suffix):
 
 @pytest.mark.parametrize("suffix", [".obj", ".ply", ".glb"])
 def test_posed_meshes(tmp_path, model, suffix):
-    export_hand(tmp_path / "deep" / f"hand{suffix}", model, POSE, [2.0, -1.0, *[0.0] * 8])
+    written = export_hand(tmp_path / "deep" / f"hand{suffix}", model, POSE, [2.0, -1.0, *[0.0] * 8])
     mesh = trimesh.load(tmp_path / "deep" / f"hand{suffix}", force="mesh", process=False)
     expected = model(torch.tensor([POSE]), torch.tensor([[2.0, -1, 0, 0, 0, 0, 0, 0, 0, 0]])).vertices[0]
-    np.testing.assert_allclose(mesh.vertices, expected, atol=1e-6)
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == [f"hand{suffix}"]
+    np.testing.assert_allclose(mesh.vertices[mesh.faces], expected[model.faces], atol=1e-6)
+    assert set((tmp_path / "deep").iterdir()) == set(written)
+    assert len(written) == (3 if suffix == ".obj" else 1)
 
 
 def test_glb_has_linear_colours_normals_and_a_matt_material(tmp_path, model):
-    export_hand(tmp_path / "hand.glb", model)
+    colors = vertex_colors(model)
+    write_mesh(tmp_path / "hand.glb", model.hand["v_template"], model.hand["f"], colors)
     data = (tmp_path / "hand.glb").read_bytes()
     length = int.from_bytes(data[12:16], "little")
     document, binary = json.loads(data[20 : 20 + length]), data[28 + length :]
@@ -51,18 +53,32 @@ def test_glb_has_linear_colours_normals_and_a_matt_material(tmp_path, model):
         view = document["bufferViews"][accessor["bufferView"]]
         return np.frombuffer(binary, np.float32, 3 * accessor["count"], view["byteOffset"]).reshape(-1, 3)
 
-    np.testing.assert_array_equal(vertex_colors(model)[0], (224, 171, 145))
+    np.testing.assert_array_equal(colors[0], (224, 171, 145))
     np.testing.assert_allclose(255 * rows("COLOR_0")[0], (190, 104, 72), atol=0.5)
     mesh = trimesh.Trimesh(rows("POSITION"), model.faces, process=False)
     assert (rows("NORMAL") * mesh.vertex_normals).sum(1).min() > 0.8
     np.testing.assert_allclose(np.linalg.norm(rows("NORMAL"), axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["hand.stl", "hand", "hand.OBJ"])
+@pytest.mark.parametrize("name", ["hand.stl", "hand", "hand.OBJX"])
 def test_other_suffixes_list_the_right_ones(tmp_path, model, name):
     with pytest.raises(ValueError, match=r"\.pkl, \.npz, \.obj, \.ply, \.glb, not as"):
         export_hand(tmp_path / name, model)
     assert not list(tmp_path.iterdir())
+
+
+def test_suffixes_in_capitals(tmp_path, model):
+    for suffix in (".pkl", ".npz", ".obj", ".ply", ".glb"):
+        export_hand(tmp_path / f"a{suffix}", model)
+        export_hand(tmp_path / f"B{suffix.upper()}", model)
+        assert (tmp_path / f"B{suffix.upper()}").stat().st_size == (tmp_path / f"a{suffix}").stat().st_size
+    for suffix in (".PKL", ".NPZ"):
+        np.testing.assert_allclose(HandModel.load(tmp_path / f"B{suffix}").v_template, model.v_template)
+
+
+def test_a_folder_is_no_model(tmp_path):
+    with pytest.raises(HandFileError, match=r"is a folder; name the hand file in it, such as .*MANO_RIGHT\.pkl"):
+        HandModel.load(tmp_path)
 
 
 def test_a_model_takes_no_pose(tmp_path, model):

@@ -177,6 +177,15 @@ def test_truncated_files_are_named(hand, tmp_path):
                 read_hand(tmp_path / name)
 
 
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_truncated_npz(hand, tmp_path, share):
+    np.savez(tmp_path / "a.npz", **hand)
+    raw = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(raw[: int(share * len(raw))])
+    with pytest.raises(HandFileError, match=r"a\.npz: is no \.npz file, or its end is missing; .*copy it again"):
+        read_hand(tmp_path / "a.npz")
+
+
 def test_damaged_member_of_an_npz_is_named(hand, tmp_path):
     np.savez(tmp_path / "a.npz", **hand)
     raw = bytearray((tmp_path / "a.npz").read_bytes())

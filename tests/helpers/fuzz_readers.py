@@ -100,7 +100,7 @@ def hand_file(name: str, folder: Path) -> Path:
 
 
 def keypoints_file(folder: Path) -> Path:
-    joints = rng().uniform(10, 90, (21, 3)).tolist()
+    joints = [[*place, 1] for place in rng().uniform(10, 90, (21, 2)).tolist()]
     return written(folder / "a.json", json.dumps([{"file": "a.jpg", "joints_2d": joints, "hand": "right"}]))
 
 
@@ -220,7 +220,7 @@ FORMATS = {
     "pickle": Format(pickle_file, load_pickle),
     "hand.pkl": Format(partial(hand_file, "a.pkl"), read_hand),
     "hand.npz": Format(partial(hand_file, "a.npz"), read_hand),
-    "keypoints": Format(keypoints_file, lambda path: keypoints_of("a.jpg", read_keypoints(path), path)),
+    "keypoints": Format(keypoints_file, lambda path: keypoints_of("a.jpg", (640, 480), read_keypoints(path), path)),
     "pose": Format(numbers_file, lambda path: read_numbers(str(path), "pose", "right")),
     "config": Format(config_file, read_config),
     "cache plan": Format(plan_file, lambda path: read_record(path, PLAN_FIELDS)),

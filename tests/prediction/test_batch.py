@@ -48,6 +48,19 @@ def finder(monkeypatch):
     monkeypatch.setattr(photo_groups, "find_hands", find)
 
 
+def test_names_of_photos_on_several_drives(tmp_path, monkeypatch):
+    paths = [tmp_path / "a" / "x.png", tmp_path / "b" / "x.png"]
+    assert [photo.name for photo in name_photos(paths, Request(tmp_path))] == ["a/x.png", "b/x.png"]
+
+    def several_drives(_):
+        raise ValueError("Paths don't have the same drive")
+
+    monkeypatch.setattr("os.path.commonpath", several_drives)
+    named = name_photos(paths, Request(tmp_path))
+    assert [photo.name for photo in named] == [path.as_posix() for path in paths]
+    assert [photo.stem for photo in named] == ["x", "x_2"]
+
+
 def test_each_photo_gets_its_result_and_a_failure_stops_nothing(tmp_path, finder):
     paths = [photo(tmp_path / f"{k}.png") for k in range(3)]
     paths += [photo(tmp_path / "black.png", BLACK), photo(tmp_path / "white.png", 255), tmp_path / "missing.png"]

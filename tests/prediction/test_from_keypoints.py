@@ -9,6 +9,7 @@ import torch
 from project import REAL_PHOTOS
 
 from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.data.photos import read_photo
 from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.hand.parameters import mirror_h
 from dhpe_lib.hand.rotations import matrix_to_quaternion, random_rotations
@@ -146,7 +147,8 @@ def real_hands(source: str) -> list[tuple[str, HandKeypoints]]:
     hands: dict[str, tuple[str, HandKeypoints]] = {}
     for entry in entries:
         try:
-            for k, hand in enumerate(keypoints_of(REAL_PHOTOS / entry["file"], entries, source)):
+            photo = REAL_PHOTOS / entry["file"]
+            for k, hand in enumerate(keypoints_of(photo, read_photo(photo).shape[1::-1], entries, source)):
                 if hand.known.sum() >= FEWEST_LABELLED:
                     hands.setdefault(json.dumps(hand.joints.tolist()), (f"{entry['file']} {k}", hand))
         except KeypointsError:  # a photo without joints in this file

@@ -39,8 +39,8 @@ def test_meshes_are_in_metres_with_y_up_from_the_wrist(tmp_path):
     expected = estimate.metres(estimate.mesh.vertices) * (1, -1, -1)
     for path in files[:2]:
         mesh = trimesh.load(path, force="mesh", process=False)
-        np.testing.assert_allclose(mesh.vertices, expected, atol=1e-6)
-        np.testing.assert_array_equal(mesh.faces, estimate.model.faces)
+        np.testing.assert_allclose(mesh.vertices[:778], expected, atol=1e-6)  # a GLB repeats those on seams behind
+        np.testing.assert_allclose(mesh.vertices[mesh.faces], expected[estimate.model.faces], atol=1e-6)
     assert 0.15 < np.ptp(expected[:, 1]) < 0.25  # a hand's length, upright
     assert expected[:, 1].mean() > 0
 

@@ -128,8 +128,11 @@ def test_each_frame_is_fitted_as_by_itself(model, followed, hands):
 def test_files_are_read_back(tmp_path, clip, followed, hands):
     pytest.importorskip("av", reason='PyAV is not installed: pip install "dhpe[video]"')
     camera = Camera.from_fov(followed.width, followed.height, 60.0)
-    files = write_clip_hands(followed, hands, clip[0], "c.mp4", tmp_path, "c_hands", camera, RATE)
-    assert files == [tmp_path / f"c_hands{suffix}" for suffix in CLIP_FILES]
+    files = write_clip_hands(followed, hands, clip[0], "c.mp4", tmp_path, "c_hands", camera, RATE, CLIP_FILES)
+    names = [path.name for path in files]
+    assert names[:3] == ["c_hands.mp4", "c_hands.json", "c_hands.glb"]
+    assert names[3:] == [f"c_hands_{k + 1}.bvh" for k in range(len(names) - 3)] != []
+    assert "HIERARCHY" in files[3].read_text()
     assert sorted(tmp_path.iterdir()) == sorted(files)
     shown = list(read_frames(files[0]))
     assert [frame.time for frame in shown] == pytest.approx(followed.times, abs=1e-3)

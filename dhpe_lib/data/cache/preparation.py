@@ -18,6 +18,7 @@ from dhpe_lib.common.records import join_rows
 from dhpe_lib.common.workers import WorkerDiedError, run_in_workers
 from dhpe_lib.data.cache.layout import ROWS_PER_PART, Contents, PreparedError
 from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.cache.shards import WHOLE, Shard, parts_of_shard, rows_of_shard
 from dhpe_lib.data.cache.writer import PreparedWriter, write_part
 from dhpe_lib.data.cropping import NoCropError, crop_sample
 from dhpe_lib.data.crops import MARGIN
@@ -61,27 +62,52 @@ def prepare(job: Job, workers: int, console: Console, rows_per_part: int = ROWS_
         The opened cache. Samples with fewer than two 2D joints are left out; they are listed in its `meta`.
 
     Raises:
-        PreparedError: The cache is stale, samples cannot be read, or a worker died.
+        PreparedError: The split has no labels, the cache is stale, samples cannot be read, or a worker died.
         DiskFullError: The disk is too small.
         LockedError: Another process writes the cache.
         OSError: The folder cannot be written to.
     """
+    whole = fill(job, workers, console, rows_per_part, WHOLE)
+    assert whole is not None
+    return whole
+
+
+def prepare_shard(job: Job, shard: Shard, workers: int, console: Console, rows_per_part: int = ROWS_PER_PART) -> None:
+    """Crop one shard of a split into a folder of its own; :func:`dhpe_lib.data.cache.shards.join_shards` joins them.
+
+    Args:
+        job: Dataset, split and folders; `out` is the folder of the shard.
+        shard: Number of the shard from 1, and number of shards.
+        workers: Number of processes.
+        console: Console for the progress bar.
+        rows_per_part: Number of samples in a part, equal for all shards.
+
+    Raises:
+        PreparedError, DiskFullError, LockedError, OSError: See :func:`prepare`.
+    """
+    fill(job, workers, console, rows_per_part, shard)
+
+
+def fill(job: Job, workers: int, console: Console, rows_per_part: int, shard: Shard) -> Prepared | None:
+    """Write the missing parts of a shard of a cache, and finish the cache if the shard is all of it."""
     if job.out.absolute().resolve().is_relative_to(job.source.absolute().resolve()):
         raise PreparedError(f"{job.out}: lies in the dataset's own folder; name one outside of {job.source}")
     reader = job.reader(job.source, job.split)
+    if reason := getattr(reader, "unlabelled", None):
+        raise PreparedError(reason)
     source = {"directory": str(job.source.absolute()), "fingerprint": fingerprint(job.source)}
     contents = Contents(job.dataset, job.split, list(reader.ids), source)
     bad: dict[str, str] = {}
     with PreparedWriter(job.out, contents, rows_per_part) as writer, progress_bar(console) as progress:
-        missing = writer.missing()
-        done = len(reader) - sum(map(len, missing))
-        task = progress.add_task(f"{job.dataset} {job.split}", total=len(reader), completed=done)
+        missing = parts_of_shard(writer, shard)
+        rows = rows_of_shard(writer, shard)
+        task = progress.add_task(f"{job.dataset} {job.split}", total=rows, completed=rows - sum(map(len, missing)))
         for part, problems in run_parts(job, reader, missing, workers):
             bad |= problems
             progress.advance(task, len(part))
         if bad and not job.skip_bad:
             raise PreparedError(bad_samples(job, bad))
-        return writer.finish()
+        return writer.finish() if shard == WHOLE else None
 
 
 def run_parts(job: Job, reader: Reader, parts: Sequence[range], workers: int) -> Iterator[tuple[range, dict[str, str]]]:

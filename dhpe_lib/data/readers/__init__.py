@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from dhpe_lib.data.checks import Finding
-from dhpe_lib.data.readers import dexter_object, freihand, ho3d, photos, rhd, stb
+from dhpe_lib.data.readers import dexter_object, dexycb, freihand, ho3d, interhand, photos, rhd, stb
 from dhpe_lib.data.sample import Reader
 
 
@@ -34,6 +34,8 @@ DATASETS = {
         dexter_object.DexterObject, dexter_object.SPLITS, dexter_object.check, dexter_object.HOMEPAGE
     ),
     "freihand": Dataset(freihand.FreiHand, freihand.SPLITS, freihand.check, freihand.HOMEPAGE),
+    "interhand2.6m": Dataset(interhand.InterHand, interhand.SPLITS, interhand.check, interhand.HOMEPAGE),
+    "dexycb": Dataset(dexycb.DexYcb, dexycb.SPLITS, dexycb.check, dexycb.HOMEPAGE),
     "ho3d-v2": Dataset(ho3d.Ho3d, ho3d.SPLITS, partial(ho3d.check, version="v2"), ho3d.HOMEPAGE),
     "ho3d-v3": Dataset(ho3d.Ho3d, ho3d.SPLITS, partial(ho3d.check, version="v3"), ho3d.HOMEPAGE),
     "photos": Dataset(photos.Photos, photos.SPLITS, photos.check, photos.HOMEPAGE),

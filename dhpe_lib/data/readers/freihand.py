@@ -47,9 +47,11 @@ class FreiHand:
 
     Attributes:
         ids: `training/00000000` and so on: all photos with the first background, then all with the second, and so on.
+        unlabelled: The reason and the remedy if the split has no joints; else None.
     """
 
     ids: Sequence[str]
+    unlabelled: str | None = None
 
     def __init__(self, directory: Path, split: str) -> None:
         """Read the labels of a split.
@@ -65,6 +67,8 @@ class FreiHand:
         require_split(split, SPLITS, "FreiHAND")
         self._folder = Path(directory) / split
         self._k, self._joints = _read_labels(Path(directory), split)
+        if np.isnan(self._joints).all():
+            self.unlabelled = f"{Path(directory) / 'evaluation_xyz.json'}: no such file, so no joint is known; {REMEDY}"
         self._has_masks = split == "training"
         self.ids = tuple(f"{split}/{number:08d}" for number in range(BACKGROUNDS[split] * len(self._k)))
 

@@ -83,6 +83,14 @@ class Ho3d:
         self._evaluation_joints = _read_evaluation(self._directory, len(names)) if split == "evaluation" else None
         self.ids = tuple(f"{split}/{name}" for name in names)
 
+    @property
+    def unlabelled(self) -> str | None:
+        """The reason and the remedy if the split has only the wrists, as its first picture tells; else None."""
+        folder, frame = _split_id(self._directory, self.ids[0])
+        if self._evaluation_joints is not None or not np.isnan(_read_meta(folder / "meta" / f"{frame}.pkl")[1]).any():
+            return None
+        return f"{self._directory / 'evaluation_xyz.json'}: no such file, so only wrists are known; {REMEDY}"
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -121,7 +121,8 @@ def _check_split(folder: Path, count: int) -> list[Finding]:
     names = [f"{key:05d}.png" for key in sorted(labels)]
     return [
         Finding(path, problem, len(labels), REMEDY if problem else ""),
-        *(check_images(folder / kind, names, SIZE, REMEDY) for kind in ("color", "mask")),
+        check_images(folder / "color", names, SIZE, REMEDY),
+        check_images(folder / "mask", names, SIZE, REMEDY, read_indices),
     ]
 
 

@@ -1,0 +1,188 @@
+"""InterHand2.6M: studio pictures of one or two hands from up to 140 cameras.
+
+::
+
+    images/{train,val,test}/<file_name>                    JPEG; the labels name its size
+    annotations/{train,val,test}/InterHand2.6M_<split>_    data.json: images and annotations, as in COCO
+                                                           camera.json: capture -> campos, camrot, focal, princpt
+                                                           joint_3d.json: capture -> frame -> world_coord, mm
+
+The joints are the 21 of the right hand, then the 21 of the left hand. Every finger goes from tip to base, thumb first;
+the wrist comes last. A point X of the world has the place R (X - campos) before the camera. Each annotation with two
+hands gives one sample for each hand. A hand without its wrist is not used, as in the authors' own loader. The camera is
+read with whole numbers at the centres of pixels.
+
+How sure is this? The fields, the order and the cameras agree with the authors' loader. Earlier releases have the
+folders ``annotations/{all,human_annot,machine_annot}``, which this reader does not look into. Whether whole numbers are
+the centres of pixels is not documented.
+
+Source: Moon et al., InterHand2.6M, ECCV 2020, and the authors' loader.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from dhpe_lib.data.checks import (
+    DatasetError,
+    Finding,
+    check_images,
+    failure,
+    field,
+    numbers,
+    read_image,
+    read_json,
+    require_split,
+)
+from dhpe_lib.data.sample import Sample, as_right_hand, from_pixel_centers, project
+from dhpe_lib.hand.io import Side
+
+SPLITS = ("train", "val", "test")
+HOMEPAGE = "https://mks0601.github.io/InterHand2.6M/"
+REMEDY = f"get InterHand2.6M from {HOMEPAGE} again"
+HANDS: dict[Side, slice] = {"right": slice(0, 21), "left": slice(21, 42)}
+CANONICAL = (20, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12, 19, 18, 17, 16)
+"""Joint of the dataset for each canonical joint."""
+WRIST = 20
+
+
+class InterHand:
+    """All labelled hands of a split.
+
+    Attributes:
+        ids: `val/Capture0/ROM01.../cam400262/image0001.jpg/right` and so on, in the order of the annotations.
+    """
+
+    ids: Sequence[str]
+
+    def __init__(self, directory: Path, split: str) -> None:
+        """Read the labels of a split.
+
+        Args:
+            directory: The folder that holds `images` and `annotations`.
+            split: One of `SPLITS`.
+
+        Raises:
+            FileNotFoundError: A label file is missing.
+            ValueError: The split does not exist, or the labels are damaged.
+        """
+        require_split(split, SPLITS, "InterHand2.6M")
+        self._images = Path(directory) / "images" / split
+        self._files = {kind: label_file(Path(directory), split, kind) for kind in ("data", "camera", "joint_3d")}
+        data, self._cameras, self._joints = (read_json(path, REMEDY) for path in self._files.values())
+        self._rows = list(hands_of(data, self._files["data"]))
+        self.ids = tuple(f"{split}/{image['file_name']}/{side}" for image, _, side in self._rows)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        image, valid, side = self._rows[index]
+        capture, camera, frame = (str(image[name]) for name in ("capture", "camera", "frame_idx"))
+        k, rotation, position = self._camera(capture, camera)
+        path = self._files["joint_3d"]
+        record = entry(self._joints, (capture, frame), f"{path}: joints")
+        world = field(record, "world_coord", (42, 3), f"{path}: {capture}/{frame}", REMEDY)
+        known = (valid[HANDS[side]] > 0)[list(CANONICAL)]
+        joints_3d = ((world[HANDS[side]] - position) @ rotation.T)[list(CANONICAL)]
+        joints_3d = np.where(known[:, None], joints_3d, np.nan)
+        k = from_pixel_centers(k)
+        return as_right_hand(
+            Sample(
+                id=self.ids[index],
+                image=read_image(self._images / image["file_name"], (image["width"], image["height"]), REMEDY),
+                k=k,
+                joints_2d=project(joints_3d, k),
+                joints_3d=joints_3d,
+                visible=known,
+                mask=None,
+                side=side,
+                joint_0="wrist",
+            )
+        )
+
+    def _camera(
+        self, capture: str, camera: str
+    ) -> tuple[Float[ndarray, "3 3"], Float[ndarray, "3 3"], Float[ndarray, " 3"]]:
+        """Return the camera matrix (pixels), the rotation and the position (mm) of a camera."""
+        path = self._files["camera"]
+        shapes: dict[str, tuple[int, ...]] = {"focal": (2,), "princpt": (2,), "camrot": (3, 3), "campos": (3,)}
+        focal, center, rotation, position = (
+            numbers(
+                entry(self._cameras, (capture, name, camera), f"{path}: camera"),
+                shape,
+                f"{path}: {name} of camera {capture}/{camera}",
+                REMEDY,
+            )
+            for name, shape in shapes.items()
+        )
+        return np.array([[focal[0], 0, center[0]], [0, focal[1], center[1]], [0, 0, 1]]), rotation, position
+
+
+def label_file(directory: Path, split: str, kind: str) -> Path:
+    """Return the path of a label file."""
+    return directory / "annotations" / split / f"InterHand2.6M_{split}_{kind}.json"
+
+
+def hands_of(data: Any, path: Path) -> list[tuple[dict[str, Any], ndarray, Side]]:
+    """List the usable hands: the record of the picture, the validity of the 42 joints, the side."""
+    try:
+        images = {image["id"]: image for image in data["images"]}
+        annotations = [(images[one["image_id"]], one["joint_valid"], one["hand_type"]) for one in data["annotations"]]
+        for image, _, _ in annotations:
+            names = ("file_name", "width", "height", "capture", "camera", "frame_idx")
+            if missing := [name for name in names if name not in image]:
+                raise DatasetError(f"{path}: picture {image['id']} lacks the field {missing[0]}; {REMEDY}")
+    except (KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: lacks images or annotations as in COCO ({error}); {REMEDY}") from error
+    found: list[tuple[dict[str, Any], ndarray, Side]] = []
+    for image, flags, kind in annotations:
+        safe_name(image["file_name"], path)
+        valid = numbers(np.ravel(flags), (42,), f"{path}: joint_valid of {image['file_name']}", REMEDY)
+        sides: tuple[Side, ...] = ("right", "left") if kind == "interacting" else (kind,)
+        if not set(sides) <= set(HANDS):
+            raise DatasetError(f"{path}: hand_type of {image['file_name']} is {kind!r}; {REMEDY}")
+        found += [(image, valid, side) for side in sides if valid[HANDS[side]][WRIST] > 0]
+    return found
+
+
+def safe_name(name: Any, path: Path) -> None:
+    """Refuse a file name that leads out of the folder of pictures."""
+    parts = Path(name).parts if isinstance(name, str) else ()
+    if not parts or Path(name).is_absolute() or ".." in parts:
+        raise DatasetError(f"{path}: file_name is {name!r}, not a path below the pictures; {REMEDY}")
+
+
+def entry(labels: Any, keys: Sequence[str], what: str) -> Any:
+    """Return labels[a][b]...; the message of the error names the keys."""
+    for key in keys:
+        if not isinstance(labels, Mapping) or key not in labels:
+            raise DatasetError(f"{what} {'/'.join(keys)} is missing; {REMEDY}")
+        labels = labels[key]
+    return labels
+
+
+def check(directory: Path) -> list[Finding]:
+    """Check the labels and pictures of each split.
+
+    Args:
+        directory: The folder that holds `images` and `annotations`.
+
+    Returns:
+        Findings about the labels and the pictures.
+    """
+    return [finding for split in SPLITS for finding in _check_split(Path(directory), split)]
+
+
+def _check_split(directory: Path, split: str) -> list[Finding]:
+    path = label_file(directory, split, "data")
+    try:
+        reader = InterHand(directory, split)
+    except (OSError, DatasetError) as error:
+        return [failure(path, error, REMEDY)]
+    names = sorted({name.split("/", 1)[1].rsplit("/", 1)[0] for name in reader.ids})
+    return [Finding(path, None, len(reader), ""), check_images(directory / "images" / split, names, None, REMEDY)]
