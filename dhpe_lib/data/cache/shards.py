@@ -7,8 +7,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from dhpe_lib.common.files import write_json
 from dhpe_lib.data.cache.layout import (
     DONE_FIELDS,
@@ -18,6 +16,7 @@ from dhpe_lib.data.cache.layout import (
     Contents,
     PreparedError,
     digest,
+    map_array,
     parts_of,
     read_ids,
     read_record,
@@ -111,10 +110,7 @@ def join_shards(out: Path, folders: Sequence[Path]) -> Prepared:
 
 def _copy_part(out: Path, folder: Path, part: range, margin: int) -> None:
     done = read_record(marker(folder, part), DONE_FIELDS)
-    arrays = {
-        name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")[part.start : part.stop])
-        for name in row_types(margin)
-    }
+    arrays = {name: map_array(folder / f"{name}.npy")[part.start : part.stop] for name in row_types(margin)}
     if digest(arrays.values()) != done["sha256"]:
         raise PreparedError(f"{folder}: rows {part.start} to {part.stop - 1} have changed; copy or run the shard again")
     for name, values in arrays.items():
