@@ -239,10 +239,11 @@ def hand_loss(estimate: Estimate, targets: Targets) -> Float[Tensor, " b"]:
 
     Source: ours. The paper's data have no h.
     """
-    start, unit = estimate.steps[0].h, estimate.h.new_tensor([POSE_SPREAD] * 45 + [1.0] * 10)
+    start = estimate.steps[0].h
     wanted = torch.where(targets.has_h[:, None], targets.pose_shape, start[:, :55])
+    off = (estimate.h[:, :55] - wanted).square()
     weight = torch.where(targets.has_h, 1.0, PRIOR)
-    return weight * ((estimate.h[:, :55] - wanted) / unit).square().mean(1)
+    return weight * (off[:, :45].sum(1) / POSE_SPREAD**2 + off[:, 45:].sum(1)) / 55
 
 
 def shape_loss(mask: Float[Tensor, "b s s"], targets: Targets) -> Float[Tensor, " b"]:
