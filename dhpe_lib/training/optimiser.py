@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch.optim import AdamW, Optimizer
 
 from dhpe_lib.network.estimator import Estimator
@@ -33,6 +34,18 @@ def build_optimiser(network: Estimator, config: TrainingConfig) -> Optimizer:
 def rates_of(config: TrainingConfig) -> tuple[float, float, float]:
     """Return the learning rates of F, f_E3D and f_J2D."""
     return config.learning_rate, config.learning_rate_e3d, config.learning_rate_j2d
+
+
+def match_layout(optimiser: Optimizer) -> None:
+    """Give the loaded moments of Adam the memory format of their weights; call it after the weights' format is set.
+
+    A checkpoint stores them contiguously. The fused kernel walks weights and moments side by side in memory, so with
+    weights in channels last it would take the moment of another weight on the CPU, and it refuses them on a GPU.
+    """
+    for weight, state in optimiser.state.items():
+        for name, value in state.items():
+            if value.shape == weight.shape:
+                state[name] = torch.empty_like(weight).copy_(value)
 
 
 def set_rates(optimiser: Optimizer, config: TrainingConfig, step: int) -> None:

@@ -17,6 +17,7 @@ from dhpe_lib.network.evidence import FeatureNet
 from dhpe_lib.network.hand_evidence import HandFeatureNet, load_hand_trunk
 from dhpe_lib.network.pretrained import load_imagenet
 from dhpe_lib.training.config import STARTS, ConfigError, TrainingConfig
+from dhpe_lib.training.optimiser import match_layout
 
 
 def launch_fabric(config: TrainingConfig, device: str | None = None) -> Fabric:
@@ -94,6 +95,7 @@ def setup_fabric(
     """Set memory format, batch norm and compilation, and pass network and optimiser to Fabric."""
     if config.channels_last:
         network.to(memory_format=torch.channels_last)
+        match_layout(optimiser)
     if fabric.world_size > 1 and config.batch_norm == "batch":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
     if config.compile:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_network
 import torch
 from PIL import Image
 from project import ROOT
@@ -28,7 +27,6 @@ from dhpe_lib.hand.export import export_hand
 from dhpe_lib.hand.io import HandFileError, write_hand
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network import trained as shipped
-from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.prediction import from_keypoints, photo_groups
 from dhpe_lib.prediction.demo import write_demo
 from dhpe_lib.prediction.outputs import SUFFIXES
@@ -244,25 +242,20 @@ def test_usage_errors_come_before_the_first_photo(here, joints, monkeypatch):
     assert not Path("dhpe_out").exists()
 
 
-@pytest.fixture
-def tiny_estimator(monkeypatch) -> None:
-    """An untrained network with very few weights in place of the shipped one."""
-    tiny_network.install(monkeypatch.setitem)
-    torch.manual_seed(0)
-    network = Estimator(tiny_network.TINY).eval()
-    monkeypatch.setattr(shipped, "load_shipped", lambda path: network)
-
-
-def test_the_estimator_as_evidence(here, tiny_estimator):
+def test_the_estimator_as_evidence(here):
     """The public networks find the hands of the demo picture; the joints are those of the estimator."""
-    write_demo(here)
+    scene, *_ = write_demo(here)
     result = dhpe("predict", "demo.png", photo(here / "grey.png"), *ESTIMATOR)
     assert result.exit_code == 1
-    print(result.output)
     assert "1 of 2 photos failed" in result.output
     assert "no hand is found" in result.output
-    found = json.loads(Path("dhpe_out/demo_hand.json").read_text())
-    assert found["evidence"]["source"] == "the network (resnet18)"
+    truth = {hand.side: hand.joints_2d for hand in scene.hands}
+    for name in ("demo_hand", "demo_hand2"):
+        found = json.loads(Path("dhpe_out", f"{name}.json").read_text())
+        assert found["evidence"]["source"] == "the network (hand)"
+        wanted = truth[found["hand"]]
+        off = np.linalg.norm(np.subtract(found["evidence"]["joints_px"], wanted), axis=1).mean()
+        assert off < 0.1 * np.ptp(wanted, axis=0).max()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
