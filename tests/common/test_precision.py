@@ -1,5 +1,7 @@
 """Geometry is computed in float32 also under autocast, with gradients."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_nets import CONFIG, random_images
@@ -8,7 +10,7 @@ from dhpe_lib.common.precision import full_precision
 from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.network.estimator import Estimator
-from dhpe_lib.refinement.test_time import REFINEMENTS, refine
+from dhpe_lib.refinement.test_time import REFINEMENTS, RefineOptions, refine
 from dhpe_lib.rendering.renderer import render, silhouette
 
 
@@ -55,11 +57,11 @@ def test_refinement_under_autocast_moves_the_hand_as_without(device, lowered, ge
     network = Estimator(CONFIG).eval().to(device)
     images = random_images(2, generator).to(device)
     estimate = network.predict(images)
-    options = REFINEMENTS["joints-only"]
+    options = replace(REFINEMENTS["joints-only"], iterations=4)
     plain = refine(network, images, estimate, options)
     with lowered:
         found = refine(network, images, estimate, options)
-        whole = refine(network, images, estimate)
+        whole = refine(network, images, estimate, RefineOptions(iterations=2))
     assert found.path.dtype == whole.path.dtype == torch.float32
     torch.testing.assert_close(found.path, plain.path, rtol=1e-3, atol=1e-4)
     assert whole.estimate.h.isfinite().all()
