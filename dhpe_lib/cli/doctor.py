@@ -29,7 +29,7 @@ NEWEST_PYTHON = (3, 14)
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One line of the report.
 
     Attributes:
@@ -60,11 +60,11 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def findings() -> Iterator[Finding]:
+def findings() -> Iterator[Diagnosis]:
     """Examine the installation; a part that cannot be imported is a finding and no error."""
-    yield Finding("dhpe", f"{__version__} in {Path(__file__).parents[2]}")
+    yield Diagnosis("dhpe", f"{__version__} in {Path(__file__).parents[2]}")
     yield python_finding(sys.version_info[:3])
-    yield Finding("machine", f"{platform.platform()}, {os.cpu_count()} cores")
+    yield Diagnosis("machine", f"{platform.platform()}, {os.cpu_count()} cores")
     yield from torch_findings()
     yield from warp_findings()
     yield asset_finding()
@@ -73,37 +73,37 @@ def findings() -> Iterator[Finding]:
         yield optional_finding(module, package, use, install)
 
 
-def python_finding(version: tuple[int, ...]) -> Finding:
+def python_finding(version: tuple[int, ...]) -> Diagnosis:
     """Compare the version of Python with the tested ones."""
     text = f"{'.'.join(map(str, version))}, {sys.executable}"
     if version[:2] > NEWEST_PYTHON:
-        return Finding("Python", text, "newer than the tested versions, 3.11 to 3.14", needed=False)
-    return Finding("Python", text)
+        return Diagnosis("Python", text, "newer than the supported versions, 3.11 to 3.14", needed=False)
+    return Diagnosis("Python", text)
 
 
-def torch_findings() -> Iterator[Finding]:
+def torch_findings() -> Iterator[Diagnosis]:
     """Examine torch and its GPUs."""
     try:
         import torch
     except Exception as error:  # a broken installation can raise almost any error
-        yield Finding("torch", f"cannot be imported ({error})", "pip install --force-reinstall torch")
+        yield Diagnosis("torch", f"cannot be imported ({error})", "pip install --force-reinstall torch")
         return
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-    yield Finding("torch", f"{torch.__version__}, {built}, {torch.get_num_threads()} threads")
+    yield Diagnosis("torch", f"{torch.__version__}, {built}, {torch.get_num_threads()} threads")
     driver = nvidia_driver()
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             memory = torch.cuda.get_device_properties(number).total_memory / 1e9
             name = f"{torch.cuda.get_device_name(number)}, {memory:.0f} GB, driver {driver or 'unknown'}"
-            yield Finding(f"GPU cuda:{number}", name)
+            yield Diagnosis(f"GPU cuda:{number}", name)
     elif driver is None:
-        yield Finding("GPU", "none; everything runs on the CPU")
+        yield Diagnosis("GPU", "none; everything runs on the CPU")
     elif torch.version.cuda is None:
         remedy = "install torch for CUDA from pytorch.org"
-        yield Finding("GPU", f"driver {driver}, but torch is built without CUDA", remedy, needed=False)
+        yield Diagnosis("GPU", f"driver {driver}, but torch is built without CUDA", remedy, needed=False)
     else:
         remedy = "update the driver, or check CUDA_VISIBLE_DEVICES"
-        yield Finding("GPU", f"driver {driver}, but torch cannot use a GPU", remedy, needed=False)
+        yield Diagnosis("GPU", f"driver {driver}, but torch cannot use a GPU", remedy, needed=False)
 
 
 def torch_has_gpu() -> bool:
@@ -125,7 +125,7 @@ def nvidia_driver() -> str | None:
     return done.stdout.split("\n")[0].strip() or None
 
 
-def warp_findings() -> Iterator[Finding]:
+def warp_findings() -> Iterator[Diagnosis]:
     """Examine Warp and its cache of compiled kernels."""
     try:
         import warp
@@ -134,22 +134,22 @@ def warp_findings() -> Iterator[Finding]:
 
         start_warp()
     except Exception as error:  # a broken installation can raise almost any error
-        yield Finding("Warp", f"cannot be imported ({error})", "pip install --force-reinstall warp-lang")
+        yield Diagnosis("Warp", f"cannot be imported ({error})", "pip install --force-reinstall warp-lang")
         return
-    yield Finding("Warp", f"{warp.__version__}, {'CUDA' if warp.is_cuda_available() else 'CPU only'}")
+    yield Diagnosis("Warp", f"{warp.__version__}, {'CUDA' if warp.is_cuda_available() else 'CPU only'}")
     if torch_has_gpu() and (reason := missing_gpu()) is not None:
-        yield Finding(
+        yield Diagnosis(
             "GPU for Warp", reason, "update the driver or warp-lang; until then the CPU is used", needed=False
         )
     cache = Path(os.environ.get("WARP_CACHE_PATH") or warp.config.kernel_cache_dir or "")
     if cache.name.startswith("dhpe-warp-") or not is_writable(cache):
         remedy = "set WARP_CACHE_PATH to a folder that can be written"
-        yield Finding("kernel cache", "cannot be written; kernels are compiled in each run", remedy, needed=False)
+        yield Diagnosis("kernel cache", "cannot be written; kernels are compiled in each run", remedy, needed=False)
     else:
-        yield Finding("kernel cache", str(cache))
+        yield Diagnosis("kernel cache", str(cache))
 
 
-def asset_finding() -> Finding:
+def asset_finding() -> Diagnosis:
     """Check that the hand and the networks that come with the project are there and can be read."""
     from dhpe_lib.hand.io import read_hand
     from dhpe_lib.hand.model import OPEN_HAND
@@ -162,13 +162,13 @@ def asset_finding() -> Finding:
         for path in weights:
             read_state(path)
     except (OSError, ValueError) as error:
-        return Finding("hand and networks", str(error), "install dhpe again")
+        return Diagnosis("hand and networks", str(error), "install dhpe again")
     if not weights:
-        return Finding("hand and networks", f"{folder}: holds no weights", "install dhpe again")
-    return Finding("hand and networks", f"the open hand, {', '.join(path.stem for path in weights)}")
+        return Diagnosis("hand and networks", f"{folder}: holds no weights", "install dhpe again")
+    return Diagnosis("hand and networks", f"the open hand, {', '.join(path.stem for path in weights)}")
 
 
-def hub_finding() -> Finding:
+def hub_finding() -> Diagnosis:
     """Examine the folder of downloaded ImageNet weights, which only new trainings use."""
     import torch
 
@@ -177,16 +177,16 @@ def hub_finding() -> Finding:
     near = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     if not os.access(near, os.W_OK):
         remedy = "set TORCH_HOME to a folder that can be written, before a training"
-        return Finding("cache of downloads", f"{folder} cannot be written", remedy, needed=False)
-    return Finding("cache of downloads", f"{folder}, {len(files)} file{'s' * (len(files) != 1)}")
+        return Diagnosis("cache of downloads", f"{folder} cannot be written", remedy, needed=False)
+    return Diagnosis("cache of downloads", f"{folder}, {len(files)} file{'s' * (len(files) != 1)}")
 
 
-def optional_finding(module: str, package: str, use: str, install: str) -> Finding:
+def optional_finding(module: str, package: str, use: str, install: str) -> Diagnosis:
     """Report whether an optional package is installed; it is not imported."""
     if importlib.util.find_spec(module) is None:
-        return Finding(package, f"not installed (for {use})", install, needed=False)
+        return Diagnosis(package, f"not installed (for {use})", install, needed=False)
     try:
         version = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         version = "of unknown version"
-    return Finding(package, f"{version} (for {use})")
+    return Diagnosis(package, f"{version} (for {use})")
