@@ -81,7 +81,7 @@ def test_several_gpus_are_listed(monkeypatch):
 
 def test_python_and_caches(monkeypatch, tmp_path):
     assert doctor.python_finding((3, 12, 1)).remedy == ""
-    assert "newer than the tested versions" in doctor.python_finding((3, 15, 0)).remedy
+    assert "newer than the supported versions" in doctor.python_finding((3, 15, 0)).remedy
     monkeypatch.setenv("WARP_CACHE_PATH", str(tmp_path / "dhpe-warp-x"))
     assert "set WARP_CACHE_PATH" in list(doctor.warp_findings())[-1].remedy
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
