@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,6 +42,12 @@ class Finding:
     problem: str | None
     count: int | None
     remedy: str
+
+
+def is_below(name: Any) -> bool:
+    """Return whether a file name from a dataset is a relative path that stays below its folder."""
+    parts = PurePosixPath(name).parts if isinstance(name, str) else ()
+    return bool(parts) and not PurePosixPath(name).is_absolute() and ".." not in parts
 
 
 def require(path: Path, remedy: str) -> Path:

@@ -35,6 +35,10 @@ class CropFrame:
     side: Float[Tensor, " b"]
     angle: Float[Tensor, " b"]
 
+    def to(self, device: torch.device | str) -> "CropFrame":
+        """Copy to a device."""
+        return CropFrame(self.center.to(device), self.side.to(device), self.angle.to(device))
+
     @classmethod
     def from_box(cls, box: Float[Tensor, "b 4"], margin: float = 1.5) -> "CropFrame":
         """Centre an upright crop on a box: g = margin * max(width, height).

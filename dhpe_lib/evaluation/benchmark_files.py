@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
-from dhpe_lib.common.records import map_rows, to_numpy
+from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.cache.layout import PreparedError
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.checks import read_json, table
@@ -74,7 +74,7 @@ def predict_surfaces(
     joints: list[ndarray] = []
     vertices: list[ndarray] = []
     for crops, view, estimate in estimates(network, cache, device, batch):
-        place, frame = crops.to("cpu"), map_rows(view.frame, lambda values: values.cpu())
+        place, frame = crops.to("cpu"), view.frame.to("cpu")
         for points, found in ((estimate.joints, joints), (estimate.mesh.vertices, vertices)):
             found.append(from_crop_frame(points.cpu(), frame, place.k, place.z_root))
         advance(len(crops))

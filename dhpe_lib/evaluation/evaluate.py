@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.common.records import join_rows, map_rows, to_numpy
+from dhpe_lib.common.records import join_rows, to_numpy
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.crops import Crops
@@ -130,7 +130,7 @@ def millimetres(
     Returns:
         Skeletons in the camera frame, mm.
     """
-    crops, frame = crops.to("cpu"), map_rows(frame or crops.frame, lambda values: values.cpu())
+    crops, frame = crops.to("cpu"), (frame or crops.frame).to("cpu")
     skeletons = with_palms(to_numpy(joints).astype(float), to_numpy(crops.palm))
     skeletons = with_roots(skeletons, to_numpy(crops.known))
     return from_crop_frame(torch.from_numpy(skeletons), frame, crops.k, crops.z_root)

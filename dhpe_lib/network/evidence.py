@@ -138,20 +138,7 @@ class PoseMachine(nn.Module):
 
         Source: PAPER.md Sec. 2; Zimmermann and Brox 2017.
         """
-        return self.maps(resize(images, self.config.input_size))
-
-    def maps(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b stages 21 n n"]:
-        """Compute f_J2D without resizing the images.
-
-        f_J2D is convolutional: a larger image gives larger maps, and it expects hands of the same size in pixels.
-
-        Args:
-            images: Images in [0, 1]; their side is a multiple of the trunk's stride.
-
-        Returns:
-            Heat maps of all stages.
-        """
-        encoding = self.trunk(images - 0.5)
+        encoding = self.trunk(resize(images, self.config.input_size) - 0.5)
         maps = [self.stages[0](encoding)]
         for stage in self.stages[1:]:
             maps.append(stage(torch.cat((maps[-1], encoding), 1)))

@@ -14,7 +14,9 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
+from dhpe_lib.data.perspective import metric_points
 from dhpe_lib.data.views import upright_angle
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.network.estimator import Estimator
@@ -52,11 +54,14 @@ def look_with_estimator(
     left = torch.tensor([hand.side == "left" for hand in hands], device=like.device)
     flip = torch.where(left, -1.0, 1.0)[:, None, None]
     frame = crop_frames(joints_px, turns_upright(network))
-    crops = torch.cat([CropFrame(*row).crop_image(image, SIZE) for row in rows_of(frame)])
+    rows = torch.arange(len(hands), device=like.device).split(1)
+    crops = torch.cat([take_rows(frame, row).crop_image(image, SIZE) for row in rows])
     crops = torch.where(left[:, None, None, None], crops.flip(-1), crops)
     estimate = network.predict(crops, render=False)
-    seen_px = frame.to_image(torch.cat((flip, torch.ones_like(flip)), -1) * estimate.joints_2d)
-    world = in_metres(estimate.h, estimate.joints, flip, frame.angle)
+    mirror = torch.cat((flip, torch.ones_like(flip), torch.ones_like(flip)), -1)
+    seen_px = frame.to_image(mirror[..., :2] * estimate.joints_2d)
+    joints, scale = mirror * estimate.joints, positive_scale(split_h(estimate.h).scale[:, 0])
+    world = metric_points(frame, joints, joints.mean(1), scale)
     confidence = estimate.evidence.score.clamp(LEAST_CONFIDENCE, 1)
     source = f"the network ({network.config.backbone})"
     return [
@@ -69,28 +74,3 @@ def crop_frames(joints_px: Float[Tensor, "n 21 2"], upright: bool) -> CropFrame:
     """Return the paper's crop around the joints of each hand, pixels, turned upright if wanted."""
     frame = CropFrame.from_joints(joints_px, torch.ones_like(joints_px[..., 0], dtype=torch.bool))
     return replace(frame, angle=upright_angle(joints_px)) if upright else frame
-
-
-def rows_of(frame: CropFrame) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return centre, side and angle of each crop, each with one row."""
-    return list(zip(frame.center.split(1), frame.side.split(1), frame.angle.split(1), strict=True))
-
-
-def in_metres(
-    h: Float[Tensor, "n 63"], joints: Float[Tensor, "n 21 3"], flip: Float[Tensor, "n 1 1"], angle: Float[Tensor, " n"]
-) -> Float[Tensor, "n 21 3"]:
-    """Convert skeletons of the crops to metres from the hand's centre, with the axes of the photo.
-
-    Args:
-        h: Parameters of the hands; their scale is used.
-        joints: Skeletons in the crop frame, units of g.
-        flip: -1 for a mirrored crop, else 1.
-        angle: Rotation of each crop in the photo, radians.
-
-    Returns:
-        Skeletons in metres: x right, y down, z away from the camera.
-    """
-    metres = (joints - joints.mean(1, keepdim=True)) / positive_scale(split_h(h).scale)[..., None]
-    x, y, z = (torch.cat((flip, torch.ones_like(metres[:, :1, 1:])), -1) * metres).unbind(-1)
-    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
-    return torch.stack((cos * x - sin * y, sin * x + cos * y, z), -1)

@@ -35,7 +35,6 @@ from dhpe_lib.data.views import (
     draw_jitter,
     jittered_view,
     upright_angle,
-    wrist_targets,
 )
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.upright import turns_upright
@@ -235,7 +234,8 @@ def training_view(crops: Crops, turns: Turns, options: ViewOptions) -> View:
     jitter = turns.jitter.to(crops.images.device)
     if options.upright:
         any_angle = turns.any_angle.to(jitter.angle)
-        up = upright_angle(wrist_targets(crops).joints_2d)
+        known = crops.joints_2d.isfinite().all(-1, keepdim=True)
+        up = upright_angle(torch.where(known, crops.joints_2d, 0))
         jitter = replace(jitter, angle=torch.where(any_angle.isnan(), up + jitter.angle, any_angle))
     return jittered_view(crops, jitter, options.size)
 

@@ -1,4 +1,4 @@
-"""Pictures are operators of torch.library: PyTorch knows their shapes and compiles code around them to one graph."""
+"""Pictures are custom operators: PyTorch knows their shapes and compiles code around them to one graph."""
 
 import subprocess
 import sys

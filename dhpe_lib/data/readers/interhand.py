@@ -33,6 +33,7 @@ from dhpe_lib.data.checks import (
     check_images,
     failure,
     field,
+    is_below,
     numbers,
     read_image,
     read_json,
@@ -152,8 +153,7 @@ def hands_of(data: Any, path: Path) -> list[tuple[dict[str, Any], ndarray, Side]
 
 def safe_name(name: Any, path: Path) -> None:
     """Refuse a file name that leads out of the folder of pictures."""
-    parts = Path(name).parts if isinstance(name, str) else ()
-    if not parts or Path(name).is_absolute() or ".." in parts:
+    if not is_below(name):
         raise DatasetError(f"{path}: file_name is {name!r}, not a path below the pictures; {REMEDY}")
 
 

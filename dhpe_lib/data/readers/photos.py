@@ -13,7 +13,7 @@ fields are ignored. :mod:`dhpe_lib.prediction.pseudo_label` writes such a folder
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from dhpe_lib.common.json_files import (
     check_fields,
     read_json,
 )
-from dhpe_lib.data.checks import DatasetError, Finding, failure, require, require_split
+from dhpe_lib.data.checks import DatasetError, Finding, failure, is_below, require, require_split
 from dhpe_lib.data.photos import PhotoError, read_photo
 from dhpe_lib.data.sample import Sample, as_right_hand
 
@@ -141,8 +141,7 @@ def _check_row(row: dict[str, Any], number: int) -> None:
         check_fields(row, FIELDS)
     except JsonError as error:
         raise JsonError(f"label {number}: {error}") from error
-    file = PurePosixPath(row["file"])
-    if file.is_absolute() or ".." in file.parts:
+    if not is_below(row["file"]):
         raise JsonError(f"label {number}: the field file is {row['file']!r}, which lies outside the folder")
 
 

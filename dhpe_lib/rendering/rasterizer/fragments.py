@@ -1,6 +1,6 @@
 """Torch functions with gradients that call the kernels: z-buffer, interpolation of attributes, and anti-aliasing.
 
-Each function with a gradient is an operator of `torch.library`, as in
+Each function with a gradient is a custom operator of PyTorch, as in
 :mod:`dhpe_lib.rendering.rasterizer.silhouettes`.
 """
 

@@ -1,6 +1,6 @@
 """Three silhouettes with gradients, by Warp kernels: soft (SoftRas), coverage (exact area) and kato (Kato et al.).
 
-Each silhouette is an operator of `torch.library`, named `dhpe::...`. PyTorch knows the shapes of its results, so
+Each silhouette is a custom operator of PyTorch, named `dhpe::...`. PyTorch knows the shapes of its results, so
 `torch.compile` and `torch.export` take it as one node. It has no second derivatives.
 """
 
