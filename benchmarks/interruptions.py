@@ -55,7 +55,7 @@ from dhpe_lib.prediction.demo import demo_scene
 
 PICTURES, PHOTOS, PART, GROUP = 24, 4, 8, 2
 DISK = 2**26
-NAMED = re.compile(r"/\S+: (the disk is full, at least|cannot be written .* it takes) [\d.]+ (bytes|MB)", re.DOTALL)
+NAMED = re.compile(r"/\S+: (the disk is full, at least |cannot be written .* it takes |)[\d.]+ (bytes|MB)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def works(inputs: Path) -> list[Work]:
         part = picture[:, : picture.shape[1] // 2] if k % 2 else picture[:, picture.shape[1] // 2 :]
         Image.fromarray(part[: len(part) - k]).save(inputs / "photos" / f"{k}.png")
     changes = {
-        "batch": 4, "steps": 8, "save_every": 2, "log_every": 1, "test_every": 4, "augment_share": 0, "rendered": 0,
+        "start": "random", "batch": 4, "steps": 8, "save_every": 2, "log_every": 1, "test_every": 4, "augment_share": 0,
+        "rendered": 0,
     }  # fmt: skip
     settings = [text for name, value in changes.items() for text in ("--set", f"{name}={value}")]
     cache, files = str(inputs / "caches" / "training"), ("--write", "json", "--write", "glb")

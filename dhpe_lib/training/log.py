@@ -7,6 +7,7 @@ each step is logged once.
 
 import json
 import re
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
-from dhpe_lib.common.files import append_line, atomic_write, clear_drafts
+from dhpe_lib.common.files import append_line, atomic_write, clear_drafts, explain_full_disk
 from dhpe_lib.common.json_files import NUMBER, TEXT, WHOLE, JsonError, check_fields, parse_json
 from dhpe_lib.common.records import take_rows, to_numpy
 from dhpe_lib.data.crop_frame import SIZE
@@ -66,7 +67,9 @@ class RunLog:
         truncate_after(run, step)
         if (run / LOG).is_file():
             self.line(f"resumed after step {step}")
-        self.board = SummaryWriter(str(run / BOARD), purge_step=step + 1)
+        with explain_full_disk(run / BOARD):
+            self.board = SummaryWriter(str(run / BOARD), purge_step=step + 1)
+        threading.excepthook = leave_to_next_call
 
     def line(self, text: str) -> None:
         """Write a line to the text log, with the time, and to the console, without it."""
@@ -93,18 +96,27 @@ class RunLog:
             values: Numbers by name.
         """
         append_line(self.run / CURVES, json.dumps({"step": step, "kind": kind} | dict(values)))
-        for name, value in values.items():
-            self.board.add_scalar(f"{kind}/{name}", value, step)
+        with explain_full_disk(self.run / BOARD):
+            for name, value in values.items():
+                self.board.add_scalar(f"{kind}/{name}", value, step)
 
     def picture(self, step: int, name: str, image: UInt8[ndarray, "height width 3"]) -> None:
         """Save an image of a step."""
         with atomic_write(self.run / PICTURES / f"{name}_{step:07}.png") as draft:
             Image.fromarray(image).save(draft)
-        self.board.add_image(name, image, step, dataformats="HWC")
+        with explain_full_disk(self.run / BOARD):
+            self.board.add_image(name, image, step, dataformats="HWC")
 
     def close(self) -> None:
         """Write buffered records to disk."""
-        self.board.close()
+        with explain_full_disk(self.run / BOARD):
+            self.board.close()
+
+
+def leave_to_next_call(arguments: threading.ExceptHookArgs) -> None:
+    """Do not print an OSError of TensorBoard's thread: the next call of its writer raises it again."""
+    if not isinstance(arguments.exc_value, OSError):
+        threading.__excepthook__(arguments)
 
 
 def truncate_after(run: Path, step: int) -> None:

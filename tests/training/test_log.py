@@ -1,5 +1,6 @@
 """The logs of a run have each record once after a resume, and the images show ground truth and prediction."""
 
+import errno
 import json
 import time
 
@@ -11,6 +12,7 @@ from dot_dataset import Dots, write_dots
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dhpe_lib.common.files import DiskFullError
 from dhpe_lib.common.records import join_rows, to_numpy
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.cropping import crop_sample
@@ -53,6 +55,21 @@ def test_pictures_of_later_steps_are_removed(tmp_path, step, kept):
     RunLog(tmp_path, step, QUIET).close()
     assert [path.name for path in sorted((tmp_path / PICTURES).iterdir())] == [f"dots_all_{k:07}.png" for k in kept]
     assert [json.loads(line)["step"] for line in (tmp_path / CURVES).read_text().splitlines()] == kept
+
+
+def test_a_full_disk_under_tensorboard_is_named(tmp_path, monkeypatch, capfd):
+    """Its thread meets the full disk; the next record raises the error, and no traceback is printed."""
+    log = RunLog(tmp_path, 0, QUIET)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(log.board.file_writer.event_writer._async_writer._worker._record_writer, "write", full)
+    with pytest.raises(DiskFullError, match=r"tensorboard: the disk is full, at least .* are needed"):
+        for step in range(1, 100):
+            log.record(step, "train", {"art": 1.0})
+            time.sleep(0.02)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.fixture
