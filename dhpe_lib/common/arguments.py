@@ -1,12 +1,13 @@
-"""Check the arguments of public functions: shapes, choices and whole numbers, as the function's annotations say them.
+"""Check the arguments of public functions: shapes, choices, whole numbers and this library's own classes.
 
-The checks read shapes and types only. They never read a value of a tensor, so they never wait for a GPU.
+The function's annotations say what is allowed. The checks read shapes and types only. They never read a value of a
+tensor, so they never wait for a GPU.
 """
 
 import inspect
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, wraps
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
@@ -79,6 +80,7 @@ class Rule:
         name: Name of the argument.
         shapes: Allowed arrays.
         choices: Allowed names, of a `Literal`.
+        classes: Allowed classes of this library.
         optional: Whether None is allowed.
         others: Whether other types are allowed, which are not checked.
     """
@@ -86,6 +88,7 @@ class Rule:
     name: str
     shapes: tuple[Shape, ...]
     choices: tuple[Any, ...]
+    classes: tuple[type, ...]
     optional: bool
     others: bool
 
@@ -98,7 +101,7 @@ class Rule:
         elif isinstance(value, str) and self.choices:
             if value not in self.choices:
                 raise ValueError(f"{self.name} = {value!r}; use {_quoted(self.choices)}")
-        elif not self.others:
+        elif not self.others and not isinstance(value, self.classes):
             raise TypeError(f"{self.name} is {_described(value)}; give {self._wanted(sizes)}")
 
     def _check_array(self, value: Tensor | ndarray, sizes: Sizes, hints: Mapping[str, str]) -> None:
@@ -118,12 +121,14 @@ class Rule:
         raise ValueError(f"{self.name} has shape {list(value.shape)}; give {remedy}")
 
     def _wanted(self, sizes: Sizes) -> str:
+        owned = [f"a {its.__name__}" for its in self.classes]
         if not self.shapes:
-            return _quoted(self.choices)
+            return " or ".join(([_quoted(self.choices)] if self.choices else []) + owned)
         named = dict.fromkeys(axis for shape in self.shapes for axis in shape.axes if axis in sizes)
         known = " and ".join(f"{axis} = {sizes[str(axis)]}" for axis in named)
         arrays = "numpy array" if self.shapes[0].types == (ndarray,) else "tensor"
-        return f"a {arrays} {' or '.join(map(str, self.shapes))}" + (f" with {known}" if known else "")
+        array = f"a {arrays} {' or '.join(map(str, self.shapes))}" + (f" with {known}" if known else "")
+        return " or ".join([array, *owned])
 
     def _hint(self, value: Tensor | ndarray) -> str:
         """Return the remedy of the most common slip, a single item without its batch axis."""
@@ -142,6 +147,8 @@ def _described(value: Any) -> str:
         return "None"
     if isinstance(value, Tensor | ndarray):
         return f"a {'torch tensor' if isinstance(value, Tensor) else 'numpy array'} {list(value.shape)}"
+    if is_dataclass(value) or isinstance(value, torch.nn.Module):
+        return f"a {type(value).__name__}"
     return f"{value!r} ({type(value).__name__})"[:80]
 
 
@@ -190,18 +197,19 @@ def _rule(name: str, annotation: Any, default: Any) -> Rule | None:
     shapes = [shape for part in parts if (shape := _shape_of(part)) is not None]
     literals = [part for part in parts if get_origin(part) is Literal]
     choices = tuple(choice for part in literals for choice in get_args(part))
+    classes = tuple(part for part in parts if inspect.isclass(part) and part.__module__.startswith("dhpe_lib."))
     optional = default is None or type(None) in parts
-    others = len(shapes) + len(literals) + (type(None) in parts) < len(parts)
-    return Rule(name, tuple(shapes), choices, optional, others) if shapes or choices else None
+    others = len(shapes) + len(literals) + len(classes) + (type(None) in parts) < len(parts)
+    return Rule(name, tuple(shapes), choices, classes, optional, others) if shapes or choices or classes else None
 
 
 def checked(hints: Mapping[str, str] = NO_HINTS) -> Callable[[Function], Function]:
     """Decorate a function so that each call checks its arguments against their annotations.
 
-    Checked are the shapes of arrays, with equal sizes of axes of one name, their kind of numbers, and the names of a
-    `Literal`. Default values are not checked. Whole numbers of numpy become Python's. Calls with types and shapes that
-    passed before are not checked again, nor are the calls that a checked function makes. Nothing is checked while
-    `torch.compile` traces.
+    Checked are the shapes of arrays, with equal sizes of axes of one name, their kind of numbers, the names of a
+    `Literal`, and the classes of this library. Default values are not checked. Whole numbers of numpy become Python's.
+    Calls with types and shapes that passed before are not checked again, nor are the calls that a checked function
+    makes. Nothing is checked while `torch.compile` traces.
 
     Args:
         hints: Remedy for each argument whose wrong shape has a well-known reason.

@@ -10,7 +10,14 @@ from jaxtyping import Float, Integer, Shaped
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.common.arguments import check_alike, check_at_least, check_fields, check_precision, checked
+from dhpe_lib.common.arguments import (
+    Shape,
+    check_alike,
+    check_at_least,
+    check_fields,
+    check_precision,
+    checked,
+)
 
 
 @checked({"points": "project them first"})
@@ -20,6 +27,8 @@ def sample(
     rows: Integer[Tensor, "*any 3"] | Integer[ndarray, " n"] | None = None,
     size: int | tuple[int, int] = 8,
     mode: Literal["near", "linear", "cubic"] = "near",
+    shape: Shape | None = None,
+    either: Shape | Float[Tensor, " b"] | str | None = None,
 ) -> tuple[int | tuple[int, int], str]:
     """Return what the function was called with."""
     return size, mode
@@ -32,6 +41,8 @@ def test_right_arguments_pass():
     assert sample(POINTS, torch.ones(4), mode="cubic") == (8, "cubic")
     assert sample(POINTS, rows=torch.zeros(5, 6, 3, dtype=torch.int32)) == (8, "near")
     assert sample(POINTS, None, np.zeros(3, np.int64)) == (8, "near")
+    shape = Shape((Tensor,), "any", (), None)
+    assert sample(POINTS, shape=shape, either=shape) == sample(POINTS, either="any text") == (8, "near")
 
 
 def test_whole_numbers_of_numpy_become_pythons():
@@ -58,6 +69,9 @@ def test_whole_numbers_of_numpy_become_pythons():
         ({"points": POINTS, "mode": 3}, TypeError, r"mode is 3 \(int\); give \"near\""),
         ({"points": None}, TypeError, r"points is None; give a tensor \[b, 2\]"),
         ({"points": [[0.0, 1.0]]}, TypeError, r"points is \[\[0\.0, 1\.0\]\] \(list\); give a tensor"),
+        ({"points": POINTS, "shape": 3}, TypeError, r"shape is 3 \(int\); give a Shape$"),
+        ({"points": POINTS, "shape": torch.nn.Identity()}, TypeError, "shape is a Identity; give a Shape"),
+        ({"points": POINTS, "either": torch.ones(5)}, ValueError, r"give a tensor \[b\] with b = 4 or a Shape"),
         ({"points": np.zeros((4, 2))}, TypeError, r"points is a numpy array \[4, 2\]; give a tensor"),
     ],
 )
