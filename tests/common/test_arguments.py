@@ -80,6 +80,30 @@ def test_wrong_arguments_are_named(arguments, error, message):
         sample(**arguments)
 
 
+@checked({"rows": {(2,): "two", (3, 4): "twelve", (): "any other"}, "points": "project them first"})
+def hinted(points: Float[Tensor, "b 2"], rows: Float[Tensor, "b 3 3"]) -> None:
+    """Have a remedy for each common shape."""
+
+
+@pytest.mark.parametrize(
+    ("points", "rows", "remedy"),
+    [
+        ((4, 2), (4, 2), "with b = 4: two"),
+        ((4, 2), (2,), "with b = 4: two"),
+        ((4, 2), (4, 3, 4), "with b = 4: twelve"),
+        ((4, 2), (4, 9), "with b = 4: any other"),
+        ((4, 2), (3, 3), r"with b = 4: a batch of one is rows\[None\]"),
+        ((4, 2), (1, 3, 3), "with b = 4: repeat its only row"),
+        ((4, 2), (5, 3, 3), "with b = 4"),
+        ((2,), (4, 3, 3), r": a batch of one is points\[None\]"),
+        ((4, 3), (4, 3, 3), ": project them first"),
+    ],
+)
+def test_the_remedy_fits_the_shape(points, rows, remedy):
+    with pytest.raises(ValueError, match=rf"\]( |){remedy.lstrip()}$"):
+        hinted(torch.zeros(points), torch.zeros(rows))
+
+
 def test_fields_of_a_record():
     @dataclass(frozen=True)
     class Pair:
