@@ -136,9 +136,9 @@ def fit_to_joints_3d(
 ) -> LandmarkFit:
     """Fit the hand model to joints in space.
 
-    How closely the joints are followed depends on their noise. A first fit hardly uses the priors. The median distance
-    that it leaves is the standard deviation of the joints in the second fit, from an eighth of ``Deviations.joint`` to
-    all of it. So exact joints of an unusual pose are met, and noisy joints are smoothed.
+    The noise of the joints decides how closely they are followed. A first fit hardly uses the priors. The median
+    distance that it leaves is the standard deviation of the joints in the second fit, from an eighth of
+    ``Deviations.joint`` to all of it. So exact joints of an unusual pose are met, and noisy joints are smoothed.
 
     Args:
         model: Model of a right hand.

@@ -8,7 +8,7 @@
                                                            joint_3d.json: capture -> frame -> world_coord, mm
 
 Older copies have ``annotations/{all,human_annot,machine_annot}/InterHand2.6M_<split>_`` instead of a folder for each
-split. Of these the reader takes the first that has the split: `all` for train and test, `machine_annot` for val.
+split. The reader takes the first of these that has the split: `all` for train and test, `machine_annot` for val.
 
 The joints are the 21 of the right hand, then the 21 of the left hand. Every finger goes from tip to base, thumb first;
 the wrist comes last. A point X of the world has the place R (X - campos) before the camera. Each annotation with two
