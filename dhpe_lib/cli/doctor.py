@@ -19,7 +19,6 @@ from dhpe_lib.common.console import say
 OPTIONAL = {
     "mediapipe": ("mediapipe", "--evidence mediapipe", "pip install 'dhpe[mediapipe]', Python 3.12 or older"),
     "av": ("av", "clips", "pip install 'dhpe[video]'"),
-    "pillow_heif": ("pillow-heif", "photos of iPhones (HEIC)", "pip install 'dhpe[heif]'"),
     "smplx": ("smplx", "comparisons with smplx", "pip install 'dhpe[smplx]'"),
     "pytorch3d": ("pytorch3d", 'backend="pytorch3d"', "see CONTRIBUTING.md"),
     "jupyter_book": ("jupyter-book", "the book", "pip install 'dhpe[book]'"),
@@ -69,6 +68,7 @@ def findings() -> Iterator[Diagnosis]:
     yield from warp_findings()
     yield asset_finding()
     yield hub_finding()
+    yield from photo_findings()
     for module, (package, use, install) in OPTIONAL.items():
         yield optional_finding(module, package, use, install)
 
@@ -179,6 +179,15 @@ def hub_finding() -> Diagnosis:
         remedy = "set TORCH_HOME to a folder that can be written, before a training"
         return Diagnosis("cache of downloads", f"{folder} cannot be written", remedy, needed=False)
     return Diagnosis("cache of downloads", f"{folder}, {len(files)} file{'s' * (len(files) != 1)}")
+
+
+def photo_findings() -> Iterator[Diagnosis]:
+    """Report whether Pillow reads the photos of phones; the remedy is that of ``dhpe predict``."""
+    from dhpe_lib.data.photos import PLUGINS, known_formats
+
+    for name, command in PLUGINS.items():
+        known = name in known_formats()
+        yield Diagnosis(f"{name} photos", "read" if known else "not read", "" if known else command, needed=False)
 
 
 def optional_finding(module: str, package: str, use: str, install: str) -> Diagnosis:

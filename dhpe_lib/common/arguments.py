@@ -1,12 +1,14 @@
-"""Check the arguments of public functions: shapes, choices and whole numbers, as the function's annotations say them.
+"""Check the arguments of public functions: shapes, choices, whole numbers and this library's own classes.
 
-The checks read shapes and types only. They never read a value of a tensor, so they never wait for a GPU.
+The function's annotations say what is allowed. The checks read shapes and types only. They never read a value of a
+tensor, so they never wait for a GPU.
 """
 
 import inspect
+import reprlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, wraps
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
@@ -18,7 +20,8 @@ from torch import Tensor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Sizes = dict[str, int]
-NO_HINTS: Mapping[str, str] = {}
+Hint = str | Mapping[tuple[int, ...], str]
+NO_HINTS: Mapping[str, Hint] = {}
 PRECISIONS = (torch.float32, torch.float64)
 MISSING = object()
 
@@ -79,6 +82,7 @@ class Rule:
         name: Name of the argument.
         shapes: Allowed arrays.
         choices: Allowed names, of a `Literal`.
+        classes: Allowed classes of this library.
         optional: Whether None is allowed.
         others: Whether other types are allowed, which are not checked.
     """
@@ -86,10 +90,11 @@ class Rule:
     name: str
     shapes: tuple[Shape, ...]
     choices: tuple[Any, ...]
+    classes: tuple[type, ...]
     optional: bool
     others: bool
 
-    def check(self, value: Any, sizes: Sizes, hints: Mapping[str, str]) -> None:
+    def check(self, value: Any, sizes: Sizes, hints: Mapping[str, Hint]) -> None:
         """Raise an error if a value is not allowed."""
         if value is None and self.optional:
             return
@@ -98,10 +103,10 @@ class Rule:
         elif isinstance(value, str) and self.choices:
             if value not in self.choices:
                 raise ValueError(f"{self.name} = {value!r}; use {_quoted(self.choices)}")
-        elif not self.others:
+        elif not self.others and not isinstance(value, self.classes):
             raise TypeError(f"{self.name} is {_described(value)}; give {self._wanted(sizes)}")
 
-    def _check_array(self, value: Tensor | ndarray, sizes: Sizes, hints: Mapping[str, str]) -> None:
+    def _check_array(self, value: Tensor | ndarray, sizes: Sizes, hints: Mapping[str, Hint]) -> None:
         for shape in self.shapes:
             if isinstance(value, shape.types) and _is_kind(value, shape.kind):
                 found = dict(sizes)
@@ -113,23 +118,29 @@ class Rule:
         if not any(_is_kind(value, shape.kind) for shape in self.shapes):
             kinds = " or ".join(dict.fromkeys(KINDS[shape.kind] for shape in self.shapes))
             raise TypeError(f"{self.name} is {value.dtype}; give {kinds}")
-        hint = hints.get(self.name) or self._hint(value)
+        hint = self._hint(tuple(value.shape), sizes, hints.get(self.name, ""))
         remedy = f"{self._wanted(sizes)}: {hint}" if hint else self._wanted(sizes)
         raise ValueError(f"{self.name} has shape {list(value.shape)}; give {remedy}")
 
     def _wanted(self, sizes: Sizes) -> str:
+        owned = [f"a {its.__name__}" for its in self.classes]
         if not self.shapes:
-            return _quoted(self.choices)
+            return " or ".join(([_quoted(self.choices)] if self.choices else []) + owned)
         named = dict.fromkeys(axis for shape in self.shapes for axis in shape.axes if axis in sizes)
         known = " and ".join(f"{axis} = {sizes[str(axis)]}" for axis in named)
         arrays = "numpy array" if self.shapes[0].types == (ndarray,) else "tensor"
-        return f"a {arrays} {' or '.join(map(str, self.shapes))}" + (f" with {known}" if known else "")
+        array = f"a {arrays} {' or '.join(dict.fromkeys(map(str, self.shapes)))}" + (f" with {known}" if known else "")
+        return " or ".join([array, *owned])
 
-    def _hint(self, value: Tensor | ndarray) -> str:
-        """Return the remedy of the most common slip, a single item without its batch axis."""
-        one = (1, *value.shape)
-        missing = any(shape.star is None and shape.accepts(one, {}) for shape in self.shapes)
-        return f"a batch of one is {self.name}[None]" if missing else ""
+    def _hint(self, shape: tuple[int, ...], sizes: Sizes, hint: Hint) -> str:
+        """Return the remedy of a wrong shape: another batch, no batch axis, or what the function knows about it."""
+        if any(each.accepts(shape, {}) for each in self.shapes):
+            return "repeat its only row" if shape[:1] == (1,) and sizes else ""
+        if any(each.star is None and each.accepts((1, *shape), {}) for each in self.shapes):
+            return f"a batch of one is {self.name}[None]"
+        if isinstance(hint, str):
+            return hint
+        return hint.get(shape) or hint.get(shape[1:]) or hint.get((), "")
 
 
 def _quoted(choices: tuple[Any, ...]) -> str:
@@ -142,7 +153,9 @@ def _described(value: Any) -> str:
         return "None"
     if isinstance(value, Tensor | ndarray):
         return f"a {'torch tensor' if isinstance(value, Tensor) else 'numpy array'} {list(value.shape)}"
-    return f"{value!r} ({type(value).__name__})"[:80]
+    if is_dataclass(value) or isinstance(value, torch.nn.Module):
+        return f"a {type(value).__name__}"
+    return f"{reprlib.repr(value)} ({type(value).__name__})"
 
 
 def _is_kind(value: Tensor | ndarray, kind: str) -> bool:
@@ -190,21 +203,23 @@ def _rule(name: str, annotation: Any, default: Any) -> Rule | None:
     shapes = [shape for part in parts if (shape := _shape_of(part)) is not None]
     literals = [part for part in parts if get_origin(part) is Literal]
     choices = tuple(choice for part in literals for choice in get_args(part))
+    classes = tuple(part for part in parts if inspect.isclass(part) and part.__module__.startswith("dhpe_lib."))
     optional = default is None or type(None) in parts
-    others = len(shapes) + len(literals) + (type(None) in parts) < len(parts)
-    return Rule(name, tuple(shapes), choices, optional, others) if shapes or choices else None
+    others = len(shapes) + len(literals) + len(classes) + (type(None) in parts) < len(parts)
+    return Rule(name, tuple(shapes), choices, classes, optional, others) if shapes or choices or classes else None
 
 
-def checked(hints: Mapping[str, str] = NO_HINTS) -> Callable[[Function], Function]:
+def checked(hints: Mapping[str, Hint] = NO_HINTS) -> Callable[[Function], Function]:
     """Decorate a function so that each call checks its arguments against their annotations.
 
-    Checked are the shapes of arrays, with equal sizes of axes of one name, their kind of numbers, and the names of a
-    `Literal`. Default values are not checked. Whole numbers of numpy become Python's. Calls with types and shapes that
-    passed before are not checked again, nor are the calls that a checked function makes. Nothing is checked while
-    `torch.compile` traces.
+    Checked are the shapes of arrays, with equal sizes of axes of one name, their kind of numbers, the names of a
+    `Literal`, and the classes of this library. Default values are not checked. Whole numbers of numpy become Python's.
+    Calls with types and shapes that passed before are not checked again, nor are the calls that a checked function
+    makes. Nothing is checked while `torch.compile` traces.
 
     Args:
-        hints: Remedy for each argument whose wrong shape has a well-known reason.
+        hints: Remedy for each argument whose wrong shape has a well-known reason: one text, or a text for each wrong
+            shape (without the batch axis) with the text of all others at ().
 
     Returns:
         A decorator. The function raises a ValueError for a wrong shape or choice and a TypeError for a wrong type; the
@@ -249,7 +264,7 @@ def _facts(value: Any) -> Any:
     return value if isinstance(value, str) else type(value)
 
 
-def _check_all(rules: Iterable[Rule], given: Sequence[Any], hints: Mapping[str, str]) -> None:
+def _check_all(rules: Iterable[Rule], given: Sequence[Any], hints: Mapping[str, Hint]) -> None:
     sizes: Sizes = {}
     for rule, value in zip(rules, given, strict=True):
         if value is not MISSING:

@@ -15,8 +15,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "DIB", "GIF", "PPM", "TGA", "JPEG2000")
 """Formats that are opened, whatever a file is called. For EPS files Pillow would start the program Ghostscript."""
-PLUGINS = {"HEIF": "pillow-heif", "AVIF": "pillow-avif-plugin"}
-"""Packages that add a format to Pillow; Pillow 11.3 and newer read AVIF themselves."""
+PLUGINS = {"HEIF": "pip install 'dhpe[heif]'", "AVIF": "pip install 'pillow>=11.3'"}
+"""Command that makes Pillow read a format. With older Pillows the package pillow-avif-plugin is used too."""
 BRANDS = {"HEIF": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "AVIF": (b"avif", b"avis")}
 """Brands of the formats in bytes 8 to 12 of a file, after "ftyp"."""
 
@@ -113,7 +113,7 @@ def known_formats() -> frozenset[str]:
 
 
 def missing_plugin(path: Path) -> str | None:
-    """Return the package that Pillow needs for an image file, or None if it needs none."""
+    """Return the command that makes Pillow read an image file, or None if the format is known or no photo's."""
     with path.open("rb") as file:
         start = file.read(12)
     kinds = [kind for kind, brands in BRANDS.items() if start[4:8] == b"ftyp" and start[8:] in brands]
@@ -143,8 +143,8 @@ def _opened(path: Path) -> Image.Image:
                 image.load()
                 return ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
-        if package := missing_plugin(path):
-            raise PhotoError(f"{path}: Pillow reads this format with a plugin; pip install {package}") from error
+        if command := missing_plugin(path):
+            raise PhotoError(f"{path}: Pillow reads this format with a plugin; {command}") from error
         raise PhotoError(f"{path}: not an image in a supported format; convert it to JPEG or PNG") from error
     except Image.DecompressionBombError as error:
         most = MOST_PIXELS // 1_000_000

@@ -6,7 +6,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "metrics": ["THRESHOLDS", "auc", "bootstrap", "f_scores", "joint_errors", "mean_epe", "median_epe", "pck"],
-        "alignment": ["align_palm_and_bone", "align_similarity", "mesh_errors"],
+        "alignment": ["align_palm_and_bone", "align_scale_translation", "align_similarity", "mesh_errors"],
         "mask_metrics": ["mask_counts", "mask_scores"],
         "evaluate": ["Predictions", "full_scores", "quick_scores"],
         "plots": ["curves_figure", "pck_curves_figure", "pck_figure"],

@@ -1,9 +1,10 @@
-"""The three protocols that align a prediction with its ground truth before they are compared.
+"""The protocols that align a prediction with its ground truth before they are compared.
 
 Protocol A, :func:`from_crop_frame`: root depth, box and focal length are given (the paper). Protocol B,
 :func:`align_palm_and_bone`: position and size are given (Zimmermann and Brox). Protocol C, :func:`align_similarity`:
-position, size and rotation are given ("PA", Procrustes alignment). Lengths are in millimetres; nothing here has a
-gradient.
+position, size and rotation are given ("PA", Procrustes alignment). HO-3D has a protocol of its own,
+:func:`align_scale_translation`: position and size are given, by another bone than in protocol B. Lengths are in
+millimetres; nothing here has a gradient.
 """
 
 import numpy as np
@@ -76,17 +77,31 @@ def align_palm_and_bone(
 
     Source: `eval_full.py` of hand3d, where the network predicts in units of this bone.
     """
-    scale_to, scale_from = _bone(truth), _bone(predicted)
-    unusable = ~np.isfinite(truth[:, WRIST]).all(-1) | ~np.isfinite(scale_to) | (scale_to == 0) | (scale_from == 0)
-    if unusable.any():
-        raise ValueError(
-            f"hand {np.flatnonzero(unusable)[0]} cannot be aligned by palm and bone: its ground truth lacks joint 0, "
-            "middle MCP or middle PIP, or this bone has length 0; leave the hand out, or align it by similarity"
-        )
-    usable = np.isfinite(predicted[:, WRIST]).all(-1) & np.isfinite(scale_from)
-    predicted = np.where(usable[:, None, None], predicted, np.nan)
-    moved = (predicted - predicted[:, :1]) * (scale_to / scale_from)[:, None, None]
-    return moved + truth[:, :1]
+    return _align_joint_0_and_bone(predicted, truth, (MIDDLE_MCP, MIDDLE_PIP))
+
+
+def align_scale_translation(
+    predicted: Float[ndarray, "n 21 3"], truth: Float[ndarray, "n 21 3"]
+) -> Float[ndarray, "n 21 3"]:
+    """HO-3D's alignment: translate the wrist to the ground truth's, and scale its distance to the middle MCP.
+
+    The wrist then has no error but still counts, as in HO-3D's evaluation. HO-3D aligns joints in this way, not meshes.
+
+    Args:
+        predicted: Joints in canonical order with the wrist as joint 0, any frame and unit.
+        truth: Ground truth in canonical order with the wrist as joint 0, mm.
+
+    Returns:
+        The prediction in the ground truth's frame, mm; all NaN for a prediction whose wrist or middle MCP is not
+        finite.
+
+    Raises:
+        ValueError: The wrist or the middle MCP of a ground truth is not finite, or the two coincide in a ground truth
+            or prediction.
+
+    Source: `eval.py` of HO-3D, "scale-translation aligned".
+    """
+    return _align_joint_0_and_bone(predicted, truth, (WRIST, MIDDLE_MCP))
 
 
 def align_similarity(
@@ -123,10 +138,27 @@ def align_similarity(
     return scale[:, None, None] * (predicted - center) @ (u @ vt).swapaxes(1, 2) + goal
 
 
-def _bone(joints: Float[ndarray, "n 21 3"]) -> Float[ndarray, " n"]:
-    """Length of the bone from the middle MCP to the middle PIP; NaN if an end is not finite."""
-    ends = np.where(np.isfinite(joints), joints, np.nan)  # the difference of two infinite ends is not defined
-    return np.linalg.norm(ends[:, MIDDLE_PIP] - ends[:, MIDDLE_MCP], axis=-1)
+def _align_joint_0_and_bone(predicted: ndarray, truth: ndarray, ends: tuple[int, int]) -> ndarray:
+    """Translate joint 0 to the ground truth's, and scale the distance of two joints to the ground truth's."""
+    scale_to, scale_from = _bone(truth, ends), _bone(predicted, ends)
+    unusable = ~np.isfinite(truth[:, WRIST]).all(-1) | ~np.isfinite(scale_to) | (scale_to == 0) | (scale_from == 0)
+    if unusable.any():
+        first, second = (JOINT_NAMES[end] for end in ends)
+        raise ValueError(
+            f"hand {np.flatnonzero(unusable)[0]} cannot be aligned by joint 0 and the bone from {first} to {second}: "
+            "its ground truth lacks one of these joints, or the bone has length 0; leave the hand out, or align it by "
+            "similarity"
+        )
+    usable = np.isfinite(predicted[:, WRIST]).all(-1) & np.isfinite(scale_from)
+    predicted = np.where(usable[:, None, None], predicted, np.nan)
+    moved = (predicted - predicted[:, :1]) * (scale_to / scale_from)[:, None, None]
+    return moved + truth[:, :1]
+
+
+def _bone(joints: Float[ndarray, "n 21 3"], ends: tuple[int, int]) -> Float[ndarray, " n"]:
+    """Distance of two joints; NaN if one is not finite."""
+    known = np.where(np.isfinite(joints), joints, np.nan)  # the difference of two infinite ends is not defined
+    return np.linalg.norm(known[:, ends[1]] - known[:, ends[0]], axis=-1)
 
 
 def _centroid(points: Float[ndarray, "n k 3"], known: Bool[ndarray, "n k"]) -> Float[ndarray, "n 1 3"]:

@@ -1,7 +1,8 @@
 """Predictions of joints and meshes for the benchmarks of FreiHAND and HO-3D: the file pred.json and its scores.
 
 Both benchmarks have one file, ``[joints, vertices]`` in metres. FreiHAND's has the project's frame and joint order;
-HO-3D's has OpenGL's axes and MANO's joint order. Nothing here has a gradient.
+HO-3D's has OpenGL's axes and MANO's joint order, and its evaluation has one more alignment of the joints. Nothing here
+has a gradient.
 """
 
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.cache.layout import PreparedError
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.checks import read_json, table
-from dhpe_lib.evaluation.alignment import from_crop_frame
+from dhpe_lib.evaluation.alignment import align_scale_translation, from_crop_frame
 from dhpe_lib.evaluation.evaluate import estimates
-from dhpe_lib.evaluation.freihand import score_freihand, write_freihand
+from dhpe_lib.evaluation.freihand import GRID, score_freihand, write_freihand
+from dhpe_lib.evaluation.metrics import auc, joint_errors, mean_epe
 from dhpe_lib.hand.skeleton import JOINT_ORDERS
 from dhpe_lib.network.estimator import Estimator
 
@@ -119,11 +121,14 @@ def benchmark_scores(
         vertices: Predicted vertices, camera frame, mm.
 
     Returns:
-        The scores without ("plain") and with alignment ("aligned").
+        The scores without ("plain") and with alignment ("aligned"). HO-3D has a third row, the joints after alignment
+        by scale and translation ("scale_translation").
 
     Raises:
         FileNotFoundError: The folder has no ground-truth meshes.
-        ValueError: The ground-truth meshes are damaged or belong to other pictures.
+        ValueError: The ground-truth meshes are damaged or belong to other pictures, or a hand cannot be aligned.
+
+    Source: ``eval.py`` of FreiHAND and of HO-3D.
     """
     path = dataset / TRUTH
     remedy = f"get the labels of the evaluation of {cache.meta['dataset']} again"
@@ -132,4 +137,8 @@ def benchmark_scores(
         raise PreparedError(f"{path}: meshes of {len(truth)} pictures, predictions of {len(vertices)}; {remedy}")
     truth = truth * TO_OPENGL if benchmark == "ho3d" else truth
     true_joints = to_numpy(cache[:].joints_3d).astype(float)
-    return asdict(score_freihand(joints, vertices, true_joints, truth))
+    scores = asdict(score_freihand(joints, vertices, true_joints, truth))
+    if benchmark == "ho3d":
+        errors = joint_errors(align_scale_translation(joints, true_joints), true_joints)
+        scores["scale_translation"] = {"mpjpe": mean_epe(errors), "joint_auc": auc(errors, GRID)}
+    return scores

@@ -20,6 +20,7 @@ from numpy import ndarray
 from PIL import Image
 from torch import Tensor
 
+from dhpe_lib.common.arguments import check_fields, checked
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.figures.data_urls import data_url, json_script
 from dhpe_lib.hand.export import SKIN_COLOR
@@ -49,6 +50,10 @@ UPRIGHT = {"right": ((0, 0, 1), (1, 0, 0), (0, 1, 0)), "left": ((0, 0, -1), (-1,
 
 Pose = Float[Tensor | ndarray, "45"] | None
 Shape = Float[Tensor | ndarray, "10"] | None
+HINTS = {
+    "pose": "the viewer starts with one hand, so take one row of a batch; a pose of 48 starts with the global rotation",
+    "shape": "the viewer starts with one hand, so take one row of a batch",
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,11 @@ class PhotoView:
     scale: float
     translation: Float[Tensor | ndarray, "3"]
 
+    def __post_init__(self) -> None:
+        check_fields(self)
 
+
+@checked(HINTS)
 def hand_payload(
     model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None
 ) -> dict[str, Any]:
@@ -200,6 +209,7 @@ mount(place, JSON.parse(place.querySelector("script").textContent)).catch((error
 """
 
 
+@checked(HINTS)
 def hand_page(
     model: HandModel,
     pose: Pose = None,
@@ -264,6 +274,7 @@ def widget_class() -> Any:
     return HandWidget
 
 
+@checked(HINTS)
 def hand_widget(model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None) -> Any:
     """Return the viewer as an anywidget, for a notebook with a kernel and a manager of widgets.
 
@@ -273,6 +284,7 @@ def hand_widget(model: HandModel, pose: Pose = None, shape: Shape = None, photo:
     return widget_class()(payload=payload, pose=payload["pose"], shape=payload["shape"])
 
 
+@checked(HINTS)
 def hand_view(model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None) -> Any:
     """Show the viewer in a notebook: data for the page while the book is built, else a frame with the whole page.
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from dhpe_lib.common.arguments import check_alike, check_precision, checked
+from dhpe_lib.common.arguments import Hint, check_alike, check_precision, checked
 from dhpe_lib.common.precision import full_precision
 from dhpe_lib.hand.io import Side, check_layout, mirror_hand, read_hand, side_of
 from dhpe_lib.hand.parameters import positive_scale, split_h
@@ -25,11 +25,26 @@ from dhpe_lib.hand.skeleton import FINGERTIP_VERTICES, MANO_PARENTS, build_joint
 from dhpe_lib.hand.skinning import blend_shape, joint_transforms, pose_features, skin
 
 OPEN_HAND = Path(__file__).parent / "assets" / "open_hand.npz"
-HINTS = {
-    "pose": "a pose of 48 starts with the global rotation, which goes in as rotation_axis_angle; matrices are "
-    "pose_matrices",
-    "shape": "fill missing coefficients with zeros",
-    "rotation": "axis-angle vectors go in as rotation_axis_angle, or through axis_angle_to_matrix",
+HINTS: dict[str, Hint] = {
+    "pose": {
+        (48,): "a pose of 48 starts with the global rotation, which goes in as rotation_axis_angle",
+        (15, 3): "flatten the vectors of the joints with pose.flatten(-2)",
+        (15, 3, 3): "matrices go in as pose_matrices",
+        (61,): "from_freihand splits a vector of 61",
+        (63,): "forward_h takes a vector of 63",
+        (): "pose_from_pca makes it from principal components",
+    },
+    "pose_matrices": {
+        (16, 3, 3): "the first of 16 matrices is the global rotation, which goes in as rotation",
+        (45,): "axis-angle vectors go in as pose",
+    },
+    "shape": "fill missing coefficients with zeros, and leave out those after the tenth",
+    "rotation": {
+        (3,): "axis-angle vectors go in as rotation_axis_angle",
+        (4,): "make matrices of quaternions by quaternion_to_matrix",
+        (9,): "make matrices with rotation.unflatten(-1, (3, 3))",
+    },
+    "rotation_axis_angle": {(3, 3): "matrices go in as rotation"},
 }
 BUFFERS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "hands_mean", "hands_components")
 

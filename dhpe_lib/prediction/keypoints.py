@@ -13,7 +13,7 @@ is assumed only where it is certain, and the estimate says so. Nothing here has 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from numpy import ndarray
 
 from dhpe_lib.common.json_files import LARGE, JsonError, read_json
 from dhpe_lib.hand.io import Side
-from dhpe_lib.hand.skeleton import JOINT_ORDERS, JOINT_PARENTS, to_canonical
+from dhpe_lib.hand.skeleton import JOINT_NAMES, JOINT_ORDERS, JOINT_PARENTS, to_canonical
 
 Entry = Mapping[str, Any]
 
@@ -85,8 +85,16 @@ class HandKeypoints:
         Args:
             size: Width and height of the photo, pixels.
         """
-        joints = self.joints[self.known]
-        return float(((joints < 0) | (joints > size)).any(1).mean()) if len(joints) else 0.0
+        return len(self.names_outside(size)) / max(int(self.known.sum()), 1)
+
+    def names_outside(self, size: tuple[int, int]) -> list[str]:
+        """Name the known joints that lie outside a photo.
+
+        Args:
+            size: Width and height of the photo, pixels.
+        """
+        beyond = ((self.joints < 0) | (self.joints > size)).any(1) & self.known
+        return [name for name, out in zip(JOINT_NAMES, beyond, strict=True) if out]
 
 
 def read_keypoints(path: str | Path) -> list[dict[str, Any]]:
@@ -179,11 +187,15 @@ def _hand_of(hand: Entry, size: tuple[int, int], where: str, source: str) -> Han
     rows, unit_doubts = _in_pixels(rows, size, hand, where)
     doubts = (*order_doubts, *unit_doubts)
     keypoints = HandKeypoints(rows[:, :2], rows[:, 2], cast(Side | None, side), source, doubts)
+    beyond = keypoints.names_outside(size)
     if keypoints.outside(size) == 1:
         raise KeypointsError(
             f"{where}: all joints lie outside the photo, which has {size[0]} x {size[1]} pixels; give pixels of the "
             'upright photo, or fractions of its sides with "normalised": true'
         )
+    if beyond:
+        doubt = f"outside the photo: {', '.join(beyond)}; give a joint that was not seen visible 0"
+        return replace(keypoints, doubts=(*doubts, doubt))
     return keypoints
 
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from dhpe_lib import __version__
 from dhpe_lib.cli import doctor
 from dhpe_lib.cli.__main__ import app
+from dhpe_lib.data import photos
 
 
 def test_a_healthy_installation(monkeypatch):
@@ -41,6 +42,18 @@ def test_a_missing_optional_package_is_no_problem():
         False,
     )
     assert doctor.optional_finding("pytest", "pytest", "tests", "").state == f"{pytest.__version__} (for tests)"
+
+
+def test_photos_of_phones_have_the_remedy_of_predict(monkeypatch):
+    monkeypatch.setattr(photos, "known_formats", lambda: frozenset({"JPEG", "AVIF"}))
+    heif, avif = doctor.photo_findings()
+    assert (heif.name, heif.state, heif.remedy, heif.needed) == (
+        "HEIF photos",
+        "not read",
+        photos.PLUGINS["HEIF"],
+        False,
+    )
+    assert (avif.name, avif.state, avif.remedy) == ("AVIF photos", "read", "")
 
 
 def test_broken_packages_are_named(monkeypatch):

@@ -126,7 +126,11 @@ def test_damaged_files_are_named(root):
         DexYcb(root, "s0-train")
 
 
-def test_check(root):
+def test_check(root, monkeypatch):
+    train, val, _ = DATASETS["dexycb"].check(root)
+    assert train.problem == "the descriptions of s0-train list 32 frames, 465,504 were published"
+    assert (train.count, val.problem, val.count) == (32, None, 8)  # the number of s0-val is not known
+    monkeypatch.setattr(dexycb, "COUNTS", {"s0-train": 32})
     train, val, _ = DATASETS["dexycb"].check(root)
     assert (train.problem, train.count, val.problem, val.count) == (None, 32, None, 8)
     (root / LEFT_SEQUENCE / dexycb.SERIALS[1] / "color_000001.jpg").unlink()

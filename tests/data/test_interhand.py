@@ -75,6 +75,27 @@ def test_each_hand_of_a_picture_is_a_sample(root):
         np.testing.assert_allclose(left.joints_3d, canonical(LEFT), atol=1e-6)
 
 
+@pytest.mark.parametrize("folder", ["all", "machine_annot", "human_annot"])
+def test_older_folders_of_annotations(root, folder):
+    """The same files, but one folder for the kind of annotation instead of one for each split."""
+    present = InterHand(root, "val")
+    (root / "annotations/val").rename(root / "annotations" / folder)
+    older = InterHand(root, "val")
+    assert older.ids == present.ids
+    np.testing.assert_array_equal(older[0].joints_3d, present[0].joints_3d)
+    (root / f"annotations/{folder}/InterHand2.6M_val_camera.json").unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{folder}.InterHand2\.6M_val_camera\.json: no such file; get Inter"):
+        InterHand(root, "val")
+
+
+def test_the_present_folder_comes_first_and_all_before_a_part(root):
+    for folder in ("human_annot", "machine_annot"):
+        write_json(root / f"annotations/{folder}/InterHand2.6M_val_data.json", {"images": [], "annotations": []})
+    assert len(InterHand(root, "val")) == 3
+    (root / "annotations/val").rename(root / "annotations/all")
+    assert len(InterHand(root, "val")) == 3
+
+
 def test_a_hand_without_its_wrist_is_not_used(root):
     data = json.loads(labels(root, "data").read_text())
     data["annotations"][0]["joint_valid"][20] = [0]
@@ -127,9 +148,16 @@ def test_missing_files(root):
 
 def test_check(root, monkeypatch):
     monkeypatch.setattr(interhand, "SPLITS", ("val",))
+    (count, _) = DATASETS["interhand2.6m"].check(root)
+    assert count.problem == "2 pictures, 380,125 were published in version 1.0 and 184,287 in version 0.0"
+    monkeypatch.setitem(interhand.COUNTS_OF_V0, "val", 2)
     good = DATASETS["interhand2.6m"].check(root)
     assert [(finding.problem, finding.count) for finding in good] == [(None, 3), (None, 2)]
     (root / "images/val" / FILE).unlink()
     assert "1 of 2 images missing, first Capture0" in DATASETS["interhand2.6m"].check(root)[-1].problem
+    for published, problem in ((2, False), (1, False), (3, True)):  # more pictures: 30 frames a second
+        monkeypatch.setattr(interhand, "COUNTS_OF_V0", {"val": 0})
+        monkeypatch.setattr(interhand, "COUNTS", {"val": published})
+        assert bool(DATASETS["interhand2.6m"].check(root)[0].problem) == problem
     labels(root, "data").unlink()
     assert DATASETS["interhand2.6m"].check(root)[0].problem == "no such file"

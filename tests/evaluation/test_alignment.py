@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from dhpe_lib.data.crop_frame import CropFrame
-from dhpe_lib.evaluation.alignment import align_palm_and_bone, align_similarity, from_crop_frame, wrist_to_palm
+from dhpe_lib.evaluation.alignment import (
+    align_palm_and_bone,
+    align_scale_translation,
+    align_similarity,
+    from_crop_frame,
+    wrist_to_palm,
+)
 from dhpe_lib.evaluation.metrics import joint_errors
 from dhpe_lib.hand.skeleton import MIDDLE_MCP
 
@@ -86,7 +92,7 @@ def test_protocol_b_counts_a_rotation(truth):
 def test_protocol_b_names_the_hand_that_it_cannot_align(truth, predicted):
     incomplete = truth.copy()
     incomplete[4, PIP] = np.nan
-    with pytest.raises(ValueError, match="hand 4 cannot be aligned by palm and bone"):
+    with pytest.raises(ValueError, match="hand 4 cannot be aligned by joint 0 and the bone from middle_1 to middle_2"):
         align_palm_and_bone(predicted, incomplete)
     predicted[2, PIP] = predicted[2, MIDDLE_MCP]
     with pytest.raises(ValueError, match="hand 2 cannot"):
@@ -121,6 +127,28 @@ def test_another_infinite_joint_is_the_only_missing_joint(truth, predicted):
     np.testing.assert_array_equal(errors[~missed], joint_errors(align_palm_and_bone(predicted, truth), truth)[~missed])
     unknown = np.where(missed[..., None], np.nan, predicted)
     np.testing.assert_array_equal(align_similarity(far, truth), align_similarity(unknown, truth))
+
+
+def test_ho3d_aligns_the_wrist_and_the_bone_to_the_middle_knuckle(truth, predicted):
+    np.testing.assert_allclose(align_scale_translation(0.01 * truth + 3, truth), truth, rtol=1e-9)
+    placed = align_scale_translation(predicted, truth)
+    for hand, goal, found in zip(predicted, truth, placed, strict=True):  # HO-3D's definition, joint by joint
+        scale = np.linalg.norm(goal[MIDDLE_MCP] - goal[0]) / np.linalg.norm(hand[MIDDLE_MCP] - hand[0])
+        np.testing.assert_allclose(found, [goal[0] + scale * (joint - hand[0]) for joint in hand])
+    assert np.abs(placed - align_palm_and_bone(predicted, truth)).max() > 10  # another bone than in protocol B
+    turned = align_scale_translation(truth @ rotations(6), truth)
+    assert np.linalg.norm(turned - truth, axis=-1).mean() > 20
+
+
+def test_ho3d_names_the_hand_that_it_cannot_align(truth, predicted):
+    incomplete = truth.copy()
+    incomplete[3, MIDDLE_MCP] = np.nan
+    with pytest.raises(ValueError, match="hand 3 cannot be aligned by joint 0 and the bone from wrist to middle_1"):
+        align_scale_translation(predicted, incomplete)
+    assert np.isnan(align_scale_translation(incomplete, truth)[3]).all()
+    predicted[2, 0] = predicted[2, MIDDLE_MCP]
+    with pytest.raises(ValueError, match="hand 2 cannot"):
+        align_scale_translation(predicted, truth)
 
 
 def test_protocol_c_ignores_a_similarity(truth, predicted):

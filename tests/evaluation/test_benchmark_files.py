@@ -7,13 +7,23 @@ import numpy as np
 import pytest
 import tiny_network
 import torch
-from fake_datasets import FREIHAND_K, HO3D_NAMES, canonical, opengl, points, write_freihand, write_json
+from fake_datasets import (
+    FREIHAND_K,
+    HO3D_NAMES,
+    canonical,
+    opengl,
+    points,
+    write_freihand,
+    write_ho3d,
+    write_json,
+)
 from rich.console import Console
 
 from dhpe_lib.data.cache.layout import PreparedError
 from dhpe_lib.data.cache.preparation import Job, prepare
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.readers.freihand import FreiHand
+from dhpe_lib.data.readers.ho3d import Ho3d
 from dhpe_lib.evaluation.alignment import from_crop_frame
 from dhpe_lib.evaluation.benchmark_files import (
     benchmark_scores,
@@ -44,12 +54,31 @@ def test_the_ground_truth_has_perfect_scores(cache, tmp_path):
     assert scores["plain"]["mpjpe"] < 1e-3
     assert scores["plain"]["mpvpe"] < 1e-3
     assert scores["aligned"]["f_5"] == 1
+    assert list(scores) == ["plain", "aligned"]
     off = benchmark_scores(cache, tmp_path / "files", "freihand", JOINTS + SHIFT, VERTICES + SHIFT)
     assert off["plain"]["mpjpe"] == pytest.approx(7, abs=1e-3)
     assert off["aligned"]["mpvpe"] < 1e-3
     (tmp_path / "files" / "evaluation_verts.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"evaluation_verts\.json: no such file; get the labels"):
         benchmark_scores(cache, tmp_path / "files", "freihand", JOINTS, VERTICES)
+
+
+def test_ho3d_has_a_third_row(tmp_path):
+    files, turn = tmp_path / "files", np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    for number, cloud in enumerate(CLOUDS):
+        write_ho3d(files, "evaluation", f"SM1/000{number}", opengl(cloud)[0])
+    write_json(files / "evaluation_xyz.json", [opengl(cloud).tolist() for cloud in CLOUDS])
+    write_json(files / "evaluation_verts.json", (VERTICES / 1000 * [1, -1, -1]).tolist())
+    cache = prepare(Job("ho3d-v3", "evaluation", Ho3d, files, tmp_path / "cache"), 1, Console(quiet=True))
+    scaled = benchmark_scores(cache, files, "ho3d", 2 * JOINTS + SHIFT, VERTICES)
+    assert scaled["plain"]["mpjpe"] > 500
+    assert list(scaled["scale_translation"]) == ["mpjpe", "joint_auc"]
+    assert scaled["scale_translation"]["mpjpe"] < 1e-3  # size and place do not count
+    assert scaled["scale_translation"]["joint_auc"] > 0.99
+    turned = benchmark_scores(cache, files, "ho3d", JOINTS @ turn, VERTICES)
+    expected = np.linalg.norm((JOINTS - JOINTS[:, :1]) @ (turn - np.eye(3)), axis=2).mean()
+    assert turned["scale_translation"]["mpjpe"] == pytest.approx(expected, rel=1e-4)  # a rotation counts
+    assert turned["aligned"]["mpjpe"] < 1e-3
 
 
 def test_meshes_of_other_pictures_are_refused(cache, tmp_path):

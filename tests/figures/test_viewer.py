@@ -170,10 +170,22 @@ def test_photo_view_places_the_hand_in_the_crop(model):
 
 
 def test_wrong_sizes_are_refused(model):
-    with pytest.raises(TypeCheckError):
+    with pytest.raises(
+        ValueError, match=r"pose has shape \[48\]; give a tensor \[45\].* starts with the global rotation"
+    ):
         hand_page(model, pose=np.zeros(48))
-    with pytest.raises(TypeCheckError):
+    with pytest.raises((ValueError, TypeCheckError)):
         PhotoView(np.zeros((10, 20, 3), np.uint8), np.eye(3), 1.0, np.zeros(3))
+
+
+@pytest.mark.parametrize("show", [hand_view, hand_widget, hand_page, hand_payload])
+def test_wrong_types_are_refused(model, show):
+    with pytest.raises(TypeError, match=r"^model is a HandMesh; give a HandModel$"):
+        show(model())
+    with pytest.raises(TypeError, match=r"^model is 'right' \(str\); give a HandModel$"):
+        show("right")
+    with pytest.raises(TypeError, match=r"^photo is 'a\.jpg' \(str\); give a PhotoView$"):
+        show(model, photo="a.jpg")
 
 
 def test_view_is_data_in_the_book_and_a_page_in_a_frame_elsewhere(model, monkeypatch):

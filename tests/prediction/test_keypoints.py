@@ -137,6 +137,16 @@ def test_a_declared_unit_is_followed_even_for_a_speck():
     assert read(joints_2d=(HAND / SIZE).tolist(), normalised=False).hand_size < 1
 
 
+def test_joints_outside_the_photo_are_named():
+    joints = HAND.copy()
+    joints[[4, 8]] += 5000
+    hand = read(joints_2d=joints.tolist())
+    assert hand.doubts == ("outside the photo: thumb_tip, index_tip; give a joint that was not seen visible 0",)
+    unseen = np.c_[joints, np.ones(21)]
+    unseen[[4, 8], 2] = 0
+    assert read(joints_2d=unseen.tolist()).doubts == ()
+
+
 def test_joints_outside_the_photo_are_counted():
     hand = read(joints_2d=[[*row, 2] for row in (HAND - (122, 0)).tolist()])
     assert hand.outside(SIZE) == pytest.approx(np.mean(HAND[:, 0] < 122))

@@ -7,7 +7,7 @@ from torch import Tensor
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.parameters import mirror_h
-from dhpe_lib.hand.poses import joint_limits, limit_penalty, sample_poses
+from dhpe_lib.hand.poses import joint_limits, limit_penalty, pose_from_angles, sample_poses
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, random_rotations
 from dhpe_lib.hand.skeleton import JOINT_PARENTS
 from dhpe_lib.refinement.energy import Observations
@@ -190,6 +190,28 @@ def test_joints_in_metres_give_the_hand_in_metres(model: HandModel, truth: Truth
     assert 1000 * fit.distance.mean(1).max() < 0.5
     mesh = model.forward_h(fit.h)
     torch.testing.assert_close(mesh.joints, fit.joints, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", ["metres", "any"])
+def test_exact_joints_of_any_pose_are_met(model: HandModel, size: str, generator: torch.Generator) -> None:
+    """Angles anywhere in the limits: the prior alone would keep the joints 2.8 mm away."""
+    bounds = joint_limits().bounds
+    share = torch.rand(16, 15, 3, generator=generator, dtype=bounds.dtype)
+    angles = bounds[..., 0] + share * (bounds[..., 1] - bounds[..., 0])
+    pose, shape = pose_from_angles(angles, joint_limits()).float(), torch.randn(16, 10, generator=generator)
+    joints = model(pose, shape, random_rotations(16, generator)).joints
+    fit = fit_to_joints_3d(model, joints, size=size)
+    assert 1000 * fit.distance.mean() < 0.5
+    assert 1000 * fit.distance.mean(1).max() < 1
+    assert fit.trust.min() > 0.95
+
+
+def test_noise_in_space_is_smoothed(model: HandModel, truth: Truth) -> None:
+    noise = 0.005 * torch.randn(truth.space.shape, generator=torch.Generator().manual_seed(3))
+    fit = fit_to_joints_3d(model, truth.space + noise)
+    off = (fit.joints - truth.space).norm(dim=-1)
+    assert off.mean() < 0.65 * noise.norm(dim=-1).mean()
+    assert fit.h[:, 45:55].abs().max() < 3.5
 
 
 def test_joints_up_to_a_similarity(model: HandModel, truth: Truth) -> None:

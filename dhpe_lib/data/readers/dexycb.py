@@ -12,6 +12,9 @@ authors are the splits: s0 (all is seen), s1 (new people), s2 (new cameras), s3 
 are counted in the order of their names, so a copy must have all ten subjects with their 100 sequences. The cameras'
 library puts whole numbers at the centres of pixels.
 
+The authors' toolkit gives the number of frames of s0-train. Those of s0-val and s0-test are not known exactly: the
+paper says 582,000 for all splits of a set-up together.
+
 Source: Chao et al., DexYCB, CVPR 2021, and the authors' toolkit.
 """
 
@@ -41,6 +44,8 @@ from dhpe_lib.hand.io import Side
 
 SETUPS = ("s0", "s1", "s2", "s3")
 SPLITS = tuple(f"{setup}-{part}" for setup in SETUPS for part in ("train", "val", "test"))
+COUNTS = {"s0-train": 465_504}
+"""Published number of frames of a split; see above for the others."""
 SUBJECTS, SEQUENCES = 10, 100
 SUBJECT = re.compile(r"\d{8}-.+")
 SERIALS = (
@@ -227,5 +232,9 @@ def _check_split(directory: Path, split: str) -> Finding:
             read_labels(directory / place / f"labels_{frame}.npz")
     except (OSError, DatasetError) as error:
         return failure(directory, error, REMEDY)
+    count = COUNTS.get(split, len(reader))
+    if len(reader) != count:
+        problem = f"the descriptions of {split} list {len(reader):,} frames, {count:,} were published"
+        return Finding(directory, problem, len(reader), REMEDY)
     names = ["/color_".join(name.rsplit("/", 1)) + ".jpg" for name in reader.ids]
     return check_images(directory, names, SIZE, REMEDY)

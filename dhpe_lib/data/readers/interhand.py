@@ -7,14 +7,18 @@
                                                            camera.json: capture -> campos, camrot, focal, princpt
                                                            joint_3d.json: capture -> frame -> world_coord, mm
 
+Older copies have ``annotations/{all,human_annot,machine_annot}/InterHand2.6M_<split>_`` instead of a folder for each
+split. The reader takes the first of these that has the split: `all` for train and test, `machine_annot` for val.
+
 The joints are the 21 of the right hand, then the 21 of the left hand. Every finger goes from tip to base, thumb first;
 the wrist comes last. A point X of the world has the place R (X - campos) before the camera. Each annotation with two
 hands gives one sample for each hand. A hand without its wrist is not used, as in the authors' own loader. The camera is
 read with whole numbers at the centres of pixels.
 
-How sure is this? The fields, the order and the cameras agree with the authors' loader. Earlier releases have the
-folders ``annotations/{all,human_annot,machine_annot}``, which this reader does not look into. Whether whole numbers are
-the centres of pixels is not documented.
+How sure is this? The fields, the order, the cameras and the older folders agree with the authors' loader. Whether
+whole numbers are the centres of pixels is not documented. The counts are those of the authors' page for version 1.0 at
+5 frames a second (human and machine annotations together) and of the authors for version 0.0. The number of pictures at
+30 frames a second is not known.
 
 Source: Moon et al., InterHand2.6M, ECCV 2020, and the authors' loader.
 """
@@ -43,6 +47,10 @@ from dhpe_lib.data.sample import Sample, as_right_hand, from_pixel_centers, proj
 from dhpe_lib.hand.io import Side
 
 SPLITS = ("train", "val", "test")
+OLDER_FOLDERS = ("all", "machine_annot", "human_annot")
+COUNTS = {"train": 1_361_062, "val": 380_125, "test": 849_160}
+COUNTS_OF_V0 = {"train": 738_602, "val": 184_287, "test": 352_897}
+"""Published number of pictures of versions 1.0 and 0.0, at 5 frames a second."""
 HOMEPAGE = "https://mks0601.github.io/InterHand2.6M/"
 REMEDY = f"get InterHand2.6M from {HOMEPAGE} again"
 HANDS: dict[Side, slice] = {"right": slice(0, 21), "left": slice(21, 42)}
@@ -56,9 +64,11 @@ class InterHand:
 
     Attributes:
         ids: `val/Capture0/ROM01.../cam400262/image0001.jpg/right` and so on, in the order of the annotations.
+        pictures: Number of pictures in the labels; a picture may have two usable hands or none.
     """
 
     ids: Sequence[str]
+    pictures: int
 
     def __init__(self, directory: Path, split: str) -> None:
         """Read the labels of a split.
@@ -76,6 +86,7 @@ class InterHand:
         self._files = {kind: label_file(Path(directory), split, kind) for kind in ("data", "camera", "joint_3d")}
         data, self._cameras, self._joints = (read_json(path, REMEDY) for path in self._files.values())
         self._rows = list(hands_of(data, self._files["data"]))
+        self.pictures = len(data["images"])
         self.ids = tuple(f"{split}/{image['file_name']}/{side}" for image, _, side in self._rows)
 
     def __len__(self) -> int:
@@ -125,8 +136,10 @@ class InterHand:
 
 
 def label_file(directory: Path, split: str, kind: str) -> Path:
-    """Return the path of a label file."""
-    return directory / "annotations" / split / f"InterHand2.6M_{split}_{kind}.json"
+    """Return the path of a label file; the three files of a split lie in one folder, the present or an older one."""
+    folders = [directory / "annotations" / name for name in (split, *OLDER_FOLDERS)]
+    chosen = next((each for each in folders if (each / f"InterHand2.6M_{split}_data.json").exists()), folders[0])
+    return chosen / f"InterHand2.6M_{split}_{kind}.json"
 
 
 def hands_of(data: Any, path: Path) -> list[tuple[dict[str, Any], ndarray, Side]]:
@@ -185,4 +198,19 @@ def _check_split(directory: Path, split: str) -> list[Finding]:
     except (OSError, DatasetError) as error:
         return [failure(path, error, REMEDY)]
     names = sorted({name.split("/", 1)[1].rsplit("/", 1)[0] for name in reader.ids})
-    return [Finding(path, None, len(reader), ""), check_images(directory / "images" / split, names, None, REMEDY)]
+    return [
+        count_finding(path, split, reader.pictures, len(reader)),
+        check_images(directory / "images" / split, names, None, REMEDY),
+    ]
+
+
+def count_finding(path: Path, split: str, pictures: int, hands: int) -> Finding:
+    """Compare the number of pictures with the published ones.
+
+    More pictures than version 1.0 has at 5 frames a second are accepted as those at 30 frames a second, whose number is
+    not known.
+    """
+    if pictures >= COUNTS[split] or pictures == COUNTS_OF_V0[split]:
+        return Finding(path, None, hands, "")
+    published = f"{COUNTS[split]:,} were published in version 1.0 and {COUNTS_OF_V0[split]:,} in version 0.0"
+    return Finding(path, f"{pictures:,} pictures, {published}", hands, REMEDY)
