@@ -44,7 +44,7 @@ def seen_by_refiner(network: Estimator, path: Path, count: int) -> dict[str, Ten
         estimate = network.predict(view.images, render=False)
         parts.append(
             {
-                "feature": estimate.evidence.feature,
+                "feature": estimate.evidence.of_crop,
                 "h": torch.stack([step.h for step in estimate.steps], 1),
                 "joints": torch.stack([step.mesh.joints for step in estimate.steps], 1),
                 "start": estimate.steps[0].joints_2d,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.hand.model import HandMesh, HandModel
 from dhpe_lib.network.evidence import Evidence2D, FeatureNet, PoseMachine, PoseMachineConfig, find_joints
-from dhpe_lib.network.hand_evidence import HandFeatureNet, PyramidConfig, PyramidMachine
+from dhpe_lib.network.hand_evidence import HandFeatureNet, JointReader, PyramidConfig, PyramidMachine, read_at_joints
 from dhpe_lib.network.regressor import Regressor, RegressorState
 from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
 
@@ -35,6 +35,9 @@ class EstimatorConfig:
         iterations: Iterations of the regressor.
         standard_units: Whether f_E3D sees the pose in units of its spread; see
             :class:`dhpe_lib.network.regressor.Regressor`.
+        hidden: Width of two hidden layers of f_J3D; 0 for the paper's single layer.
+        joint_features: Number of numbers that f_E3D also sees of the trunk's maps at each joint of j2D(0); 0 for none.
+            The paper's f_E3D sees F(x), which is an average over the crop, and j2D.
         upright: Whether crops are turned before the network, so that the direction from the wrist to the middle MCP
             points up; see :mod:`dhpe_lib.network.upright`. The paper does not turn crops.
         sub_pixel: Whether j2D(0) is located between the cells of the heat maps.
@@ -49,6 +52,8 @@ class EstimatorConfig:
     pose_machine: PoseMachineConfig | PyramidConfig = field(default_factory=PoseMachineConfig)
     iterations: int = 3
     standard_units: bool = False
+    hidden: int = 0
+    joint_features: int = 0
     upright: bool = False
     sub_pixel: bool = True
     silhouette: Method = DEFAULT_METHOD
@@ -58,11 +63,13 @@ class EstimatorConfig:
 
 PRESETS = {
     "paper": EstimatorConfig(),
-    "light": EstimatorConfig("hand", 128, PyramidConfig(), standard_units=True, upright=True),
+    "light": EstimatorConfig(
+        "hand", 128, PyramidConfig(), standard_units=True, hidden=512, joint_features=64, upright=True
+    ),
 }
-"""The paper's network, and a light network for CPUs and workshops. The light network has the same equations and the
-same f_J3D and f_Ref. F and f_J2D are two heads on one small trunk that was trained on photos of hands, and crops are
-turned upright."""
+"""The paper's network, and a light network for CPUs and workshops. The light network has the same equations. F and
+f_J2D are two heads on one small trunk that was trained on photos of hands. f_J3D has two hidden layers, f_E3D also sees
+the trunk's maps at the joints, and crops are turned upright."""
 
 
 def config_of(preset: str, ablation: Sequence[str] = ()) -> EstimatorConfig:
@@ -136,8 +143,15 @@ class Estimator(nn.Module):
         self.hand = HandModel.open_hand() if hand is None else hand
         self.features: FeatureNet | HandFeatureNet = build_features(config)
         self.pose_machine = None if config.without_2d_losses else build_pose_machine(config)
-        without_refiner = config.without_refiner or config.without_2d_losses
-        self.regressor = Regressor(self.features.size, config.iterations, without_refiner, config.standard_units)
+        reads = config.joint_features and isinstance(self.pose_machine, PyramidMachine)
+        self.joint_reader = JointReader(config.joint_features) if reads else None
+        self.regressor = Regressor(
+            self.features.size + (self.joint_reader.size if self.joint_reader else 0),
+            config.iterations,
+            config.without_refiner or config.without_2d_losses,
+            config.standard_units,
+            config.hidden,
+        )
 
     def forward(
         self,
@@ -183,16 +197,19 @@ class Estimator(nn.Module):
         if isinstance(self.pose_machine, PyramidMachine) and isinstance(self.features, HandFeatureNet):
             levels = self.features.levels(both)
             feature = self.features.pooled(levels[-1])
-            heatmaps = self.pose_machine([maps[: len(images)] for maps in levels])
+            levels = [maps[: len(images)] for maps in levels]
+            heatmaps = self.pose_machine(levels)
         else:
-            feature = self.features(both)
+            feature, levels = self.features(both), []
             heatmaps = None if self.pose_machine is None else self.pose_machine(images)
         feature, masked = (feature[: len(images)], None if masked_images is None else feature[len(images) :])
         if heatmaps is None:
             zeros = images.new_zeros(len(images), 21, 3, dtype=self._dtype)
             return Evidence2D(feature, masked, None, zeros[..., :2], zeros[..., 2])
         found = find_joints(heatmaps, self.config.sub_pixel)
-        return Evidence2D(feature, masked, heatmaps, found.joints_2d, found.score)
+        reader = self.joint_reader
+        at_joints = None if reader is None else reader(read_at_joints(levels, found.joints_2d), found.score)
+        return Evidence2D(feature, masked, heatmaps, found.joints_2d, found.score, at_joints)
 
     def estimate_mesh(self, evidence: Evidence2D) -> tuple[RegressorState, ...]:
         """Compute f_E3D(z) in full precision.
@@ -206,7 +223,7 @@ class Estimator(nn.Module):
         Source: Eqs. 4 to 6.
         """
         with torch.autocast(evidence.feature.device.type, enabled=False):
-            feature, joints_2d = evidence.feature.to(self._dtype), evidence.joints_2d.to(self._dtype)
+            feature, joints_2d = evidence.of_crop.to(self._dtype), evidence.joints_2d.to(self._dtype)
             return self.regressor(feature, joints_2d, self.hand)
 
     def render_mask(self, mesh: HandMesh, size: int = SIZE) -> Float[Tensor, "b size size"]:
@@ -240,7 +257,7 @@ class Estimator(nn.Module):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return self.regressor.f_j3d.weight.dtype
+        return self.regressor.unit.dtype
 
 
 def build_features(config: EstimatorConfig) -> FeatureNet | HandFeatureNet:

@@ -71,6 +71,7 @@ class Evidence2D:
         heatmaps: Heat maps of each stage of f_J2D; None without f_J2D.
         joints_2d: j2D(0), crop frame, units of g; no gradient.
         score: Maximum of each heat map of the last stage.
+        at_joints: Description of each joint of j2D(0) by :class:`dhpe_lib.network.hand_evidence.JointReader`, or None.
     """
 
     feature: Float[Tensor, "b f"]
@@ -78,6 +79,12 @@ class Evidence2D:
     heatmaps: Float[Tensor, "b stages 21 n n"] | None
     joints_2d: Float[Tensor, "b 21 2"]
     score: Float[Tensor, "b 21"]
+    at_joints: Float[Tensor, "b a"] | None = None
+
+    @property
+    def of_crop(self) -> Float[Tensor, "b _"]:
+        """What f_E3D sees of the crop besides j2D: F(x), and the descriptions of the joints if there are any."""
+        return self.feature if self.at_joints is None else torch.cat((self.feature, self.at_joints), 1)
 
 
 class FeatureNet(nn.Module):

@@ -16,13 +16,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dhpe_lib.network.hand_landmarks import FEATURES, hand_trunk, load_hand_landmarks
-from dhpe_lib.network.heatmaps import JOINTS, output_layer, resize
+from dhpe_lib.network.heatmaps import JOINTS, FoundJoints, output_layer, resize
 from dhpe_lib.network.mobile_layers import depthwise, pointwise
 
 LEVELS = (5, 7, 13, 18)
 """Number of the trunk's modules up to the maps with strides 4, 8, 16 and 32."""
 CHANNELS = (24, 40, 112, FEATURES)
 """Number of maps at each of these strides."""
+
+
+EPSILON = 1e-12
+"""Added to the variance of F before the division. With torch's 1e-5 training can lower L_Feat by making the maps tiny,
+until only this number is left of F (LOG.md)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class HandFeatureNet(nn.Module):
         super().__init__()
         self.input_size = input_size
         self.network = hand_trunk()
-        self.norm = nn.LayerNorm(FEATURES)
+        self.norm = nn.LayerNorm(FEATURES, EPSILON)
 
     def forward(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 1152"]:
         """Compute F(x).
@@ -132,6 +137,52 @@ class PyramidMachine(nn.Module):
         for stage in self.stages[1:]:
             heatmaps.append(stage(torch.cat((heatmaps[-1], merged), 1)))
         return torch.stack(heatmaps, 1)
+
+
+class JointReader(nn.Module):
+    """Describes each joint of j2D(0) by a few numbers, from the trunk's maps at this joint, and by its score.
+
+    F(x) is an average over the crop and knows little of single fingers. f_J2D's heads get no gradient from here.
+
+    Args:
+        width: Number of numbers for each joint, without the score.
+
+    Source: ours, after the pixel-aligned features of Saito et al. 2019, "PIFu", Sec. 3.1.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.size = JOINTS * (width + 1)
+        self.project = nn.Linear(sum(CHANNELS), width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, readings: Float[Tensor, "b 21 c"], score: Float[Tensor, "b 21"]) -> Float[Tensor, "b _"]:
+        """Describe the joints.
+
+        Args:
+            readings: From :func:`read_at_joints`.
+            score: Height of each joint's heat map.
+
+        Returns:
+            21 (width + 1) numbers, joint by joint.
+        """
+        joints = self.norm(self.project(readings))
+        return torch.cat((joints, score[..., None].to(joints.dtype)), 2).flatten(1)
+
+
+def read_at_joints(levels: Sequence[Tensor], joints_2d: Float[Tensor, "b 21 2"]) -> Float[Tensor, "b 21 c"]:
+    """Read the trunk's maps at joints, bilinearly.
+
+    Args:
+        levels: From :meth:`HandFeatureNet.levels`.
+        joints_2d: Crop frame, units of g.
+
+    Returns:
+        For each joint the values of all maps, the finest first.
+    """
+    grid = 2 * joints_2d[:, :, None].to(levels[0].dtype)
+    read = [functional.grid_sample(maps, grid, padding_mode="border", align_corners=False)[..., 0] for maps in levels]
+    return torch.cat(read, 1).mT
 
 
 def _later_stage(width: int) -> nn.Sequential:

@@ -3,8 +3,8 @@
     h(t+1)   = h(t) + f_J3D(F(x), j2D(t), h(t))
     j2D(t+1) = f_Ref(j2D(t), F(x), h(t+1), f_Reg(v(t+1)))
 
-f_J3D and f_Ref are one fully connected layer each, shared by all iterations. Everything here is in the crop frame, in
-units of g. The chapter is *The iterative regressor*.
+f_J3D and f_Ref are one fully connected layer each, shared by all iterations; the light network's f_J3D has two hidden
+layers. Everything here is in the crop frame, in units of g. The chapter is *The iterative regressor*.
 """
 
 from dataclasses import dataclass
@@ -42,11 +42,12 @@ class Regressor(nn.Module):
     """f_E3D: with a feature of 2048 numbers f_J3D maps 2153 to 63 and f_Ref maps 2216 to 42 numbers.
 
     Args:
-        feature_size: Length of F(x).
+        feature_size: Length of F(x), and of what else f_J3D and f_Ref see of the crop.
         iterations: Number of iterations from h(0).
         without_refiner: Whether to remove f_Ref: j2D(t) stays j2D(0).
         standard_units: Whether f_J3D and f_Ref see and give h in standard units: the pose in units of its spread. The
             paper does not say so. Without it all 63 numbers have one scale, and the pose learns slowest.
+        hidden: Width of two hidden layers of f_J3D; 0 for the paper's single layer.
     """
 
     unit: Float[Tensor, " 63"]
@@ -57,15 +58,14 @@ class Regressor(nn.Module):
         iterations: int = 3,
         without_refiner: bool = False,
         standard_units: bool = False,
+        hidden: int = 0,
     ) -> None:
         super().__init__()
         self.iterations = iterations
         unit = torch.ones(H)
         unit[:45] = POSE_SPREAD if standard_units else 1.0
         self.register_buffer("unit", unit, persistent=False)
-        self.f_j3d = nn.Linear(feature_size + JOINTS_2D + H, H)
-        nn.init.xavier_uniform_(self.f_j3d.weight, INITIAL_GAIN)
-        nn.init.zeros_(self.f_j3d.bias)
+        self.f_j3d = _step_layers(feature_size + JOINTS_2D + H, hidden)
         self.f_ref = None if without_refiner else _identity_layer(JOINTS_2D + feature_size + H + JOINTS_3D)
 
     def forward(
@@ -136,6 +136,16 @@ class Regressor(nn.Module):
             return joints_2d
         inputs = torch.cat((joints_2d.flatten(1), feature, h / self.unit, joints.flatten(1)), 1)
         return self.f_ref(inputs).unflatten(1, (21, 2))
+
+
+def _step_layers(inputs: int, hidden: int) -> nn.Module:
+    """Return f_J3D as it is before training: one layer, or two hidden layers before it."""
+    last = nn.Linear(hidden or inputs, H)
+    nn.init.xavier_uniform_(last.weight, INITIAL_GAIN)
+    nn.init.zeros_(last.bias)
+    if not hidden:
+        return last
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), last)
 
 
 def _identity_layer(inputs: int) -> nn.Linear:

@@ -165,9 +165,10 @@ class RefinementEnergy:
         self.anchor = estimate.steps[max(len(estimate.steps) - 2, 0)].joints_2d.detach()
         known = float(network.pose_machine is not None)
         self.confidence = torch.full_like(self.joints_2d[..., 0], known) if confidence is None else confidence
-        self.feature = estimate.evidence.feature.detach()
+        self.of_crop = estimate.evidence.of_crop.detach()
         resized = resize(images, network.features.input_size)
-        self.appearance = Appearance(network.features, resized, self.feature, network.config.silhouette)
+        feature = estimate.evidence.feature.detach()
+        self.appearance = Appearance(network.features, resized, feature, network.config.silhouette)
         self.start = estimate.h.detach()
         self.forget()
 
@@ -197,6 +198,5 @@ class RefinementEnergy:
     @torch.no_grad()
     def refine_joints(self, h: Float[Tensor, "b 63"], mesh: HandMesh) -> None:
         """Compute j2D(t+1) with f_Ref, in place; no gradient."""
-        feature = self.feature.to(h.dtype)
         joints_2d = self.anchor if self.options.evidence == "anchored" else self.joints_2d
-        self.joints_2d.copy_(self.network.regressor.refine_joints(joints_2d, feature, h, mesh.joints))
+        self.joints_2d.copy_(self.network.regressor.refine_joints(joints_2d, self.of_crop.to(h.dtype), h, mesh.joints))

@@ -127,7 +127,7 @@ class TrainingConfig:
     weight_feat: float = 0.01
     weight_sh: float = 1.0
     weight_j2d: float = 0.1
-    weight_h: float = 0.1
+    weight_h: float = 1.0
     feature_share: float = 0.25
     tau: float = 15.0
     jitter_shift: float = 0.06

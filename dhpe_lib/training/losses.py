@@ -13,6 +13,7 @@ instance has no label for a term, the term is 0. The loss of a batch is the mean
 split. Differences to unknown labels are set to 0 before they are squared, since 0 times NaN is NaN, also in gradients.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -25,7 +26,7 @@ from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.network.estimator import Estimate
 from dhpe_lib.network.heatmaps import SIGMA, target_heatmaps
-from dhpe_lib.network.regressor import POSE_SPREAD
+from dhpe_lib.network.regressor import POSE_SPREAD, RegressorState
 
 PRIOR = 0.02
 """Weight of the mean hand in L_h for an instance with unknown h; 1 for a known h."""
@@ -129,7 +130,7 @@ def losses_of(
         gate = shape_gate(estimate.joints, targets, options)
         sh = options.sh * gate * shape_loss(_required(estimate.mask, "mask", "render=True"), targets)
     if options.hand > 0:
-        natural = options.hand * hand_loss(estimate, targets)
+        natural = options.hand * hand_loss(estimate.steps, targets)
     return Losses(art, lap, feat, sh, ref, j2d, natural, gate, art + lap + feat + sh + ref + natural)
 
 
@@ -224,14 +225,14 @@ def articulation_loss(joints: Float[Tensor, "b 21 3"], targets: Targets) -> Floa
     return 21 * weighted_mean(plane + depth, either.to(targets.mask.dtype))
 
 
-def hand_loss(estimate: Estimate, targets: Targets) -> Float[Tensor, " b"]:
+def hand_loss(steps: Sequence[RegressorState], targets: Targets) -> Float[Tensor, " b"]:
     """Compute L_h, which keeps hands natural: the distance of pose and shape to their labels, or to the mean hand.
 
     Pose and shape are divided by their spread. An instance with unknown h is pulled to the mean hand with weight
     ``PRIOR``.
 
     Args:
-        estimate: The estimate.
+        steps: States of the regressor; the first has the mean hand, the last is judged.
         targets: Ground truth; pose and shape are known for rendered hands.
 
     Returns:
@@ -239,9 +240,8 @@ def hand_loss(estimate: Estimate, targets: Targets) -> Float[Tensor, " b"]:
 
     Source: ours. The paper's data have no h.
     """
-    start = estimate.steps[0].h
-    wanted = torch.where(targets.has_h[:, None], targets.pose_shape, start[:, :55])
-    off = (estimate.h[:, :55] - wanted).square()
+    wanted = torch.where(targets.has_h[:, None], targets.pose_shape, steps[0].h[:, :55])
+    off = (steps[-1].h[:, :55] - wanted).square()
     weight = torch.where(targets.has_h, 1.0, PRIOR)
     return weight * (off[:, :45].sum(1) / POSE_SPREAD**2 + off[:, 45:].sum(1)) / 55
 

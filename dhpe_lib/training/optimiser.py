@@ -21,13 +21,15 @@ def build_optimiser(network: Estimator, config: TrainingConfig) -> Optimizer:
     Returns:
         The optimiser.
     """
-    parts = (network.features, network.regressor, network.pose_machine)
-    groups: list[dict[str, Any]] = [
-        {"params": [weight for weight in part.parameters() if weight.requires_grad], "lr": rate}
-        for part, rate in zip(parts, rates_of(config), strict=True)
-        if part is not None
+    parts = ((network.features,), (network.regressor, network.joint_reader), (network.pose_machine,))
+    trained = [
+        [weight for part in group if part is not None for weight in part.parameters() if weight.requires_grad]
+        for group in parts
     ]
-    on_gpu = all(weight.is_cuda for group in groups for weight in group["params"])
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "lr": rate} for weights, rate in zip(trained, rates_of(config), strict=True) if weights
+    ]
+    on_gpu = all(weight.is_cuda for weights in trained for weight in weights)
     return AdamW(groups, weight_decay=config.weight_decay, fused=on_gpu or None)
 
 

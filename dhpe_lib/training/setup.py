@@ -1,6 +1,8 @@
 """Prepare Fabric and the network before the first step of a training."""
 
 import os
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,7 @@ def build_network(config: TrainingConfig) -> Estimator:
     network = Estimator(config_of(config.preset, config.ablation))
     features: FeatureNet | HandFeatureNet = network.features
     if config.start not in STARTS:
-        load_network(read_checkpoint(Path(config.start)), network)
+        load_start(Path(config.start), network)
     elif config.start == "hand" and isinstance(features, HandFeatureNet):
         load_hand_trunk(features)
     elif config.start == "imagenet" and isinstance(features, FeatureNet):
@@ -87,6 +89,31 @@ def build_network(config: TrainingConfig) -> Estimator:
     if isinstance(features, HandFeatureNet) and config.start != "random":
         features.freeze(config.frozen)
     return network
+
+
+def load_start(path: Path, network: Estimator) -> None:
+    """Load the weights of a checkpoint; f_E3D starts anew, with a warning, if its layers have other shapes there.
+
+    An ablation or another preset changes the inputs of f_E3D, but not F and f_J2D, which cost most of a training.
+
+    Args:
+        path: Path of the checkpoint, or of a run's folder.
+        network: f_DHPE with its initial weights; changed in place.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        CheckpointError: The file is not a checkpoint, or its F or f_J2D is another one.
+    """
+    checkpoint = read_checkpoint(path)
+    anew, saved = (
+        {name: value for name, value in weights.items() if name.startswith(("regressor.", "joint_reader."))}
+        for weights in (network.state_dict(), checkpoint.network)
+    )
+    if {name: value.shape for name, value in anew.items()} != {name: value.shape for name, value in saved.items()}:
+        warnings.warn(f"{checkpoint.path}: its f_E3D has other layers; f_E3D starts anew", stacklevel=2)
+        rest = {name: value for name, value in checkpoint.network.items() if name not in saved}
+        checkpoint = replace(checkpoint, network=rest | anew)
+    load_network(checkpoint, network)
 
 
 def setup_fabric(

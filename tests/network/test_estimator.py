@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from small_nets import CONFIG, SIZE, random_images
+from torch.nn.functional import grid_sample
 
 from dhpe_lib.network.estimator import PRESETS, Estimate, Estimator
 from dhpe_lib.network.hand_evidence import HandFeatureNet
@@ -76,6 +77,29 @@ def test_both_heads_of_the_light_network_share_the_trunk(images, generator, tol)
     assert maps.shape == (3, 2, 21, 16, 16)
     maps.square().sum().backward()
     assert reached(light) == {"features", "pose_machine"}
+
+
+def test_the_light_f_e3d_reads_the_trunk_at_the_joints(images, tol):
+    network = Estimator(LIGHT).eval()
+    evidence = network(images).evidence
+    levels = network.features.levels(images)
+    column = torch.cat(
+        [
+            grid_sample(maps[1:2], 2 * evidence.joints_2d[1:2, 5:6, None], padding_mode="border", align_corners=False)
+            for maps in levels
+        ],
+        1,
+    ).flatten()
+    reader = network.joint_reader
+    expected = torch.cat((reader.norm(reader.project(column)), evidence.score[1, 5:6]))
+    torch.testing.assert_close(evidence.at_joints[1].view(21, -1)[5], expected, **tol[torch.float32])
+    assert torch.equal(evidence.of_crop, torch.cat((evidence.feature, evidence.at_joints), 1))
+
+
+def test_the_mesh_trains_the_reader_but_not_the_light_f_j2d(images):
+    network = Estimator(LIGHT)
+    network(images, render=True).mesh.joints.square().sum().backward()
+    assert reached(network) == {"features", "joint_reader", "regressor"}
 
 
 def test_frozen_modules_keep_their_weights_but_pass_a_gradient(images):

@@ -60,6 +60,24 @@ def test_iterations_written_out(hand, generator, tol, standard_units):
     assert (steps[3].h - steps[0].h).norm() > 0.1
 
 
+def test_hidden_layers_written_out(hand, generator, tol):
+    regressor = trained(generator, hidden=7, standard_units=True)
+    feature, joints_2d = inputs(2, generator)
+    h = neutral_h(hand).expand(2, -1) + 0.1
+    weights = list(regressor.f_j3d.parameters())
+    values = torch.cat((feature, joints_2d.flatten(1), h / regressor.unit), 1)
+    for weight, bias in zip(weights[0:4:2], weights[1:4:2], strict=True):
+        values = nn.functional.gelu(values @ weight.T + bias)
+    expected = regressor.unit * (values @ weights[4].T + weights[5])
+    torch.testing.assert_close(regressor.h_step(feature, joints_2d, h), expected, **tol[F64])
+
+
+def test_hidden_layers_start_near_the_mean_hand(hand, generator):
+    torch.manual_seed(0)
+    steps = Regressor(FEATURE, hidden=16).double()(*inputs(3, generator), hand)
+    assert 0 < (steps[3].h - steps[0].h).abs().max() < 0.1
+
+
 def test_an_untrained_f_ref_keeps_the_evidence(hand, generator):
     torch.manual_seed(0)
     feature, joints_2d = inputs(3, generator)

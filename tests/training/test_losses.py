@@ -213,7 +213,7 @@ def test_hand_loss_pulls_to_the_label_or_weakly_to_the_mean_hand(estimator, gene
     mean = estimate.steps[0].h[1, :55]
     unit = torch.tensor([POSE_SPREAD] * 45 + [1.0] * 10)
     expected = [((h[k, :55] - wanted) / unit).square().mean() for k, wanted in enumerate((targets.pose_shape[0], mean))]
-    found = hand_loss(estimate, targets)
+    found = hand_loss(estimate.steps, targets)
     torch.testing.assert_close(found, torch.stack((expected[0], PRIOR * expected[1])))
     found.sum().backward()
     assert not h.grad[:, 55:].any()
