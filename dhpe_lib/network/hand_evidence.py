@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dhpe_lib.network.hand_landmarks import FEATURES, hand_trunk, load_hand_landmarks
-from dhpe_lib.network.heatmaps import JOINTS, FoundJoints, output_layer, resize
+from dhpe_lib.network.heatmaps import JOINTS, output_layer, resize
 from dhpe_lib.network.mobile_layers import depthwise, pointwise
 
 LEVELS = (5, 7, 13, 18)
