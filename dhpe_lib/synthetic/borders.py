@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from dhpe_lib.common.devices import constant
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.synthetic.sampling import Sampler
 
@@ -52,7 +53,7 @@ def first_pixels(borders: Borders, joints: Float[Tensor, "b 21 3"], size: int) -
     low, high = joints[..., :2].amin(1), joints[..., :2].amax(1)
     beyond = borders.beyond[:, None] * (high - low)
     limits = (size / 2 + SIZE * torch.cat((low + beyond, high - beyond), 1)).clamp(0, size).round().long()
-    whole = torch.tensor((0, 0, size, size), device=joints.device).expand_as(limits)
+    whole = constant((0, 0, size, size), torch.int64, joints.device).expand_as(limits)
     mine = torch.arange(4, device=joints.device) == borders.side[:, None]
     return torch.where(mine, limits, whole)
 

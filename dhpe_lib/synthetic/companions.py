@@ -60,14 +60,13 @@ def draw_companions(sampler: Sampler, often: float) -> Companions:
         sampler: Random number generator.
         often: Fraction of pictures with a second hand.
     """
-    present = sampler.chance(often)
+    present = torch.rand(sampler.batch, generator=sampler.generator) < often  # on the CPU, so that no GPU is waited for
     pose = torch.zeros(sampler.batch, 45)
-    rows = present.cpu().nonzero()[:, 0]
-    pose[rows] = sample_gestures(len(rows), sampler.generator)
+    pose[present] = sample_gestures(int(present.sum()), sampler.generator)
     angle = sampler.uniform(-torch.pi, torch.pi)
     aside = sampler.uniform(*ASIDE)[:, None] * torch.stack((angle.cos(), angle.sin()), -1)
     return Companions(
-        present,
+        to_device(present, sampler.device),
         sampler.chance(2 / 3),
         sampler.chance(0.5),
         to_device(pose, sampler.device),
