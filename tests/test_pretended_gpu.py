@@ -231,14 +231,14 @@ def test_evaluation(gpu, network, data):
     evaluate_refined(network, cache, GPU, {"a": RefineOptions(iterations=1)}, 4, count=4)
 
 
-def test_a_synthetic_batch_waits_eight_times_at_most(gpu):
+def test_a_synthetic_batch_waits_ten_times_at_most(gpu):
     engine = SyntheticHands("cuda")
     pool = engine.backgrounds(2, 0)
     engine.batch(2, 1, pool)
     gpu.waits.clear()
     batch = engine.batch(2, 0, pool)
     assert batch.images.device == GPU
-    assert gpu.total() <= 8, gpu.waits
+    assert gpu.total() <= 10, gpu.waits  # two for the rows with a second hand, behind and in front
     style = Style(fingertips=True, things=1.0, new_people=True, new_things=True, jitter=False)
     assert engine.batch(2, 0, pool, style, 16).images.device == GPU
 

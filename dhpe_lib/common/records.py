@@ -39,6 +39,20 @@ def take_rows(record: Record, rows: Int64[Tensor, " n"]) -> Record:
     return map_rows(record, lambda values: values.index_select(0, rows))
 
 
+def put_rows(record: Record, rows: Int64[Tensor, " n"], new: Record) -> Record:
+    """Replace rows of a batch of tensors.
+
+    Args:
+        record: Dataclass of tensors and other records.
+        rows: Row numbers, each at most once, on the tensors' device.
+        new: Record with the n new rows.
+
+    Returns:
+        A new record of the same class.
+    """
+    return _combine_fields([record, new], lambda values: values[0].index_copy(0, rows, values[1]))
+
+
 def join_rows(records: Sequence[Record]) -> Record:
     """Concatenate the rows of several records.
 

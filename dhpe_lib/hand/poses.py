@@ -179,14 +179,15 @@ def segment_distances(
 
 
 @checked()
-def collides(joints: Float[Tensor, "b 21 3"]) -> Bool[Tensor, " b"]:
+def collides(joints: Float[Tensor, "b 21 3"], softness: float = SOFTNESS) -> Bool[Tensor, " b"]:
     """Return whether two fingers, or a finger and the palm, pass through each other.
 
     Args:
         joints: Skeletons of hands of average size, in canonical order, metres.
+        softness: Overlap that soft tissue allows, metres.
 
     Returns:
-        True if two capsules around bones overlap by more than `SOFTNESS`. The first phalanges of two fingers, which
+        True if two capsules around bones overlap by more than `softness`. The first phalanges of two fingers, which
         touch at their base, and bones of one finger are not compared.
     """
     fingers = joints[:, 1:].unflatten(1, (5, 4))
@@ -198,13 +199,13 @@ def collides(joints: Float[Tensor, "b 21 3"]) -> Bool[Tensor, " b"]:
     finger, bone = torch.arange(15) // 3, torch.arange(15) % 3
     compared = (finger[:, None] < finger) & ((bone[:, None] > 0) | (bone > 0))
     overlap = radius[:, None] + radius - segment_distances(start, end, start, end)
-    fingers_collide = (overlap[:, compared] > SOFTNESS).any(1)
+    fingers_collide = (overlap[:, compared] > softness).any(1)
 
     knuckles = fingers[:, 1:, 0]
     palm_distance = segment_distances(start, end, joints[:, :1].expand_as(knuckles), knuckles)
     # These bones are compared with the palm: all but the first phalanges, and of the thumb only the last bone.
     outer = ((finger > 0) & (bone > 0)) | ((finger == 0) & (bone == 2))
-    return fingers_collide | ((radius[:, None] + PALM_RADIUS - palm_distance)[:, outer] > SOFTNESS).any(2).any(1)
+    return fingers_collide | ((radius[:, None] + PALM_RADIUS - palm_distance)[:, outer] > softness).any(2).any(1)
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator | None) -> Tensor:

@@ -1,11 +1,12 @@
 """The synthetic engine: it renders labelled pictures of hands from a random seed.
 
-It samples a hand, its arm and a held object, then skin, cloth and light, the background and the camera. All random
-numbers are drawn on the CPU, so a seed gives the same scene on every device. On the CPU a seed also gives the same
-bytes, as long as the number of threads and the version of PyTorch are the same. Nothing here has a gradient.
+It samples a hand, its arm and a held object, then skin, cloth and light, the background and the camera, and at times a
+second hand or the border of the photo. All random numbers are drawn on the CPU, so a seed gives the same scene on every
+device. On the CPU a seed also gives the same bytes, as long as the number of threads and the version of PyTorch are the
+same. Nothing here has a gradient.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,24 +14,34 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from dhpe_lib.common.devices import constant, constant_like
-from dhpe_lib.common.records import join_rows, take_rows
+from dhpe_lib.common.records import join_rows, map_rows, put_rows, take_rows
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.crops import Crops, pack_masks
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.skeleton import MIDDLE_MCP
 from dhpe_lib.synthetic import scenery
 from dhpe_lib.synthetic.arm import Arms, arm_meshes, draw_arms
+from dhpe_lib.synthetic.borders import Borders, draw_borders, first_pixels, in_limits, inside_photo
 from dhpe_lib.synthetic.camera_effects import Cameras, draw_cameras, photograph
 from dhpe_lib.synthetic.cloth import Materials, draw_materials
+from dhpe_lib.synthetic.companions import (
+    Companions,
+    draw_companions,
+    mirror_lights,
+    mirror_pictures,
+    place_companions,
+)
 from dhpe_lib.synthetic.hands import Hands, draw_poses, draw_shots, in_perspective, place_hands
 from dhpe_lib.synthetic.lighting import Lights, draw_lights
 from dhpe_lib.synthetic.objects import Things, draw_things, place_things
 from dhpe_lib.synthetic.sampling import Sampler
-from dhpe_lib.synthetic.shading import HAND, SceneAssets, draw_picture
+from dhpe_lib.synthetic.shading import HAND, NOTHING, OTHER, Picture, SceneAssets, draw_picture, empty_picture
 from dhpe_lib.synthetic.skin import Skin, draw_skin
 
 AT_A_TIME = 8
 """Number of pictures that the CPU renders at a time."""
+LEAST_SHOWN = 0.35
+"""A second hand that would leave less than this share of the labelled hand visible is not drawn."""
 CLOSEST = 0.25
 """Vertices nearer to the camera than this fraction of the root's depth are moved back to it."""
 FLESH = (0.032, 0.030, 0.022, 0.017, 0.010) + 4 * (0.024, 0.016, 0.014, 0.008)
@@ -48,6 +59,8 @@ class Style:
         new_people: Whether to use skin tones that never appear in training.
         new_things: Whether to use object shapes that never appear in training.
         painters: Kinds of painted backgrounds.
+        crossing: Fraction of pictures in which a second hand crosses the labelled hand.
+        borders: Fraction of pictures with the border of the photo near the hand; see :mod:`dhpe_lib.synthetic.borders`.
     """
 
     jitter: bool = True
@@ -56,9 +69,13 @@ class Style:
     new_people: bool = False
     new_things: bool = False
     painters: tuple[scenery.Painter, ...] = scenery.SEEN
+    crossing: float = 0.0
+    borders: float = 0.0
 
 
-TRAINING = Style()
+CROSSING, BORDERS = 0.08, 0.17
+"""Fractions of training pictures with a second hand, and with the border of the photo near the hand."""
+TRAINING = Style(crossing=CROSSING, borders=BORDERS)
 
 
 @dataclass(frozen=True)
@@ -71,10 +88,12 @@ class Look:
     materials: Materials
     lights: Lights
     cameras: Cameras
+    companions: Companions
+    borders: Borders
 
 
 def draw_look(sampler: Sampler, style: Style, surroundings: Float[Tensor, "b 3"]) -> Look:
-    """Sample arms, objects, skin, cloth, light and camera.
+    """Sample arms, objects, skin, cloth, light, camera, second hands and borders.
 
     Args:
         sampler: Random number generator.
@@ -88,6 +107,8 @@ def draw_look(sampler: Sampler, style: Style, surroundings: Float[Tensor, "b 3"]
         draw_materials(sampler),
         draw_lights(sampler, surroundings),
         draw_cameras(sampler),
+        draw_companions(sampler, style.crossing),
+        draw_borders(sampler, style.borders),
     )
 
 
@@ -97,9 +118,10 @@ class SyntheticBatch:
 
     Attributes:
         images: RGB; s is 224, which is g, plus twice the margin.
-        masks: Whether the hand is visible at a pixel's centre. As in MANO's mesh, the arm beyond the wrist's ring is
-            not part of the hand.
-        depth: Depth of the nearest surface, crop frame (units of g from the root); infinite on the background.
+        masks: Whether the labelled hand is visible at a pixel's centre. As in MANO's mesh, the arm beyond the wrist's
+            ring is not part of the hand.
+        depth: Depth of the nearest surface, crop frame (units of g from the root); infinite on the background and
+            beyond the photo.
         joints_crop: Joints in the crop frame of Eq. 8, units of g; x and y are in perspective.
         joints_mm: Joints in the camera frame of the picture, millimetres.
         visible: Whether a joint lies in the picture and is hidden by nothing but the flesh around it.
@@ -207,22 +229,56 @@ class SyntheticHands:
     def _render(
         self, hands: Hands, look: Look, behind: Float[Tensor, "b 3 s s"], noise: torch.Generator
     ) -> SyntheticBatch:
+        wall = behind.permute(0, 2, 3, 1).contiguous()
+        second, front = place_companions(self.model, look.companions, hands)
+        present, empty = look.companions.present, empty_picture(wall)
+        far = self._add_companions(empty, second, look, present & ~front)
         seen, solid = self.vertices(hands, look)
-        surfaces, wall = (look.skin, look.materials, look.lights), behind.permute(0, 2, 3, 1).contiguous()
-        picture = draw_picture(self.assets, solid, seen, surfaces, 1000 / hands.unit, wall)
-        photo = photograph(look.cameras, picture.image.permute(0, 3, 1, 2), noise)
+        surfaces = (look.skin, look.materials, look.lights)
+        alone = draw_picture(self.assets, solid, seen, surfaces, 1000 / hands.unit, far.image)
+        alone = replace(alone, depth=torch.minimum(alone.depth, far.depth))
+        picture = self._add_companions(alone, second, look, present & front)
+        photo = photograph(look.cameras, picture.image.permute(0, 3, 1, 2), noise).permute(0, 2, 3, 1)
+        size, joints = wall.shape[1], hands.joints_crop
+        limits = first_pixels(look.borders, joints, size)
+        shown = inside_photo(limits, size)
         return SyntheticBatch(
-            images=photo.permute(0, 2, 3, 1).contiguous(),
-            masks=picture.part == HAND,
-            depth=picture.depth,
-            joints_crop=hands.joints_crop,
+            images=(photo * shown[..., None]).contiguous(),
+            masks=(picture.part == HAND) & shown,
+            depth=picture.depth.masked_fill(~shown, torch.inf),
+            joints_crop=joints,
             joints_mm=hands.joints_mm,
-            visible=visible_joints(picture.depth, hands.joints_crop, 1000 / hands.unit),
+            visible=visible_joints(picture.depth, joints, 1000 / hands.unit) & in_limits(limits, joints, size),
             h=hands.h,
             kappa=hands.kappa,
             axis=hands.axis,
-            k=hands.camera(wall.shape[1]),
+            k=hands.camera(size),
         )
+
+    def _add_companions(self, picture: Picture, second: Hands, look: Look, drawn: Bool[Tensor, " b"]) -> Picture:
+        """Paint the second hands of some rows over a picture, unless one would hide most of the labelled hand."""
+        rows = drawn.nonzero()[:, 0]
+        if not len(rows):
+            return picture
+        hands, look, below = take_rows(second, rows), take_rows(look, rows), take_rows(picture, rows)
+        left, things = look.companions.left, replace(look.things, present=torch.zeros_like(look.things.present))
+        seen, solid = self.vertices(hands, replace(look, arms=look.companions.arms, things=things))
+        surfaces, wall = (
+            (look.skin, look.materials, mirror_lights(look.lights, left)),
+            mirror_pictures(below.image, left),
+        )
+        above = draw_picture(self.assets, solid, seen, surfaces, 1000 / hands.unit, wall)
+        above = map_rows(above, lambda values: mirror_pictures(values, left))
+        part = torch.where(above.part == NOTHING, below.part, OTHER)
+        depth = torch.minimum(above.depth, below.depth)
+        before, after = ((p == HAND).sum((1, 2)) for p in (below.part, part))
+        kept = (after >= LEAST_SHOWN * before)[:, None, None]
+        new = Picture(
+            torch.where(kept[..., None], above.image, below.image),
+            torch.where(kept, part, below.part),
+            torch.where(kept, depth, below.depth),
+        )
+        return put_rows(picture, rows, new)
 
     def vertices(self, hands: Hands, look: Look) -> tuple[Float[Tensor, "b v 3"], Float[Tensor, "b v 3"]]:
         """Return all vertices (hand, arm, sleeve, object) with and without perspective, crop frame, units of g."""

@@ -21,6 +21,7 @@ from torch.nn import functional
 from dhpe_lib.common.devices import to_device
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.cropping import BOX_MARGIN, FINGERTIPS_MM
+from dhpe_lib.hand.gestures import sample_gestures
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.poses import sample_poses
 from dhpe_lib.hand.rotations import matrix_to_quaternion
@@ -33,8 +34,10 @@ NEAREST, FARTHEST = 0.35, 1.8
 OFF_AXIS = 0.12
 """Standard deviation, in each direction, of the tangent of the angle between the optical axis and the hand."""
 TIPS = [k for k, name in enumerate(JOINT_NAMES) if name.endswith("_tip")]
+GESTURING = 0.6
+"""Fraction of hands that make one of the gestures of :mod:`dhpe_lib.hand.gestures`."""
 FLAT = 0.2
-"""Fraction of hands whose pose is moved towards the flat hand: people show open hands more often than the sampler."""
+"""Fraction of the other hands that are moved towards the flat hand: people open a hand more often than the sampler."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +143,15 @@ class Shots:
 
 
 def draw_poses(sampler: Sampler) -> Float[Tensor, "b 45"]:
-    """Sample natural poses, radians relative to the flat hand; some are moved towards the flat hand."""
+    """Sample natural poses, radians relative to the flat hand.
+
+    Some hands make one of the named gestures; the fingers of the others are bent at random, and some of these hands are
+    moved towards the flat hand.
+    """
     drawn = sample_poses(sampler.batch, sampler.generator, at_a_time=2 * sampler.batch)
-    pose = to_device(drawn, sampler.device)
-    return pose * torch.where(sampler.chance(FLAT), sampler.uniform(0.0, 0.7), 1.0)[:, None]
+    pose, gestures = (to_device(p, sampler.device) for p in (drawn, sample_gestures(sampler.batch, sampler.generator)))
+    pose = pose * torch.where(sampler.chance(FLAT), sampler.uniform(0.0, 0.7), 1.0)[:, None]
+    return torch.where(sampler.chance(GESTURING)[:, None], gestures, pose)
 
 
 def draw_shots(sampler: Sampler, jitter: bool) -> Shots:

@@ -29,12 +29,12 @@ from dhpe_lib.data.cache.shards import WHOLE, Shard, parts_of_shard, rows_of_sha
 from dhpe_lib.data.cache.writer import PreparedWriter, write_part
 from dhpe_lib.data.crops import MARGIN, Crops
 from dhpe_lib.synthetic import scenery
-from dhpe_lib.synthetic.engine import Style, SyntheticHands
+from dhpe_lib.synthetic.engine import BORDERS, CROSSING, Style, SyntheticHands
 from dhpe_lib.synthetic.hands import TIPS
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.synthetic.sequences import sequence_batch
 
-VERSION = 2
+VERSION = 3
 """Version of the engine; it is increased when a seed no longer gives the same pictures."""
 COUNTS = {
     "orh": {"train": 41_258, "test": 2_728},
@@ -95,11 +95,17 @@ class Recipe:
 
     @property
     def style(self) -> Style:
-        """Kind of pictures: the paper's crops without jitter; test splits have new people, ORH-O also new objects."""
+        """Kind of pictures: the paper's crops without jitter; test splits have new people, ORH-O also new objects.
+
+        Second hands and borders of the photo appear in ORH only.
+        """
         if self.name == "orh-o":
             new = Style(fingertips=True, things=1.0, new_people=True, new_things=True, painters=scenery.UNSEEN)
             return replace(new, jitter=False)
-        return Style(jitter=False, things=0.0 if self.name == "orh-s" else 0.25, new_people=self.split == "test")
+        exact = Style(jitter=False, new_people=self.split == "test")
+        if self.name == "orh-s":
+            return replace(exact, things=0.0)
+        return replace(exact, crossing=CROSSING, borders=BORDERS)
 
 
 def make(recipe: Recipe, out: Path, workers: int, console: Console) -> Prepared:

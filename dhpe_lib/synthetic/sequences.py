@@ -17,11 +17,11 @@ from torch.nn import functional
 from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.hand.model import HandModel
-from dhpe_lib.hand.poses import collides, sample_poses
+from dhpe_lib.hand.poses import collides
 from dhpe_lib.hand.rotations import axis_angle_to_matrix
 from dhpe_lib.synthetic import scenery
 from dhpe_lib.synthetic.engine import Style, SyntheticBatch, SyntheticHands, draw_look
-from dhpe_lib.synthetic.hands import Shots, draw_shots, place_hands
+from dhpe_lib.synthetic.hands import Shots, draw_poses, draw_shots, place_hands
 from dhpe_lib.synthetic.sampling import Sampler, seed_of
 
 KEY_EVERY = 30
@@ -43,7 +43,7 @@ def key_poses(n: int, seed: int) -> Float[Tensor, "n 45"]:
     Returns:
         Poses relative to the flat hand, axis-angle in radians.
     """
-    model, drawn = HandModel.open_hand(), sample_poses(n * CANDIDATES, torch.Generator().manual_seed(seed))
+    model, drawn = HandModel.open_hand(), draw_poses(Sampler.from_seed(seed, n * CANDIDATES))
     tried = drawn.view(n, CANDIDATES, 45)
     chosen = [tried[0, 0]]
     share = (torch.arange(CHECKS) + 1) / (CHECKS + 1)

@@ -23,8 +23,8 @@ from dhpe_lib.synthetic.lighting import Lights, highlight, irradiance, lit_by_la
 from dhpe_lib.synthetic.objects import superquadrics, thing_faces
 from dhpe_lib.synthetic.skin import GLOSS, MELANIN, REDNESS, SLOPE_U, Skin, albedo, palm_share, skin_maps
 
-HAND, ARM, SLEEVE, THING, NOTHING = range(5)
-"""Surface that a pixel shows."""
+HAND, ARM, SLEEVE, THING, NOTHING, OTHER = range(6)
+"""Surface that a pixel shows; OTHER is a second hand with its arm and sleeve."""
 STEEPEST = 0.7
 """Largest slope of the skin's relief along x and y."""
 NOISE_SIZE, NOISE_EXTENT = 256, 0.12
@@ -121,6 +121,15 @@ class Picture:
     image: Float[Tensor, "b s s 3"]
     part: UInt8[Tensor, "b s s"]
     depth: Float[Tensor, "b s s"]
+
+
+def empty_picture(wall: Float[Tensor, "b s s 3"]) -> Picture:
+    """Return a picture that shows the background only."""
+    return Picture(
+        wall,
+        torch.full(wall.shape[:3], NOTHING, dtype=torch.uint8, device=wall.device),
+        torch.full_like(wall[..., 0], torch.inf),
+    )
 
 
 @dataclass(frozen=True)

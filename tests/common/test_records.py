@@ -8,7 +8,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.common.records import join_rows, map_rows, take_rows
+from dhpe_lib.common.records import join_rows, map_rows, put_rows, take_rows
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,15 @@ def test_rows_are_taken_as_often_as_they_are_named():
     assert len(take_rows(record(4), torch.tensor([], dtype=torch.int64)).place) == 0
     with pytest.raises(IndexError):
         take_rows(record(4), torch.tensor([4]))
+
+
+def test_put_rows_replaces_the_taken_rows():
+    whole, rows = record(4), torch.tensor([3, 0])
+    assert equal(put_rows(whole, rows, take_rows(whole, rows)), whole)
+    swapped = put_rows(whole, rows, take_rows(whole, rows.flip(0)))
+    assert equal(take_rows(swapped, rows), take_rows(whole, rows.flip(0)))
+    assert equal(take_rows(swapped, torch.tensor([1, 2])), take_rows(whole, torch.tensor([1, 2])))
+    assert not equal(swapped, whole)
 
 
 def test_joining_undoes_taking():

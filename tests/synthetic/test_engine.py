@@ -12,6 +12,7 @@ import dhpe_lib.synthetic.engine as synthetic_engine
 from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
 from dhpe_lib.data.cropping import BOX_MARGIN
+from dhpe_lib.hand.poses import joint_angles, joint_limits
 from dhpe_lib.hand.skeleton import MIDDLE_MCP
 from dhpe_lib.rendering.lighting import vertex_normals
 from dhpe_lib.rendering.projection import rasterize
@@ -121,7 +122,8 @@ def test_visible_joints_are_not_behind_the_depth_buffer(batch, centred):
         unit = drawn.joints_mm[:, MIDDLE_MCP, 2] * drawn.kappa  # millimetres in a unit of g
         behind_by = (drawn.joints_crop[..., 2] - nearest) * unit[:, None]
         assert behind_by[drawn.visible].max() < 33
-        assert (behind_by[inside & ~drawn.visible] > 7.9).all()
+        in_photo = nearest.isfinite()  # beyond the photo the depth is infinite
+        assert (behind_by[inside & ~drawn.visible & in_photo] > 7.9).all()
         assert 0.3 < drawn.visible.float().mean() < 0.95
 
 
@@ -188,6 +190,18 @@ def test_viewpoints_are_rotations_from_all_sides():
     for corner in ((-1, 0), (0, -1), (1, 0)):
         toward = (forearm[:, :2] * torch.tensor(corner).float()).sum(-1)
         assert (toward > 0.7).float().mean() > 0.03
+
+
+def test_poses_are_as_wide_as_those_of_people():
+    """The bounds are 5 % and 95 % quantiles of hands in photos, rounded."""
+    flexion = joint_angles(draw_poses(Sampler.from_seed(0, 1500)).double(), joint_limits())[..., 0].rad2deg()
+    base, middle = flexion[:, 0:12:3], flexion[:, 1:12:3]
+    fists = ((middle > 70) & (base > 30)).all(1).float().mean()
+    assert 0.08 < fists < 0.18
+    for angles, low, high in ((base, -10, 70), (middle, 9, 103)):
+        assert ((angles < low).float().mean(0) > 0.02).all()
+        assert ((angles > high).float().mean(0) > 0.02).all()
+    assert flexion[:, :12].deg2rad().std(0).mean() > 0.45  # 0.40 without gestures; 0.47 in photos
 
 
 def test_backgrounds_repeat_with_their_seed(pool):

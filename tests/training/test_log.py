@@ -64,11 +64,14 @@ def test_a_full_disk_under_tensorboard_is_named(tmp_path, monkeypatch, capfd):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def record_until_it_is_noticed() -> None:
+        for step in range(1, 100):
+            log.record(step, "train", {"art": 1.0})
+            time.sleep(0.02)
+
     monkeypatch.setattr(log.board.file_writer.event_writer._async_writer._worker._record_writer, "write", full)
-    log.record(1, "train", {"art": 1.0})
-    time.sleep(0.5)
     with pytest.raises(DiskFullError, match=r"tensorboard: the disk is full, at least .* are needed"):
-        log.record(2, "train", {"art": 1.0})
+        record_until_it_is_noticed()
     assert "Traceback" not in capfd.readouterr().err
 
 
