@@ -10,9 +10,9 @@ import os
 import shutil
 from pathlib import Path
 
-import jupytext
+import nbformat
+from dhpe_notebooks import ROOT, notebook, read_pages
 
-ROOT = Path(__file__).parent.parent.parent
 LOCAL = "dhpe"  # our folder below _static in the built site
 SCRIPTS = {"viewer.js": "dhpeViewer", "triangle.js": "dhpeTriangle"}  # figures that are drawn by code of ours
 
@@ -37,6 +37,8 @@ def configure(app, config):
     """Settings that are computed, and the environment that the notebooks' kernels inherit."""
     os.environ["DHPE_BOOK"] = "1"  # our interactive figures then give data for the page instead of a widget
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # with more, a page takes many times as long where cores are shared
+    config.dhpe_repository = config.dhpe_repository or github_address()
     build = Path(app.outdir).parent
     config.dhpe_library = library_hash()
     config.nb_execution_cache_path = str(build / ".jupyter_cache" / config.dhpe_library)
@@ -77,15 +79,57 @@ def classic_script(module: str, name: str) -> str:
     return f"(() => {{\n{body}\nglobalThis.{name} = {{ mount }};\n}})();\n"
 
 
-def offer_notebook(app, pagename, _templatename, context, doctree):
-    """A clean `.ipynb` of each chapter, beside its source, for the theme's download button."""
-    if doctree is None or "kernelspec" not in app.env.metadata.get(pagename, {}):
+def github_address() -> str:
+    """Address of the repository whose workflow builds the book, or an empty string elsewhere."""
+    name = os.environ.get("GITHUB_REPOSITORY")
+    return f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{name}" if name else ""
+
+
+def write_notebooks(app):
+    """The notebooks of all pages that run something, into `notebooks/student` and `notebooks/solutions` of the site."""
+    if app.builder.format != "html":
         return
-    source = Path(app.env.doc2path(pagename))
-    notebook = Path(app.outdir, "_sources", f"{pagename}.ipynb")
-    notebook.parent.mkdir(parents=True, exist_ok=True)
-    jupytext.write(jupytext.read(source), notebook)
-    context["ipynb_source"] = f"{pagename}.ipynb"
+    pages = read_pages()
+    for folder, solutions in (("student", False), ("solutions", True)):
+        place = Path(app.outdir, "notebooks", folder)
+        place.mkdir(parents=True, exist_ok=True)
+        for page in pages.values():
+            if page.has_code:
+                nbformat.write(notebook(page, pages, app.config.dhpe_repository, solutions), place / page.file)
+
+
+def offer_notebook(app, pagename, _templatename, context, _doctree):
+    """The student's notebook behind the theme's download button, and buttons that start it on public machines."""
+    page = read_pages().get(Path(pagename).name)
+    if page is None or not page.has_code:
+        return
+    context["ipynb_source"] = f"../notebooks/student/{page.file}"
+    server, _, repository = app.config.dhpe_repository.rpartition("github.com/")
+    if server:
+        starts = {
+            "Binder": f"https://mybinder.org/v2/gh/{repository}/HEAD?urlpath=lab/tree/book/{page.name}.md",
+            "Colab": f"https://colab.research.google.com/github/{repository}/blob/notebooks/student/{page.file}",
+        }
+        icons = {"Binder": "logo_binder.svg", "Colab": "logo_colab.png"}
+        buttons = [
+            {
+                "type": "link",
+                "text": name,
+                "tooltip": f"Run on {name}",
+                "icon": f"_static/images/{icons[name]}",
+                "url": url,
+            }
+            for name, url in starts.items()
+        ]
+        context["header_buttons"].append(
+            {
+                "type": "group",
+                "tooltip": "Run this page",
+                "icon": "fas fa-rocket",
+                "buttons": buttons,
+                "label": "run-buttons",
+            }
+        )
 
 
 def disconnect_thebe(app):
@@ -111,9 +155,11 @@ def setup(app):
     draw_plotly_ourselves()
     disconnect_thebe(app)
     app.add_config_value("dhpe_library", "", "env")  # a new library reads every page again
+    app.add_config_value("dhpe_repository", "", "env")
     app.add_css_file("book.css")
     app.add_js_file("book.js", loading_method="defer")
     app.connect("config-inited", configure, priority=900)
     app.connect("builder-inited", stage_local_files)
-    app.connect("html-page-context", offer_notebook, priority=450)
+    app.connect("builder-inited", write_notebooks)
+    app.connect("html-page-context", offer_notebook, priority=500)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

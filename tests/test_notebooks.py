@@ -1,0 +1,92 @@
+"""The notebooks that the book offers run outside the repository, and students' notebooks hold no solutions."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from project import ROOT
+
+pytest.importorskip("jupytext", reason="the book's packages are not installed: pip install -e '.[book]'")
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import dhpe_notebooks
+
+PAGES = {name: page for name, page in dhpe_notebooks.read_pages().items() if page.has_code}
+ADDRESS = "https://github.com/owner/name"
+
+
+def cells(page: dhpe_notebooks.Page, kind: str, solutions: bool = False, repository: str = ADDRESS) -> list[str]:
+    """Sources of one kind of cells of a page's notebook."""
+    made = dhpe_notebooks.notebook(page, dhpe_notebooks.read_pages(), repository, solutions)
+    return [cell.source for cell in made.cells if cell.cell_type == kind]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The content of the wheel that a user installs."""
+    pytest.importorskip("hatchling", reason="the book's packages are not installed: pip install -e '.[book]'")
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", out], cwd=ROOT, check=True)
+    (file,) = out.glob("*.whl")
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(out / "content")
+    return out / "content"
+
+
+def imports_and_results(source: str) -> str:
+    """The import statements of a cell, and its results, each read on its own."""
+    tree = ast.parse(source)
+    lines = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "read_result":
+            (name,) = node.args
+            parts = name.values if isinstance(name, ast.JoinedStr) else [name]
+            pattern = "".join(part.value if isinstance(part, ast.Constant) else "*" for part in parts)
+            lines += [f"assert [read_result(path.stem) for path in RESULTS.glob('{pattern}.json')], '{pattern}'"]
+    return "\n".join(lines)
+
+
+def test_imports_and_results_work_outside_the_repository(wheel, tmp_path):
+    lines = [
+        "import dhpe_lib",
+        f"assert dhpe_lib.__file__.startswith({str(wheel)!r})",
+        "from dhpe_lib.figures import *",
+    ]
+    for page in PAGES.values():
+        setup, *others = cells(page, "code", solutions=True)
+        assert setup.startswith("# One thread")
+        lines += [f"print({page.file!r}, flush=True)", *map(imports_and_results, others)]
+    assert sum("read_result(path" in line for line in lines) > 10
+    environment = os.environ | {"PYTHONPATH": str(wheel), "OMP_NUM_THREADS": "1"}
+    script = tmp_path / "imports.py"
+    script.write_text("\n".join(lines), encoding="utf-8")
+    subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, check=True)
+
+
+def test_first_cell_installs_only_what_is_missing(monkeypatch):
+    page = PAGES["mano"]
+    setup = cells(page, "code")[0]
+    assert f'%pip install --quiet "dhpe @ git+{ADDRESS}"' in setup
+    without = cells(page, "code", repository="")[0]
+    exec(compile(without, "setup", "exec"), {})  # the library is here
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="pip install"):
+        exec(compile(without, "setup", "exec"), {})
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_notebook_is_plain_markdown(page):
+    for solutions in (False, True):
+        text = "\n".join(cells(page, "markdown", solutions))
+        assert not re.search(r"^[`:]{3,}\{|\{[a-z:]+\}`|^:::", text, re.M)
+        for file in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+            assert file.startswith("images/") or file in {other.file for other in PAGES.values()}, file
+
+
+def test_notebooks_of_two_builds_are_equal():
+    made = [dhpe_notebooks.notebook(PAGES["mano"], dhpe_notebooks.read_pages(), "", True) for _ in range(2)]
+    assert made[0] == made[1]
