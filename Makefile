@@ -8,7 +8,7 @@ JOBS ?= 2
 # Where cores are shared, one thread is many times faster than several. The kernels of the book and of Lab inherit it.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test check format book notebooks lab clean
+.PHONY: help demo test check format book notebooks workshop lab clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -42,6 +42,16 @@ notebooks: book ## every notebook, run outside the repository with the wheel of 
 	$(BIN)/python -m zipfile -e $(OUTSIDE)/*.whl $(OUTSIDE)/wheel
 	cp _build/html/notebooks/student/*.ipynb $(OUTSIDE)
 	cd $(OUTSIDE) && PYTHONPATH=$(OUTSIDE)/wheel $(abspath $(BIN))/jupyter execute *.ipynb
+
+WORKSHOP = _build/workshop
+workshop: book ## one folder for a room without a network: packages, notebooks, pages (PIP_FLAGS for other systems)
+	rm -rf $(WORKSHOP)
+	$(BIN)/python -m hatchling build -t wheel -d $(WORKSHOP)/wheelhouse
+	$(BIN)/python -m pip download --quiet --dest $(WORKSHOP)/wheelhouse $(PIP_FLAGS) "$$(ls $(WORKSHOP)/wheelhouse/dhpe-*.whl)[lab]"
+	cp -r _build/html/notebooks/student $(WORKSHOP)/notebooks
+	cp -r _build/html $(WORKSHOP)/site
+	rm -rf $(WORKSHOP)/site/notebooks/solutions
+	cp book/_ext/START.txt $(WORKSHOP)
 
 lab: $(VENV)/.installed-lab ## JupyterLab: the first page lists the chapters; a double click opens one as a notebook
 	$(BIN)/jupyter lab --notebook-dir=book book/intro.md

@@ -87,6 +87,29 @@ def test_notebook_is_plain_markdown(page):
             assert file.startswith("images/") or file in {other.file for other in PAGES.values()}, file
 
 
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_students_get_all_but_the_solutions(page):
+    student, teacher = (
+        cells(page, "code", solutions) + cells(page, "markdown", solutions) for solutions in (False, True)
+    )
+    assert [cell for cell in teacher if cell.startswith("### Solution of exercise")] or not page.exercises
+    text = "\n".join(student)
+    assert "Solution" not in text
+    for number, title, _ in page.exercises.values():
+        assert f"### Exercise {number}: {title}\n" in text
+    for solution in re.findall(dhpe_notebooks.SOLUTION, page.text):
+        for code in re.findall(r"```\{code-cell\} ipython3\n(.*?)\n```", solution[1], re.S):
+            assert code not in student
+            assert code in teacher
+
+
+def test_exercise_index_has_every_exercise_once():
+    index = dhpe_notebooks.exercise_index(dhpe_notebooks.read_pages())
+    labels = [label for page in PAGES.values() for label in page.exercises]
+    assert re.findall(r"<(ex-\S+)>`", index) == labels
+    assert "| 3.2 | {ref}`How many joints a fit needs <ex-joints>` | Measure something | {doc}`fitting` |" in index
+
+
 def test_notebooks_of_two_builds_are_equal():
     made = [dhpe_notebooks.notebook(PAGES["mano"], dhpe_notebooks.read_pages(), "", True) for _ in range(2)]
     assert made[0] == made[1]

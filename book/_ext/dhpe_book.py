@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import nbformat
-from dhpe_notebooks import ROOT, notebook, read_pages
+from dhpe_notebooks import ROOT, exercise_index, notebook, read_pages
 
 LOCAL = "dhpe"  # our folder below _static in the built site
 SCRIPTS = {"viewer.js": "dhpeViewer", "triangle.js": "dhpeTriangle"}  # figures that are drawn by code of ours
@@ -39,6 +39,7 @@ def configure(app, config):
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # with more, a page takes many times as long where cores are shared
     config.dhpe_repository = config.dhpe_repository or github_address()
+    config.myst_substitutions["exercise_index"] = exercise_index(read_pages())
     build = Path(app.outdir).parent
     config.dhpe_library = library_hash()
     config.nb_execution_cache_path = str(build / ".jupyter_cache" / config.dhpe_library)

@@ -65,8 +65,9 @@ class Page:
 def read_pages() -> dict[str, Page]:
     """All pages by name, in the order of `_toc.yml`."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    root, (chapters, reference) = Path(toc["root"]).name, map(page_names, (part["chapters"] for part in toc["parts"]))
-    names = {name: k for k, name in enumerate([root, *chapters])} | dict.fromkeys(reference)
+    chapters, *others = (page_names(part["chapters"]) for part in toc["parts"])
+    names = {name: k for k, name in enumerate([Path(toc["root"]).name, *chapters])}
+    names |= {name: None for part in others for name in part}
     return {
         name: Page(name, k, (ROOT / "book" / f"{name}.md").read_text(encoding="utf-8")) for name, k in names.items()
     }
@@ -75,6 +76,16 @@ def read_pages() -> dict[str, Page]:
 def page_names(entries: list[dict]) -> list[str]:
     """Names of the pages of a table of contents, and of those below them."""
     return [name for one in entries for name in (Path(one["file"]).name, *page_names(one.get("sections", [])))]
+
+
+def exercise_index(pages: dict[str, Page]) -> str:
+    """All exercises as a table in Markdown."""
+    rows = [
+        f"| {number} | {{ref}}`{title} <{label}>` | {kind} | {{doc}}`{page.name}` |"
+        for page in pages.values()
+        for label, (number, title, kind) in page.exercises.items()
+    ]
+    return "\n".join(["| | exercise | kind | chapter |", "|---|---|---|---|", *rows])
 
 
 def notebook(page: Page, pages: dict[str, Page], repository: str, solutions: bool) -> nbformat.NotebookNode:
@@ -124,4 +135,4 @@ def link(page: Page) -> str:
 
 def keys(cited: str) -> str:
     """`baek2019,loper2015` as `Baek 2019, Loper 2015`."""
-    return ", ".join(re.sub(r"(\D+)(\d+)", r"\1 \2", key).capitalize() for key in cited.split(","))
+    return ", ".join(re.sub(r"(\D+)(\d+)\w*", r"\1 \2", key).capitalize() for key in cited.split(","))
