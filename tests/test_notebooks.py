@@ -7,12 +7,14 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from project import ROOT
 
 pytest.importorskip("jupytext", reason="the book's packages are not installed: pip install -e '.[book]'")
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import dhpe_book
 import dhpe_notebooks
 
 PAGES = {name: page for name, page in dhpe_notebooks.read_pages().items() if page.has_code}
@@ -113,3 +115,27 @@ def test_exercise_index_has_every_exercise_once():
 def test_notebooks_of_two_builds_are_equal():
     made = [dhpe_notebooks.notebook(PAGES["mano"], dhpe_notebooks.read_pages(), "", True) for _ in range(2)]
     assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("address", ["", ADDRESS])
+def test_one_address_makes_buttons_links_and_picture(address):
+    app = SimpleNamespace(config=SimpleNamespace(dhpe_repository=address, html_title="Book"))
+    context = {"header_buttons": [], "title": "1. <em>MANO</em>", "metatags": ""}
+    dhpe_book.offer_notebook(app, "book/mano", None, context, None)
+    dhpe_book.describe_page(app, "book/mano", None, context, object())
+    assert context["ipynb_source"] == "../notebooks/student/01_mano.ipynb"
+    assert '<meta property="og:title" content="1. MANO — Book">' in context["metatags"]
+    buttons = {button["text"]: button["url"] for group in context["header_buttons"] for button in group["buttons"]}
+    assert ("[Repository]" in dhpe_book.links(address)) == bool(address)
+    assert ("https://owner.github.io/name/_static/social.jpg" in context["metatags"]) == bool(address)
+    assert sorted(buttons) == ["Binder", "Colab"] * bool(address)
+    if address:
+        assert buttons["Colab"].endswith("/github/owner/name/blob/notebooks/student/01_mano.ipynb")
+        assert buttons["Binder"].endswith("/v2/gh/owner/name/HEAD?urlpath=lab/tree/book/mano.md")
+
+
+def test_address_comes_from_the_workflow_while_the_configuration_has_none(monkeypatch):
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    assert dhpe_book.github_address() == ""
+    monkeypatch.setenv("GITHUB_REPOSITORY", "owner/name")
+    assert dhpe_book.github_address() == ADDRESS

@@ -5,14 +5,20 @@ and a page asks nothing of another host.
 """
 
 import hashlib
+import html
 import importlib.util
 import os
+import re
 import shutil
 from pathlib import Path
 
 import nbformat
 from dhpe_notebooks import ROOT, exercise_index, notebook, read_pages
 
+PAPER = "https://arxiv.org/abs/1904.04196"
+DESCRIPTION = (
+    "A free book and library that estimate a dense 3D mesh of a hand from one colour picture, with code that runs."
+)
 LOCAL = "dhpe"  # our folder below _static in the built site
 SCRIPTS = {"viewer.js": "dhpeViewer", "triangle.js": "dhpeTriangle"}  # figures that are drawn by code of ours
 
@@ -39,7 +45,11 @@ def configure(app, config):
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # with more, a page takes many times as long where cores are shared
     config.dhpe_repository = config.dhpe_repository or github_address()
-    config.myst_substitutions["exercise_index"] = exercise_index(read_pages())
+    config.myst_substitutions |= {
+        "exercise_index": exercise_index(read_pages()),
+        "links": links(config.dhpe_repository),
+    }
+    config.html_search_scorer = str(ROOT / "book" / "_ext" / "scorer.js")
     build = Path(app.outdir).parent
     config.dhpe_library = library_hash()
     config.nb_execution_cache_path = str(build / ".jupyter_cache" / config.dhpe_library)
@@ -84,6 +94,28 @@ def github_address() -> str:
     """Address of the repository whose workflow builds the book, or an empty string elsewhere."""
     name = os.environ.get("GITHUB_REPOSITORY")
     return f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{name}" if name else ""
+
+
+def links(repository: str) -> str:
+    """Links of the first page; without the repository's while its address is unknown."""
+    found = [f"[Repository]({repository})"] * bool(repository)
+    return " · ".join([*found, f"[Paper]({PAPER})", "[Licences](#licences)"])
+
+
+def describe_page(app, pagename, _templatename, context, doctree):
+    """Title, description and picture for search machines, and for whoever gets a link to a page."""
+    if doctree is None:
+        return
+    title, picture = f"{context['title']} — {app.config.html_title}", "_static/social.jpg"
+    tags = {"og:title": title, "og:description": DESCRIPTION, "og:type": "book", "twitter:card": "summary_large_image"}
+    _, _, repository = app.config.dhpe_repository.rpartition("github.com/")
+    if repository:  # the address of a picture must be a whole one
+        owner, name = repository.split("/")
+        tags["og:image"] = f"https://{owner.lower()}.github.io/{name}/{picture}"
+    context["metatags"] += f'<meta name="description" content="{DESCRIPTION}">\n' + "".join(
+        f'<meta property="{name}" content="{html.escape(re.sub("<.*?>", "", value))}">\n'
+        for name, value in tags.items()
+    )
 
 
 def write_notebooks(app):
@@ -163,4 +195,5 @@ def setup(app):
     app.connect("builder-inited", stage_local_files)
     app.connect("builder-inited", write_notebooks)
     app.connect("html-page-context", offer_notebook, priority=500)
+    app.connect("html-page-context", describe_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

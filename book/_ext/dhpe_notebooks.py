@@ -117,6 +117,7 @@ def plain_markdown(page: Page, pages: dict[str, Page], solutions: bool) -> str:
     text = re.sub(r"^:{3,}(\{grid\}.*\n:gutter: \d\n)?\n?$", "", text, flags=re.M)
     text = re.sub(r"^:{3,}\{(?:grid-item-card|admonition)\} (.+)\n((?::.*\n)*)", r"**\1:** ", text, flags=re.M)
     text = re.sub(r"\]\((\w+)\.md\)", lambda found: f"]({pages[found[1]].file})", text)
+    text = re.sub(r"^\{\{ \w+ \}\}\n\n|^\(\w+\)=\n", "", text, flags=re.M)
     text = re.sub(r"\{doc\}`(?:[^`<]*<)?(\w+)>?`", lambda found: link(pages[found[1]]), text)
     text = re.sub(r"\{py:\w+\}`(?:[^`<]*<)?~?([\w.]+)>?`", r"`\1`", text)
     text = re.sub(r"\{cite(?::\w+)?\}`([\w,]+)`", lambda found: f"({keys(found[1])})", text)

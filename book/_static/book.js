@@ -31,8 +31,11 @@
       const figure = payload(place), graph = document.createElement("div"), clear = "rgba(0,0,0,0)";
       graph.style.height = "100%";
       place.append(graph);
-      const layout = { ...figure.layout, paper_bgcolor: clear, plot_bgcolor: clear, font: { ...figure.layout?.font, color: ink() } };
-      await Plotly.newPlot(graph, { ...figure, layout, config: { responsive: true, displaylogo: false, ...figure.config } });
+      const lines = { gridcolor: "rgba(128,128,128,.25)", zerolinecolor: "rgba(128,128,128,.25)" }; // visible on white and on black
+      const axes = Object.keys(figure.layout ?? {}).filter((name) => /^[xy]axis\d*$/.test(name));
+      const gridded = Object.fromEntries(axes.map((name) => [name, { ...lines, ...figure.layout[name] }]));
+      const layout = { ...figure.layout, ...gridded, paper_bgcolor: clear, plot_bgcolor: clear, font: { ...figure.layout?.font, color: ink() } };
+      await Plotly.newPlot(graph, { ...figure, layout, config: { responsive: true, displaylogo: false, displayModeBar: innerWidth < 600 ? false : "hover", ...figure.config } });
       return {
         recolour: () => Plotly.relayout(graph, { "font.color": ink() }),
         remove() {
