@@ -54,7 +54,7 @@ workshop: book ## one folder for a room without a network: packages, notebooks, 
 	cp book/_ext/START.txt $(WORKSHOP)
 
 lab: $(VENV)/.installed-lab ## JupyterLab: the first page lists the chapters; a double click opens one as a notebook
-	$(BIN)/jupyter lab --notebook-dir=book book/intro.md
+	$(BIN)/jupyter lab --notebook-dir=book --LabApp.default_url=/lab/tree/intro.md
 
 clean: ## remove all generated files
 	rm -rf $(VENV) _build dist .mypy_cache .pytest_cache .ruff_cache

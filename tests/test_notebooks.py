@@ -118,20 +118,20 @@ def test_notebooks_of_two_builds_are_equal():
 
 
 @pytest.mark.parametrize("address", ["", ADDRESS])
-def test_one_address_makes_buttons_links_and_picture(address):
+def test_one_address_makes_buttons_and_picture(address):
     app = SimpleNamespace(config=SimpleNamespace(dhpe_repository=address, html_title="Book"))
     context = {"header_buttons": [], "title": "1. <em>MANO</em>", "metatags": ""}
     dhpe_book.offer_notebook(app, "book/mano", None, context, None)
     dhpe_book.describe_page(app, "book/mano", None, context, object())
     assert context["ipynb_source"] == "../notebooks/student/01_mano.ipynb"
     assert '<meta property="og:title" content="1. MANO — Book">' in context["metatags"]
-    buttons = {button["text"]: button["url"] for group in context["header_buttons"] for button in group["buttons"]}
-    assert ("[Repository]" in dhpe_book.links(address)) == bool(address)
+    buttons = {button["tooltip"]: button["url"] for button in context["header_buttons"]}
     assert ("https://owner.github.io/name/_static/social.jpg" in context["metatags"]) == bool(address)
-    assert sorted(buttons) == ["Binder", "Colab"] * bool(address)
+    assert list(buttons) == ["Repository", "Run on Binder", "Run on Colab"] * bool(address)
     if address:
-        assert buttons["Colab"].endswith("/github/owner/name/blob/notebooks/student/01_mano.ipynb")
-        assert buttons["Binder"].endswith("/v2/gh/owner/name/HEAD?urlpath=lab/tree/book/mano.md")
+        assert buttons["Repository"] == address
+        assert buttons["Run on Colab"].endswith("/github/owner/name/blob/notebooks/student/01_mano.ipynb")
+        assert buttons["Run on Binder"].endswith("/v2/gh/owner/name/HEAD?urlpath=lab/tree/book/mano.md")
 
 
 def test_address_comes_from_the_workflow_while_the_configuration_has_none(monkeypatch):

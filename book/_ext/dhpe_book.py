@@ -15,7 +15,6 @@ from pathlib import Path
 import nbformat
 from dhpe_notebooks import ROOT, exercise_index, notebook, read_pages
 
-PAPER = "https://arxiv.org/abs/1904.04196"
 DESCRIPTION = (
     "A free book and library that estimate a dense 3D mesh of a hand from one colour picture, with code that runs."
 )
@@ -33,7 +32,7 @@ def package_folder(name: str) -> Path:
 def library_hash() -> str:
     """Changes with the library and the result files: jupyter-cache itself sees only the cells of a page."""
     digest = hashlib.sha256()
-    for path in sorted([*(ROOT / "dhpe_lib").rglob("*"), *(ROOT / "book" / "results").glob("*.json")]):
+    for path in sorted([*(ROOT / "dhpe_lib").rglob("*"), *(ROOT / "book" / "results").glob("*.json*")]):
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -45,10 +44,7 @@ def configure(app, config):
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # with more, a page takes many times as long where cores are shared
     config.dhpe_repository = config.dhpe_repository or github_address()
-    config.myst_substitutions |= {
-        "exercise_index": exercise_index(read_pages()),
-        "links": links(config.dhpe_repository),
-    }
+    config.myst_substitutions["exercise_index"] = exercise_index(read_pages())
     config.html_search_scorer = str(ROOT / "book" / "_ext" / "scorer.js")
     build = Path(app.outdir).parent
     config.dhpe_library = library_hash()
@@ -96,22 +92,15 @@ def github_address() -> str:
     return f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{name}" if name else ""
 
 
-def links(repository: str) -> str:
-    """Links of the first page; without the repository's while its address is unknown."""
-    found = [f"[Repository]({repository})"] * bool(repository)
-    return " · ".join([*found, f"[Paper]({PAPER})", "[Licences](#licences)"])
-
-
 def describe_page(app, pagename, _templatename, context, doctree):
     """Title, description and picture for search machines, and for whoever gets a link to a page."""
     if doctree is None:
         return
-    title, picture = f"{context['title']} — {app.config.html_title}", "_static/social.jpg"
+    title = f"{context['title']} — {app.config.html_title}"
     tags = {"og:title": title, "og:description": DESCRIPTION, "og:type": "book", "twitter:card": "summary_large_image"}
-    _, _, repository = app.config.dhpe_repository.rpartition("github.com/")
-    if repository:  # the address of a picture must be a whole one
-        owner, name = repository.split("/")
-        tags["og:image"] = f"https://{owner.lower()}.github.io/{name}/{picture}"
+    if app.config.dhpe_repository:  # the address of a picture must be a whole one
+        owner, name = app.config.dhpe_repository.split("/")[-2:]
+        tags["og:image"] = f"https://{owner.lower()}.github.io/{name}/_static/social.jpg"
     context["metatags"] += f'<meta name="description" content="{DESCRIPTION}">\n' + "".join(
         f'<meta property="{name}" content="{html.escape(re.sub("<.*?>", "", value))}">\n'
         for name, value in tags.items()
@@ -132,37 +121,23 @@ def write_notebooks(app):
 
 
 def offer_notebook(app, pagename, _templatename, context, _doctree):
-    """The student's notebook behind the theme's download button, and buttons that start it on public machines."""
-    page = read_pages().get(Path(pagename).name)
-    if page is None or not page.has_code:
+    """The student's notebook behind the theme's download button; the repository and machines that run the page."""
+    page, repository = read_pages().get(Path(pagename).name), app.config.dhpe_repository
+    has_code = page is not None and page.has_code
+    if has_code:
+        context["ipynb_source"] = f"../notebooks/student/{page.file}"
+    if not repository:
         return
-    context["ipynb_source"] = f"../notebooks/student/{page.file}"
-    server, _, repository = app.config.dhpe_repository.rpartition("github.com/")
-    if server:
-        starts = {
-            "Binder": f"https://mybinder.org/v2/gh/{repository}/HEAD?urlpath=lab/tree/book/{page.name}.md",
-            "Colab": f"https://colab.research.google.com/github/{repository}/blob/notebooks/student/{page.file}",
-        }
-        icons = {"Binder": "logo_binder.svg", "Colab": "logo_colab.png"}
-        buttons = [
-            {
-                "type": "link",
-                "text": name,
-                "tooltip": f"Run on {name}",
-                "icon": f"_static/images/{icons[name]}",
-                "url": url,
-            }
-            for name, url in starts.items()
-        ]
-        context["header_buttons"].append(
-            {
-                "type": "group",
-                "tooltip": "Run this page",
-                "icon": "fas fa-rocket",
-                "buttons": buttons,
-                "label": "run-buttons",
-            }
-        )
+    name = repository.rpartition("github.com/")[2]
+    places = {"Repository": ("fab fa-github", repository)}
+    if has_code:
+        binder = f"https://mybinder.org/v2/gh/{name}/HEAD?urlpath=lab/tree/book/{page.name}.md"
+        colab = f"https://colab.research.google.com/github/{name}/blob/notebooks/student/{page.file}"
+        places["Run on Binder"] = ("_static/images/logo_binder.svg", binder)
+        places["Run on Colab"] = ("_static/images/logo_colab.png", colab)
+    context["header_buttons"] += [
+        {"type": "link", "text": "", "tooltip": text, "icon": icon, "url": url} for text, (icon, url) in places.items()
+    ]
 
 
 def disconnect_thebe(app):

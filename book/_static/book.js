@@ -78,6 +78,26 @@
 
   document.querySelectorAll('a[href$=".ipynb"]').forEach((link) => { link.download = ""; }); // else a browser shows the JSON
 
+  // On the page of the slides a button shows its sections one by one on the whole screen.
+  const deck = document.querySelector("section#slides");
+  if (deck) {
+    const slides = [...deck.querySelectorAll(":scope > section")];
+    let now = 0;
+    const show = (k) => {
+      now = Math.max(0, Math.min(slides.length - 1, k));
+      slides.forEach((slide, other) => slide.classList.toggle("dhpe-now", other === now));
+    };
+    const button = Object.assign(document.createElement("button"), { className: "btn btn-primary", textContent: "Present" });
+    button.addEventListener("click", async () => { await deck.requestFullscreen(); show(0); });
+    deck.querySelector("h1").after(button);
+    document.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, PageDown: 1, " ": 1, ArrowLeft: -1, PageUp: -1 }[event.key];
+      if (document.fullscreenElement !== deck || !step || event.target.closest("input, canvas, summary")) return;
+      event.preventDefault();
+      show(now + step);
+    });
+  }
+
   const watch = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) near.delete(target);
