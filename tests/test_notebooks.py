@@ -13,7 +13,6 @@ import pytest
 from project import ROOT
 
 pytest.importorskip("jupytext", reason="the book's packages are not installed: pip install -e '.[book]'")
-sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import dhpe_book
 import dhpe_notebooks
 
