@@ -5,7 +5,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: help demo test check format book lab clean
+# Where cores are shared, one thread is many times faster than several. The kernels of the book and of Lab inherit it.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help demo test check format book notebooks workshop lab clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -14,7 +17,7 @@ demo: $(VENV)/.installed ## two hands found in a picture, with their meshes
 	$(BIN)/dhpe demo
 
 test: $(VENV)/.installed-test ## all tests, on the CPU and on a GPU where there is one
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS)
 
 check: $(VENV)/.installed-dev ## lint, format and types
 	$(BIN)/ruff check .
@@ -32,8 +35,26 @@ book: $(VENV)/.installed-book ## the book, strictly, into _build/html
 	$(BIN)/jupyter-book build . -n -W --keep-going
 	$(BIN)/python book/check_site.py _build/html
 
-lab: $(VENV)/.installed-lab ## JupyterLab: a double click opens a chapter as a notebook
-	$(BIN)/jupyter lab book
+OUTSIDE = $(CURDIR)/_build/outside
+notebooks: book ## every notebook, run outside the repository with the wheel of the library
+	rm -rf $(OUTSIDE)
+	$(BIN)/python -m hatchling build -t wheel -d $(OUTSIDE)
+	$(BIN)/python -m zipfile -e $(OUTSIDE)/*.whl $(OUTSIDE)/wheel
+	cp _build/html/notebooks/student/*.ipynb $(OUTSIDE)
+	cd $(OUTSIDE) && PYTHONPATH=$(OUTSIDE)/wheel $(abspath $(BIN))/jupyter execute *.ipynb
+
+WORKSHOP = _build/workshop
+workshop: book ## one folder for a room without a network: packages, notebooks, pages (PIP_FLAGS for other systems)
+	rm -rf $(WORKSHOP)
+	$(BIN)/python -m hatchling build -t wheel -d $(WORKSHOP)/wheelhouse
+	$(BIN)/python -m pip download --quiet --dest $(WORKSHOP)/wheelhouse $(PIP_FLAGS) "$$(ls $(WORKSHOP)/wheelhouse/dhpe-*.whl)[lab]"
+	cp -r _build/html/notebooks/student $(WORKSHOP)/notebooks
+	cp -r _build/html $(WORKSHOP)/site
+	rm -rf $(WORKSHOP)/site/notebooks/solutions
+	cp book/_ext/START.txt $(WORKSHOP)
+
+lab: $(VENV)/.installed-lab ## JupyterLab: the first page lists the chapters; a double click opens one as a notebook
+	$(BIN)/jupyter lab --notebook-dir=book --LabApp.default_url=/lab/tree/intro.md
 
 clean: ## remove all generated files
 	rm -rf $(VENV) _build dist .mypy_cache .pytest_cache .ruff_cache

@@ -2,12 +2,12 @@
 
     python data_scripts/demo_picture.py
 
-Writes `book/images/demo.jpg`.
+Writes `book/images/demo.jpg` and, in the shape that links to the book are shown with, `book/_static/social.jpg`.
 """
 
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.prediction.demo import compare_hands, demo_scene
@@ -16,6 +16,7 @@ from dhpe_lib.prediction.hand_search import load_hand_networks
 from dhpe_lib.prediction.overlay import photo_figure
 
 OUT = Path(__file__).parent.parent / "book" / "images" / "demo.jpg"
+SOCIAL = OUT.parent.parent / "_static" / "social.jpg"
 WIDTH = 1600
 
 
@@ -28,6 +29,7 @@ def main() -> None:
     picture = Image.fromarray(photo_figure(hands, scene.image))
     picture = picture.resize((WIDTH, round(WIDTH * picture.height / picture.width)), Image.Resampling.LANCZOS)
     picture.save(OUT, quality=86)
+    ImageOps.pad(picture, (1200, 630), color="white").save(SOCIAL, quality=86)
     print(f"wrote {OUT.name}: {picture.width} x {picture.height} pixels, {OUT.stat().st_size / 1000:.0f} kB")
 
 

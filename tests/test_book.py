@@ -56,6 +56,16 @@ def test_every_page_is_in_the_table_of_contents():
     assert set((ROOT / "book").glob("*.md")) == set(CHAPTERS)
 
 
+def test_first_page_lists_the_chapters_in_order():
+    """JupyterLab sorts the files by name; the first page, which `make lab` opens, has the book's order."""
+    text = (ROOT / "book" / "intro.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\d+\. \[(.+)\]\((\w+)\.md\)", text, re.MULTILINE)
+    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8").partition("caption: Teaching")[0]
+    assert [name for _, name in listed] == re.findall(r"file: book/(\w+)", toc)
+    for title, name in listed:
+        assert f"\n# {title}\n" in (ROOT / "book" / f"{name}.md").read_text(encoding="utf-8")
+
+
 def test_library_pages_name_every_module_once():
     pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "book").glob("api*.md"))
     named = re.findall(r"automodule:: (\S+)", pages)
@@ -75,12 +85,17 @@ def test_reference_pages_name_what_exists():
             found = getattr(found, attribute)
 
 
-def test_exercises_have_hidden_solutions():
+KINDS = ("Fill in a function", "Measure something", "Explain a failure", "Explain a choice")
+
+
+def test_exercises_have_one_form_and_hidden_solutions():
+    """A title, a label, a kind; then the solution, folded."""
     for chapter in CHAPTERS:
         text = chapter.read_text(encoding="utf-8")
-        exercises = re.findall(r"^`{3,}\{exercise(?:-start)?\}[^\n]*\n:label: (\S+)", text, re.MULTILINE)
-        solutions = re.findall(r"^`{3,}\{solution(?:-start)?\} (\S+)\n:class: dropdown", text, re.MULTILINE)
-        assert sorted(exercises) == sorted(solutions), chapter.name
+        start = rf"^```{{exercise-start}} \S.*\n:label: (\S+)\n```\n\n\*\*(?:{'|'.join(KINDS)})\.\*\* "
+        exercises = re.findall(start, text, re.MULTILINE)
+        assert len(exercises) == len(re.findall(r"\{exercise(?:-start)?\}", text)), chapter.name
+        assert exercises == re.findall(r"^```\{solution-start\} (\S+)\n:class: dropdown\n", text, re.MULTILINE)
 
 
 def test_lab_opens_markdown_as_notebooks():

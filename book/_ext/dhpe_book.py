@@ -5,14 +5,19 @@ and a page asks nothing of another host.
 """
 
 import hashlib
+import html
 import importlib.util
 import os
+import re
 import shutil
 from pathlib import Path
 
-import jupytext
+import nbformat
+from dhpe_notebooks import ROOT, exercise_index, notebook, read_pages
 
-ROOT = Path(__file__).parent.parent.parent
+DESCRIPTION = (
+    "A free book and library that estimate a dense 3D mesh of a hand from one colour picture, with code that runs."
+)
 LOCAL = "dhpe"  # our folder below _static in the built site
 SCRIPTS = {"viewer.js": "dhpeViewer", "triangle.js": "dhpeTriangle"}  # figures that are drawn by code of ours
 
@@ -27,7 +32,7 @@ def package_folder(name: str) -> Path:
 def library_hash() -> str:
     """Changes with the library and the result files: jupyter-cache itself sees only the cells of a page."""
     digest = hashlib.sha256()
-    for path in sorted([*(ROOT / "dhpe_lib").rglob("*"), *(ROOT / "book" / "results").glob("*.json")]):
+    for path in sorted([*(ROOT / "dhpe_lib").rglob("*"), *(ROOT / "book" / "results").glob("*.json*")]):
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -37,6 +42,10 @@ def configure(app, config):
     """Settings that are computed, and the environment that the notebooks' kernels inherit."""
     os.environ["DHPE_BOOK"] = "1"  # our interactive figures then give data for the page instead of a widget
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # with more, a page takes many times as long where cores are shared
+    config.dhpe_repository = config.dhpe_repository or github_address()
+    config.myst_substitutions["exercise_index"] = exercise_index(read_pages())
+    config.html_search_scorer = str(ROOT / "book" / "_ext" / "scorer.js")
     build = Path(app.outdir).parent
     config.dhpe_library = library_hash()
     config.nb_execution_cache_path = str(build / ".jupyter_cache" / config.dhpe_library)
@@ -77,15 +86,58 @@ def classic_script(module: str, name: str) -> str:
     return f"(() => {{\n{body}\nglobalThis.{name} = {{ mount }};\n}})();\n"
 
 
-def offer_notebook(app, pagename, _templatename, context, doctree):
-    """A clean `.ipynb` of each chapter, beside its source, for the theme's download button."""
-    if doctree is None or "kernelspec" not in app.env.metadata.get(pagename, {}):
+def github_address() -> str:
+    """Address of the repository whose workflow builds the book, or an empty string elsewhere."""
+    name = os.environ.get("GITHUB_REPOSITORY")
+    return f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{name}" if name else ""
+
+
+def describe_page(app, pagename, _templatename, context, doctree):
+    """Title, description and picture for search machines, and for whoever gets a link to a page."""
+    if doctree is None:
         return
-    source = Path(app.env.doc2path(pagename))
-    notebook = Path(app.outdir, "_sources", f"{pagename}.ipynb")
-    notebook.parent.mkdir(parents=True, exist_ok=True)
-    jupytext.write(jupytext.read(source), notebook)
-    context["ipynb_source"] = f"{pagename}.ipynb"
+    title = f"{context['title']} — {app.config.html_title}"
+    tags = {"og:title": title, "og:description": DESCRIPTION, "og:type": "book", "twitter:card": "summary_large_image"}
+    if app.config.dhpe_repository:  # the address of a picture must be a whole one
+        owner, name = app.config.dhpe_repository.split("/")[-2:]
+        tags["og:image"] = f"https://{owner.lower()}.github.io/{name}/_static/social.jpg"
+    context["metatags"] += f'<meta name="description" content="{DESCRIPTION}">\n' + "".join(
+        f'<meta property="{name}" content="{html.escape(re.sub("<.*?>", "", value))}">\n'
+        for name, value in tags.items()
+    )
+
+
+def write_notebooks(app):
+    """The notebooks of all pages that run something, into `notebooks/student` and `notebooks/solutions` of the site."""
+    if app.builder.format != "html":
+        return
+    pages = read_pages()
+    for folder, solutions in (("student", False), ("solutions", True)):
+        place = Path(app.outdir, "notebooks", folder)
+        place.mkdir(parents=True, exist_ok=True)
+        for page in pages.values():
+            if page.has_code:
+                nbformat.write(notebook(page, pages, app.config.dhpe_repository, solutions), place / page.file)
+
+
+def offer_notebook(app, pagename, _templatename, context, _doctree):
+    """The student's notebook behind the theme's download button; the repository and machines that run the page."""
+    page, repository = read_pages().get(Path(pagename).name), app.config.dhpe_repository
+    has_code = page is not None and page.has_code
+    if has_code:
+        context["ipynb_source"] = f"../notebooks/student/{page.file}"
+    if not repository:
+        return
+    name = repository.rpartition("github.com/")[2]
+    places = {"Repository": ("fab fa-github", repository)}
+    if has_code:
+        binder = f"https://mybinder.org/v2/gh/{name}/HEAD?urlpath=lab/tree/book/{page.name}.md"
+        colab = f"https://colab.research.google.com/github/{name}/blob/notebooks/student/{page.file}"
+        places["Run on Binder"] = ("_static/images/logo_binder.svg", binder)
+        places["Run on Colab"] = ("_static/images/logo_colab.png", colab)
+    context["header_buttons"] += [
+        {"type": "link", "text": "", "tooltip": text, "icon": icon, "url": url} for text, (icon, url) in places.items()
+    ]
 
 
 def disconnect_thebe(app):
@@ -111,9 +163,12 @@ def setup(app):
     draw_plotly_ourselves()
     disconnect_thebe(app)
     app.add_config_value("dhpe_library", "", "env")  # a new library reads every page again
+    app.add_config_value("dhpe_repository", "", "env")
     app.add_css_file("book.css")
     app.add_js_file("book.js", loading_method="defer")
     app.connect("config-inited", configure, priority=900)
     app.connect("builder-inited", stage_local_files)
-    app.connect("html-page-context", offer_notebook, priority=450)
+    app.connect("builder-inited", write_notebooks)
+    app.connect("html-page-context", offer_notebook, priority=500)
+    app.connect("html-page-context", describe_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -31,8 +31,11 @@
       const figure = payload(place), graph = document.createElement("div"), clear = "rgba(0,0,0,0)";
       graph.style.height = "100%";
       place.append(graph);
-      const layout = { ...figure.layout, paper_bgcolor: clear, plot_bgcolor: clear, font: { ...figure.layout?.font, color: ink() } };
-      await Plotly.newPlot(graph, { ...figure, layout, config: { responsive: true, displaylogo: false, ...figure.config } });
+      const lines = { gridcolor: "rgba(128,128,128,.25)", zerolinecolor: "rgba(128,128,128,.25)" }; // visible on white and on black
+      const axes = Object.keys(figure.layout ?? {}).filter((name) => /^[xy]axis\d*$/.test(name));
+      const gridded = Object.fromEntries(axes.map((name) => [name, { ...lines, ...figure.layout[name] }]));
+      const layout = { ...figure.layout, ...gridded, paper_bgcolor: clear, plot_bgcolor: clear, font: { ...figure.layout?.font, color: ink() } };
+      await Plotly.newPlot(graph, { ...figure, layout, config: { responsive: true, displaylogo: false, displayModeBar: innerWidth < 600 ? false : "hover", ...figure.config } });
       return {
         recolour: () => Plotly.relayout(graph, { "font.color": ink() }),
         remove() {
@@ -74,6 +77,26 @@
   }
 
   document.querySelectorAll('a[href$=".ipynb"]').forEach((link) => { link.download = ""; }); // else a browser shows the JSON
+
+  // On the page of the slides a button shows its sections one by one on the whole screen.
+  const deck = document.querySelector("section#slides");
+  if (deck) {
+    const slides = [...deck.querySelectorAll(":scope > section")];
+    let now = 0;
+    const show = (k) => {
+      now = Math.max(0, Math.min(slides.length - 1, k));
+      slides.forEach((slide, other) => slide.classList.toggle("dhpe-now", other === now));
+    };
+    const button = Object.assign(document.createElement("button"), { className: "btn btn-primary", textContent: "Present" });
+    button.addEventListener("click", async () => { await deck.requestFullscreen(); show(0); });
+    deck.querySelector("h1").after(button);
+    document.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, PageDown: 1, " ": 1, ArrowLeft: -1, PageUp: -1 }[event.key];
+      if (document.fullscreenElement !== deck || !step || event.target.closest("input, canvas, summary")) return;
+      event.preventDefault();
+      show(now + step);
+    });
+  }
 
   const watch = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {

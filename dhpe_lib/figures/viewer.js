@@ -498,6 +498,17 @@ async function mount(parent, payload, { saved, changed = () => {} } = {}) {
   edges.addEventListener("change", () => { painter.showEdges = edges.checked; redraw(); });
   element(panel, "p", { textContent: "Drag to turn; click, then wheel to zoom (or pinch); arrow keys, + and − when the hand has the focus." });
 
+  // The hand moves between its pose and a second one until somebody touches it, for half a minute at most.
+  const swing = (time) => {
+    if (!swinging || time - (started ??= time) > 30000) return;
+    const share = (1 - Math.cos((time - started) / 800)) / 2;
+    camera.yaw = camera.start.yaw + 0.5 * Math.sin((time - started) / 2100);
+    set(payload.pose.map((value, k) => value + share * (payload.swing[k] - value)), payload.shape);
+    requestAnimationFrame(swing);
+  };
+  let started;
+  for (const name of ["pointerdown", "keydown", "wheel"]) root.addEventListener(name, () => { swinging = false; }, { capture: true, passive: true });
+
   controls.update();
   steer(canvas, camera, redraw);
   canvas.addEventListener("webglcontextlost", (e) => e.preventDefault());
@@ -505,10 +516,13 @@ async function mount(parent, payload, { saved, changed = () => {} } = {}) {
   const resized = new ResizeObserver(redraw);
   resized.observe(canvas);
   paint();
+  let swinging = Boolean(payload.swing) && !saved && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (swinging) requestAnimationFrame(swing);
   return {
     hand, camera, root, set,
     save: () => ({ pose: [...state.pose], shape: [...state.shape], camera: { yaw: camera.yaw, tilt: camera.tilt, zoom: camera.zoom } }),
     dispose() {
+      swinging = false;
       resized.disconnect();
       cancelAnimationFrame(pending);
       painter.gl.getExtension("WEBGL_lose_context")?.loseContext();

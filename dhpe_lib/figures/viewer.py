@@ -78,7 +78,7 @@ class PhotoView:
 
 @checked(HINTS)
 def hand_payload(
-    model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None
+    model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None, swing: Pose = None
 ) -> dict[str, Any]:
     """Return everything that `viewer.js` needs: the model's arrays rounded to 16 bits, the sliders, the start values.
 
@@ -87,6 +87,7 @@ def hand_payload(
         pose: Start pose, axis-angle in radians relative to the flat hand; by default the flat hand.
         shape: Start shape, standard deviations; by default the mean.
         photo: Photo behind the hand, and the position of the hand in it.
+        swing: Second pose; the hand moves between both until it is touched. By default it does not move.
 
     Returns:
         A JSON-serialisable dict.
@@ -101,6 +102,7 @@ def hand_payload(
         "axes": np.round(axes, 6).tolist(),
         "limits": np.round(limits, 4).tolist(),
         "pose": [0.0] * 45 if pose is None else to_numpy(pose).astype(float).tolist(),
+        "swing": None if swing is None else to_numpy(swing).astype(float).tolist(),
         "shape": [0.0] * 10 if shape is None else to_numpy(shape).astype(float).tolist(),
         "tint": SKIN_COLOR,
         "texture": as_jpeg(hand["texture"]) if "texture" in hand else None,
@@ -216,6 +218,7 @@ def hand_page(
     shape: Shape = None,
     photo: PhotoView | None = None,
     title: str = "The hand",
+    swing: Pose = None,
 ) -> str:
     """Return a stand-alone page with the hand and its sliders; it works offline, also when opened as a file.
 
@@ -225,12 +228,13 @@ def hand_page(
         shape: Start shape, standard deviations; by default the mean.
         photo: Photo behind the hand, and the position of the hand in it.
         title: Heading of the page.
+        swing: Second pose; the hand moves between both until it is touched. By default it does not move.
 
     Returns:
         HTML.
     """
     module = SCRIPT.read_text(encoding="utf-8")
-    payload = hand_payload(model, pose, shape, photo)
+    payload = hand_payload(model, pose, shape, photo, swing)
     return PAGE.format(title=html.escape(title), data=json_script(payload), module=module)
 
 
@@ -285,7 +289,9 @@ def hand_widget(model: HandModel, pose: Pose = None, shape: Shape = None, photo:
 
 
 @checked(HINTS)
-def hand_view(model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None) -> Any:
+def hand_view(
+    model: HandModel, pose: Pose = None, shape: Shape = None, photo: PhotoView | None = None, swing: Pose = None
+) -> Any:
     """Show the viewer in a notebook: data for the page while the book is built, else a frame with the whole page.
 
     Args:
@@ -293,11 +299,12 @@ def hand_view(model: HandModel, pose: Pose = None, shape: Shape = None, photo: P
         pose: Start pose, axis-angle in radians relative to the flat hand; by default the flat hand.
         shape: Start shape, standard deviations; by default the mean.
         photo: Photo behind the hand, and the position of the hand in it.
+        swing: Second pose; the hand moves between both until it is touched. By default it does not move.
 
     Returns:
         A `HandFigure` while the book is built, else a `HandFrame`. :func:`hand_widget` is for code that follows the
             sliders.
     """
     if os.environ.get("DHPE_BOOK"):
-        return HandFigure(hand_payload(model, pose, shape, photo))
-    return HandFrame(hand_page(model, pose, shape, photo))
+        return HandFigure(hand_payload(model, pose, shape, photo, swing))
+    return HandFrame(hand_page(model, pose, shape, photo, swing=swing))

@@ -160,6 +160,14 @@ def test_page_starts_at_the_given_hand(model):
     assert payload["photo"] is None
 
 
+def test_hand_moves_only_if_a_second_pose_is_given(model, monkeypatch):
+    assert hand_payload(model)["swing"] is None
+    np.testing.assert_allclose(hand_payload(model, swing=model.hands_mean)["swing"], model.hands_mean, atol=1e-6)
+    page = hand_page(model, swing=model.hands_mean)
+    monkeypatch.delenv("DHPE_BOOK", raising=False)
+    assert hand_view(model, swing=model.hands_mean).page == page != hand_page(model)
+
+
 def test_photo_view_places_the_hand_in_the_crop(model):
     crop = np.zeros((64, 64, 3), np.uint8)
     payload = hand_payload(model, photo=PhotoView(crop, torch.eye(3), 3.0, torch.tensor([0.1, 0.2, 0.0])))
