@@ -59,7 +59,8 @@ class TrainingConfig:
         rendered: Share of each batch that is rendered on the fly; without data the whole batch is rendered.
         steps: Steps of the optimiser. A run may be resumed with another number; a cosine decay then ends there.
         batch: Images in a step, over all processes.
-        learning_rate: Rate of AdamW for F (the paper's is 1e-3).
+        learning_rate: Rate of AdamW for F (the paper's is 1e-3). The light trunk has no batch norm; with 1e-4 its last
+            maps die within 200 steps beside a new f_E3D (LOG.md).
         learning_rate_e3d: Rate for f_E3D.
         learning_rate_j2d: Rate for f_J2D, which learns only from L_J2D.
         weight_decay: Weight decay of AdamW; with 0 it is Adam.
@@ -73,7 +74,7 @@ class TrainingConfig:
         compile: Whether to run torch.compile on F and f_J2D; it takes minutes and pays off on a GPU.
         ablation: Names of ``ABLATIONS``.
         weight_lap: Weight of L_Lap, a mean over the vertices. With 10 poses stay natural, with 1 they twist (LOG.md).
-        weight_feat: Weight of L_Feat, a mean over the numbers of F.
+        weight_feat: Weight of L_Feat, a mean over the numbers of F; with 0 F(x (.) m) is not computed.
         weight_sh: Weight of L_Sh, a mean over the pixels.
         weight_j2d: Weight of L_J2D.
         weight_h: Weight of L_h, which the paper does not have.
@@ -111,9 +112,9 @@ class TrainingConfig:
     rendered: float = 0.0
     steps: int = 20_000
     batch: int = 64
-    learning_rate: float = 5e-4
-    learning_rate_e3d: float = 1.5e-3
-    learning_rate_j2d: float = 1.5e-3
+    learning_rate: float = 5e-5
+    learning_rate_e3d: float = 3e-4
+    learning_rate_j2d: float = 5e-4
     weight_decay: float = 1e-4
     clip: float = 1.0
     warmup: int = 100
@@ -124,8 +125,8 @@ class TrainingConfig:
     compile: bool = False
     ablation: tuple[str, ...] = ()
     weight_lap: float = 1.0
-    weight_feat: float = 0.01
-    weight_sh: float = 1.0
+    weight_feat: float = 0.0
+    weight_sh: float = 10.0
     weight_j2d: float = 0.1
     weight_h: float = 1.0
     feature_share: float = 0.25
@@ -201,6 +202,7 @@ PAPER = {
     "warmup": 500,
     "decay": "constant",
     "weight_feat": 1.0,
+    "weight_sh": 1.0,
     "weight_j2d": 1.0,
     "weight_h": 0.0,
     "feature_share": 1.0,

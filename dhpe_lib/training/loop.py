@@ -190,8 +190,9 @@ class TrainingObjective(nn.Module):
         Source: Eqs. 2 to 12.
         """
         targets, options = Targets(**labels), self.options
-        shown = 0 if options.without_2d_losses else math.ceil(self.feature_share * len(images))
-        masked = masked_images(images, targets)[:shown] if shown else None
+        needs_masked = options.feat > 0 and not options.without_2d_losses
+        shown = math.ceil(self.feature_share * len(images))
+        masked = masked_images(images, targets)[:shown] if needs_masked else None
         estimate = self.network(images, masked, render=not options.without_shape_loss)
         with torch.autocast(images.device.type, enabled=False):
             losses = losses_of(estimate, targets, self.laplacian, options)

@@ -105,8 +105,8 @@ def losses_of(
     """Compute all terms of joint training.
 
     Args:
-        estimate: Estimate with masked features and heat maps (unless `without_2d_losses`) and with a mask (unless
-            `without_shape_loss`).
+        estimate: Estimate with heat maps (unless `without_2d_losses`), with masked features (unless the weight of
+            L_Feat is 0 too) and with a mask (unless `without_shape_loss`).
         targets: The ground truth.
         laplacian: Laplacian of the estimator's hand model.
         options: Weights and ablations.
@@ -136,10 +136,12 @@ def losses_of(
 
 def _losses_2d(estimate: Estimate, targets: Targets, options: LossOptions) -> tuple[Tensor, Tensor, Tensor]:
     evidence = estimate.evidence
-    masked = _required(evidence.masked_feature, "masked feature", "masked_images")
+    feat = torch.zeros_like(targets.mask[:, 0, 0])
+    if options.feat > 0:
+        masked = _required(evidence.masked_feature, "masked feature", "masked_images")
+        feat = options.feat * feature_loss(evidence.feature, masked, targets)
     heatmaps = _required(evidence.heatmaps, "heat maps", "a network that has f_J2D (not without_2d_losses)")
     refined = torch.stack([step.joints_2d for step in estimate.steps[1:]], 1)
-    feat = options.feat * feature_loss(evidence.feature, masked, targets)
     ref = refiner_loss(refined, targets)
     return feat, ref, options.j2d * heatmap_loss(heatmaps, targets, options.sigma)
 

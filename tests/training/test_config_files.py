@@ -50,6 +50,7 @@ def test_the_paper_has_nothing_of_its_own_extensions():
         0,
     )
     assert (paper.decay, paper.start, paper.feature_share, paper.jitter_turned) == ("constant", "imagenet", 1, 0)
+    assert (paper.weight_feat, paper.weight_sh) == (1, 1)
     assert light == TrainingConfig()
     assert light.weight_h > 0
     with pytest.raises(ConfigError, match="preset is huge"):

@@ -220,6 +220,15 @@ def test_hand_loss_pulls_to_the_label_or_weakly_to_the_mean_hand(estimator, gene
     assert h.grad[:, :55].any(1).all()
 
 
+def test_without_weight_l_feat_needs_no_masked_feature(estimator, laplacian, generator):
+    targets = random_targets(2, generator)
+    estimate = estimator(random_images(2, generator), render=True)
+    losses = losses_of(estimate, targets, laplacian, LossOptions(feat=0.0))
+    assert estimate.evidence.masked_feature is None
+    assert losses.feat.tolist() == [0, 0]
+    torch.testing.assert_close(losses.total, losses.art + losses.lap + losses.sh + losses.ref)
+
+
 def test_feature_loss_of_a_part_of_the_batch_has_the_expectation_of_the_whole(generator):
     targets = random_targets(4, generator)
     feature, masked = torch.randn(2, 4, 7, generator=generator)
