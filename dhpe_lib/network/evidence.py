@@ -83,7 +83,7 @@ class Evidence2D:
 
     @property
     def of_crop(self) -> Float[Tensor, "b _"]:
-        """What f_E3D sees of the crop besides j2D: F(x), and the descriptions of the joints if there are any."""
+        """F(x), and the descriptions of the joints if there are any: f_E3D sees this and j2D."""
         return self.feature if self.at_joints is None else torch.cat((self.feature, self.at_joints), 1)
 
 
