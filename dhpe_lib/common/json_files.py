@@ -16,7 +16,8 @@ SMALL, LARGE = 2**24, 2**31
 MOST_DEPTH = 64
 MOST_DIGITS = 38
 """Most digits of a whole number; larger ones do not fit a float32."""
-STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""A string, or the rest of the text after a quotation mark without an end. It never looks at a byte twice."""
 BRACKETS = np.zeros(256, np.int8)
 BRACKETS[list(b"[{")], BRACKETS[list(b"]}")] = 1, -1
 SAFE_NAME = re.compile(r"[\w.+-]{1,200}")

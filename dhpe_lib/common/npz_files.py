@@ -1,4 +1,4 @@
-"""Read the arrays of an ``.npz`` file within a budget. No code in the file runs."""
+"""Read the arrays of an ``.npz`` or ``.npy`` file within a budget. No code in the file runs."""
 
 import io
 import zipfile
@@ -45,6 +45,29 @@ def read_npz(path: Path, most: int) -> dict[str, np.ndarray]:
     except Exception as error:
         raise NpzFileError(f"field {field} cannot be read ({error})") from error
     return fields
+
+
+def read_npy_file(path: Path, most: int) -> np.ndarray:
+    """Read the array of an ``.npy`` file.
+
+    Args:
+        path: The file.
+        most: Most bytes of the file.
+
+    Returns:
+        The array.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        NpzFileError: The file is damaged or larger, or the array holds Python objects.
+    """
+    if path.stat().st_size > most:
+        raise NpzFileError(f"larger than {most} bytes")
+    try:
+        return read_npy(path.read_bytes())
+    # numpy reads the header as Python text, which can raise almost any error.
+    except Exception as error:
+        raise NpzFileError(f"no array can be read ({error})") from error
 
 
 def unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from dhpe_lib.common.files import atomic_write
 from dhpe_lib.common.json_files import LARGE, JsonError, read_json
-from dhpe_lib.common.npz_files import NpzFileError, read_npz
+from dhpe_lib.common.npz_files import NpzFileError, read_npy_file, read_npz
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
 from dhpe_lib.hand.conversions import (
@@ -162,7 +162,7 @@ def _read_fields(path: Path) -> dict[str, Any]:
         elif suffix == ".npz":
             content = read_npz(path, MOST_BYTES)
         elif suffix == ".npy":
-            content = np.load(path, allow_pickle=False)
+            content = read_npy_file(path, MOST_BYTES)
         elif suffix == ".pkl":
             content = load_pickle(path)
         else:

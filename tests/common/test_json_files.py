@@ -51,6 +51,12 @@ def test_brackets_in_strings_are_not_depth():
     assert parse_json("[" * 64 + "]" * 64)
 
 
+def test_a_string_without_an_end_takes_no_long_time():
+    """Looking for the end from each quotation mark would take hours."""
+    with pytest.raises(JsonError, match="Unterminated string"):
+        parse_json('"' + '\\"' * 10**6)
+
+
 def test_budget_of_bytes(tmp_path):
     (tmp_path / "a.json").write_text("[" + " " * 100 + "]")
     assert read_json(tmp_path / "a.json", 102) == []

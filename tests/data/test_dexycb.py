@@ -112,6 +112,9 @@ def test_damaged_files_are_named(root):
     (frame / "labels_000000.npz").write_bytes(b"PK damaged")
     with pytest.raises(DatasetError, match=r"labels_000000\.npz: cannot be read"):
         found[0]
+    np.savez_compressed(frame / "labels_000000.npz", seg=np.zeros(2**22), joint_3d=np.zeros((1, 21, 3)))
+    with pytest.raises(DatasetError, match=r"labels_000000\.npz: cannot be read .*more than 16777216 bytes"):
+        found[0]
     (frame / "color_000001.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"color_000001\.jpg: no such file; get DexYCB"):
         found[1]
@@ -121,6 +124,15 @@ def test_damaged_files_are_named(root):
     (root / LEFT_SEQUENCE / "meta.yml").write_text("{a: [")
     with pytest.raises(DatasetError, match=r"meta\.yml: is damaged or not YAML"):
         DexYcb(root, "s0-train")
+    merged = "".join(f"a{k}: &a{k} {{<<: [{', '.join([f'*a{k - 1}'] * 9)}]}}\n" for k in range(1, 12))
+    for text, message in (
+        (f"a0: &a0 {{b: 1}}\n{merged}", "it has an alias"),
+        ("num_frames: 2020-99-99", "not YAML"),
+        (" " * 2**17, "larger than 65536 bytes"),
+    ):
+        (root / LEFT_SEQUENCE / "meta.yml").write_text(text)
+        with pytest.raises(DatasetError, match=rf"meta\.yml: .*{message}"):
+            DexYcb(root, "s0-train")
     (root / f"calibration/intrinsics/{dexycb.SERIALS[0]}_640x480.yml").write_text("color: {fx: 1}")
     with pytest.raises(DatasetError, match=r"640x480\.yml: color: lacks the field fy"):
         DexYcb(root, "s0-train")

@@ -121,6 +121,12 @@ def test_damaged_files_and_unknown_suffixes(tmp_path, model):
     np.save(tmp_path / "o.npy", np.array([{"a": 1}]), allow_pickle=True)
     with pytest.raises(HandFileError, match=r"o\.npy: cannot be read"):
         read_pose(tmp_path / "o.npy", "axis-angle", model)
+    np.save(tmp_path / "p.npy", np.zeros(45))
+    (tmp_path / "p.npy").write_bytes(
+        (tmp_path / "p.npy").read_bytes().replace(b"(45,), }" + b" " * 9, b"(45000000000,), }")
+    )
+    with pytest.raises(HandFileError, match=r"p\.npy: cannot be read .*does not fit 488 bytes"):
+        read_pose(tmp_path / "p.npy", "axis-angle", model)
     with pytest.raises(HandFileError, match=r"read from \.json, \.npz, \.npy or \.pkl, not from '\.txt'"):
         read_pose(tmp_path / "a.txt", "axis-angle", model)
     with pytest.raises(HandFileError, match=r"written as \.json or \.npz"):

@@ -19,7 +19,6 @@ Source: Chao et al., DexYCB, CVPR 2021, and the authors' toolkit.
 """
 
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from dhpe_lib.common.npz_files import NpzFileError, read_npz
 from dhpe_lib.data.checks import (
     DatasetError,
     Finding,
@@ -60,6 +60,8 @@ SERIALS = (
 )
 SIZE = (640, 480)
 HAND = 255
+MOST_YAML, MOST_LABELS = 2**16, 2**24
+"""Most bytes of a YAML file, and of the arrays of a frame."""
 HOMEPAGE = "https://dex-ycb.github.io"
 REMEDY = f"get DexYCB from {HOMEPAGE} again, with all subjects and the calibration"
 
@@ -166,13 +168,20 @@ def read_yaml(path: Path) -> Any:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        DatasetError: The file is not YAML.
+        DatasetError: The file is not YAML, is larger than ``MOST_YAML`` bytes, or has an alias: a few lines of
+            aliases can stand for a billion values.
     """
     import yaml
 
+    if require(path, REMEDY).stat().st_size > MOST_YAML:
+        raise DatasetError(f"{path}: is larger than {MOST_YAML} bytes; {REMEDY}")
     try:
-        return yaml.safe_load(require(path, REMEDY).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("it has an alias")
+        return yaml.safe_load(text)
+    # Python's own values raise ValueError: dates that do not exist, and numbers of too many digits.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).split("\n")[0]
         raise DatasetError(f"{path}: is damaged or not YAML ({reason}); {REMEDY}") from error
 
@@ -200,11 +209,9 @@ def read_camera(directory: Path, serial: str) -> Float[ndarray, "3 3"]:
 def read_labels(path: Path) -> tuple[Float[ndarray, "21 3"], Bool[ndarray, "height width"]]:
     """Read the joints (mm, NaN without a hand) and the mask of a frame."""
     try:
-        with np.load(require(path, REMEDY), allow_pickle=False) as labels:
-            joints, classes = labels["joint_3d"], labels["seg"]
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        labels = read_npz(require(path, REMEDY), MOST_LABELS)
+        joints, classes = labels["joint_3d"], labels["seg"]
+    except (NpzFileError, KeyError) as error:
         raise DatasetError(f"{path}: cannot be read ({error}); {REMEDY}") from error
     joints = numbers(joints, (1, 21, 3), f"{path}: joint_3d", REMEDY)[0]
     if classes.shape != SIZE[::-1]:
