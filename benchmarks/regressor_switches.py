@@ -195,8 +195,9 @@ def main() -> None:
     mean = neutral_h(hand).repeat(len(unseen.feature), 1)
     table = {"the mean hand": describe(mean, unseen.targets, hand)}
     for name, form in FORMS.items():
+        trained = fit(form, seen, hand, arguments.steps)
         with torch.no_grad():
-            h = fit(form, seen, hand, arguments.steps).eval()(unseen)[-1].h
+            h = trained(unseen)[-1].h
         table[name] = describe(h, unseen.targets, hand)
         print(name, table[name], flush=True)
     write_result("regressor_switches", table, SEED, load)
