@@ -1,6 +1,6 @@
-"""Khronos's glTF validator finds nothing in the plain and the rigged GLB; it needs node and `npm install gltf-validator`.
+"""Khronos's glTF validator finds nothing in the plain and the rigged GLB.
 
-NODE_PATH names the folder of the package if it lies elsewhere.
+It needs node and `npm install gltf-validator`. NODE_PATH names the folder of the package if it lies elsewhere.
 """
 
 import json
