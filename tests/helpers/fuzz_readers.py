@@ -82,10 +82,12 @@ class Format:
         write: Function that writes a valid file, with its neighbours if it needs them, to an empty folder, and returns
             its path.
         read: The library's reader.
+        depth: Number of folders from the file's up to the one that its errors name.
     """
 
     write: Callable[[Path], Path]
     read: Callable[[Path], Any]
+    depth: int = 0
 
 
 def written(path: Path, content: bytes | str) -> Path:
@@ -329,7 +331,7 @@ FORMATS = {
     "HO-3D": Format(ho3d_file, lambda path: Ho3d(path.parents[3], "train")[0]),
     "Dexter+Object": Format(dexter_file, lambda path: DexterObject(path.parents[3], "evaluation")[0]),
     **{
-        f"InterHand2.6M, {kind}": Format(partial(interhand_file, kind), read_interhand)
+        f"InterHand2.6M, {kind}": Format(partial(interhand_file, kind), read_interhand, depth=2)
         for kind in ("data", "camera", "joint_3d")
     },
     "DexYCB labels": Format(dexycb_file, dexycb.read_labels),
@@ -396,6 +398,6 @@ def outcome(name: str, path: Path) -> tuple[str, str]:
     except Exception as error:
         own = type(error).__module__.startswith("dhpe_lib") or isinstance(error, FileNotFoundError)
         own = own or name == "pose"  # the command line turns a ValueError into a usage error
-        named = str(path.parent) in str(error) or isinstance(error, MatFileError)
+        named = str(path.parents[FORMATS[name].depth]) in str(error) or isinstance(error, MatFileError)
         return "clean" if own and named else "unclean", f"{type(error).__name__}: {error}"
     return "result", ""
