@@ -17,8 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dhpe_lib.common.locks import LOCK, LockedError, acquire, locked
+from dhpe_lib.common.locks import LOCK, LockedError, acquire, locked, release
 
+WINDOWS = os.name == "nt"
 DRAFT_FOLDER = re.compile(r"\.dhpe-.+")
 YOUNG = 60.0
 """Seconds for which a folder without a lock may be the draft of a process that is about to lock it."""
@@ -87,7 +88,7 @@ def draft_folder(folder: Path) -> Iterator[Path]:
     try:
         yield scratch
     finally:
-        os.close(descriptor)
+        release(descriptor)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -145,8 +146,13 @@ def require_space(folder: Path, needed: int) -> None:
 
 
 def flush(path: Path) -> None:
-    """Flush the content of a file, or the entries of a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush the content of a file, or the entries of a folder, to the disk.
+
+    Windows opens no folders, and flushes only files that are open for writing.
+    """
+    if WINDOWS and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -169,16 +175,18 @@ def append_line(path: Path, line: str) -> None:
     raw = f"{line}\n".encode()
     with explain_full_disk(path, lambda: len(raw)), path.open("ab+", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
-        if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
-            raw = b"\n" + raw
+        if end:
+            file.seek(end - 1)
+            if file.read(1) != b"\n":
+                raw = b"\n" + raw
         try:
             if file.write(raw) < len(raw):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
         except OSError:
-            if end:
-                file.truncate(end)
-            else:
+            file.truncate(end)
+            file.close()  # Windows deletes no open file
+            if not end:
                 path.unlink()
             raise
 
@@ -201,6 +209,7 @@ def clear_draft(draft: Path) -> None:
         if (draft / LOCK).exists() or time.time() - draft.stat().st_mtime > YOUNG:
             with locked(draft / LOCK, required=True):
                 shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)  # Windows kept the folder of the open lock
 
 
 def refuse_input(path: Path, inputs: Sequence[Path | None]) -> None:

@@ -1,14 +1,24 @@
 """Locks between processes. The system frees a lock when its process ends, also after a kill."""
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:
+    msvcrt: Any = import_module("msvcrt")  # Windows
+else:
+    msvcrt = None
 
 LOCK = ".lock"
 """Name of the lock file of a folder."""
+LOCKED_BYTE = 2**30
+"""Windows locks bytes, and others cannot read them. This one lies behind the text of the file."""
 
 
 class LockedError(OSError):
@@ -31,8 +41,13 @@ def locked(path: Path, required: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # nobody else can hold it yet
-        os.close(descriptor)
+        if msvcrt is None:
+            path.unlink(missing_ok=True)  # nobody else can hold it yet
+            release(descriptor)
+        else:
+            release(descriptor)
+            with suppress(OSError):  # Windows deletes no open file; its next owner deletes it
+                path.unlink()
 
 
 def acquire(path: Path, required: bool = False) -> int:
@@ -43,7 +58,7 @@ def acquire(path: Path, required: bool = False) -> int:
         required: Whether a file system without locks counts as locked; else it locks nothing.
 
     Returns:
-        File descriptor; the lock is held until it is closed.
+        File descriptor for :func:`release`.
 
     Raises:
         LockedError: Another process holds the lock.
@@ -52,20 +67,47 @@ def acquire(path: Path, required: bool = False) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor)
         except OSError as error:
-            if not required and not isinstance(error, BlockingIOError):
+            if not required and not isinstance(error, BlockingIOError | PermissionError):
                 return descriptor
-            owner = os.pread(descriptor, 200, 0).decode("utf-8", "replace") or "its process is unknown"
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            owner = os.read(descriptor, 200).decode("utf-8", "replace") or "its process is unknown"
             os.close(descriptor)
             raise LockedError(
                 f"{path.parent}: another run writes there ({owner}); wait until it ends, or name another folder"
             ) from error
         if is_open_file(descriptor, path):
             with suppress(OSError):  # a full disk
-                os.pwrite(descriptor, f"process {os.getpid():<10} on {socket.gethostname()}".encode(), 0)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.write(descriptor, f"process {os.getpid():<10} on {socket.gethostname()}".encode())
             return descriptor
-        os.close(descriptor)  # the owner deleted it before this process had locked it
+        release(descriptor)  # the owner deleted it before this process had locked it
+
+
+def lock(descriptor: int) -> None:
+    """Lock an open file without waiting.
+
+    Args:
+        descriptor: Its file descriptor.
+
+    Raises:
+        OSError: The file system has no locks. A BlockingIOError or, on Windows, a PermissionError: another has it.
+    """
+    if msvcrt is None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+
+def release(descriptor: int) -> None:
+    """Free a lock and close its file."""
+    if msvcrt is not None:
+        os.lseek(descriptor, LOCKED_BYTE, os.SEEK_SET)
+        with suppress(OSError):  # a file system without locks
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+    os.close(descriptor)
 
 
 def is_open_file(descriptor: int, path: Path) -> bool:

@@ -84,15 +84,18 @@ def read_pose(path: Path, source: Source, model: HandModel, k: Tensor | None = N
         vectors = fields.rows("pose", 61)
         return from_freihand(model, vectors, None if k is None else k.to(vectors).expand(len(vectors), 3, 3))
     if source == "frankmocap":
-        return from_frankmocap(model, fields.rows("pred_hand_pose", 48), fields.rows("pred_hand_betas", 10))
+        pose = fields.rows("pred_hand_pose", 48)
+        return from_frankmocap(model, pose, fields.beside(pose, "pred_hand_betas", 10))
     if source == "hamer":
-        turn, fingers = fields.rows("global_orient", 9), fields.rows("hand_pose", 135)
-        place, betas = fields.optional("pred_cam_t_full", 3), fields.rows("betas", 10)
+        fingers = fields.rows("hand_pose", 135)
+        turn, betas = fields.beside(fingers, "global_orient", 9), fields.beside(fingers, "betas", 10)
+        place = fields.optional("pred_cam_t_full", 3, fingers)
         return from_hamer(model, turn.unflatten(1, (3, 3)), fingers.unflatten(1, (15, 3, 3)), betas, place)
     if source == "smplx":
-        pose, given = fields.rows("hand_pose", 45), fields.optional("global_orient", 3)
+        pose = fields.rows("hand_pose", 45)
+        given = fields.optional("global_orient", 3, pose)
         orient = pose.new_zeros(len(pose), 3) if given is None else given
-        return from_smplx(model, pose, orient, fields.shape(len(pose)), fields.optional("transl", 3))
+        return from_smplx(model, pose, orient, fields.shape(pose), fields.optional("transl", 3, pose))
     return _from_numbers(fields, source, model)
 
 
@@ -208,21 +211,21 @@ class _Fields:
             raise HandFileError(f"{self.path}: the field {name} holds a number that is not finite")
         return torch.from_numpy(rows).to(self.like)
 
-    def optional(self, name: str, count: int) -> Tensor | None:
-        """Return a field if the file has it."""
-        return self.rows(name, count) if name in self.fields else None
+    def beside(self, pose: Tensor, name: str, count: int) -> Tensor:
+        """Return a field that has a row for each hand of the pose, or one row for all."""
+        rows = self.rows(name, count)
+        if len(rows) not in (1, len(pose)):
+            raise HandFileError(f"{self.path}: the field {name} has {len(rows)} rows, the pose {len(pose)}")
+        return rows.expand(len(pose), -1)
 
-    def shape(self, hands: int) -> Tensor:
+    def optional(self, name: str, count: int, pose: Tensor) -> Tensor | None:
+        """Return a field beside the pose if the file has it."""
+        return self.beside(pose, name, count) if name in self.fields else None
+
+    def shape(self, pose: Tensor) -> Tensor:
         """Return the shape of each hand; the mean shape if the file has none."""
-        name = "betas" if "betas" in self.fields else "shape"
-        found = self.optional(name, 10)
-        return self.like.new_zeros(hands, 10) if found is None else self.same(name, found, hands)
-
-    def same(self, name: str, rows: Tensor, hands: int) -> Tensor:
-        """Check that a field has a row for each hand; one row serves for all."""
-        if len(rows) not in (1, hands):
-            raise HandFileError(f"{self.path}: the field {name} has {len(rows)} rows, the pose {hands}")
-        return rows.expand(hands, -1)
+        found = self.optional("betas" if "betas" in self.fields else "shape", 10, pose)
+        return self.like.new_zeros(len(pose), 10) if found is None else found
 
 
 def _from_numbers(fields: _Fields, source: Source, model: HandModel) -> HandPose:
@@ -241,14 +244,10 @@ def _from_numbers(fields: _Fields, source: Source, model: HandModel) -> HandPose
         numbers = fields.rows("pose", 45, 48)
         fingers = axis_angle_to_matrix(mean_to_flat(model, numbers[:, -45:]).unflatten(1, (15, 3)))
         turn = axis_angle_to_matrix(numbers[:, :3]) if numbers.shape[1] == 48 else None
-    count = len(fingers)
     if turn is None:
-        given = fields.optional("rotation", 3)
-        given = fingers.new_zeros(1, 3) if given is None else given
-        turn = axis_angle_to_matrix(fields.same("rotation", given, count))
-    place = fields.optional("translation", 3)
-    moved = None if place is None else fields.same("translation", place, count)
-    return HandPose(model.side, fingers, fields.shape(count), turn, moved)
+        given = fields.optional("rotation", 3, fingers)
+        turn = axis_angle_to_matrix(fingers.new_zeros(len(fingers), 3) if given is None else given)
+    return HandPose(model.side, fingers, fields.shape(fingers), turn, fields.optional("translation", 3, fingers))
 
 
 def _from_dhpe(fields: _Fields, model: HandModel) -> HandPose:
@@ -258,9 +257,9 @@ def _from_dhpe(fields: _Fields, model: HandModel) -> HandPose:
     if fields.fields.get("hand") != model.side:
         raise HandFileError(f"{fields.path}: holds a {fields.fields.get('hand')} hand; add --side to name it")
     parts = _Fields(fields.path, inner, fields.like)
-    quaternion = parts.rows("quaternion", 4) + fields.like.new_tensor((1.0, 0, 0, 0))
     fingers = axis_angle_to_matrix(parts.rows("pose", 45).unflatten(1, (15, 3)))
-    return HandPose(model.side, fingers, parts.rows("shape", 10), quaternion_to_matrix(quaternion))
+    quaternion = parts.beside(fingers, "quaternion", 4) + fields.like.new_tensor((1.0, 0, 0, 0))
+    return HandPose(model.side, fingers, parts.beside(fingers, "shape", 10), quaternion_to_matrix(quaternion))
 
 
 def _smplx_fields(hands: HandPose, model: HandModel) -> dict[str, Any]:

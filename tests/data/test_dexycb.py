@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fake_datasets import canonical, noise, points, projected, write_image
+from fake_datasets import DEXYCB_CAMERA, DEXYCB_META, canonical, points, projected, write_dexycb_frames
 
 from dhpe_lib.data.checks import DatasetError
 from dhpe_lib.data.readers import DATASETS, dexycb
@@ -23,25 +23,17 @@ def root(tmp_path, monkeypatch):
     for serial in dexycb.SERIALS:
         path = tmp_path / f"calibration/intrinsics/{serial}_640x480.yml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("color:\n  fx: 610.5\n  fy: 611.0\n  ppx: 312.0\n  ppy: 244.0\ndepth:\n  fx: 1.0\n")
+        path.write_text(DEXYCB_CAMERA)
     for subject in ("20200101-subject-01", "20200101-subject-02"):
         for number in range(5):
             sequence = tmp_path / subject / f"20200101_00000{number}"
             sequence.mkdir(parents=True)
             side = "left" if number == 1 else "right"
-            (sequence / "meta.yml").write_text(f"mano_sides:\n- {side}\nnum_frames: 2\nserials:\n- '1'\n")
+            (sequence / "meta.yml").write_text(DEXYCB_META.format(side))
             for serial in dexycb.SERIALS:
-                write_frames(sequence / serial)
+                write_dexycb_frames(sequence / serial, CLOUD)
     (tmp_path / "models").mkdir()
     return tmp_path
-
-
-def write_frames(folder):
-    seg = np.zeros((480, 640), np.uint8)
-    seg[10:20, 30:60], seg[0, 0] = 255, 3
-    for frame, joints in enumerate((canonical(CLOUD) / 1000, np.full((21, 3), -1.0))):
-        write_image(folder / f"color_{frame:06d}.jpg", noise((640, 480)))
-        np.savez(folder / f"labels_{frame:06d}.npz", seg=seg, joint_3d=joints[None].astype(np.float32), pose_m=[1.0])
 
 
 def test_samples(root):

@@ -4,58 +4,18 @@ import json
 
 import numpy as np
 import pytest
-from fake_datasets import canonical, fingers, noise, ordered, points, projected, write_image, write_json
+from fake_datasets import canonical, projected, write_json
+from fake_interhand import FILE, LEFT, RIGHT, K, interhand_labels, write_interhand
 
 from dhpe_lib.data.checks import DatasetError
 from dhpe_lib.data.readers import DATASETS, interhand
 from dhpe_lib.data.readers.interhand import InterHand
 from dhpe_lib.data.sample import mirror
 
-NAMES = [*fingers("thumb index middle ring little", "tip 3 2 1"), "wrist"]
-RIGHT, LEFT = points(1, depth=900), points(2, depth=950)
-TURN = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
-PLACE = np.array([100.0, -200, 300])
-FOCAL, CENTER = [1300.0, 1310], [170.0, 250]
-K = np.array([[1300, 0, 170.5], [0, 1310, 250.5], [0, 0, 1]])  # whole numbers are the centres of pixels
-FILE = "Capture0/ROM04_LT_Occlusion/cam400262/image2001.jpg"
-SIZE = (334, 512)
-
-
-def labels(root, kind: str):
-    return root / f"annotations/val/InterHand2.6M_val_{kind}.json"
-
 
 @pytest.fixture
 def root(tmp_path):
-    """One picture with both hands, one with a left hand; the little fingertip of the right hand is unknown."""
-    world = np.vstack([ordered(RIGHT, NAMES), ordered(LEFT, NAMES)]) @ TURN + PLACE  # camera = R (world - place)
-    valid = np.ones((42, 1), int)
-    valid[NAMES.index("little_tip")] = 0
-    alone = np.vstack([np.zeros((21, 1), int), np.ones((21, 1), int)])
-    image = {
-        "width": 334,
-        "height": 512,
-        "capture": 0,
-        "subject": 1,
-        "seq_name": "ROM04_LT_Occlusion",
-        "camera": "400262",
-    }
-    images = [
-        image | {"id": 7, "file_name": FILE, "frame_idx": 2001},
-        image | {"id": 9, "file_name": FILE.replace("2001", "2004"), "frame_idx": 2004},
-    ]
-    annotations = [
-        {"id": 0, "image_id": 7, "joint_valid": valid.tolist(), "hand_type": "interacting", "hand_type_valid": 1},
-        {"id": 1, "image_id": 9, "joint_valid": alone.tolist(), "hand_type": "left", "hand_type_valid": 1},
-    ]
-    camera = {"campos": PLACE.tolist(), "camrot": TURN.tolist(), "focal": FOCAL, "princpt": CENTER}
-    write_json(labels(tmp_path, "data"), {"images": images, "annotations": annotations})
-    write_json(labels(tmp_path, "camera"), {"0": {name: {"400262": value} for name, value in camera.items()}})
-    frame = {"world_coord": world.tolist(), "joint_valid": valid.tolist(), "hand_type": "interacting"}
-    write_json(labels(tmp_path, "joint_3d"), {"0": {"2001": frame, "2004": frame}})
-    for image in images:
-        write_image(tmp_path / "images/val" / image["file_name"], noise(SIZE))
-    return tmp_path
+    return write_interhand(tmp_path)
 
 
 def test_each_hand_of_a_picture_is_a_sample(root):
@@ -97,14 +57,14 @@ def test_the_present_folder_comes_first_and_all_before_a_part(root):
 
 
 def test_a_hand_without_its_wrist_is_not_used(root):
-    data = json.loads(labels(root, "data").read_text())
+    data = json.loads(interhand_labels(root, "data").read_text())
     data["annotations"][0]["joint_valid"][20] = [0]
-    write_json(labels(root, "data"), data)
+    write_json(interhand_labels(root, "data"), data)
     assert [name.rsplit("/", 1)[1] for name in InterHand(root, "val").ids] == ["left", "left"]
 
 
 def change(root, kind, path, value):
-    content = json.loads(labels(root, kind).read_text())
+    content = json.loads(interhand_labels(root, kind).read_text())
     inner = content
     for key in path[:-1]:
         inner = inner[key]
@@ -112,7 +72,7 @@ def change(root, kind, path, value):
         del inner[path[-1]]
     else:
         inner[path[-1]] = value
-    write_json(labels(root, kind), content)
+    write_json(interhand_labels(root, kind), content)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +81,10 @@ def change(root, kind, path, value):
         ("data", ["images"], None, "lacks images or annotations"),
         ("data", ["images", 0, "camera"], None, "picture 7 lacks the field camera"),
         ("data", ["images", 0, "file_name"], "../../x.jpg", "not a path below the pictures"),
+        ("data", ["images", 0, "width"], {}, r"width and height of .* are \({}, 512\), not pixels"),
         ("data", ["annotations", 0, "hand_type"], "both", "hand_type of .* is 'both'"),
+        ("data", ["annotations", 0, "hand_type"], [], r"hand_type of .* is \[\]"),
+        ("data", ["annotations", 0, "joint_valid"], [[1], [1, 0]], "joint_valid of .* is not 42 numbers"),
         ("data", ["annotations", 0, "joint_valid"], [1], r"joint_valid of .* has shape \(1,\), not \(42,\)"),
         ("camera", ["0", "focal", "400262"], None, "camera 0/focal/400262 is missing"),
         ("camera", ["0", "camrot", "400262"], [1], r"camrot of camera 0/400262 has shape \(1,\)"),
@@ -139,7 +102,7 @@ def test_missing_files(root):
     (root / "images/val" / FILE).unlink()
     with pytest.raises(FileNotFoundError, match=r"image2001\.jpg: no such file; get InterHand"):
         InterHand(root, "val")[0]
-    labels(root, "camera").unlink()
+    interhand_labels(root, "camera").unlink()
     with pytest.raises(FileNotFoundError, match=r"val_camera\.json: no such file; get InterHand"):
         InterHand(root, "val")
     with pytest.raises(DatasetError, match="no split 'all'; use 'train' or 'val' or 'test'"):
@@ -159,5 +122,5 @@ def test_check(root, monkeypatch):
         monkeypatch.setattr(interhand, "COUNTS_OF_V0", {"val": 0})
         monkeypatch.setattr(interhand, "COUNTS", {"val": published})
         assert bool(DATASETS["interhand2.6m"].check(root)[0].problem) == problem
-    labels(root, "data").unlink()
+    interhand_labels(root, "data").unlink()
     assert DATASETS["interhand2.6m"].check(root)[0].problem == "no such file"

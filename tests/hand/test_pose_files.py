@@ -70,6 +70,25 @@ def test_a_few_pca_coefficients_of_several_hands(tmp_path, model):
     np.testing.assert_allclose(found.pose[0], expected, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("source", "fields"),
+    [
+        ("smplx", {"hand_pose": [[0] * 45] * 2, "global_orient": [0, 0, 1], "transl": [0, 0, 1]}),
+        ("hamer", {"hand_pose": [[1] * 135] * 2, "global_orient": [[1] * 9] * 2, "betas": [[0] * 10]}),
+        ("frankmocap", {"pred_hand_pose": [[0] * 48] * 2, "pred_hand_betas": [0] * 10}),
+    ],
+)
+def test_one_row_serves_all_hands_and_another_number_is_refused(tmp_path, model, source, fields):
+    """Several hands of one person; once an error that named no file."""
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(fields))
+    assert len(read_pose(path, source, model).shape) == 2
+    last = list(fields)[-1]
+    path.write_text(json.dumps(fields | {last: np.zeros((3, np.shape(fields[last])[-1])).tolist()}))
+    with pytest.raises(HandFileError, match=rf"a\.json: the field {last} has 3 rows, the pose 2"):
+        read_pose(path, source, model)
+
+
 def test_frankmocaps_pickle(tmp_path, model):
     pose = np.linspace(-0.3, 0.3, 48)[None].astype(np.float32)
     content = {"pred_hand_pose": pose, "pred_hand_betas": np.zeros((1, 10), np.float32)}

@@ -178,3 +178,16 @@ def write_nyu(path: Path, images: np.ndarray) -> Path:
     with path.open("r+b") as file:
         file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64")
     return path
+
+
+DEXYCB_CAMERA = "color:\n  fx: 610.5\n  fy: 611.0\n  ppx: 312.0\n  ppy: 244.0\ndepth:\n  fx: 1.0\n"
+DEXYCB_META = "mano_sides:\n- {}\nnum_frames: 2\nserials:\n- '1'\n"
+
+
+def write_dexycb_frames(folder: Path, cloud: Points) -> None:
+    """Write a frame with a hand and one without."""
+    seg = np.zeros((480, 640), np.uint8)
+    seg[10:20, 30:60], seg[0, 0] = 255, 3
+    for frame, joints in enumerate((canonical(cloud) / 1000, np.full((21, 3), -1.0))):
+        write_image(folder / f"color_{frame:06d}.jpg", noise((640, 480)))
+        np.savez(folder / f"labels_{frame:06d}.npz", seg=seg, joint_3d=joints[None].astype(np.float32), pose_m=[1.0])

@@ -8,7 +8,7 @@ import random
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from dot_dataset import Dots, write_dots
 from fake_datasets import (
+    DEXYCB_CAMERA,
+    DEXYCB_META,
     DO_NAMES,
     noise,
     opengl,
@@ -24,12 +26,14 @@ from fake_datasets import (
     projected,
     rhd_mask,
     rhd_record,
+    write_dexycb_frames,
     write_do,
     write_freihand,
     write_ho3d,
     write_nyu,
     write_rhd,
 )
+from fake_interhand import interhand_labels, write_interhand
 from fake_mano import Ch, OldCsc, python2_pickle
 from PIL import Image, features
 from rich.console import Console
@@ -44,16 +48,21 @@ from dhpe_lib.data.cache.reader import Prepared, damaged_index
 from dhpe_lib.data.camera import Camera
 from dhpe_lib.data.mat_files import MatFileError, read_array
 from dhpe_lib.data.photos import read_mask, read_photo
+from dhpe_lib.data.readers import dexycb
 from dhpe_lib.data.readers.dexter_object import DexterObject
 from dhpe_lib.data.readers.freihand import FreiHand
 from dhpe_lib.data.readers.ho3d import Ho3d
+from dhpe_lib.data.readers.interhand import InterHand
+from dhpe_lib.data.readers.photos import Photos
 from dhpe_lib.data.readers.rhd import Rhd
 from dhpe_lib.evaluation import freihand as freihand_scores
 from dhpe_lib.hand.io import read_hand, write_hand
-from dhpe_lib.hand.model import OPEN_HAND
+from dhpe_lib.hand.model import OPEN_HAND, HandModel
+from dhpe_lib.hand.pose_files import Source, read_pose
 from dhpe_lib.network.checkpoints import read_checkpoint, write_checkpoint
 from dhpe_lib.network.pretrained import read_state
 from dhpe_lib.prediction.batch import read_index
+from dhpe_lib.prediction.from_joints_3d import read_joints_3d
 from dhpe_lib.prediction.keypoints import keypoints_of, read_keypoints
 from dhpe_lib.prediction.video_io import Frame, clip_writer, read_frames
 from dhpe_lib.training.config import TrainingConfig, read_config, write_config
@@ -73,10 +82,12 @@ class Format:
         write: Function that writes a valid file, with its neighbours if it needs them, to an empty folder, and returns
             its path.
         read: The library's reader.
+        depth: Number of folders from the file's up to the one that its errors name.
     """
 
     write: Callable[[Path], Path]
     read: Callable[[Path], Any]
+    depth: int = 0
 
 
 def written(path: Path, content: bytes | str) -> Path:
@@ -102,6 +113,40 @@ def hand_file(name: str, folder: Path) -> Path:
 def keypoints_file(folder: Path) -> Path:
     joints = [[*place, 1] for place in rng().uniform(10, 90, (21, 2)).tolist()]
     return written(folder / "a.json", json.dumps([{"file": "a.jpg", "joints_2d": joints, "hand": "right"}]))
+
+
+def quotes_file(folder: Path) -> Path:
+    """A keypoints file with 16,000 escaped quotation marks."""
+    (entry,) = json.loads(keypoints_file(folder).read_text())
+    return written(folder / "a.json", json.dumps([entry | {"note": '"' * 16_000}]))
+
+
+def keypoints_3d_file(folder: Path) -> Path:
+    joints = rng().uniform(0, 0.1, (21, 4)).tolist()
+    return written(folder / "a.json", json.dumps([{"name": "a", "hand": "left", "unit": "any", "joints_3d": joints}]))
+
+
+def pose_file(suffix: str, folder: Path) -> Path:
+    """FrankMocap's fields, HaMeR's or smplx's, or rotations without a name."""
+    path, numbers = folder / f"a.{suffix}", rng().normal(size=(2, 45))
+    if suffix == "pkl":
+        return written(path, python2_pickle({"pred_hand_pose": np.ones((1, 48)), "pred_hand_betas": np.zeros((1, 10))}))
+    if suffix == "npy":
+        np.save(path, numbers)
+    elif suffix == "npz":
+        np.savez(path, hand_pose=np.ones((2, 15, 3, 3)), global_orient=np.ones((2, 1, 3, 3)), betas=np.zeros((2, 10)))
+    else:
+        written(path, json.dumps({"hand_pose": numbers.tolist(), "transl": [0, 0, 1], "global_orient": [0, 0, 1]}))
+    return path
+
+
+@cache
+def open_hand() -> HandModel:
+    return HandModel.open_hand()
+
+
+def read_pose_as(source: Source, path: Path) -> None:
+    read_pose(path, source, open_hand())
 
 
 def numbers_file(folder: Path) -> Path:
@@ -205,6 +250,44 @@ def dexter_file(folder: Path) -> Path:
     return path
 
 
+def interhand_file(kind: str, folder: Path) -> Path:
+    return interhand_labels(write_interhand(folder), kind)
+
+
+def read_interhand(path: Path) -> None:
+    reader = InterHand(path.parents[2], "val")
+    for k in range(len(reader)):
+        reader[k]
+
+
+def dexycb_file(folder: Path) -> Path:
+    write_dexycb_frames(folder, points(1, depth=800))
+    return folder / "labels_000000.npz"
+
+
+def sequence_file(folder: Path) -> Path:
+    return written(folder / "meta.yml", DEXYCB_META.format("left"))
+
+
+def camera_file(folder: Path) -> Path:
+    path = folder / f"calibration/intrinsics/{dexycb.SERIALS[0]}_640x480.yml"
+    path.parent.mkdir(parents=True)
+    return written(path, DEXYCB_CAMERA)
+
+
+def labels_file(folder: Path) -> Path:
+    picture_file("png", folder)
+    label = {"file": "a.png", "set": "mine", "hand": "left", "joints_2d": rng().uniform(0, 12, (21, 2)).tolist()}
+    return written(folder / "labels.json", json.dumps([label | {"group": str(k)} for k in range(20)]))
+
+
+def read_photo_labels(path: Path) -> None:
+    for split in ("train", "test"):
+        reader = Photos(path.parent, split)
+        for k in range(len(reader)):
+            reader[k]
+
+
 def nyu_file(folder: Path) -> Path:
     return write_nyu(folder / "nyu_depth_v2_labeled.mat", noise((640, 480))[None])
 
@@ -221,6 +304,14 @@ FORMATS = {
     "hand.pkl": Format(partial(hand_file, "a.pkl"), read_hand),
     "hand.npz": Format(partial(hand_file, "a.npz"), read_hand),
     "keypoints": Format(keypoints_file, lambda path: keypoints_of("a.jpg", (640, 480), read_keypoints(path), path)),
+    "keypoints, quotation marks": Format(
+        quotes_file, lambda path: keypoints_of("a.jpg", (640, 480), read_keypoints(path), path)
+    ),
+    "keypoints in space": Format(keypoints_3d_file, read_joints_3d),
+    "poses, json": Format(partial(pose_file, "json"), partial(read_pose_as, "smplx")),
+    "poses, npz": Format(partial(pose_file, "npz"), partial(read_pose_as, "hamer")),
+    "poses, npy": Format(partial(pose_file, "npy"), partial(read_pose_as, "axis-angle")),
+    "poses, pkl": Format(partial(pose_file, "pkl"), partial(read_pose_as, "frankmocap")),
     "pose": Format(numbers_file, lambda path: read_numbers(str(path), "pose", "right")),
     "config": Format(config_file, read_config),
     "cache plan": Format(plan_file, lambda path: read_record(path, PLAN_FIELDS)),
@@ -239,6 +330,14 @@ FORMATS = {
     "FreiHAND": Format(freihand_file, lambda path: FreiHand(path.parent, "evaluation")[0]),
     "HO-3D": Format(ho3d_file, lambda path: Ho3d(path.parents[3], "train")[0]),
     "Dexter+Object": Format(dexter_file, lambda path: DexterObject(path.parents[3], "evaluation")[0]),
+    **{
+        f"InterHand2.6M, {kind}": Format(partial(interhand_file, kind), read_interhand, depth=2)
+        for kind in ("data", "camera", "joint_3d")
+    },
+    "DexYCB labels": Format(dexycb_file, dexycb.read_labels),
+    "DexYCB sequence": Format(sequence_file, dexycb.read_meta),
+    "DexYCB camera": Format(camera_file, lambda path: dexycb.read_camera(path.parents[2], dexycb.SERIALS[0])),
+    "photo labels": Format(labels_file, read_photo_labels),
     "STB": Format(mat_file, lambda path: read_array(path, "handPara")),
     "NYU": Format(nyu_file, lambda path: open_backgrounds(path)[0]),
     "mask": Format(mask_file, lambda path: read_mask(path, (12, 16))),
@@ -299,6 +398,6 @@ def outcome(name: str, path: Path) -> tuple[str, str]:
     except Exception as error:
         own = type(error).__module__.startswith("dhpe_lib") or isinstance(error, FileNotFoundError)
         own = own or name == "pose"  # the command line turns a ValueError into a usage error
-        named = str(path.parent) in str(error) or isinstance(error, MatFileError)
+        named = str(path.parents[FORMATS[name].depth]) in str(error) or isinstance(error, MatFileError)
         return "clean" if own and named else "unclean", f"{type(error).__name__}: {error}"
     return "result", ""

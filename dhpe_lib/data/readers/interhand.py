@@ -156,9 +156,12 @@ def hands_of(data: Any, path: Path) -> list[tuple[dict[str, Any], ndarray, Side]
     found: list[tuple[dict[str, Any], ndarray, Side]] = []
     for image, flags, kind in annotations:
         safe_name(image["file_name"], path)
-        valid = numbers(np.ravel(flags), (42,), f"{path}: joint_valid of {image['file_name']}", REMEDY)
+        size = image["width"], image["height"]
+        if not all(type(side) is int for side in size):
+            raise DatasetError(f"{path}: width and height of {image['file_name']} are {size}, not pixels; {REMEDY}")
+        valid = numbers(np.array(flags, object).ravel(), (42,), f"{path}: joint_valid of {image['file_name']}", REMEDY)
         sides: tuple[Side, ...] = ("right", "left") if kind == "interacting" else (kind,)
-        if not set(sides) <= set(HANDS):
+        if not all(side in ("right", "left") for side in sides):
             raise DatasetError(f"{path}: hand_type of {image['file_name']} is {kind!r}; {REMEDY}")
         found += [(image, valid, side) for side in sides if valid[HANDS[side]][WRIST] > 0]
     return found
