@@ -19,6 +19,6 @@ dhpe ablate --out "$OUT/ablation_cpu" "${COMMON[@]}" --count 40 \
 cp "$OUT/ablation_cpu/ablation.json" book/results/ablation_cpu.json
 dhpe ablate --out "$OUT/ablation_augmentation_cpu" "${COMMON[@]}" --count 64 \
   --variant full --variant without-augmentation --variant filtered-seeds \
-  --set start=dhpe_lib/network/weights/light.safetensors --set learning_rate=3e-4 --set learning_rate_j2d=3e-4 \
+  --set start=dhpe_lib/network/weights/light.safetensors \
   --set steps=300 --set augment_after=0 --set test_every=100 --set save_every=100 "$@"
 cp "$OUT/ablation_augmentation_cpu/ablation.json" book/results/ablation_augmentation_cpu.json
