@@ -73,7 +73,7 @@ def read_cases(folder: Path, names: list[str], seed: int, first: int, count: int
         faulthandler.cancel_dump_traceback_later()
         if "MemoryError" in error or memory()[1] > before + GROWTH:
             kind = "memory"
-        print(case, kind, name, error.replace("\n", " ")[:300], sep="\t", flush=True)
+        print(case, kind, name, " ".join(error.split())[:300], sep="\t", flush=True)
 
 
 def fuzz(names: list[str], seed: int, count: int) -> dict[str, Counter[str]]:
