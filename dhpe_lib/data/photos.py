@@ -151,6 +151,8 @@ def _opened(path: Path) -> Image.Image:
         raise PhotoError(
             f"{path}: has more than {most} million pixels; make it smaller, or cut the hand out"
         ) from error
+    except MemoryError as error:
+        raise PhotoError(f"{path}: needs more memory than there is; make it smaller, or cut the hand out") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         raise PhotoError(f"{path}: cannot be read ({error}); it is damaged: copy it again") from error
 

@@ -207,6 +207,8 @@ def _opened(path: Path) -> Iterator[Any]:
             if not container.streams.video:
                 raise VideoError(f"{path}: has no picture, only sound or data; name a video")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise VideoError(f"{path}: its codec is unknown here; convert it to MP4 with H.264")
             stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
             stream.thread_type = "AUTO"
             yield stream

@@ -148,6 +148,16 @@ def test_broken_files_are_named(tmp_path, picture):
             read_photo(tmp_path / name)
 
 
+def test_a_photo_that_needs_too_much_memory_is_named(tmp_path, picture, monkeypatch):
+    def load(self: Image.Image) -> None:
+        raise MemoryError
+
+    picture.save(tmp_path / "large.png")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(PhotoError, match=r"large\.png: needs more memory than there is"):
+        read_photo(tmp_path / "large.png")
+
+
 @pytest.mark.parametrize("white", [1, 255])
 def test_a_mask_is_what_is_brighter_than_half(tmp_path, white):
     truth = np.arange(12).reshape(3, 4) % 3 == 0

@@ -152,6 +152,15 @@ def test_damaged_clips_are_refused(tmp_path):
 
 
 @needs_av
+def test_an_unknown_codec_is_named(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_clip(path, frames())
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz").replace(b"mp4v", b"zzzz"))
+    with pytest.raises(VideoError, match=r"a\.mp4: its codec is unknown here"):
+        list(read_frames(path))
+
+
+@needs_av
 def test_sound_is_no_video(tmp_path):
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as container:
