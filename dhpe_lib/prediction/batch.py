@@ -122,9 +122,10 @@ def start_index(index: Path, photos: Sequence[Photo], to_do: Sequence[Photo]) ->
 
 
 def left_to_do(photos: Sequence[Photo], folder: Path, index: Path) -> list[Photo]:
-    """Return the photos that an interrupted run has not finished.
+    """Return the photos that an interrupted run has not finished, and the other photos of their groups.
 
-    A photo is finished if the index has a line without a problem for it, and all files of that line exist.
+    A photo is finished if the index has a line without a problem for it, and all files of that line exist. The photos
+    of a group are computed together, so a group that begins again has the numbers of an uninterrupted run, bit for bit.
 
     Args:
         photos: Photos of the run or the shard.
@@ -134,12 +135,15 @@ def left_to_do(photos: Sequence[Photo], folder: Path, index: Path) -> list[Photo
     Returns:
         Photos to process, in the given order.
     """
-    finished = read_index(index)
-    return [
-        photo
-        for photo in photos
-        if photo.name not in finished or not all((folder / file).is_file() for file in finished[photo.name])
-    ]
+    listed = read_index(index)
+    finished = {photo for photo, files in listed.items() if all((folder / file).is_file() for file in files)}
+    groups = groups_of(photos)
+    return [photo for group in groups if not finished.issuperset(photo.name for photo in group) for photo in group]
+
+
+def groups_of(photos: Sequence[Photo]) -> list[Sequence[Photo]]:
+    """Return the photos that are computed together."""
+    return [photos[start : start + GROUP] for start in range(0, len(photos), GROUP)]
 
 
 def run_photos(
@@ -159,7 +163,7 @@ def run_photos(
     Raises:
         WorkerDiedError: A worker process died.
     """
-    groups = [photos[start : start + GROUP] for start in range(0, len(photos), GROUP)]
+    groups = groups_of(photos)
     if workers <= 1 or len(groups) <= 1:
         tools = load_tools(request) if tools is None else tools
         with ThreadPoolExecutor(1) as ahead:

@@ -9,7 +9,7 @@ import pytest
 from found_hands import known_hands
 from PIL import Image
 
-from dhpe_lib.prediction import photo_groups
+from dhpe_lib.prediction import batch, photo_groups
 from dhpe_lib.prediction.batch import (
     index_file,
     index_line,
@@ -147,20 +147,22 @@ def test_shards_are_a_partition(tmp_path):
     assert index_file(tmp_path).name == "index.jsonl"
 
 
-def test_a_resumed_run_processes_the_missing_photos(tmp_path, finder):
-    paths = [photo(tmp_path / f"{k}.png", BLACK if k == 3 else GREY) for k in range(5)]
+def test_a_resumed_run_processes_the_groups_of_missing_photos(tmp_path, finder, monkeypatch):
+    """A group is computed together: other groups could differ in the last bits."""
+    monkeypatch.setattr(batch, "GROUP", 2)
+    paths = [photo(tmp_path / f"{k}.png", BLACK if k == 3 else GREY) for k in range(7)]
     request = Request(tmp_path / "out", suffixes=(".json",), device="cpu")
     photos, index = name_photos(paths, request), index_file(tmp_path / "out")
     assert left_to_do(photos, request.folder, index) == photos
-    results = list(run_photos(photos[:4], request))
+    results = list(run_photos(photos[:6], request))
     lines = "".join(f"{index_line(result)}\n" for result in results)
     index.write_text(lines + lines.splitlines()[0][:20])  # the last line is truncated
     (request.folder / "1_hand2.json").unlink()
-    assert [one.path.stem for one in left_to_do(photos, request.folder, index)] == ["1", "3", "4"]
-    assert read_index(index) == {f"{k}.png": [f"{k}_hand.json", f"{k}_hand2.json"] for k in range(3)}
+    assert [one.path.stem for one in left_to_do(photos, request.folder, index)] == ["0", "1", "2", "3", "6"]
+    assert read_index(index) == {f"{k}.png": [f"{k}_hand.json", f"{k}_hand2.json"] for k in (0, 1, 2, 4, 5)}
     assert json.loads(lines.splitlines()[0])["hands"][1]["hand"] == "left"
     start_index(index, photos, left_to_do(photos, request.folder, index))
-    assert index.read_text().splitlines() == [lines.splitlines()[k] for k in (0, 2)]
+    assert index.read_text().splitlines() == [lines.splitlines()[k] for k in (4, 5)]
     start_index(index, photos, photos)
     assert not index.exists()
 
