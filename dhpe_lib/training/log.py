@@ -69,7 +69,8 @@ class RunLog:
             self.line(f"resumed after step {step}")
         with explain_full_disk(run / BOARD):
             self.board = SummaryWriter(str(run / BOARD), purge_step=step + 1)
-        threading.excepthook = leave_to_next_call
+        self.hook = threading.excepthook
+        threading.excepthook = self.leave_to_next_call
 
     def line(self, text: str) -> None:
         """Write a line to the text log, with the time, and to the console, without it."""
@@ -109,14 +110,14 @@ class RunLog:
 
     def close(self) -> None:
         """Write buffered records to disk."""
+        threading.excepthook = self.hook
         with explain_full_disk(self.run / BOARD):
             self.board.close()
 
-
-def leave_to_next_call(arguments: threading.ExceptHookArgs) -> None:
-    """Do not print an OSError of TensorBoard's thread: the next call of its writer raises it again."""
-    if not isinstance(arguments.exc_value, OSError):
-        threading.__excepthook__(arguments)
+    def leave_to_next_call(self, arguments: threading.ExceptHookArgs) -> None:
+        """Do not print an OSError of TensorBoard's thread: the next call of its writer raises it again."""
+        if not isinstance(arguments.exc_value, OSError):
+            self.hook(arguments)
 
 
 def truncate_after(run: Path, step: int) -> None:
