@@ -52,6 +52,7 @@ workshop: book ## one folder for a room without a network: packages, notebooks, 
 	cp -r _build/html $(WORKSHOP)/site
 	rm -rf $(WORKSHOP)/site/notebooks/solutions
 	cp book/_ext/START.txt $(WORKSHOP)
+	cd $(WORKSHOP) && ls -d wheelhouse/* > packages.txt
 
 lab: $(VENV)/.installed-lab ## JupyterLab: the first page lists the chapters; a double click opens one as a notebook
 	$(BIN)/jupyter lab --notebook-dir=book --LabApp.default_url=/lab/tree/intro.md
