@@ -23,13 +23,15 @@ class SameConv2d(nn.Conv2d):
     """
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out_c out_h out_w"]:
-        """Pad and convolve."""
+        """Pad and convolve.
+
+        Where one zero more is needed on the right or below, the kernel gets a row or column of zeros on the other side:
+        to copy the maps into larger ones takes several times longer.
+        """
         left, right = same_padding(images.shape[-1], self.kernel_size[1], self.stride[1])
         top, bottom = same_padding(images.shape[-2], self.kernel_size[0], self.stride[0])
-        if left == right and top == bottom:
-            return functional.conv2d(images, self.weight, self.bias, self.stride, (top, left), 1, self.groups)
-        padded = functional.pad(images, (left, right, top, bottom))
-        return functional.conv2d(padded, self.weight, self.bias, self.stride, 0, 1, self.groups)
+        kernel = functional.pad(self.weight, (right - left, 0, bottom - top, 0))
+        return functional.conv2d(images, kernel, self.bias, self.stride, (bottom, right), 1, self.groups)
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
