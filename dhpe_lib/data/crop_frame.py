@@ -172,7 +172,7 @@ class CropFrame:
         homogeneous = joints_mm @ k.mT
         pixels = homogeneous[..., :2] / homogeneous[..., 2:]
         root = joints_mm[:, MIDDLE_MCP, 2] if z_root is None else z_root
-        z = (joints_mm[..., 2] - root[:, None]) / self._depth_unit(k, root)[:, None]
+        z = (joints_mm[..., 2] - root[:, None]) / self.depth_unit(k, root)[:, None]
         return torch.cat((self.to_crop(pixels), z[..., None]), -1)
 
     def denormalise(
@@ -190,11 +190,21 @@ class CropFrame:
 
         Source: Eq. 8, inverted ("normalised back with the same quantities", PAPER.md Sec. 4).
         """
-        z = z_root[:, None] + joints_crop[..., 2] * self._depth_unit(k, z_root)[:, None]
+        z = z_root[:, None] + joints_crop[..., 2] * self.depth_unit(k, z_root)[:, None]
         pixels = self.to_image(joints_crop[..., :2])
         rays = torch.cat((pixels, torch.ones_like(pixels[..., :1])), -1) @ torch.linalg.inv(k).mT
         return rays * z[..., None]
 
-    def _depth_unit(self, k: Float[Tensor, "b 3 3"], z_root: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-        """Return the length at the root's depth that projects to g pixels: Z_Root g / c_f."""
+    def depth_unit(self, k: Float[Tensor, "b 3 3"], z_root: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        """Compute the length at the root's depth that projects to g pixels: Z_Root g / c_f.
+
+        Args:
+            k: Pinhole camera matrices, pixels; c_f is the mean of the two focal lengths.
+            z_root: Depth of the middle MCP, any unit of length.
+
+        Returns:
+            The length, in the unit of `z_root`.
+
+        Source: Eq. 8, its unit of depth.
+        """
         return z_root * self.side / ((k[:, 0, 0] + k[:, 1, 1]) / 2)

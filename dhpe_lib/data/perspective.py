@@ -199,6 +199,26 @@ def solve_translation(
     return translation
 
 
+def translation_at_depth(
+    points: Float[Tensor, "b n 3"], pixels: Float[Tensor, "b n 2"], k: Float[Tensor, "b 3 3"], depth: Float[Tensor, " b"]
+) -> Float[Tensor, "b 3"]:
+    """Find the translation with a known depth that brings points next to the rays of their pixels.
+
+    Args:
+        points: Points in the axes of the camera, relative to the root, any unit of length.
+        pixels: Image position of each point, pixels.
+        k: Camera matrices.
+        depth: Depth of the root, in the unit of the points.
+
+    Returns:
+        Place of the root in the camera's frame: x and y have the smallest squared distance of the points to their rays,
+        each measured at the point's depth.
+    """
+    on_rays = _rays(pixels.flatten(0, 1), k.repeat_interleave(pixels.shape[1], 0)).unflatten(0, pixels.shape[:2])
+    on_rays = on_rays * (points[..., 2] + depth[:, None])[..., None]
+    return torch.cat(((on_rays - points)[..., :2].mean(1), depth[:, None]), 1)
+
+
 def _least_squares(
     matrix: Float[Tensor, "b n 2 3"], right: Float[Tensor, "b n 2"], weights: Float[Tensor, "b n"]
 ) -> Float[Tensor, "b 3"]:

@@ -1,6 +1,6 @@
 """The protocols that align a prediction with its ground truth before they are compared.
 
-Protocol A, :func:`from_crop_frame`: root depth, box and focal length are given (the paper). Protocol B,
+Protocol A, :func:`place_at_root`: root depth, box and focal length are given (the paper). Protocol B,
 :func:`align_palm_and_bone`: position and size are given (Zimmermann and Brox). Protocol C, :func:`align_similarity`:
 position, size and rotation are given ("PA", Procrustes alignment). HO-3D has a protocol of its own,
 :func:`align_scale_translation`: position and size are given, by another bone than in protocol B. Lengths are in
@@ -14,15 +14,52 @@ from torch import Tensor
 
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.data.perspective import metric_points, ray_rotation, translation_at_depth
 from dhpe_lib.hand.skeleton import JOINT_NAMES, MIDDLE_MCP
 
 WRIST, MIDDLE_PIP = JOINT_NAMES.index("wrist"), JOINT_NAMES.index("middle_2")
 
 
+def place_at_root(
+    points: Float[Tensor, "n k 3"],
+    joints: Float[Tensor, "n 21 3"],
+    root: Float[Tensor, "n 3"],
+    frame: CropFrame,
+    k: Float[Tensor, "n 3 3"],
+    z_root: Float[Tensor, " n"],
+) -> Float[ndarray, "n k 3"]:
+    """Protocol A: place a rigid hand in the camera frame with the ground truth's box, root depth and camera.
+
+    The hand keeps its form: it is scaled by the length of a unit of g at the root's depth, turned to the ray through
+    the crop's centre, and moved until its joints lie on the rays of their pixels as well as possible. Nothing is moved
+    to the ground truth afterwards, so an error of the root in the image counts. :func:`from_crop_frame` moves each
+    point on its own ray instead, which bends the hand: the far fingers of a true hand become too long.
+
+    Args:
+        points: Joints or vertices in units of g.
+        joints: Joints of the same hands, units of g.
+        root: Point with the ground truth's root depth, units of g.
+        frame: The crop frame, from the ground-truth box, pixels.
+        k: Pinhole cameras, pixels.
+        z_root: Ground-truth depth of the root, mm.
+
+    Returns:
+        Points in the camera frame, mm, float64.
+
+    Source: Eq. 8 for the unit of length; and :mod:`dhpe_lib.data.perspective` for the placement.
+    """
+    k, z_root, root = k.double(), z_root.double(), root.double()
+    frame = CropFrame(frame.center.double(), frame.side.double(), frame.angle.double())
+    rotation, scale = ray_rotation(frame.center, k).mT, 1 / frame.depth_unit(k, z_root)
+    turned_joints = metric_points(frame, joints.double(), root, scale) @ rotation
+    place = translation_at_depth(turned_joints, frame.to_image(joints[..., :2].double()), k, z_root)
+    return to_numpy(metric_points(frame, points.double(), root, scale) @ rotation + place[:, None])
+
+
 def from_crop_frame(
     joints_crop: Float[Tensor, "n k 3"], frame: CropFrame, k: Float[Tensor, "n 3 3"], z_root: Float[Tensor, " n"]
 ) -> Float[ndarray, "n k 3"]:
-    """Protocol A: convert a prediction to the camera frame with the ground truth's box, root depth and camera.
+    """Protocol A8: undo Eq. 8 point by point, with the ground truth's box, root depth and camera, as the paper does.
 
     The prediction is not moved afterwards, so an error of the root in the image counts.
 

@@ -19,8 +19,8 @@ from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.cache.layout import PreparedError
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.checks import read_json, table
-from dhpe_lib.evaluation.alignment import align_scale_translation, from_crop_frame
-from dhpe_lib.evaluation.evaluate import estimates
+from dhpe_lib.evaluation.alignment import align_scale_translation
+from dhpe_lib.evaluation.evaluate import estimates, millimetres
 from dhpe_lib.evaluation.freihand import GRID, score_freihand, write_freihand
 from dhpe_lib.evaluation.metrics import auc, joint_errors, mean_epe
 from dhpe_lib.hand.skeleton import JOINT_ORDERS
@@ -76,9 +76,8 @@ def predict_surfaces(
     joints: list[ndarray] = []
     vertices: list[ndarray] = []
     for crops, view, estimate in estimates(network, cache, device, batch):
-        place, frame = crops.to("cpu"), view.frame.to("cpu")
-        for points, found in ((estimate.joints, joints), (estimate.mesh.vertices, vertices)):
-            found.append(from_crop_frame(points.cpu(), frame, place.k, place.z_root))
+        joints.append(millimetres(estimate.joints, crops, view.frame))
+        vertices.append(millimetres(estimate.joints, crops, view.frame, estimate.mesh.vertices))
         advance(len(crops))
     return np.concatenate(joints), np.concatenate(vertices)
 

@@ -20,7 +20,7 @@ from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import joint_error_px
 from dhpe_lib.data.views import View
-from dhpe_lib.evaluation.alignment import align_palm_and_bone, align_similarity, from_crop_frame, wrist_to_palm
+from dhpe_lib.evaluation.alignment import align_palm_and_bone, align_similarity, from_crop_frame, place_at_root, wrist_to_palm
 from dhpe_lib.evaluation.mask_metrics import mask_counts, mask_scores
 from dhpe_lib.evaluation.metrics import THRESHOLDS, Interval, auc, bootstrap, joint_errors, mean_epe, median_epe
 from dhpe_lib.hand.model import HandModel, neutral_h
@@ -34,7 +34,8 @@ DRAWS = 200
 TAU = 15.0
 """Threshold of Eq. 12, pixels of the crop."""
 PROTOCOLS = {
-    "A": "root depth, box and focal length given (the paper)",
+    "A": "root depth, box and focal length given (the paper); the hand stays rigid",
+    "A8": "the same given; Eq. 8 is undone point by point, as in the paper",
     "B": "joint 0 and a bone's length given, visible joints only (Zimmermann & Brox)",
     "C": "position, size and rotation given (Procrustes)",
 }
@@ -49,6 +50,7 @@ class Predictions:
 
     Attributes:
         joints_mm: Predicted joints (protocol A), camera frame, mm; joint 0 is the dataset's (wrist or palm).
+        eq8_mm: The same joints in protocol A8.
         truth_mm: Ground-truth joints, camera frame, mm; NaN for an unknown joint.
         visible: Whether the dataset calls a joint visible.
         palm: Whether joint 0 is the palm's centre.
@@ -61,6 +63,7 @@ class Predictions:
     """
 
     joints_mm: Float[ndarray, "n 21 3"]
+    eq8_mm: Float[ndarray, "n 21 3"]
     truth_mm: Float[ndarray, "n 21 3"]
     visible: Bool[ndarray, "n 21"]
     palm: Bool[ndarray, " n"]
@@ -103,6 +106,7 @@ def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predicti
     counts = mask_counts(to_numpy(estimate.mask > 0.5), to_numpy(view.targets.mask > 0.5))
     return Predictions(
         joints_mm=millimetres(estimate.joints, crops, view.frame),
+        eq8_mm=undo_eq8(estimate.joints, crops, view.frame),
         truth_mm=to_numpy(crops.joints_3d).astype(float),
         visible=to_numpy(crops.visible),
         palm=to_numpy(crops.palm),
@@ -116,14 +120,40 @@ def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predicti
 
 
 def millimetres(
-    joints: Float[Tensor, "b 21 3"], crops: Crops, frame: CropFrame | None = None
-) -> Float[ndarray, "b 21 3"]:
-    """Protocol A: convert skeletons from the crop frame (units of g) to the camera frame (mm).
+    joints: Float[Tensor, "b 21 3"],
+    crops: Crops,
+    frame: CropFrame | None = None,
+    points: Float[Tensor, "b n 3"] | None = None,
+) -> Float[ndarray, "b n 3"]:
+    """Protocol A: place hands in the camera frame.
 
     Joint 0 and root are those of the dataset.
 
     Args:
-        joints: Skeletons in the frame.
+        joints: Skeletons in the frame, units of g.
+        crops: The crops; their camera, root depth and labels are used.
+        frame: Frame of the skeletons; by default that of the crops.
+        points: Other points of these hands, as vertices, to be placed instead of the joints.
+
+    Returns:
+        Skeletons or points in the camera frame, mm.
+    """
+    crops, frame, joints = crops.to("cpu"), (frame or crops.frame).to("cpu"), joints.cpu()
+    root = roots(joints, crops.known)
+    if points is not None:
+        return place_at_root(points.cpu(), joints, root, frame, crops.k, crops.z_root)
+    return with_palms(place_at_root(joints, joints, root, frame, crops.k, crops.z_root), to_numpy(crops.palm))
+
+
+def undo_eq8(
+    joints: Float[Tensor, "b 21 3"], crops: Crops, frame: CropFrame | None = None
+) -> Float[ndarray, "b 21 3"]:
+    """Protocol A8: convert skeletons from the crop frame to the camera frame joint by joint.
+
+    Joint 0 and root are those of the dataset.
+
+    Args:
+        joints: Skeletons in the frame, units of g.
         crops: The crops; their camera, root depth and labels are used.
         frame: Frame of the skeletons; by default that of the crops.
 
@@ -131,9 +161,10 @@ def millimetres(
         Skeletons in the camera frame, mm.
     """
     crops, frame = crops.to("cpu"), (frame or crops.frame).to("cpu")
-    skeletons = with_palms(to_numpy(joints).astype(float), to_numpy(crops.palm))
-    skeletons = with_roots(skeletons, to_numpy(crops.known))
-    return from_crop_frame(torch.from_numpy(skeletons), frame, crops.k, crops.z_root)
+    skeletons = torch.from_numpy(with_palms(to_numpy(joints).astype(float), to_numpy(crops.palm)))
+    depth = skeletons[..., 2] - other_depth(skeletons, crops.known)[:, None]
+    skeletons = torch.cat((skeletons[..., :2], depth[..., None]), -1)
+    return from_crop_frame(skeletons, frame, crops.k, crops.z_root)
 
 
 def pixels(joints_2d: Float[Tensor, "b 21 2"], view: View) -> Float[ndarray, " b"]:
@@ -147,12 +178,17 @@ def with_palms(joints: Float[ndarray, "n 21 3"], palm: Bool[ndarray, " n"]) -> F
     return np.where(palm[:, None, None], wrist_to_palm(joints), joints)
 
 
-def with_roots(joints: Float[ndarray, "n 21 3"], known: Bool[ndarray, "n 21"]) -> Float[ndarray, "n 21 3"]:
-    """Make depths relative to the root: the middle MCP, or the mean of the known joints if it is unknown."""
+def roots(joints: Float[Tensor, "n 21 3"], known: Bool[Tensor, "n 21"]) -> Float[Tensor, "n 3"]:
+    """Points with the ground truth's root depth: the middle MCP, or if it is unknown at the known joints' mean depth."""
+    middle = joints[:, MIDDLE_MCP]
+    depth = torch.where(known[:, MIDDLE_MCP], middle[:, 2], other_depth(joints, known))
+    return torch.cat((middle[:, :2], depth[:, None]), 1)
+
+
+def other_depth(joints: Float[Tensor, "n 21 3"], known: Bool[Tensor, "n 21"]) -> Float[Tensor, " n"]:
+    """Mean depth of the known joints if the middle MCP is unknown, else 0."""
     other = ~known[:, MIDDLE_MCP] & known.any(1)
-    middle = (joints[..., 2] * known).sum(1) / known.sum(1).clip(1)
-    depth = joints[..., 2] - np.where(other, middle, 0)[:, None]
-    return np.concatenate((joints[..., :2], depth[..., None]), -1)
+    return torch.where(other, (joints[..., 2] * known).sum(1) / known.sum(1).clip(1), 0)
 
 
 def evaluate(
@@ -203,12 +239,13 @@ def protocol_errors(found: Predictions) -> dict[str, Float[ndarray, "_ 21"]]:
         found: From :func:`evaluate`.
 
     Returns:
-        Errors in mm for "A", and for "B" and "C" if any image can be aligned; NaN for a joint that does not count.
+        Errors in mm for "A" and "A8", and for "B" and "C" if any image can be aligned; NaN for a joint that does not
+        count.
 
     Source: ``eval_full.py`` and the reader of RHD in hand3d (Zimmermann and Brox 2017).
     """
     known = np.isfinite(found.truth_mm).all(-1)
-    errors = {"A": joint_errors(found.joints_mm, found.truth_mm)}
+    errors = {"A": joint_errors(found.joints_mm, found.truth_mm), "A8": joint_errors(found.eq8_mm, found.truth_mm)}
     if (bone := known[:, BONE].all(1)).any():
         joints, truth = (
             np.where(found.palm[bone, None, None], values[bone], wrist_to_palm(values[bone]))

@@ -84,7 +84,7 @@ def test_train_resume_evaluate(data, monkeypatch):
     assert "AUC 20-50" in measured.output
     assert "Mask: IoU" in measured.output
     written = json.loads(Path("run/evaluation_dots_all.json").read_text())
-    assert set(written["results"]["protocols"]) == {"A", "B", "C"}
+    assert set(written["results"]["protocols"]) == {"A", "A8", "B", "C"}
     assert Path("run/evaluation_dots_all.html").is_file()
     other = dhpe("evaluate", "run/last.safetensors", data, "--out", "x", "--device", "cpu")
     assert other.exit_code == 0

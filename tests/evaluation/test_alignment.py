@@ -10,6 +10,7 @@ from dhpe_lib.evaluation.alignment import (
     align_scale_translation,
     align_similarity,
     from_crop_frame,
+    place_at_root,
     wrist_to_palm,
 )
 from dhpe_lib.evaluation.metrics import joint_errors
@@ -44,7 +45,7 @@ def views(truth: np.ndarray) -> tuple[CropFrame, torch.Tensor, torch.Tensor]:
     return frame, k, joints[:, MIDDLE_MCP, 2]
 
 
-def test_protocol_a_is_the_inverse_of_equation_8(truth):
+def test_protocol_a8_is_the_inverse_of_equation_8(truth):
     frame, k, z_root = views(truth)
     crop = frame.normalise(torch.from_numpy(truth), k)
     back = from_crop_frame(crop, frame, k, z_root)
@@ -54,18 +55,39 @@ def test_protocol_a_is_the_inverse_of_equation_8(truth):
     np.testing.assert_allclose(from_crop_frame(crop.float(), narrow, k.float(), z_root.float()), truth, atol=1e-3)
 
 
-def test_protocol_a_ignores_a_size_error_at_equal_projection(truth):
+def test_protocol_a8_ignores_a_size_error_at_equal_projection(truth):
     frame, k, z_root = views(truth)
     farther = frame.normalise(torch.from_numpy(1.3 * truth), k)  # larger and farther away, with an equal image
     np.testing.assert_allclose(from_crop_frame(farther, frame, k, z_root), truth, rtol=1e-12)
 
 
-def test_protocol_a_counts_the_roots_error_in_the_image(truth):
+def test_protocol_a8_counts_the_roots_error_in_the_image(truth):
     frame, k, z_root = views(truth)
     crop = frame.normalise(torch.from_numpy(truth), k)
     moved = from_crop_frame(crop + torch.tensor([0.1, 0, 0]), frame, k, z_root)
     expected = 0.1 * frame.side.numpy() * z_root.numpy() / 500  # a tenth of the crop at the root's depth
     np.testing.assert_allclose((moved - truth)[:, MIDDLE_MCP, 0], expected)
+
+
+@pytest.mark.parametrize("distance", [1.0, 30.0])
+def test_protocol_a_places_a_rigid_hand(truth, distance):
+    """The form does not change, the root has its depth, and from afar the result is the true hand."""
+    far = truth + (distance - 1) * truth[:, [MIDDLE_MCP]] * [0, 0, 1]
+    _, k, z_root = views(far)
+    k[:, 0, 0] = k[:, 1, 1] = 500 * distance
+    pixels = torch.from_numpy(far) @ k.mT
+    frame = CropFrame.from_joints(pixels[..., :2] / pixels[..., 2:], torch.ones(len(far), 21, dtype=torch.bool))
+    frame = CropFrame(frame.center, frame.side, frame.angle + 0.3)
+    crop = frame.normalise(torch.from_numpy(far), k)
+    placed = place_at_root(crop, crop, crop[:, MIDDLE_MCP], frame, k, z_root)
+    gaps = [np.linalg.norm(points[:, None] - points[:, :, None], axis=-1) for points in (placed, crop.numpy())]
+    unit = frame.depth_unit(k, z_root).numpy()[:, None, None]
+    np.testing.assert_allclose(gaps[0], unit * gaps[1], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(placed[:, MIDDLE_MCP, 2], z_root, rtol=1e-12)
+    off = np.linalg.norm(placed - far, axis=-1).mean()
+    assert off < 0.6 if distance > 1 else 2 < off < 20
+    moved = place_at_root(crop + torch.tensor([0.1, 0, 0]), crop, crop[:, MIDDLE_MCP], frame, k, z_root) - placed
+    np.testing.assert_allclose(np.linalg.norm(moved, axis=-1), 0.1 * unit[..., 0].repeat(21, 1), rtol=1e-6)
 
 
 def test_palm_is_halfway_to_the_middle_knuckle(truth):

@@ -24,13 +24,13 @@ from dhpe_lib.data.cache.preparation import Job, prepare
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.readers.freihand import FreiHand
 from dhpe_lib.data.readers.ho3d import Ho3d
-from dhpe_lib.evaluation.alignment import from_crop_frame
 from dhpe_lib.evaluation.benchmark_files import (
     benchmark_scores,
     predict_surfaces,
     require_benchmark,
     write_benchmark,
 )
+from dhpe_lib.evaluation.evaluate import millimetres
 from dhpe_lib.hand.skeleton import JOINT_NAMES
 from dhpe_lib.training.setup import build_network
 
@@ -105,7 +105,7 @@ def test_the_network_predicts_in_the_cameras_frame(cache, monkeypatch):
     assert (joints.shape, vertices.shape, counted) == ((3, 21, 3), (3, 778, 3), [2, 1])
     crops = cache[:]
     estimate = network.predict(torch.zeros(3, 3, 224, 224))
-    expected = from_crop_frame(estimate.mesh.vertices, crops.frame, crops.k, crops.z_root)
+    expected = millimetres(estimate.joints, crops, points=estimate.mesh.vertices)
     assert np.abs(expected - vertices).mean() < 200  # another picture, but the same place: 700 mm away
     assert np.abs(vertices[..., 2] - 700).mean() < 150
     assert FREIHAND_K[0][0] > 0
