@@ -83,8 +83,12 @@ class Evidence2D:
 
     @property
     def of_crop(self) -> Float[Tensor, "b _"]:
-        """F(x), and the descriptions of the joints if there are any: f_E3D sees this and j2D."""
-        return self.feature if self.at_joints is None else torch.cat((self.feature, self.at_joints), 1)
+        """F(x), and the descriptions of the joints if there are any: f_E3D sees this and j2D.
+
+        With these descriptions f_E3D trains the trunk at the joints only, not through the average over the crop. That
+        average is one long noisy gradient, and in a trunk without norms it lets the last maps die (LOG.md).
+        """
+        return self.feature if self.at_joints is None else torch.cat((self.feature.detach(), self.at_joints), 1)
 
 
 class FeatureNet(nn.Module):
