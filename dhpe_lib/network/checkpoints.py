@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta, Struct
 from safetensors import SafetensorError, safe_open
@@ -25,15 +25,10 @@ FORMAT = 1
 NETWORK, OPTIMISER, GROWN, BATCH = "network.", "optimiser.", "grown.", "batch."
 
 
-class Version(Struct):
-    """The field of the header that says how to read the others."""
-
-    format: Whole | Literal["missing"] = "missing"
-
-
 class Header(TypedDict, total=False):
     """The JSON of the header; a file may lack any of these fields."""
 
+    format: Whole
     step: Whole
     best: str
     children_from: Whole
@@ -141,13 +136,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: is not a safetensors file, or is damaged ({error}); name another checkpoint"
         ) from error
     try:
-        if (found := parse_json(text, Version).format) != FORMAT:
-            raise CheckpointError(
-                f"{path}: field format is {found}, this version reads {FORMAT}; train the network again"
-            )
         facts = parse_json(text, Header)
     except JsonError as error:
         raise CheckpointError(f"{path}: header: {error}; name another checkpoint") from error
+    if (found := facts.get("format", "missing")) != FORMAT:
+        raise CheckpointError(f"{path}: field format is {found}, this version reads {FORMAT}; train the network again")
     return Checkpoint(path, facts, *(_without_prefix(part, tensors) for part in (NETWORK, OPTIMISER, GROWN, BATCH)))
 
 

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Any, NotRequired, Required, TypedDict, TypeVar
 
 import numpy as np
 from msgspec import Meta
@@ -21,8 +21,6 @@ FORMAT = 1
 ROWS_PER_PART = 128
 META, PLAN, DONE, ROWS, IDS = "meta.json", "plan.json", "done", "rows.npy", "ids.json"
 
-Fields = dict[str, Value | list[Value] | dict[str, Value]]
-"""The plan or the description of a cache of any version."""
 Kind = TypeVar("Kind")
 AGAIN = "delete the cache's folder and make it again"
 
@@ -38,6 +36,16 @@ class Crop(TypedDict):
     size: NotRequired[Value]
     box_margin: NotRequired[Value]
     fingertips_mm: NotRequired[Value]
+
+
+class Origin(TypedDict, total=False):
+    """What a cache of any version says of its format and how it was made."""
+
+    format: Required[Whole]
+    dataset: Name
+    split: Name
+    source: dict[str, Value]
+    rows: Whole
 
 
 class Plan(TypedDict):
@@ -190,16 +198,16 @@ def command(directory: Path, meta: Mapping[str, Any]) -> str | None:
 
     Args:
         directory: Folder of the cache.
-        meta: Content of its meta.json or plan.json; it may be wrong.
+        meta: Content of its meta.json or plan.json.
 
     Returns:
         The command; None if the cache does not name its source. A finished cache stores only the name of the
         dataset's folder, so its place is written as DIR. The same holds for the folder of background photos, of which
         the cache stores only the fingerprint.
     """
-    name, split, source = (meta.get(key) for key in ("dataset", "split", "source"))
-    if not (isinstance(name, str) and isinstance(split, str) and isinstance(source, Mapping)):
+    if not {"dataset", "split", "source"} <= meta.keys():
         return None
+    name, split, source = meta["dataset"], meta["split"], meta["source"]
     where = ["--split", split, "--out", str(directory.parent)]
     if "directory" in source:
         folder = Path(str(source["directory"]))

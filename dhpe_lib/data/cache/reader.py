@@ -32,8 +32,8 @@ from dhpe_lib.data.cache.layout import (
     META,
     PLAN,
     ROWS,
-    Fields,
     Metadata,
+    Origin,
     Plan,
     PreparedError,
     bytes_per_sample,
@@ -189,7 +189,7 @@ def read_meta(directory: Path) -> Metadata:
     if not path.is_file():
         raise PreparedError(f"{directory}: {why_unreadable(directory)}")
     # Another version may have other fields.
-    refuse_differences(directory, read_record(path, Fields), {"format": FORMAT})
+    refuse_differences(directory, read_record(path, Origin), {"format": FORMAT})
     meta = read_record(path, Metadata)
     refuse_differences(directory, meta, {"crop": crop_parameters(meta["crop"]["margin"])})
     # The parts are counted before they are listed: a small file can claim any number.

@@ -33,7 +33,6 @@ from dhpe_lib.data.cache.layout import (
     ROWS_PER_PART,
     Contents,
     Done,
-    Fields,
     Plan,
     PreparedError,
     bytes_per_sample,
@@ -141,7 +140,7 @@ class PreparedWriter:
         check_folder(self.directory)
         begun = next((self.directory / name for name in (META, PLAN) if (self.directory / name).is_file()), None)
         if begun is not None:
-            refuse_differences(self.directory, read_record(begun, Fields), self.plan)
+            refuse_differences(self.directory, read_record(begun, Plan), self.plan)
         if not self.finished:
             require_space(self.directory, sum(map(len, self.missing())) * bytes_per_sample(self.contents.margin))
 
