@@ -18,7 +18,8 @@ from msgspec import Meta
 
 SMALL, LARGE = 2**24, 2**31
 """Budgets: most bytes of a configuration or a header, and of a file with an entry for each photo."""
-SAFE_NAME = r"\A(?!\.*\Z)[\w.+-]{1,200}\Z"
+SAFE_NAME = r"\A(?!\.*\Z)[\w.+-]{1,60}\Z"
+"""At most 60 letters: file systems take names of 255 bytes, and a letter has up to four."""
 
 Integer = Annotated[int, Meta(ge=-(2**53), le=2**53)]
 Whole = Annotated[int, Meta(ge=0, le=2**53)]
@@ -46,6 +47,7 @@ WORDS = {
     "name": "a name of letters, digits and _ . + -",
 }
 PHRASES = {
+    r"Expected (.*), got (\d+)": r"is not \1, but of length \2",
     r"Expected (.*), got (.*)": r"is \2, not \1",
     r"Expected (.*)": r"is not \1",
     r"Invalid enum value (.*)": r"is \1, which is not allowed",

@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,9 +46,12 @@ class Finding:
 
 
 def is_below(name: Any) -> bool:
-    """Return whether a file name from a dataset is a relative path that stays below its folder."""
-    parts = PurePosixPath(name).parts if isinstance(name, str) else ()
-    return bool(parts) and not PurePosixPath(name).is_absolute() and ".." not in parts
+    """Return whether a file name from a dataset is a relative path that stays below its folder, on Windows too."""
+    if not isinstance(name, str) or not 0 < len(name) <= 1000:
+        return False
+    parts = PureWindowsPath(name).parts  # it divides at / and at \
+    short = all(len(os.fsencode(part)) <= 255 for part in parts)
+    return bool(parts) and short and not PureWindowsPath(name).anchor and ".." not in parts
 
 
 def require(path: Path, remedy: str) -> Path:

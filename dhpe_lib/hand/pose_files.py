@@ -214,10 +214,10 @@ class _Fields:
         if count not in counts:
             shape = values.shape
             raise HandFileError(f"{self.path}: the field {name} has shape {shape}; give {wanted} numbers for each hand")
-        rows = values.reshape(-1, count)
-        if not np.isfinite(rows).all():
+        rows = torch.from_numpy(values.reshape(-1, count)).to(self.like)
+        if not rows.isfinite().all():  # a large number is infinite in float32
             raise HandFileError(f"{self.path}: the field {name} holds a number that is not finite")
-        return torch.from_numpy(rows).to(self.like)
+        return rows
 
     def beside(self, pose: Tensor, name: str, count: int) -> Tensor:
         """Return a field that has a row for each hand of the pose, or one row for all."""

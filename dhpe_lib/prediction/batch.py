@@ -5,6 +5,7 @@ continue an interrupted run.
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -151,7 +152,7 @@ def left_to_do(photos: Sequence[Photo], folder: Path, index: Path) -> list[Photo
         Photos to process, in the given order.
     """
     listed = read_index(index)
-    finished = {photo for photo, files in listed.items() if all((folder / file).is_file() for file in files)}
+    finished = {photo for photo, files in listed.items() if all(os.path.isfile(folder / file) for file in files)}
     groups = groups_of(photos)
     return [photo for group in groups if not finished.issuperset(photo.name for photo in group) for photo in group]
 

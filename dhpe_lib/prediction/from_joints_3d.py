@@ -57,7 +57,7 @@ class Joints3dError(ValueError):
 class Entry(Struct):
     """An entry of the JSON; see above."""
 
-    joints_3d: list[list[Number]]
+    joints_3d: list[list[Number | bool]]
     name: Name | None = None
     hand: Side | None = None
     order: str = "freihand"

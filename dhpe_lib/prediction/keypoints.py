@@ -67,7 +67,7 @@ class PhotoEntry(NamedPhoto):
 class HandEntry(Struct):
     """One hand in the JSON; the whole entry in the first layout."""
 
-    joints_2d: list[list[Number]]
+    joints_2d: list[list[Number | bool]]
     hand: Side | None = None
     order: str | None = None
     normalised: bool | None = None

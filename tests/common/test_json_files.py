@@ -214,7 +214,7 @@ def test_every_whole_number_fits_a_float():
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "...", "a/b", "../a", "a\\b", "/", "a\n", "a b", "\x1b[31m", "a" * 300, "a\0"]
+    "name", ["", ".", "..", "...", "a/b", "../a", "a\\b", "/", "a\n", "a b", "\x1b[31m", "a" * 61, "a\0"]
 )
 def test_names_that_are_no_parts_of_paths(name):
     assert not is_safe_name(name)
@@ -222,7 +222,7 @@ def test_names_that_are_no_parts_of_paths(name):
         parse_json(json.dumps(name), Name)
 
 
-@pytest.mark.parametrize("name", ["orh", "dexter+object", "training-sk", "ho3d_v2.1", "MC1", "é"])
+@pytest.mark.parametrize("name", ["orh", "dexter+object", "training-sk", "ho3d_v2.1", "MC1", "é", "手" * 60])
 def test_names_of_datasets_and_splits(name):
     assert is_safe_name(name)
     assert parse_json(json.dumps(name), Name) == name

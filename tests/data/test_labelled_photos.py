@@ -77,6 +77,10 @@ def test_a_group_is_in_one_split(tmp_path):
         ({"hand": "both"}, "entry 0: the field hand is 'both'"),
         ({"file": "../outside.png"}, "lies outside the folder"),
         ({"file": "/etc/passwd"}, "lies outside the folder"),
+        ({"file": "..\\outside.png"}, "lies outside the folder"),
+        ({"file": "C:/outside.png"}, "lies outside the folder"),
+        ({"file": "a" * 300}, "lies outside the folder"),
+        ({"file": "a/" * 3000}, "lies outside the folder"),
         ({"set": "a/b"}, "entry 0: the field set is not a name of letters"),
     ],
 )
