@@ -1,8 +1,9 @@
 """Read JSON from outside into a declared type.
 
-msgspec builds only what the type names and skips all other fields, so the type bounds the depth and the numbers too; no
-type of this project is deeper than a few levels. Beyond a thousand levels a skipped field ends in an error. Whole
-numbers have no limit in msgspec, so the types here have one. If a field occurs twice, the last one counts.
+msgspec builds only what the type names, so the type bounds the depth of the content. A field that the type does not
+name, or names as Any, ends in an error beyond Python's limit of recursion, so no guard of the depth is needed here. A
+whole number may have 4,300 digits in msgspec, which no float holds; the types here bound it. If a field occurs twice,
+the last one counts.
 
 All functions raise `JsonError` with a message that does not name the file; a reader adds its file and the remedy.
 """

@@ -169,7 +169,7 @@ def _read_fields(path: Path) -> dict[str, Any]:
     suffix = path.suffix.lower()
     try:
         if suffix == ".json":
-            content = read_json(path, Any, LARGE)
+            content: Any = read_json(path, object, LARGE)
         elif suffix == ".npz":
             content = read_npz(path, MOST_BYTES)
         elif suffix == ".npy":

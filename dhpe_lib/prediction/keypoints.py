@@ -171,7 +171,7 @@ def keypoints_of(
     declared = {name: entry[name] for name in ("order", "normalised") if name in entry}
     hands = _converted(entry, PhotoEntry, where).hands
     if hands is None:
-        hands = [entry] if "joints_2d" in entry else []
+        hands = [dict(entry)] if "joints_2d" in entry else []
     if not hands:
         raise KeypointsError(f'{where}: holds no hand; add "joints_2d", or use other evidence for this photo')
     names = [where] if len(hands) == 1 else [f"{where}, hand {k + 1}" for k in range(len(hands))]

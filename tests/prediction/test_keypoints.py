@@ -176,7 +176,7 @@ def test_folders_tell_photos_of_one_name_apart():
         ({"joints_2d": JOINTS[:20]}, r"shape \(20, 3\), not \(21, 2\)"),
         ({"joints_2d": [[*row, 0] for row in JOINTS]}, r"shape \(21, 4\)"),
         ({"joints_2d": [*JOINTS[:20], [1]]}, "joints_2d has rows of several lengths"),
-        ({"joints_2d": [["a", 1, 1]] * 21}, r"the field joints_2d\[0\]\[0\] is a text, not a number"),
+        ({"joints_2d": [["a", 1, 1]] * 21}, r"the field joints_2d\[0\]\[0\] is a text, not"),
         ({"joints_2d": None}, "the field joints_2d is null, not a list"),
         ({"joints_2d": [*JOINTS[:20], [None, 1, 1]]}, "row 20 of joints_2d is not finite"),
         ({"joints_2d": [*JOINTS[:20], [float("nan"), 1, 1]]}, "row 20 of joints_2d is not finite"),
