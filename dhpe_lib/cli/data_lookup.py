@@ -1,6 +1,7 @@
 """Look up datasets by name and prepared splits by folder, for `dhpe data`."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,7 @@ def describe(cache: "Prepared") -> None:
         report_differences(meta)
 
 
-def report_differences(meta: dict[str, Any]) -> None:
+def report_differences(meta: Mapping[str, Any]) -> None:
     """Print how a rendered split differs from the benchmark of this version: number of pictures, engine."""
     from dhpe_lib.synthetic.orh import COUNTS, VERSION
 

@@ -13,6 +13,7 @@ from dhpe_lib.common.console import say
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dhpe_lib.common.json_files import Numbers
     from dhpe_lib.hand.model import HandModel
 
 COUNTS = {"pose": 45, "shape": 10}
@@ -173,22 +174,23 @@ def read_numbers(text: str | None, field: str, side: str) -> list[float] | None:
         return None
     import numpy as np
 
-    from dhpe_lib.common.json_files import SMALL, parse_json
+    from dhpe_lib.common.json_files import SMALL, JsonError, Numbers, parse_json
 
     is_file = os.path.isfile(text)  # Path.is_file raises OSError for a text that is too long for a path
     source = text if is_file else field
     if is_file and os.path.getsize(text) > SMALL:
         raise ValueError(f"{source}: larger than {SMALL} bytes; give a list of numbers")
     content = Path(text).read_bytes().decode("utf-8-sig", "replace") if is_file else text
+    start = content.lstrip()[:1]
     try:
-        parsed = parse_json(content if content.lstrip()[:1] in ("[", "{") else f"[{content}]")
-    except ValueError as error:
+        listed = content if start == "[" else f"[{content}]"
+        part = _field_of(content, field, side, source) if start == "{" else parse_json(listed, Numbers)
+    except JsonError as error:
         raise ValueError(f"{source}: neither a file nor numbers with commas between them ({error})") from error
-    part = _field_of(parsed, field, side, source)
     try:
         row = np.array(part, np.float32).ravel()
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{source}: the {field} does not hold numbers only, in rows of equal length") from error
+    except ValueError as error:
+        raise ValueError(f"{source}: the {field} does not hold numbers in rows of equal length") from error
     count = COUNTS[field]
     if field == "shape" and len(row) < count:
         row = np.pad(row, (0, count - len(row)))
@@ -199,12 +201,18 @@ def read_numbers(text: str | None, field: str, side: str) -> list[float] | None:
     return row.tolist()
 
 
-def _field_of(parsed: Any, field: str, side: str, source: str) -> Any:
-    """Return the field of a prediction, or the value itself if it is no JSON object."""
-    if not isinstance(parsed, dict):
-        return parsed
-    if field == "pose" and parsed.get("hand", side) != side:
-        raise ValueError(f"{source}: holds the pose of a {parsed['hand']} hand; add --side {parsed['hand']}")
-    if not isinstance(parsed.get("h"), dict) or field not in parsed["h"]:
-        raise ValueError(f"{source}: holds no {field}; give a list of numbers, or a file that dhpe predict wrote")
-    return parsed["h"][field]
+def _field_of(text: str, field: str, side: str, source: str) -> "Numbers":
+    """Return a field of the JSON of a prediction."""
+    from dhpe_lib.common.json_files import JsonError, parse_json
+    from dhpe_lib.hand.pose_files import Prediction
+
+    try:
+        found = parse_json(text, Prediction)
+        numbers = found.h[field]
+    except (JsonError, KeyError) as error:
+        raise ValueError(
+            f"{source}: holds no {field} ({error}); give a list of numbers, or a file that dhpe predict wrote"
+        ) from error
+    if field == "pose" and found.hand not in (None, side):
+        raise ValueError(f"{source}: holds the pose of a {found.hand} hand; add --side {found.hand}")
+    return numbers

@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy import ndarray
 from PIL import Image
 
 from dhpe_lib.common import json_files
+from dhpe_lib.common.json_files import JsonError, Kind
 from dhpe_lib.data.photos import open_image, read_photo
 
 OPENED = 8  # a check opens at least this many files of a folder, and fewer than twice as many
@@ -45,9 +46,12 @@ class Finding:
 
 
 def is_below(name: Any) -> bool:
-    """Return whether a file name from a dataset is a relative path that stays below its folder."""
-    parts = PurePosixPath(name).parts if isinstance(name, str) else ()
-    return bool(parts) and not PurePosixPath(name).is_absolute() and ".." not in parts
+    """Return whether a file name from a dataset is a relative path that stays below its folder, on Windows too."""
+    if not isinstance(name, str) or not 0 < len(name) <= 1000:
+        return False
+    parts = PureWindowsPath(name).parts  # it divides at / and at \
+    short = all(len(os.fsencode(part)) <= 255 for part in parts)
+    return bool(parts) and short and not PureWindowsPath(name).anchor and ".." not in parts
 
 
 def require(path: Path, remedy: str) -> Path:
@@ -138,11 +142,12 @@ def _require_size(path: Path, found: tuple[int, int], size: tuple[int, int] | No
         raise DatasetError(f"{path}: is {found[0]} x {found[1]} pixels, not {size[0]} x {size[1]}; {remedy}")
 
 
-def read_json(path: Path, remedy: str) -> Any:
+def read_json(path: Path, kind: Callable[..., Kind], remedy: str) -> Kind:
     """Read a JSON file.
 
     Args:
         path: The file.
+        kind: Type of the content; see :func:`dhpe_lib.common.json_files.parse_json`.
         remedy: Instruction for the message if the file is missing or damaged.
 
     Returns:
@@ -150,12 +155,12 @@ def read_json(path: Path, remedy: str) -> Any:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        DatasetError: The file is not JSON.
+        DatasetError: The file is not JSON, or a field is missing or has another type.
     """
     try:
-        return json_files.read_json(require(path, remedy), json_files.LARGE)
-    except json_files.JsonError as error:
-        raise DatasetError(f"{path}: is damaged or not JSON ({error}); {remedy}") from error
+        return json_files.read_json(require(path, remedy), kind, json_files.LARGE)
+    except JsonError as error:
+        raise DatasetError(f"{path}: {error}; {remedy}") from error
 
 
 def field(
@@ -207,32 +212,6 @@ def numbers(value: Any, shape: tuple[int, ...], what: str, remedy: str, finite: 
     if finite and not np.isfinite(array).all():
         raise DatasetError(f"{what} is not finite at {tuple(np.argwhere(~np.isfinite(array))[0].tolist())}; {remedy}")
     return array
-
-
-def table(rows: Any, shape: tuple[int, ...], what: str, remedy: str) -> Float[ndarray, "n ..."]:
-    """Check a list of arrays with equal shapes, as in the JSON files of FreiHAND and HO-3D.
-
-    Args:
-        rows: A list with one entry for each sample.
-        shape: Required shape of each entry.
-        what: File and field, for the message.
-        remedy: Instruction for the message if the list is wrong.
-
-    Returns:
-        The stacked entries in float64, in the unit of the file.
-
-    Raises:
-        DatasetError: `rows` is not a list, or an entry is not numeric, has another shape, or is not finite. The message
-            names the first such entry.
-    """
-    if not isinstance(rows, list):
-        raise DatasetError(f"{what} is not a list with one entry for each sample; {remedy}")
-    try:
-        return numbers(rows, (len(rows), *shape), what, remedy)
-    except DatasetError:
-        for index, row in enumerate(rows):
-            numbers(row, shape, f"{what}: entry {index}", remedy)
-        raise
 
 
 def _times(shape: tuple[int, ...]) -> str:

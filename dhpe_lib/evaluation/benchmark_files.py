@@ -8,17 +8,19 @@ has a gradient.
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from msgspec import Meta
 from numpy import ndarray
 
+from dhpe_lib.common.json_files import Point
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.cache.layout import PreparedError
 from dhpe_lib.data.cache.reader import Prepared
-from dhpe_lib.data.checks import read_json, table
+from dhpe_lib.data.checks import read_json
 from dhpe_lib.evaluation.alignment import align_scale_translation
 from dhpe_lib.evaluation.evaluate import estimates, millimetres
 from dhpe_lib.evaluation.freihand import GRID, score_freihand, write_freihand
@@ -27,6 +29,7 @@ from dhpe_lib.hand.skeleton import JOINT_ORDERS
 from dhpe_lib.network.estimator import Estimator
 
 Benchmark = Literal["freihand", "ho3d"]
+Mesh = Annotated[list[Point], Meta(min_length=778, max_length=778)]
 DATASETS: dict[Benchmark, tuple[str, ...]] = {"freihand": ("freihand",), "ho3d": ("ho3d-v2", "ho3d-v3")}
 TO_OPENGL = np.array([1.0, -1.0, -1.0])
 TRUTH = "evaluation_verts.json"
@@ -131,7 +134,7 @@ def benchmark_scores(
     """
     path = dataset / TRUTH
     remedy = f"get the labels of the evaluation of {cache.meta['dataset']} again"
-    truth = 1000 * table(read_json(path, remedy), (778, 3), f"{path}: verts", remedy)
+    truth = 1000 * np.array(read_json(path, list[Mesh], remedy)).reshape(-1, 778, 3)
     if len(truth) != len(vertices):
         raise PreparedError(f"{path}: meshes of {len(truth)} pictures, predictions of {len(vertices)}; {remedy}")
     truth = truth * TO_OPENGL if benchmark == "ho3d" else truth

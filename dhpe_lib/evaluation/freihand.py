@@ -7,20 +7,24 @@ are in canonical order and images are in the order of the dataset (3,960 images)
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
+from msgspec import Meta
 from numpy import ndarray
 
 from dhpe_lib.common.files import atomic_write
-from dhpe_lib.common.json_files import LARGE, JsonError, read_json
+from dhpe_lib.common.json_files import LARGE, JsonError, Number, read_json
 from dhpe_lib.evaluation.alignment import align_similarity
 from dhpe_lib.evaluation.metrics import THRESHOLDS, auc, f_scores, joint_errors, mean_epe
 
 DECIMALS = 7  # decimal places of a metre: a tenth of a micrometre, and half the file size
 GRID = THRESHOLDS["freihand"]
 FIELDS = {"joints": (21, 3), "vertices": (778, 3)}
+Point = tuple[Number, Number, Number]
+Joints = Annotated[list[Point], Meta(min_length=21, max_length=21)]
+Vertices = Annotated[list[Point], Meta(min_length=778, max_length=778)]
 
 
 class FreihandFileError(ValueError):
@@ -109,12 +113,16 @@ def read_freihand(path: str | Path) -> tuple[Float[ndarray, "n 21 3"], Float[nda
     """
     path = Path(path)
     try:
-        content = read_json(path, LARGE)
+        content = read_json(path, tuple[list[Joints], list[Vertices]], LARGE)
     except JsonError as error:
-        raise FreihandFileError(f"{path}: not JSON, or truncated ({error}); write it again") from error
-    if not isinstance(content, list) or len(content) != 2:
-        raise FreihandFileError(f"{path}: not a list [joints, vertices]; write it with write_freihand")
-    joints, vertices = (_field(path, field, values) for field, values in zip(FIELDS, content, strict=True))
+        raise FreihandFileError(f"{path}: not [joints, vertices] ({error}); write it with write_freihand") from error
+    joints, vertices = (
+        1000 * np.array(values, float).reshape(-1, *FIELDS[name]) for name, values in zip(FIELDS, content, strict=True)
+    )
+    if not len(joints):
+        raise FreihandFileError(f"{path}: holds no image; give a prediction for each image")
+    _check_finite(path, "joints", joints)
+    _check_finite(path, "vertices", vertices)
     if len(joints) != len(vertices):
         raise FreihandFileError(
             f"{path}: joints of {len(joints)} images, but vertices of {len(vertices)}; give both for each image"
@@ -155,21 +163,6 @@ def _surface_scores(joints: ndarray, vertices: ndarray, true_joints: ndarray, tr
     distances = joint_errors(joints, true_joints), joint_errors(vertices, true_vertices)
     measures = [measure for errors in distances for measure in (mean_epe(errors), auc(errors, GRID))]
     return SurfaceScores(*measures, *f_scores(vertices, true_vertices).mean(0).tolist())
-
-
-def _field(path: Path, field: str, values: Any) -> Float[ndarray, "n rows 3"]:
-    """Check one half of the file, and convert it to mm."""
-    rows = FIELDS[field]
-    try:
-        metres = np.array(values, float)
-    except (TypeError, ValueError) as error:
-        raise FreihandFileError(
-            f"{path}: {field} are not arrays of numbers with one shape for all images ({error}); write them again"
-        ) from error
-    if metres.ndim != 3 or metres.shape[1:] != rows:
-        raise FreihandFileError(f"{path}: {field} have shape {metres.shape}, not (images, {rows[0]}, {rows[1]})")
-    _check_finite(path, field, metres)
-    return 1000 * metres
 
 
 def _check_finite(path: Path, field: str, values: ndarray) -> None:

@@ -21,7 +21,6 @@ from numpy import ndarray
 from rich.console import Console
 
 from dhpe_lib.common.files import atomic_writes, write_json
-from dhpe_lib.common.json_files import WHOLE
 from dhpe_lib.common.npz_files import NpzFileError, read_npz
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.evaluation.evaluate import DRAWS, GRIDS, Predictions, area_over, protocol_errors, rounded
@@ -31,7 +30,7 @@ from dhpe_lib.evaluation.metrics import THRESHOLDS, bootstrap, mean_epe
 from dhpe_lib.evaluation.plots import pck_curve
 from dhpe_lib.evaluation.reports import provenance
 from dhpe_lib.experiments.ablation_figures import PANELS
-from dhpe_lib.network.checkpoints import check_header, read_checkpoint
+from dhpe_lib.network.checkpoints import progress_of, read_checkpoint
 from dhpe_lib.network.trained import load_trained
 from dhpe_lib.refinement.test_time import REFINEMENTS as REFINEMENTS
 from dhpe_lib.training.config import ConfigError, TrainingConfig, changed, read_config, refuse_other
@@ -96,11 +95,7 @@ class Run:
     def steps(self) -> int:
         """Number of steps done."""
         last = self.folder / LAST
-        if not last.is_file():
-            return 0
-        facts = read_checkpoint(last).facts
-        check_header(last, facts, {"step": WHOLE})
-        return facts["step"]
+        return progress_of(read_checkpoint(last)).step if last.is_file() else 0
 
     def refuse_other(self) -> None:
         """Raise ConfigError if the folder holds a run with another configuration or with more steps."""

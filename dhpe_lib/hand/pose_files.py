@@ -25,10 +25,11 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
+from msgspec import Struct
 from torch import Tensor
 
 from dhpe_lib.common.files import atomic_write
-from dhpe_lib.common.json_files import LARGE, JsonError, read_json
+from dhpe_lib.common.json_files import LARGE, JsonError, Numbers, convert, read_json
 from dhpe_lib.common.npz_files import NpzFileError, read_npy_file, read_npz
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
@@ -48,7 +49,7 @@ from dhpe_lib.hand.conversions import (
     to_freihand,
     to_matrix,
 )
-from dhpe_lib.hand.io import MOST_BYTES, HandFileError
+from dhpe_lib.hand.io import MOST_BYTES, HandFileError, Side
 from dhpe_lib.hand.model import HandModel, about_wrist
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, matrix_to_axis_angle, quaternion_to_matrix
 
@@ -59,6 +60,13 @@ SOURCES: tuple[Source, ...] = (*TARGETS, "frankmocap", "dhpe")
 NUMBERS = {"axis-angle": 3, "matrix": 9, "6d": 6, "quaternion": 4}
 """Numbers of one rotation."""
 SUFFIXES = (".json", ".npz")
+
+
+class Prediction(Struct):
+    """What is read of the JSON that ``dhpe predict`` writes for a hand."""
+
+    h: dict[str, Numbers]
+    hand: Side | None = None
 
 
 def read_pose(path: Path, source: Source, model: HandModel, k: Tensor | None = None) -> HandPose:
@@ -161,7 +169,7 @@ def _read_fields(path: Path) -> dict[str, Any]:
     suffix = path.suffix.lower()
     try:
         if suffix == ".json":
-            content = read_json(path, LARGE)
+            content: Any = read_json(path, object, LARGE)
         elif suffix == ".npz":
             content = read_npz(path, MOST_BYTES)
         elif suffix == ".npy":
@@ -184,7 +192,7 @@ def _read_fields(path: Path) -> dict[str, Any]:
 class _Fields:
     """The fields of a file, checked when they are used."""
 
-    def __init__(self, path: Path, fields: dict[str, Any], like: Tensor) -> None:
+    def __init__(self, path: Path, fields: Mapping[str, Any], like: Tensor) -> None:
         self.path, self.fields, self.like = path, fields, like
 
     def rows(self, name: str, *counts: int) -> Tensor:
@@ -206,10 +214,10 @@ class _Fields:
         if count not in counts:
             shape = values.shape
             raise HandFileError(f"{self.path}: the field {name} has shape {shape}; give {wanted} numbers for each hand")
-        rows = values.reshape(-1, count)
-        if not np.isfinite(rows).all():
+        rows = torch.from_numpy(values.reshape(-1, count)).to(self.like)
+        if not rows.isfinite().all():  # a large number is infinite in float32
             raise HandFileError(f"{self.path}: the field {name} holds a number that is not finite")
-        return torch.from_numpy(rows).to(self.like)
+        return rows
 
     def beside(self, pose: Tensor, name: str, count: int) -> Tensor:
         """Return a field that has a row for each hand of the pose, or one row for all."""
@@ -251,12 +259,13 @@ def _from_numbers(fields: _Fields, source: Source, model: HandModel) -> HandPose
 
 
 def _from_dhpe(fields: _Fields, model: HandModel) -> HandPose:
-    inner = fields.fields.get("h")
-    if not isinstance(inner, dict):
-        raise HandFileError(f"{fields.path}: lacks the field h; give the JSON that dhpe predict writes for a hand")
-    if fields.fields.get("hand") != model.side:
-        raise HandFileError(f"{fields.path}: holds a {fields.fields.get('hand')} hand; add --side to name it")
-    parts = _Fields(fields.path, inner, fields.like)
+    try:
+        found = convert(fields.fields, Prediction)
+    except JsonError as error:
+        raise HandFileError(f"{fields.path}: {error}; give the JSON that dhpe predict writes for a hand") from error
+    if found.hand != model.side:
+        raise HandFileError(f"{fields.path}: holds a {found.hand or 'nameless'} hand; add --side to name it")
+    parts = _Fields(fields.path, found.h, fields.like)
     fingers = axis_angle_to_matrix(parts.rows("pose", 45).unflatten(1, (15, 3)))
     quaternion = parts.beside(fingers, "quaternion", 4) + fields.like.new_tensor((1.0, 0, 0, 0))
     return HandPose(model.side, fingers, parts.beside(fingers, "shape", 10), quaternion_to_matrix(quaternion))

@@ -9,21 +9,39 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
+from msgspec import Meta, Struct
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dhpe_lib.common.files import atomic_write, gigabytes
-from dhpe_lib.common.json_files import OBJECT, OBJECTS, TEXT, WHOLE, JsonError, Kind, check_fields, parse_json, shown
+from dhpe_lib.common.json_files import JsonError, Value, Whole, convert, parse_json
 
 FORMAT = 1
 """Version of the file format. Increase it with each change of the format."""
-HEADER = {"step": WHOLE, "best": TEXT, "children_from": WHOLE, "config": OBJECT, "groups": OBJECTS}
-"""Types of the fields of the header; a file may lack any of them."""
 NETWORK, OPTIMISER, GROWN, BATCH = "network.", "optimiser.", "grown.", "batch."
+
+
+class Header(TypedDict, total=False):
+    """The JSON of the header; a file may lack any of these fields."""
+
+    format: Whole
+    step: Whole
+    best: str
+    children_from: Whole
+    config: dict[str, Value | list[str]]
+    groups: list[dict[str, Value | list[Value]]]
+
+
+class Progress(Struct):
+    """What a run needs to continue; `best` is text, since JSON has no infinity."""
+
+    step: Whole
+    best: Annotated[str, Meta(pattern=r"\A(-?\d+(\.\d+)?(e[+-]?\d+)?|inf|nan)\Z")]
+    children_from: Whole | None = None
 
 
 class CheckpointError(ValueError):
@@ -44,7 +62,7 @@ class Checkpoint:
     """
 
     path: Path
-    facts: dict[str, Any]
+    facts: Header
     network: dict[str, Tensor]
     optimiser: dict[str, Tensor]
     grown: dict[str, Tensor]
@@ -111,26 +129,27 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise FileNotFoundError(f"{path}: no such checkpoint; name a .safetensors file or the folder of a run")
     try:
         with safe_open(path, "pt") as file:
-            facts = parse_json((file.metadata() or {}).get("dhpe", "{}"))
+            text = (file.metadata() or {}).get("dhpe", "{}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(
             f"{path}: is not a safetensors file, or is damaged ({error}); name another checkpoint"
         ) from error
-    check_header(path, facts, {})
-    if facts.get("format") != FORMAT:
-        found = shown(facts["format"]) if "format" in facts else "missing"
+    try:
+        facts = parse_json(text, Header)
+    except JsonError as error:
+        raise CheckpointError(f"{path}: header: {error}; name another checkpoint") from error
+    if (found := facts.get("format", "missing")) != FORMAT:
         raise CheckpointError(f"{path}: field format is {found}, this version reads {FORMAT}; train the network again")
-    check_header(path, facts, {name: kind for name, kind in HEADER.items() if name in facts})
     return Checkpoint(path, facts, *(_without_prefix(part, tensors) for part in (NETWORK, OPTIMISER, GROWN, BATCH)))
 
 
-def check_header(path: Path, facts: Any, kinds: Mapping[str, Kind]) -> None:
-    """Raise CheckpointError unless the JSON of a header is an object whose fields have these types."""
+def progress_of(checkpoint: Checkpoint) -> Progress:
+    """Return how far a run has come; raise CheckpointError if the header of its checkpoint does not say so."""
     try:
-        check_fields(facts, kinds)
+        return convert(checkpoint.facts, Progress)
     except JsonError as error:
-        raise CheckpointError(f"{path}: {error}; name another checkpoint") from error
+        raise CheckpointError(f"{checkpoint.path}: header: {error}; name another checkpoint") from error
 
 
 def weights_file(path: Path) -> Path:

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from msgspec import Struct
+
+from dhpe_lib.common.json_files import convert
 from dhpe_lib.network.checkpoints import CheckpointError, load_network, read_checkpoint
 from dhpe_lib.network.estimator import Estimator, config_of
 
@@ -10,6 +13,13 @@ NO_WEIGHTS = (
     "the trained network is missing. Name another one with --weights FILE (for example a run of dhpe train), or use "
     "no network: --keypoints FILE with the 21 joints, or --evidence mediapipe"
 )
+
+
+class NetworkChoice(Struct):
+    """The fields of a configuration that determine the network."""
+
+    preset: str
+    ablation: list[str]
 
 
 def default_weights() -> Path:
@@ -54,9 +64,9 @@ def load_trained(path: Path) -> Estimator:
     """
     checkpoint = read_checkpoint(path)
     try:
-        config = checkpoint.facts["config"]
-        network = Estimator(config_of(config["preset"], config["ablation"]))
-    except (KeyError, TypeError, ValueError) as error:
+        config = convert(checkpoint.facts.get("config"), NetworkChoice)
+        network = Estimator(config_of(config.preset, config.ablation))
+    except ValueError as error:
         raise CheckpointError(f"{checkpoint.path}: field config is missing or wrong ({error}); train again") from error
     load_network(checkpoint, network)
     return network.eval()

@@ -5,15 +5,17 @@ continue an interrupted run.
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
+from msgspec import Struct
 
 from dhpe_lib.common.devices import one_thread
 from dhpe_lib.common.files import atomic_write
-from dhpe_lib.common.json_files import parse_json
+from dhpe_lib.common.json_files import JsonError, parse_json
 from dhpe_lib.common.workers import run_in_workers
 from dhpe_lib.prediction.photo_groups import Tools, load_tools, read_group, run_group
 from dhpe_lib.prediction.request import Photo, Request, Result
@@ -22,6 +24,20 @@ GROUP = 8
 """Number of photos that the networks and the fit process as one batch."""
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 """File name suffixes of the photos in a folder."""
+
+
+class IndexedHand(Struct):
+    """What a resumed run needs to know of a hand."""
+
+    files: list[str]
+
+
+class IndexLine(Struct):
+    """A line of the index; see :func:`index_line`."""
+
+    photo: str
+    hands: list[IndexedHand]
+    problem: str
 
 
 def photos_in(paths: Sequence[Path]) -> list[Path]:
@@ -79,11 +95,11 @@ def finished_lines(path: Path) -> Iterator[tuple[str, list[str], str]]:
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            record = parse_json(line)
-            if not record["problem"]:
-                yield str(record["photo"]), [str(file) for hand in record["hands"] for file in hand["files"]], line
-        except (ValueError, KeyError, TypeError):
+            record = parse_json(line, IndexLine)
+        except JsonError:
             continue
+        if not record.problem:
+            yield record.photo, [file for hand in record.hands for file in hand.files], line
 
 
 def index_line(result: Result) -> str:
@@ -136,7 +152,7 @@ def left_to_do(photos: Sequence[Photo], folder: Path, index: Path) -> list[Photo
         Photos to process, in the given order.
     """
     listed = read_index(index)
-    finished = {photo for photo, files in listed.items() if all((folder / file).is_file() for file in files)}
+    finished = {photo for photo, files in listed.items() if all(os.path.isfile(folder / file) for file in files)}
     groups = groups_of(photos)
     return [photo for group in groups if not finished.issuperset(photo.name for photo in group) for photo in group]
 

@@ -22,11 +22,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Float
+from msgspec import Struct
 from numpy import ndarray
 
 from dhpe_lib import __version__
 from dhpe_lib.common.files import atomic_writes
-from dhpe_lib.common.json_files import LARGE, JsonError, is_safe_name, read_json
+from dhpe_lib.common.json_files import LARGE, JsonError, Name, Number, read_json
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.hand.export import vertex_colors
 from dhpe_lib.hand.io import Side, write_mesh
@@ -44,13 +45,23 @@ LARGE_RESIDUAL = 0.1
 """Mean distance between mesh and joints, as a fraction of the hand's size, above which a fit is doubtful."""
 CLEAR_SIDE = 1.5
 """Smallest factor between the errors of the two hands at which the handedness is clear."""
-LAYOUT = '[{"joints_3d": [[x, y, z], ... 21 rows], "hand": "right", "unit": "m"}, ...]'
+LAYOUT = '[{"joints_3d": [[x, y, z], ... 21 rows], "hand": "left" or "right", "unit": "m" or "mm" or "any"}, ...]'
 SPACE_FILES = (".json", ".glb", ".obj")
 H_IS = "input of HandModel.forward_h for a model of this hand's side; its mesh lies in the frame of the joints"
 
 
 class Joints3dError(ValueError):
     """A file of joints in space is wrong; the message names file, entry and remedy."""
+
+
+class Entry(Struct):
+    """An entry of the JSON; see above."""
+
+    joints_3d: list[list[Number | bool]]
+    name: Name | None = None
+    hand: Side | None = None
+    order: str = "freihand"
+    unit: Unit | None = None
 
 
 @dataclass(frozen=True)
@@ -133,32 +144,23 @@ def read_joints_3d(path: str | Path) -> list[Joints3d]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give a JSON that reads {LAYOUT}")
     try:
-        entries = read_json(path, LARGE)
+        entries = read_json(path, list[Entry], LARGE)
     except JsonError as error:
-        raise Joints3dError(f"{path}: not valid JSON ({error}); it should read {LAYOUT}") from error
-    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise Joints3dError(f"{path}: not a list of objects; it should read {LAYOUT}")
-    hands = [_hand_of(entry, f"{path}: entry {k}", f"{path.stem}_{k}") for k, entry in enumerate(entries, 1)]
+        raise Joints3dError(f"{path}: {error}; it should read {LAYOUT}") from error
+    if not entries:
+        raise Joints3dError(f"{path}: holds no entry; it should read {LAYOUT}")
+    hands = [_hand_of(entry, f"{path}: entry {k}", f"{path.stem}_{k + 1}") for k, entry in enumerate(entries)]
     names = [hand.name for hand in hands]
     if repeated := next((name for k, name in enumerate(names) if name in names[:k]), None):
         raise Joints3dError(f'{path}: two entries are called {repeated}; give each its own "name"')
     return hands
 
 
-def _hand_of(entry: dict[str, Any], where: str, default: str) -> Joints3d:
-    name, side, unit = entry.get("name", default), entry.get("hand"), entry.get("unit", "m")
-    if not isinstance(name, str) or not is_safe_name(name):
-        raise Joints3dError(f'{where}: "name" is {name!r}; write letters, digits and _ . + -')
-    if side not in ("left", "right", None):
-        raise Joints3dError(f'{where}: "hand" is {side!r}; write "left" or "right", or leave it out')
-    if unit not in ("m", "mm", "any"):
-        raise Joints3dError(f'{where}: "unit" is {unit!r}; write "m", "mm" or "any"')
+def _hand_of(entry: Entry, where: str, default: str) -> Joints3d:
     try:
-        rows = np.asarray(entry["joints_3d"], np.float64)
-    except KeyError as error:
-        raise Joints3dError(f"{where}: lacks joints_3d; it should read {LAYOUT}") from error
-    except (TypeError, ValueError, OverflowError) as error:
-        raise Joints3dError(f"{where}: joints_3d is not 21 rows of numbers; write x, y, z in each row") from error
+        rows = np.array(entry.joints_3d, np.float64)
+    except ValueError as error:
+        raise Joints3dError(f"{where}: joints_3d has rows of several lengths; write x, y, z in each row") from error
     if rows.shape not in ((21, 3), (21, 4)):
         raise Joints3dError(f"{where}: joints_3d has shape {rows.shape}, not (21, 3) or (21, 4)")
     confidence = rows[:, 3] if rows.shape[1] == 4 else np.ones(21)
@@ -167,13 +169,13 @@ def _hand_of(entry: dict[str, Any], where: str, default: str) -> Joints3d:
     known = confidence > 0
     if not (np.abs(rows[known, :3]) < 1e9).all():
         raise Joints3dError(f"{where}: a row of joints_3d is not finite; give an unknown joint confidence 0")
-    order = entry.get("order", "freihand")
-    if not isinstance(order, str) or order not in JOINT_ORDERS:
-        raise Joints3dError(f'{where}: "order" is {order!r}; write one of {", ".join(JOINT_ORDERS)}')
-    joints = to_canonical(np.where(known[:, None], rows[:, :3], 0.0), order)
-    confidence = to_canonical(confidence[:, None], order)[:, 0]
-    factor, doubts = _metres(joints[confidence > 0], unit, "unit" in entry, where)
-    return Joints3d(name, factor * joints, confidence, side, unit, doubts)
+    if entry.order not in JOINT_ORDERS:
+        raise Joints3dError(f'{where}: "order" is {entry.order!r}; write one of {", ".join(JOINT_ORDERS)}')
+    joints = to_canonical(np.where(known[:, None], rows[:, :3], 0.0), entry.order)
+    confidence = to_canonical(confidence[:, None], entry.order)[:, 0]
+    unit = entry.unit or "m"
+    factor, doubts = _metres(joints[confidence > 0], unit, entry.unit is not None, where)
+    return Joints3d(entry.name or default, factor * joints, confidence, entry.hand, unit, doubts)
 
 
 def _metres(joints: Float[ndarray, "n 3"], unit: Unit, declared: bool, where: str) -> tuple[float, tuple[str, ...]]:

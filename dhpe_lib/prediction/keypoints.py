@@ -12,22 +12,23 @@ A joint with visible = 0 is not used; COCO's visibility 2 counts as 1. Without t
 is assumed only where it is certain, and the estimate says so. Nothing here has a gradient.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from msgspec import Struct
 from numpy import ndarray
 
-from dhpe_lib.common.json_files import LARGE, JsonError, read_json
+from dhpe_lib.common.json_files import LARGE, JsonError, Kind, Number, convert, read_json
 from dhpe_lib.hand.io import Side
 from dhpe_lib.hand.skeleton import JOINT_NAMES, JOINT_ORDERS, JOINT_PARENTS, to_canonical
 
 Entry = Mapping[str, Any]
 
-LAYOUT = '[{"file": "photo.jpg", "joints_2d": [[u, v, visible], ... 21 rows], "hand": "right"}, ...]'
+LAYOUT = '[{"file": "photo.jpg", "joints_2d": [[u, v, visible], ... 21 rows], "hand": "left" or "right"}, ...]'
 GET_KEYPOINTS = (
     f"give a JSON with the 21 joints (--keypoints FILE, or --box FILE) that reads {LAYOUT}, or install MediaPipe with "
     "pip install -e '.[mediapipe]' (Python 3.11 or 3.12)"
@@ -49,6 +50,27 @@ For hands in canonical order it is lower in less than 1 %; for hands in RHD's or
 
 class KeypointsError(ValueError):
     """Keypoints are missing or wrong; the message names file, entry and remedy."""
+
+
+class NamedPhoto(Struct):
+    """What every entry has."""
+
+    file: str
+
+
+class PhotoEntry(NamedPhoto):
+    """An entry of the second layout; in the first it has no hands."""
+
+    hands: list[dict[str, Any]] | None = None
+
+
+class HandEntry(Struct):
+    """One hand in the JSON; the whole entry in the first layout."""
+
+    joints_2d: list[list[Number | bool]]
+    hand: Side | None = None
+    order: str | None = None
+    normalised: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -116,13 +138,10 @@ def read_keypoints(path: str | Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; {GET_KEYPOINTS}")
     try:
-        entries = read_json(path, LARGE)
+        entries = read_json(path, list[dict[str, Any]], LARGE)
+        convert(entries, list[NamedPhoto])
     except JsonError as error:
-        raise KeypointsError(f"{path}: not valid JSON ({error}); it should read {LAYOUT}") from error
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise KeypointsError(f"{path}: not a list of objects; it should read {LAYOUT}")
-    if not all(isinstance(entry.get("file"), str) for entry in entries):
-        raise KeypointsError(f'{path}: an entry has no "file" that names its photo; it should read {LAYOUT}')
+        raise KeypointsError(f"{path}: {error}; it should read {LAYOUT}") from error
     return entries
 
 
@@ -149,17 +168,24 @@ def keypoints_of(
     """
     entry = _entry_of(Path(photo), entries, Path(source))
     where = f"{source}: entry {entry['file']}"
-    hands = entry.get("hands", [entry] if "joints_2d" in entry else [])
-    if not isinstance(hands, list) or not all(isinstance(hand, dict) for hand in hands):
-        raise KeypointsError(
-            f'{where}: "hands" is not a list of objects; write one object with joints_2d for each hand'
-        )
+    declared = {name: entry[name] for name in ("order", "normalised") if name in entry}
+    hands = _converted(entry, PhotoEntry, where).hands
+    if hands is None:
+        hands = [dict(entry)] if "joints_2d" in entry else []
     if not hands:
         raise KeypointsError(f'{where}: holds no hand; add "joints_2d", or use other evidence for this photo')
     names = [where] if len(hands) == 1 else [f"{where}, hand {k + 1}" for k in range(len(hands))]
-    declared = {name: entry[name] for name in ("order", "normalised") if name in entry}
-    name_of_file = Path(source).name
-    return [_hand_of(declared | hand, size, name, name_of_file) for hand, name in zip(hands, names, strict=True)]
+    return [
+        _hand_of(_converted({**declared, **hand}, HandEntry, name), size, name, Path(source).name)
+        for hand, name in zip(hands, names, strict=True)
+    ]
+
+
+def _converted(entry: Entry, kind: Callable[..., Kind], where: str) -> Kind:
+    try:
+        return convert(entry, kind)
+    except JsonError as error:
+        raise KeypointsError(f"{where}: {error}; it should read {LAYOUT}") from error
 
 
 def _entry_of(photo: Path, entries: Sequence[Entry], source: Path) -> Entry:
@@ -177,16 +203,13 @@ def _entry_of(photo: Path, entries: Sequence[Entry], source: Path) -> Entry:
     raise KeypointsError(f"{photo}: no entry of {source} names this photo; its {len(entries)} entries name {some} ...")
 
 
-def _hand_of(hand: Entry, size: tuple[int, int], where: str, source: str) -> HandKeypoints:
-    """Check the joints and the handedness of one hand in a JSON."""
+def _hand_of(hand: HandEntry, size: tuple[int, int], where: str, source: str) -> HandKeypoints:
+    """Check the joints of one hand in a JSON."""
     rows = _rows_of(hand, where)
-    side = hand.get("hand")
-    if side not in ("left", "right", None):
-        raise KeypointsError(f'{where}: "hand" is {side!r}; write "left" or "right", or leave it out')
     rows, order_doubts = _in_canonical_order(rows, hand, where)
-    rows, unit_doubts = _in_pixels(rows, size, hand, where)
+    rows, unit_doubts = _in_pixels(rows, size, hand.normalised)
     doubts = (*order_doubts, *unit_doubts)
-    keypoints = HandKeypoints(rows[:, :2], rows[:, 2], cast(Side | None, side), source, doubts)
+    keypoints = HandKeypoints(rows[:, :2], rows[:, 2], hand.hand, source, doubts)
     beyond = keypoints.names_outside(size)
     if keypoints.outside(size) == 1:
         raise KeypointsError(
@@ -199,16 +222,12 @@ def _hand_of(hand: Entry, size: tuple[int, int], where: str, source: str) -> Han
     return keypoints
 
 
-def _rows_of(hand: Entry, where: str) -> Float[ndarray, "21 3"]:
+def _rows_of(hand: HandEntry, where: str) -> Float[ndarray, "21 3"]:
     """Return u, v and confidence of each joint as the file has them; an unknown joint is (0, 0, 0)."""
     try:
-        joints = np.asarray(hand["joints_2d"], np.float64)
-    except KeyError as error:
-        raise KeypointsError(f"{where}: lacks joints_2d; it should read {LAYOUT}") from error
-    except (TypeError, ValueError, OverflowError) as error:
-        raise KeypointsError(
-            f"{where}: joints_2d is not 21 rows of numbers; write u, v, visible in each row"
-        ) from error
+        joints = np.array(hand.joints_2d, np.float64)
+    except ValueError as error:
+        raise KeypointsError(f"{where}: joints_2d has rows of several lengths; write u, v, visible in each") from error
     if joints.shape not in ((21, 2), (21, 3)):
         raise KeypointsError(
             f"{where}: joints_2d has shape {joints.shape}, not (21, 2) or (21, 3); write one row for each joint: "
@@ -231,14 +250,13 @@ def _rows_of(hand: Entry, where: str) -> Float[ndarray, "21 3"]:
 
 
 def _in_canonical_order(
-    rows: Float[ndarray, "21 3"], hand: Entry, where: str
+    rows: Float[ndarray, "21 3"], hand: HandEntry, where: str
 ) -> tuple[Float[ndarray, "21 3"], tuple[str, ...]]:
     """Reorder joints by the declared order, or by another order that is certain; return doubts too."""
-    if "order" in hand:
-        order = hand["order"]
-        if not isinstance(order, str) or order not in JOINT_ORDERS:
-            raise KeypointsError(f'{where}: "order" is {order!r}; write one of {", ".join(JOINT_ORDERS)}')
-        return to_canonical(rows, order), ()
+    if hand.order is not None:
+        if hand.order not in JOINT_ORDERS:
+            raise KeypointsError(f'{where}: "order" is {hand.order!r}; write one of {", ".join(JOINT_ORDERS)}')
+        return to_canonical(rows, hand.order), ()
     length = _bones_length(rows)
     if not rows[:, 2].all() or length == 0:
         return rows, ()
@@ -257,12 +275,9 @@ def _bones_length(rows: Float[ndarray, "21 3"]) -> float:
 
 
 def _in_pixels(
-    rows: Float[ndarray, "21 3"], size: tuple[int, int], hand: Entry, where: str
+    rows: Float[ndarray, "21 3"], size: tuple[int, int], normalised: bool | None
 ) -> tuple[Float[ndarray, "21 3"], tuple[str, ...]]:
     """Convert normalised joints to pixels if the file declares them or if they are certain; return doubts too."""
-    normalised = hand.get("normalised")
-    if normalised not in (True, False, None):
-        raise KeypointsError(f'{where}: "normalised" is {normalised!r}; write true or false')
     if normalised is not None:
         return rows * (*size, 1) if normalised else rows, ()
     joints = rows[rows[:, 2] > 0, :2]

@@ -1,13 +1,13 @@
 """Configuration of a training: its defaults, changes from the command line, and its JSON in the run folder."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from dhpe_lib.common.files import write_json
-from dhpe_lib.common.json_files import INTEGER, NUMBER, SWITCH, TEXT, TEXTS, JsonError, Kind, check_fields, read_json
+from dhpe_lib.common.json_files import Count, JsonError, Whole, convert, read_json
 from dhpe_lib.data.views import JitterRange
 
 STARTS = ("random", "imagenet", "hand")
@@ -31,10 +31,6 @@ that compare in the image and not through the mesh. L_Feat is one of them, since
 earlier HMR-like work, which has no L_Feat."""
 MAY_CHANGE = ("steps", "log_every", "test_every", "save_every", "test_count")
 """Fields that may change when a run is resumed."""
-
-
-KINDS = {str: TEXT, int: INTEGER, float: NUMBER, bool: SWITCH, tuple: TEXTS}
-"""Type of a field in JSON, by the type of its default."""
 
 
 class ConfigError(ValueError):
@@ -104,20 +100,20 @@ class TrainingConfig:
 
     preset: str = "light"
     start: str = "hand"
-    frozen: int = 5
+    frozen: Whole = 5
     data: tuple[str, ...] = ()
     photos: tuple[str, ...] = ()
     photos_share: float = 0.3
     test: tuple[str, ...] = ()
     rendered: float = 0.0
-    steps: int = 20_000
-    batch: int = 64
+    steps: Count = 20_000
+    batch: Count = 64
     learning_rate: float = 5e-5
     learning_rate_e3d: float = 3e-4
     learning_rate_j2d: float = 5e-4
     weight_decay: float = 1e-4
     clip: float = 1.0
-    warmup: int = 100
+    warmup: Whole = 100
     decay: str = "cosine"
     batch_norm: str = "batch"
     precision: str = "32-true"
@@ -139,14 +135,14 @@ class TrainingConfig:
     backgrounds: str = ""
     augment_after: float = 20.0
     augment_share: float = 0.5
-    augment_capacity: int = 16_384
+    augment_capacity: Count = 16_384
     augment_rotation: str = "axes"
     augment_filter: bool = False
-    seed: int = 0
-    log_every: int = 50
-    test_every: int = 1000
-    test_count: int = 512
-    save_every: int = 500
+    seed: Whole = 0
+    log_every: Count = 50
+    test_every: Count = 1000
+    test_count: Count = 512
+    save_every: Count = 500
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -284,32 +280,26 @@ def read_config(path: Path) -> TrainingConfig:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; there is no run to resume in this folder")
     try:
-        return config_from(read_json(path))
+        return config_from(read_json(path, dict[str, Any]))
     except ValueError as error:
         raise ConfigError(f"{path}: is not a configuration of this version ({error}); begin a new run") from error
 
 
-def config_from(values: Any) -> TrainingConfig:
+def config_from(values: Mapping[str, Any]) -> TrainingConfig:
     """Build a configuration from parsed JSON; lists become tuples.
 
     Args:
-        values: An object; fields that it lacks have their defaults.
+        values: The fields; fields that it lacks have their defaults.
 
     Returns:
         The configuration.
 
     Raises:
-        JsonError: It is not an object, or a field is unknown or has another type.
-        ConfigError: A field has a value that is not allowed.
+        JsonError: A field is unknown, has another type, or has a value that is not allowed.
     """
-    kinds = {field.name: KINDS[type(field.default)] for field in fields(TrainingConfig)}
-    check_fields(values, {})
-    if unknown := sorted(values.keys() - kinds.keys()):
+    if unknown := sorted(values.keys() - {field.name for field in fields(TrainingConfig)}):
         raise JsonError(f"the field {unknown[0]} is unknown")
-    check_fields(values, {name: kinds[name] for name in values})
-    convert: dict[Kind, Callable[[Any], Any]] = {TEXTS: tuple, NUMBER: float}
-    parsed: dict[str, Any] = {name: convert.get(kinds[name], lambda v: v)(value) for name, value in values.items()}
-    return TrainingConfig(**parsed)
+    return convert(values, TrainingConfig)
 
 
 def with_paths(config: TrainingConfig, change: Callable[[Path], Path]) -> TrainingConfig:

@@ -28,7 +28,7 @@ def export_weights(run: Path, out: Path) -> None:
     if out.suffix.lower() != ".safetensors":
         raise CheckpointError(f"{out}: weights are written as .safetensors; name such a file")
     refuse_input(out, [weights_file(run)])
-    facts = dict(read_checkpoint(run).facts)
+    facts = read_checkpoint(run).facts
     network = load_trained(run).half()
     for name, value in network.state_dict().items():
         if not torch.isfinite(value).all():
@@ -39,5 +39,5 @@ def export_weights(run: Path, out: Path) -> None:
         config = with_paths(config_from(facts["config"]), lambda path: Path(*path.parts[-2:]))
     except ValueError as error:
         raise CheckpointError(f"{run}: field config: {error}; train the network again") from error
-    kept = {name: facts[name] for name in ("step", "best") if name in facts}
+    kept = {name: value for name, value in facts.items() if name in ("step", "best")}
     write_checkpoint(out, network, kept | {"config": asdict(config)})

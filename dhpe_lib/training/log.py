@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from msgspec import Struct
 from numpy import ndarray
 from PIL import Image
 from rich.console import Console
@@ -23,7 +24,7 @@ from rich.text import Text
 from torch import Tensor
 
 from dhpe_lib.common.files import append_line, atomic_write, clear_drafts, explain_full_disk
-from dhpe_lib.common.json_files import NUMBER, TEXT, WHOLE, JsonError, check_fields, parse_json
+from dhpe_lib.common.json_files import JsonError, Number, Whole, convert, parse_json
 from dhpe_lib.common.records import take_rows, to_numpy
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.targets import joint_error_px
@@ -47,6 +48,13 @@ UNKNOWN = np.full((21, 2), np.nan)
 
 class CurvesFileError(ValueError):
     """A file of curves cannot be read; the message names file, line and remedy."""
+
+
+class Record(Struct):
+    """What every line of ``curves.jsonl`` has; numbers by name come with it."""
+
+    step: Whole
+    kind: str
 
 
 class RunLog:
@@ -159,22 +167,25 @@ def read_curves(path: Path, kind: str) -> dict[str, ndarray]:
             try:
                 records.append(parse_record(line))
             except JsonError as error:
-                raise CurvesFileError(f"{path}: line {number} {error}; train the network again") from error
-    rows = [record for record in records if record["kind"] == kind]
-    names = dict.fromkeys(name for row in rows for name in row if name != "kind")
+                raise CurvesFileError(f"{path}: line {number}: {error}; train the network again") from error
+    rows = [numbers for record, numbers in records if record.kind == kind]
+    names = dict.fromkeys(name for row in rows for name in row)
     return {name: np.array([row.get(name, np.nan) for row in rows], float) for name in names}
 
 
-def parse_record(line: bytes) -> dict[str, Any]:
+def parse_record(line: bytes) -> tuple[Record, dict[str, Number]]:
     """Parse a line of ``curves.jsonl``: an object with step, kind and other numbers.
+
+    Returns:
+        Step and kind, and all numbers by name, the step included.
 
     Raises:
         JsonError: It is something else.
     """
-    record = parse_json(line)
-    check_fields(record, {"step": WHOLE, "kind": TEXT})
-    check_fields(record, {name: NUMBER for name in record if name != "kind"})
-    return record
+    fields = parse_json(line, dict[str, Any])
+    record = convert(fields, Record)
+    del fields["kind"]
+    return record, convert(fields, dict[str, Number])
 
 
 def prediction_sheet(network: Estimator, view: View, title: str) -> UInt8[ndarray, "height width 3"]:

@@ -8,24 +8,13 @@ from lightning_fabric import Fabric
 from torch.optim import Optimizer
 
 from dhpe_lib.common.files import clear_drafts, refuse_input, require_space, size_of
-from dhpe_lib.common.json_files import WHOLE, Kind
-from dhpe_lib.network.checkpoints import check_header, load_network, load_optimiser, read_checkpoint, weights_file
+from dhpe_lib.network.checkpoints import load_network, load_optimiser, progress_of, read_checkpoint, weights_file
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.training.batches import BatchPlan
 from dhpe_lib.training.config import STARTS, ConfigError, TrainingConfig, read_config, refuse_other, write_config
 from dhpe_lib.training.self_augmentation import SelfAugmentation, load_growing_set
 
-NUMBER_AS_TEXT: Kind = ("a number as text", lambda value: isinstance(value, str) and is_number(value))
 CONFIG, LAST, BEST = "config.json", "last.safetensors", "best.safetensors"
-
-
-def is_number(text: str) -> bool:
-    """Return whether a text is a number; "inf" and "nan" are numbers too."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def check_folder(config: TrainingConfig, run: Path, resume: bool) -> None:
@@ -101,8 +90,8 @@ def resume_from(
     load_optimiser(checkpoint, optimiser)
     if augmentation is not None and checkpoint.grown:
         load_growing_set(augmentation, checkpoint.grown, rank)
-    check_header(path, checkpoint.facts, {"step": WHOLE, "best": NUMBER_AS_TEXT})
-    return checkpoint.facts["step"], float(checkpoint.facts["best"])
+    progress = progress_of(checkpoint)
+    return progress.step, float(progress.best)
 
 
 def resume_plan(plan: BatchPlan, path: Path) -> BatchPlan:
@@ -112,7 +101,6 @@ def resume_plan(plan: BatchPlan, path: Path) -> BatchPlan:
     """
     if not path.is_file():
         return plan
-    facts = read_checkpoint(path).facts
-    check_header(path, facts, {"step": WHOLE})
-    first = facts.get("children_from", plan.novel_views_from)
-    return replace(plan, novel_views_from=first) if first <= facts["step"] else plan
+    progress = progress_of(read_checkpoint(path))
+    first = plan.novel_views_from if progress.children_from is None else progress.children_from
+    return replace(plan, novel_views_from=first) if first <= progress.step else plan

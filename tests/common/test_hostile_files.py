@@ -79,8 +79,8 @@ def test_hostile_meta_json(tmp_path):
     assert "the field parts has 0 entries, not 100000000" in found[0]
     assert "the field split is" in found[1]
     assert "the field dataset is" in found[2]
-    assert "a whole number of 401 digits" in found[3]
-    assert "\\u001b" in found[4]
+    assert "the field rows is not a whole number <= 9007199254740992" in found[3]
+    assert "the field dataset is" in found[4]
     assert all("name of letters" in found[k] for k in (1, 2, 4))
 
 

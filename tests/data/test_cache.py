@@ -207,20 +207,41 @@ def with_value(record: dict, name: str, value: object) -> dict:
     return record | {outer: changed} if outer else changed
 
 
-@pytest.mark.parametrize("value", [None, "text", -1, 1.5, True, [], [1], {}])
-@pytest.mark.parametrize("name", layout.META_FIELDS)
+WHOLE, NAME = "a whole number", "a name of letters, digits and _ . + -"
+META_FIELDS = {
+    "format": (WHOLE, ()),
+    "dataset": (NAME, ("text",)),
+    "split": (NAME, ("text",)),
+    "source": ("an object", ({},)),
+    "crop": ("an object", ()),
+    "crop.margin": (WHOLE, ()),
+    "rows": (WHOLE, ()),
+    "rows_per_part": (WHOLE, ()),
+    "ids": ("a text", ("text",)),
+    "dhpe_version": ("a text", ("text",)),
+    "samples": (WHOLE, ()),
+    "left_out": ("an object", ({},)),
+    "sha256": ("a text", ("text",)),
+    "parts": ("a list", ([],)),
+}
+"""Words for the type of each field, and the values below that fit it."""
+
+
+@pytest.mark.parametrize("value", [None, "text", "a/b", -1, 1.5, True, [], [1], {}, {"a": [1]}, 10**400])
+@pytest.mark.parametrize("name", META_FIELDS)
 def test_each_field_of_meta_json_is_looked_at(cache_of_dots, name, value):
     path = cache_of_dots / "meta.json"
     good = json.loads(path.read_text())
-    words, right = layout.META_FIELDS[name]
-    if value is not None and right(value):
+    words, fitting = META_FIELDS[name]
+    if value in fitting or (words == "a text" and isinstance(value, str)):
         return
     path.write_text(json.dumps(with_value(good, name, value)))
     problem = "lacks the field" if value is None else "the field"
-    with pytest.raises(PreparedError, match=rf"meta\.json: {problem} {name}") as caught:
+    inner = r"[.\[].*" if value in ([1], {"a": [1]}, {}) else ""
+    with pytest.raises(PreparedError, match=rf"meta\.json: (lacks the field {name}[.]|{problem} {name})") as caught:
         Prepared(cache_of_dots)
     assert "delete the cache's folder and make it again" in str(caught.value)
-    assert value is None or f"not {words}" in str(caught.value)
+    assert value is None or inner or f"not {words}" in str(caught.value) or "is too large" in str(caught.value)
     path.write_text(json.dumps(good))
 
 
@@ -239,17 +260,22 @@ def test_other_json_in_place_of_a_cache(tmp_path, dots, file, text):
     out.mkdir()
     (out / file).write_bytes(text.encode("latin-1"))
     for use in (lambda: Prepared(out), lambda: make(Job("dots", "all", Dots, dots, out))):
-        with pytest.raises(PreparedError, match=rf"{file}: (holds .*, not an object|is not JSON).*delete the cache"):
+        with pytest.raises(PreparedError, match=rf"{file}: (is .*, not an object|is not JSON).*delete the cache"):
             use()
 
 
 def test_other_json_in_the_small_files(job):
     cache = make(job)
     ids, good = job.out / "ids.json", (job.out / "ids.json").read_text()
-    for text in ("{}", "[]", "[1, 2, 3, 4, 5, 6, 7]", "null"):
+    for text, problem in {
+        "{}": "is an object, not a list",
+        "[]": "holds 0 names, not 7",
+        "[1, 2, 3, 4, 5, 6, 7]": "entry 0: is a whole number, not a text",
+        "null": "is null, not a list",
+    }.items():
         ids.write_text(text)
         for use in (lambda: Prepared(job.out).ids, lambda: damaged_index(cache)):
-            with pytest.raises(PreparedError, match=r"ids\.json: holds .*, not a list of 7 names"):
+            with pytest.raises(PreparedError, match=rf"ids\.json: {problem}; delete the cache"):
                 use()
     ids.unlink()
     with pytest.raises(PreparedError, match=r"ids\.json: no such file"):

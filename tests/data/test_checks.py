@@ -1,11 +1,13 @@
 """Checks of the dataset readers: every defect of a file gives an error, or a finding, that names the file."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 from fake_datasets import noise, write_image, write_json
 
+from dhpe_lib.common.json_files import Matrix
 from dhpe_lib.data.checks import (
     DatasetError,
     check_images,
@@ -18,7 +20,6 @@ from dhpe_lib.data.checks import (
     read_json,
     require,
     require_split,
-    table,
 )
 from dhpe_lib.data.photos import PhotoError
 
@@ -67,11 +68,28 @@ def test_indices(tmp_path):
 
 
 def test_json(tmp_path):
-    assert read_json(write_json(tmp_path / "a.json", {"x": [1]}), REMEDY) == {"x": [1]}
+    assert read_json(write_json(tmp_path / "a.json", {"x": [1]}), dict[str, list[int]], REMEDY) == {"x": [1]}
     for name, content in {"short": json.dumps([1, 2])[:-1], "latin": "\xff", "deep": "[" * 100_000}.items():
         (tmp_path / f"{name}.json").write_bytes(content.encode("latin1"))
-        with pytest.raises(DatasetError, match=rf"{name}\.json: is damaged or not JSON .*; fetch it"):
-            read_json(tmp_path / f"{name}.json", REMEDY)
+        with pytest.raises(DatasetError, match=rf"{name}\.json: is not JSON .*; fetch it"):
+            read_json(tmp_path / f"{name}.json", Any, REMEDY)
+
+
+def test_wrong_rows_of_json_are_named(tmp_path):
+    rows = np.arange(27.0).reshape(3, 3, 3).tolist()
+    assert np.array_equal(read_json(write_json(tmp_path / "a.json", rows), list[Matrix], REMEDY), rows)
+    for bad, problem in (
+        (rows[0][:1], "is not a list of length 3"),
+        ([[1, 2, 3], [4, 5], [6, 7, 8]], r"the field \[1\] is not a list of length 3"),
+        (None, "is null, not a list"),
+        ([*rows[0][:2], [1, 2, float("nan")]], r"the field \[2\]\[2\] is null, not a number"),
+        ([*rows[0][:2], [1, 2, "3"]], r"the field \[2\]\[2\] is a text, not a number"),
+    ):
+        write_json(tmp_path / "a.json", [rows[0], bad, rows[2]])
+        with pytest.raises(DatasetError, match=rf"a\.json: entry 1: {problem}; fetch it"):
+            read_json(tmp_path / "a.json", list[Matrix], REMEDY)
+    with pytest.raises(DatasetError, match=r"a\.json: is an object, not a list; fetch it"):
+        read_json(write_json(tmp_path / "a.json", {"0": rows}), list[Matrix], REMEDY)
 
 
 @pytest.mark.parametrize(
@@ -97,23 +115,10 @@ def test_good_fields_are_float64():
     assert numbers(np.float32(2), (), "a", REMEDY) == 2
 
 
-def test_tables_name_the_entry():
-    rows = np.arange(18.0).reshape(3, 2, 3).tolist()
-    np.testing.assert_array_equal(table(rows, (2, 3), "a", REMEDY), rows)
-    for bad, problem in ((rows[0][:1], "has shape"), ([[1, 2, 3], [4, 5]], "is not 2 x 3"), (None, "has shape")):
-        with pytest.raises(DatasetError, match=f"a: entry 1 {problem}"):
-            table([rows[0], bad, rows[2]], (2, 3), "a", REMEDY)
-    with pytest.raises(DatasetError, match="a is not a list"):
-        table({"0": rows}, (2, 3), "a", REMEDY)
-    nan = [rows[0], [[1, 2, 3], [4, 5, float("nan")]]]
-    with pytest.raises(DatasetError, match=r"a: entry 1 is not finite at \(1, 2\)"):
-        table(nan, (2, 3), "a", REMEDY)
-
-
 def test_a_failure_says_path_and_remedy_once(tmp_path):
     path = tmp_path / "a.json"
     with pytest.raises(FileNotFoundError) as caught:
-        read_json(path, REMEDY)
+        read_json(path, Any, REMEDY)
     found = failure(path, caught.value, REMEDY)
     assert (found.path, found.problem, found.count, found.remedy) == (path, "no such file", None, REMEDY)
 

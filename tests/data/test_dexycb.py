@@ -111,7 +111,7 @@ def test_damaged_files_are_named(root):
     with pytest.raises(FileNotFoundError, match=r"color_000001\.jpg: no such file; get DexYCB"):
         found[1]
     (root / LEFT_SEQUENCE / "meta.yml").write_text("num_frames: -1")
-    with pytest.raises(DatasetError, match=r"meta\.yml: num_frames is -1 and mano_sides is None"):
+    with pytest.raises(DatasetError, match=r"meta\.yml: the field num_frames is not a whole number >= 1; get Dex"):
         DexYcb(root, "s0-train")
     (root / LEFT_SEQUENCE / "meta.yml").write_text("{a: [")
     with pytest.raises(DatasetError, match=r"meta\.yml: is damaged or not YAML"):
@@ -121,12 +121,21 @@ def test_damaged_files_are_named(root):
         (f"a0: &a0 {{b: 1}}\n{merged}", "it has an alias"),
         ("num_frames: 2020-99-99", "not YAML"),
         (" " * 2**17, "larger than 65536 bytes"),
+        ("[]", "is a list, not an object"),
+        ("num_frames: 3", "lacks the field mano_sides"),
+        ("{num_frames: 3, mano_sides: [up]}", r"the field mano_sides\[0\] is 'up', which is not allowed"),
+        ("{num_frames: 3, mano_sides: [left, right]}", "the field mano_sides is not a list of length 1"),
+        (f"{{num_frames: 0x{'f' * 5000}, mano_sides: [left]}}", "the field num_frames is not a whole number <= 9999"),
     ):
         (root / LEFT_SEQUENCE / "meta.yml").write_text(text)
         with pytest.raises(DatasetError, match=rf"meta\.yml: .*{message}"):
             DexYcb(root, "s0-train")
     (root / f"calibration/intrinsics/{dexycb.SERIALS[0]}_640x480.yml").write_text("color: {fx: 1}")
-    with pytest.raises(DatasetError, match=r"640x480\.yml: color: lacks the field fy"):
+    with pytest.raises(DatasetError, match=r"640x480\.yml: lacks the field color\.fy"):
+        DexYcb(root, "s0-train")
+    numbers = "fx: 1, fy: 1, ppx: 1, ppy: .nan"
+    (root / f"calibration/intrinsics/{dexycb.SERIALS[0]}_640x480.yml").write_text(f"color: {{{numbers}}}")
+    with pytest.raises(DatasetError, match=r"640x480\.yml: color is not finite at \(1, 2\)"):
         DexYcb(root, "s0-train")
 
 

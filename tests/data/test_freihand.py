@@ -98,16 +98,16 @@ def test_missing_and_damaged_labels(root, name):
     with pytest.raises(DatasetError, match=r"training_xyz\.json: joints of .* photographs, cameras of .*; get Frei"):
         FreiHand(root, "training")
     write_json(path, [rows[0], rows[1][:2], rows[2]])
-    with pytest.raises(DatasetError, match=rf"training_{name}\.json: {name}: entry 1 has shape \(2, 3\), not"):
+    with pytest.raises(DatasetError, match=rf"training_{name}\.json: entry 1: is not a list of length"):
         FreiHand(root, "training")
     rows[1][0][0] = float("nan")
     write_json(path, rows)
     with pytest.raises(
-        DatasetError, match=rf"training_{name}\.json: {name}: entry 1 is not finite at \(0, 0\); get Frei"
+        DatasetError, match=rf"training_{name}\.json: entry 1: the field \[0\]\[0\] is null, not a number; get Frei"
     ):
         FreiHand(root, "training")
     path.write_text(path.read_text()[:-10])
-    with pytest.raises(DatasetError, match=rf"training_{name}\.json: is damaged or not JSON .*; get Frei"):
+    with pytest.raises(DatasetError, match=rf"training_{name}\.json: is not JSON .*; get Frei"):
         FreiHand(root, "training")
     path.unlink()
     with pytest.raises(FileNotFoundError, match=rf"training_{name}\.json: no such file; get Frei"):

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from dhpe_lib.common.json_files import convert
 from dhpe_lib.data.cache.preparation import Job, prepare
 from dhpe_lib.data.checks import DatasetError
-from dhpe_lib.data.readers.photos import Photos, check, read_labels, split_of
+from dhpe_lib.data.readers.photos import Label, Photos, check, read_labels, split_of
 
 JOINTS = (np.random.default_rng(0).random((21, 2)) * 60 + 20).round(1).tolist()
 
@@ -63,7 +64,7 @@ def test_they_can_be_prepared(folder, tmp_path_factory):
 
 def test_a_group_is_in_one_split(tmp_path):
     rows = [row("x.png", group=str(k // 3)) for k in range(300)]
-    splits = [split_of(one) for one in rows]
+    splits = [split_of(convert(one, Label)) for one in rows]
     assert all(len(set(splits[k : k + 3])) == 1 for k in range(0, 300, 3))
     assert 0.02 < splits.count("test") / 300 < 0.25
 
@@ -71,12 +72,16 @@ def test_a_group_is_in_one_split(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"joints_2d": JOINTS[:20]}, "label 0: the field joints_2d .* 21 points"),
-        ({"joints_2d": [[float("nan")] * 2] * 21}, "joints_2d"),
-        ({"hand": "both"}, "the field hand"),
+        ({"joints_2d": JOINTS[:20]}, "entry 0: the field joints_2d is not a list of length"),
+        ({"joints_2d": [[float("nan")] * 2] * 21}, r"entry 0: the field joints_2d\[0\]\[0\] is null, not a number"),
+        ({"hand": "both"}, "entry 0: the field hand is 'both'"),
         ({"file": "../outside.png"}, "lies outside the folder"),
         ({"file": "/etc/passwd"}, "lies outside the folder"),
-        ({"set": "a/b"}, "the field set"),
+        ({"file": "..\\outside.png"}, "lies outside the folder"),
+        ({"file": "C:/outside.png"}, "lies outside the folder"),
+        ({"file": "a" * 300}, "lies outside the folder"),
+        ({"file": "a/" * 3000}, "lies outside the folder"),
+        ({"set": "a/b"}, "entry 0: the field set is not a name of letters"),
     ],
 )
 def test_wrong_labels_are_refused(tmp_path, change, message):
@@ -92,6 +97,6 @@ def test_check_names_missing_photos(folder):
     assert labels.problem is None
     assert "2 of 5 photos are missing, such as 1.png" in photos.problem
     (folder / "labels.json").write_text("{}")
-    assert "labels" in check(folder)[0].problem
+    assert check(folder)[0].problem == "is an object, not a list"
     (folder / "labels.json").unlink()
     assert check(folder)[0].problem

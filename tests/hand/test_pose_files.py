@@ -118,6 +118,7 @@ def test_a_prediction_of_ours(tmp_path, side):
         ({"shape": []}, "axis-angle", "lacks the field pose with 45 or 48 numbers"),
         ([["a"] * 45], "axis-angle", "does not hold numbers"),
         ([float("nan")] * 45, "mean", "holds a number that is not finite"),
+        ([1e308] * 61, "freihand", "holds a number that is not finite"),
         ([0] * 46, "pca", "give 1 to 45 numbers"),
         ([0] * 60, "freihand", "give 61 numbers"),
         ({"pose": [[0] * 45] * 3, "shape": [[0] * 10] * 2}, "axis-angle", "the field shape has 2 rows, the pose 3"),

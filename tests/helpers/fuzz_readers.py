@@ -42,7 +42,7 @@ from scipy.io import savemat
 from dhpe_lib.cli.hand import read_numbers
 from dhpe_lib.common.unpickling import load_pickle
 from dhpe_lib.data.backgrounds import open_backgrounds
-from dhpe_lib.data.cache.layout import PLAN_FIELDS, Contents, read_record
+from dhpe_lib.data.cache.layout import Contents, Plan, read_record
 from dhpe_lib.data.cache.preparation import Job, prepare
 from dhpe_lib.data.cache.reader import Prepared, damaged_index
 from dhpe_lib.data.camera import Camera
@@ -314,7 +314,7 @@ FORMATS = {
     "poses, pkl": Format(partial(pose_file, "pkl"), partial(read_pose_as, "frankmocap")),
     "pose": Format(numbers_file, lambda path: read_numbers(str(path), "pose", "right")),
     "config": Format(config_file, read_config),
-    "cache plan": Format(plan_file, lambda path: read_record(path, PLAN_FIELDS)),
+    "cache plan": Format(plan_file, lambda path: read_record(path, Plan)),
     "cache meta": Format(partial(cache_file, "meta.json"), read_cache),
     "cache ids": Format(partial(cache_file, "ids.json"), read_cache),
     "cache rows": Format(partial(cache_file, "rows.npy"), read_cache),

@@ -41,13 +41,13 @@ def equal(a: nn.Module, b: nn.Module) -> bool:
 def test_network_and_optimiser_are_restored_exactly(tmp_path):
     net = network()
     optimiser = trained(net, 3)
-    write_checkpoint(tmp_path / "a.safetensors", net, {"step": 3, "note": "é"}, optimiser)
+    write_checkpoint(tmp_path / "a.safetensors", net, {"step": 3, "config": {"note": "é"}}, optimiser)
     again = network()
     fresh = torch.optim.Adam(again.parameters(), 0.5)
     checkpoint = read_checkpoint(tmp_path / "a.safetensors")
     load_network(checkpoint, again)
     load_optimiser(checkpoint, fresh)
-    assert (checkpoint.facts["step"], checkpoint.facts["note"]) == (3, "é")
+    assert (checkpoint.facts["step"], checkpoint.facts["config"]) == (3, {"note": "é"})
     assert equal(net, again)
     assert fresh.param_groups[0]["lr"] == 0.1
     trained(net, 2, optimiser)
@@ -135,12 +135,15 @@ def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ('"text"', 'holds "text", not an object'),
-        ("[]", r"holds \[\], not an object"),
-        ('{"format": 1, "step": "3"}', 'the field step is "3", not a whole number'),
-        ('{"format": 1, "groups": 3}', "the field groups is 3, not a list of objects"),
-        ('{"format": 1, "step": ' + "1" * 400 + "}", "a whole number of 400 digits"),
-        ("[" * 100, "nested more than 64 levels"),
+        ('"text"', "header: is a text, not an object"),
+        ("[]", "header: is a list, not an object"),
+        ('{"format": 1, "step": "3"}', "the field step is a text, not a whole number"),
+        ('{"format": 1, "groups": 3}', "the field groups is a whole number, not a list"),
+        ('{"format": 1, "step": ' + "1" * 400 + "}", "the field step is not a whole number <= 9007199254740992"),
+        ("[" * 100, "header: is a list, not an object"),
+        ('{"format": 1, "more": ' + "[" * 100_000, "header: is not JSON .*recursion"),
+        ('{"format": 1, "config": {"a": {"b": 3}}}', r"the field config\[\.\.\.\] is an object, not"),
+        ('{"format": "1"}', "the field format is a text"),
     ],
 )
 def test_header_of_the_wrong_type(tmp_path, header, message):

@@ -87,17 +87,22 @@ def test_unknown_joints_do_not_count(tmp_path, model, joints):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({}, "entry 1: lacks joints_3d"),
+        ({}, "entry 0: lacks the field joints_3d"),
         ({"joints_3d": [[1, 2]] * 21}, r"joints_3d has shape \(21, 2\)"),
-        ({"joints_3d": "x"}, "not 21 rows"),
+        ({"joints_3d": "x"}, "entry 0: the field joints_3d is a text, not a list"),
+        ({"joints_3d": [[1, 2, 3]] * 20 + [[1]]}, "entry 0: joints_3d has rows of several lengths"),
         ({"joints_3d": [[float("nan")] * 3] * 21}, "is not finite"),
         ({"joints_3d": [[1, 2, 3, 2]] * 21}, "it is the confidence"),
         ({"joints_3d": [[1, 2, 3]] * 21}, "all lie in one place"),
         ({"joints_3d": np.eye(21, 3).tolist()}, 'the hand is 1.41 m large; write its unit, or "unit": "any"'),
-        ({"joints_3d": np.eye(21, 3).tolist(), "unit": "cm"}, "\"unit\" is 'cm'"),
-        ({"joints_3d": np.eye(21, 3).tolist(), "hand": 1}, '"hand" is 1'),
-        ({"joints_3d": np.eye(21, 3).tolist(), "order": []}, r'"order" is \[\]'),
-        ({"joints_3d": np.eye(21, 3).tolist(), "name": "../a"}, '"name" is'),
+        (
+            {"joints_3d": np.eye(21, 3).tolist(), "unit": "cm"},
+            "the field unit is 'cm', which is not allowed; it should read",
+        ),
+        ({"joints_3d": np.eye(21, 3).tolist(), "hand": 1}, "the field hand is a whole number, not a text"),
+        ({"joints_3d": np.eye(21, 3).tolist(), "order": []}, "the field order is a list, not a text"),
+        ({"joints_3d": np.eye(21, 3).tolist(), "order": "smpl"}, "\"order\" is 'smpl'; write one of"),
+        ({"joints_3d": np.eye(21, 3).tolist(), "name": "../a"}, "the field name is not a name of letters"),
     ],
 )
 def test_the_problem_of_an_entry_is_named(tmp_path, entry, message):
@@ -110,8 +115,10 @@ def test_files_of_another_layout(tmp_path, model, joints):
     with pytest.raises(FileNotFoundError, match=r"none\.json: no such file"):
         read_joints_3d(tmp_path / "none.json")
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(Joints3dError, match="not valid JSON"):
+    with pytest.raises(Joints3dError, match=r"a\.json: is an object, not a list"):
         read_joints_3d(tmp_path / "a.json")
+    with pytest.raises(Joints3dError, match=r"b\.json: holds no entry; it should read"):
+        read_joints_3d(write(tmp_path / "b.json"))
     with pytest.raises(Joints3dError, match="two entries are called x"):
         read_joints_3d(write(tmp_path / "b.json", *[{"joints_3d": joints, "name": "x"}] * 2))
     few = np.c_[joints, np.arange(21) < 3]

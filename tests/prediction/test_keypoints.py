@@ -175,24 +175,25 @@ def test_folders_tell_photos_of_one_name_apart():
     [
         ({"joints_2d": JOINTS[:20]}, r"shape \(20, 3\), not \(21, 2\)"),
         ({"joints_2d": [[*row, 0] for row in JOINTS]}, r"shape \(21, 4\)"),
-        ({"joints_2d": [*JOINTS[:20], [1]]}, "not 21 rows of numbers"),
-        ({"joints_2d": [["a", 1, 1]] * 21}, "not 21 rows of numbers"),
-        ({"joints_2d": None}, "not 21 rows|shape"),
+        ({"joints_2d": [*JOINTS[:20], [1]]}, "joints_2d has rows of several lengths"),
+        ({"joints_2d": [["a", 1, 1]] * 21}, r"the field joints_2d\[0\]\[0\] is a text, not"),
+        ({"joints_2d": None}, "the field joints_2d is null, not a list"),
+        ({"joints_2d": [*JOINTS[:20], [None, 1, 1]]}, "row 20 of joints_2d is not finite"),
         ({"joints_2d": [*JOINTS[:20], [float("nan"), 1, 1]]}, "row 20 of joints_2d is not finite"),
         ({"joints_2d": [*JOINTS[:20], [1, float("inf"), 1]]}, "row 20 of joints_2d is not finite"),
         ({"joints_2d": [*JOINTS[:20], [1, 1, float("nan")]]}, "row 20 of joints_2d is not finite"),
-        ({"joints_2d": [*JOINTS[:20], [10**400, 1, 1]]}, "not 21 rows of numbers"),
+        ({"joints_2d": [*JOINTS[:20], [10**400, 1, 1]]}, r"the field joints_2d\[20\]\[0\] is too large"),
         ({"joints_2d": [*JOINTS[:20], [1e200, 1, 1]]}, "row 20 of joints_2d is not finite or far outside"),
         ({"joints_2d": [*JOINTS[:20], [1, 1, -0.02]]}, "row 20 of joints_2d is -0.02, but it is the visibility"),
         ({"joints_2d": [*JOINTS[:20], [1, 1, 550]]}, "row 20 of joints_2d is 550, but it is the visibility"),
         ({"joints_2d": [[u + 5000, v, 1] for u, v, _ in JOINTS]}, "all joints lie outside the photo.* 640 x 480"),
         ({"order": "smpl"}, "\"order\" is 'smpl'; write one of rhd, stb"),
-        ({"order": [["mano"]]}, '"order" is '),
-        ({"normalised": "yes"}, "\"normalised\" is 'yes'; write true or false"),
-        ({"hand": "upper"}, "\"hand\" is 'upper'"),
+        ({"order": [["mano"]]}, "the field order is a list, not a text"),
+        ({"normalised": "yes"}, "the field normalised is a text, not true or false"),
+        ({"hand": "upper"}, "the field hand is 'upper', which is not allowed; it should read"),
         ({"hands": []}, "holds no hand"),
-        ({"hands": {"joints_2d": JOINTS}}, '"hands" is not a list'),
-        ({"hands": [{"joints_2d": JOINTS}, {}]}, "hand 2: lacks joints_2d"),
+        ({"hands": {"joints_2d": JOINTS}}, "the field hands is an object, not a list"),
+        ({"hands": [{"joints_2d": JOINTS}, {}]}, "entry photo.jpg, hand 2: lacks the field joints_2d"),
     ],
 )
 def test_the_problem_of_an_entry_is_named(fields, message):
@@ -212,7 +213,14 @@ def test_an_entry_without_joints_and_a_photo_without_entry():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "not valid JSON"), ({"file": "a"}, "not a list of objects"), ([1], "not a list"), ([{"f": 1}], 'no "file"')],
+    [
+        ("{", "is an object, not a list"),
+        ("[{", "is not JSON .*; it should read"),
+        ({"file": "a"}, "is an object, not a list; it should read"),
+        ([1], "entry 0: is a whole number, not an object"),
+        ([{"file": "a"}, {"f": 1}], "entry 1: lacks the field file"),
+        ([{"file": 3}], "entry 0: the field file is a whole number, not a text"),
+    ],
 )
 def test_a_file_of_another_layout_is_refused(tmp_path, content, message):
     with pytest.raises(KeypointsError, match=message):

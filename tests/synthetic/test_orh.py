@@ -195,7 +195,7 @@ def test_a_folder_with_one_split_of_two(tmp_path, data, monkeypatch):
         said = data("check", "orh", folder, code=1)
         assert f"o/test: its preparation was not finished: 0 of 1 parts are there. To continue, run: {again}" in said
     Path("o/test/plan.json").write_text("[]")
-    assert "o/test/plan.json: holds [], not an object" in data("check", "orh", "o", code=1)
+    assert "o/test/plan.json: is a list, not an object" in data("check", "orh", "o", code=1)
     (tmp_path / "empty").mkdir()
     assert data("check", "orh-s", "empty", code=1).count("To make it, run: dhpe data make orh-s --split") == 2
     assert "dhpe data make orh-s --split train --out empty" in data("show", "orh-s", "empty", code=1)

@@ -2,28 +2,16 @@
 
 import hashlib
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, Required, TypedDict, TypeVar
 
 import numpy as np
+from msgspec import Meta
 from numpy import ndarray
 
-from dhpe_lib.common.json_files import (
-    COUNT,
-    LARGE,
-    NAME,
-    OBJECT,
-    TEXT,
-    TEXTS,
-    WHOLE,
-    JsonError,
-    Kind,
-    check_fields,
-    read_json,
-    shown,
-)
+from dhpe_lib.common.json_files import LARGE, Count, JsonError, Name, Value, Whole, read_json
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.cropping import BOX_MARGIN, FINGERTIPS_MM
 from dhpe_lib.data.crops import MARGIN, Crops
@@ -33,33 +21,62 @@ FORMAT = 1
 ROWS_PER_PART = 128
 META, PLAN, DONE, ROWS, IDS = "meta.json", "plan.json", "done", "rows.npy", "ids.json"
 
-ROW_NUMBERS: Kind = ("a list of whole numbers", lambda value: isinstance(value, list) and all(map(WHOLE[1], value)))
-MARGIN_OF_CROP: Kind = ("a multiple of 8", lambda value: WHOLE[1](value) and value % 8 == 0)
-
-PLAN_FIELDS = {
-    "format": WHOLE,
-    "dataset": NAME,
-    "split": NAME,
-    "source": OBJECT,
-    "crop": OBJECT,
-    "crop.margin": MARGIN_OF_CROP,
-    "rows": COUNT,
-    "rows_per_part": COUNT,
-    "ids": TEXT,
-}
-DONE_FIELDS = {"kept": ROW_NUMBERS, "left_out": OBJECT, "sha256": TEXT}
-META_FIELDS = PLAN_FIELDS | {
-    "dhpe_version": TEXT,
-    "samples": COUNT,
-    "left_out": OBJECT,
-    "sha256": TEXT,
-    "parts": TEXTS,
-}
+Kind = TypeVar("Kind")
 AGAIN = "delete the cache's folder and make it again"
 
 
 class PreparedError(ValueError):
     """A prepared cache cannot be read or written; the message names the folder and the remedy."""
+
+
+class Crop(TypedDict):
+    """Parameters of the crops; see :func:`crop_parameters`. Another version may have others."""
+
+    margin: Annotated[Whole, Meta(multiple_of=8)]
+    size: NotRequired[Value]
+    box_margin: NotRequired[Value]
+    fingertips_mm: NotRequired[Value]
+
+
+class Origin(TypedDict, total=False):
+    """What a cache of any version says of its format and how it was made."""
+
+    format: Required[Whole]
+    dataset: Name
+    split: Name
+    source: dict[str, Value]
+    rows: Whole
+
+
+class Plan(TypedDict):
+    """Content of ``plan.json``; see :class:`Contents`."""
+
+    format: Whole
+    dataset: Name
+    split: Name
+    source: dict[str, Value]
+    crop: Crop
+    rows: Count
+    rows_per_part: Count
+    ids: str
+
+
+class Metadata(Plan):
+    """Content of ``meta.json``: the plan, and what came of it."""
+
+    dhpe_version: str
+    samples: Count
+    left_out: dict[str, str]
+    sha256: str
+    parts: list[str]
+
+
+class Done(TypedDict):
+    """Content of the marker of a part: its usable rows, the reasons for leaving out the others, its checksum."""
+
+    kept: list[Whole]
+    left_out: dict[str, str]
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +98,7 @@ class Contents:
     source: Mapping[str, Any]
     margin: int = MARGIN
 
-    def plan(self, rows_per_part: int = ROWS_PER_PART) -> dict[str, Any]:
+    def plan(self, rows_per_part: int = ROWS_PER_PART) -> Plan:
         """Return the description as JSON, with the format and the parameters of the crop."""
         return {
             "format": FORMAT,
@@ -95,7 +112,7 @@ class Contents:
         }
 
 
-def crop_parameters(margin: int) -> dict[str, Any]:
+def crop_parameters(margin: int) -> Crop:
     """Return the parameters with which this version of the program cuts crops."""
     return {"size": SIZE, "margin": margin, "box_margin": BOX_MARGIN, "fingertips_mm": FINGERTIPS_MM}
 
@@ -126,12 +143,12 @@ def bytes_per_sample(margin: int = MARGIN) -> int:
     return sum(kind.itemsize * int(np.prod(shape)) for kind, shape in row_types(margin).values())
 
 
-def part_count(plan: Mapping[str, Any]) -> int:
+def part_count(plan: Plan) -> int:
     """Return the number of parts."""
     return -(-plan["rows"] // plan["rows_per_part"])
 
 
-def parts_of(plan: Mapping[str, Any]) -> list[range]:
+def parts_of(plan: Plan) -> list[range]:
     """Return the rows of each part."""
     n, step = plan["rows"], plan["rows_per_part"]
     return [range(start, min(start + step, n)) for start in range(0, n, step)]
@@ -181,16 +198,16 @@ def command(directory: Path, meta: Mapping[str, Any]) -> str | None:
 
     Args:
         directory: Folder of the cache.
-        meta: Content of its meta.json or plan.json; it may be wrong.
+        meta: Content of its meta.json or plan.json.
 
     Returns:
         The command; None if the cache does not name its source. A finished cache stores only the name of the
         dataset's folder, so its place is written as DIR. The same holds for the folder of background photos, of which
         the cache stores only the fingerprint.
     """
-    name, split, source = (meta.get(key) for key in ("dataset", "split", "source"))
-    if not (isinstance(name, str) and isinstance(split, str) and isinstance(source, Mapping)):
+    if not {"dataset", "split", "source"} <= meta.keys():
         return None
+    name, split, source = meta["dataset"], meta["split"], meta["source"]
     where = ["--split", split, "--out", str(directory.parent)]
     if "directory" in source:
         folder = Path(str(source["directory"]))
@@ -209,41 +226,23 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if key != "source.directory"}
 
 
-def read_record(path: Path, kinds: Mapping[str, Kind]) -> dict[str, Any]:
-    """Read a JSON file that must be an object with certain fields.
+def read_record(path: Path, kind: Callable[..., Kind]) -> Kind:
+    """Read a JSON file of a cache.
 
     Args:
         path: The file.
-        kinds: Required fields, see :func:`dhpe_lib.common.json_files.check_fields`.
+        kind: Type of its content.
 
     Returns:
-        The object, including other fields.
+        The content.
 
     Raises:
-        PreparedError: The file is not JSON or not an object, or a field is missing or has another type.
-    """
-    record = _read(path)
-    require_fields(path, record, kinds)
-    return record
-
-
-def require_fields(path: Path, record: Any, kinds: Mapping[str, Kind]) -> None:
-    """Check the fields of an object (:func:`dhpe_lib.common.json_files.check_fields`).
-
-    Raises:
-        PreparedError: A field is missing or has another type; the message names the file and the first such field.
+        PreparedError: The file is not JSON, or a field is missing or has another type; the message names the field.
     """
     try:
-        check_fields(record, kinds)
+        return read_json(path, kind, LARGE)
     except JsonError as error:
         raise PreparedError(f"{path}: {error}; {AGAIN}") from error
-
-
-def _read(path: Path) -> Any:
-    try:
-        return read_json(path, LARGE)
-    except JsonError as error:
-        raise PreparedError(f"{path}: is not JSON ({error}); {AGAIN}") from error
 
 
 def map_array(path: Path) -> ndarray:
@@ -273,7 +272,7 @@ def read_ids(path: Path, count: int) -> list[str]:
     """
     if not path.is_file():
         raise PreparedError(f"{path}: no such file; {AGAIN}")
-    names = _read(path)
-    if not TEXTS[1](names) or len(names) != count:
-        raise PreparedError(f"{path}: holds {shown(names)}, not a list of {count} names; {AGAIN}")
+    names = read_record(path, list[str])
+    if len(names) != count:
+        raise PreparedError(f"{path}: holds {len(names)} names, not {count}; {AGAIN}")
     return names

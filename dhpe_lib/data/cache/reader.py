@@ -12,7 +12,7 @@ While the cache is being written, ``plan.json`` and ``done/`` take the place of 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,17 @@ from numpy import ndarray
 
 from dhpe_lib.common.devices import free_memory
 from dhpe_lib.common.files import gigabytes
-from dhpe_lib.common.json_files import WHOLE
 from dhpe_lib.data.cache.layout import (
     AGAIN,
     DONE,
     FORMAT,
     IDS,
     META,
-    META_FIELDS,
     PLAN,
-    PLAN_FIELDS,
     ROWS,
+    Metadata,
+    Origin,
+    Plan,
     PreparedError,
     bytes_per_sample,
     command,
@@ -47,7 +47,6 @@ from dhpe_lib.data.cache.layout import (
     read_record,
     refuse_differences,
     remedy,
-    require_fields,
     row_types,
 )
 from dhpe_lib.data.crops import Crops
@@ -170,7 +169,7 @@ def damaged_index(cache: Prepared) -> list[str]:
     return [name for name in found if found[name] != expected[name]]
 
 
-def read_meta(directory: Path) -> dict[str, Any]:
+def read_meta(directory: Path) -> Metadata:
     """Read and check the ``meta.json`` of a cache.
 
     Args:
@@ -189,9 +188,9 @@ def read_meta(directory: Path) -> dict[str, Any]:
     path = directory / META
     if not path.is_file():
         raise PreparedError(f"{directory}: {why_unreadable(directory)}")
-    meta = read_record(path, {"format": WHOLE})
-    refuse_differences(directory, meta, {"format": FORMAT})  # another version may have other fields
-    require_fields(path, meta, META_FIELDS)
+    # Another version may have other fields.
+    refuse_differences(directory, read_record(path, Origin), {"format": FORMAT})
+    meta = read_record(path, Metadata)
     refuse_differences(directory, meta, {"crop": crop_parameters(meta["crop"]["margin"])})
     # The parts are counted before they are listed: a small file can claim any number.
     if len(meta["parts"]) != (due := part_count(meta)):
@@ -202,7 +201,7 @@ def read_meta(directory: Path) -> dict[str, Any]:
 def why_unreadable(directory: Path) -> str:
     """Explain why a folder without ``meta.json`` is not a prepared split, with the remedy."""
     if (directory / PLAN).is_file():
-        plan = read_record(directory / PLAN, PLAN_FIELDS)
+        plan = read_record(directory / PLAN, Plan)
         done, due = len(list((directory / DONE).glob("*.json"))), part_count(plan)
         again = command(directory, plan) or "the command that began it"
         return f"its preparation was not finished: {done} of {due} parts are there. To continue, run: {again}"
@@ -212,7 +211,7 @@ def why_unreadable(directory: Path) -> str:
     return f"holds no {META}, so it is not a prepared split; make one with dhpe data prepare or dhpe data make"
 
 
-def load_rows(path: Path, meta: Mapping[str, Any]) -> Int64[ndarray, " n"]:
+def load_rows(path: Path, meta: Metadata) -> Int64[ndarray, " n"]:
     """Load the indices of the usable rows and check that they are rows of the cache."""
     rows, count = load_array(path, meta), meta["samples"]
     if (rows.dtype, rows.shape) != (np.int64, (count,)) or rows.min() < 0 or rows.max() >= meta["rows"]:
@@ -220,7 +219,7 @@ def load_rows(path: Path, meta: Mapping[str, Any]) -> Int64[ndarray, " n"]:
     return rows
 
 
-def open_field(directory: Path, name: str, meta: Mapping[str, Any]) -> ndarray:
+def open_field(directory: Path, name: str, meta: Metadata) -> ndarray:
     """Open the array of a field, memory-mapped, and check its type and shape against ``meta.json``."""
     path, (kind, shape) = directory / f"{name}.npy", row_types(meta["crop"]["margin"])[name]
     values, expected = load_array(path, meta), (meta["rows"], *shape)
@@ -230,7 +229,7 @@ def open_field(directory: Path, name: str, meta: Mapping[str, Any]) -> ndarray:
     return values
 
 
-def load_array(path: Path, meta: Mapping[str, Any]) -> ndarray:
+def load_array(path: Path, meta: Metadata) -> ndarray:
     """Open an array file, memory-mapped."""
     try:
         return map_array(path)

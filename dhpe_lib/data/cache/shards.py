@@ -9,11 +9,11 @@ from pathlib import Path
 
 from dhpe_lib.common.files import write_json
 from dhpe_lib.data.cache.layout import (
-    DONE_FIELDS,
     IDS,
     PLAN,
-    PLAN_FIELDS,
     Contents,
+    Done,
+    Plan,
     PreparedError,
     digest,
     map_array,
@@ -89,9 +89,9 @@ def join_shards(out: Path, folders: Sequence[Path]) -> Prepared:
         PreparedError: The shards have different contents, a part is missing, or its bytes have changed.
         OSError: The folder cannot be written to.
     """
-    first = read_record(folders[0] / PLAN, PLAN_FIELDS)
+    first = read_record(folders[0] / PLAN, Plan)
     for folder in folders[1:]:
-        refuse_differences(folder, read_record(folder / PLAN, PLAN_FIELDS), first)
+        refuse_differences(folder, read_record(folder / PLAN, Plan), first)
     ids = read_ids(folders[0] / IDS, first["rows"])
     contents = Contents(first["dataset"], first["split"], ids, first["source"], first["crop"]["margin"])
     refuse_differences(folders[0], first, contents.plan(first["rows_per_part"]))
@@ -109,7 +109,7 @@ def join_shards(out: Path, folders: Sequence[Path]) -> Prepared:
 
 
 def _copy_part(out: Path, folder: Path, part: range, margin: int) -> None:
-    done = read_record(marker(folder, part), DONE_FIELDS)
+    done = read_record(marker(folder, part), Done)
     arrays = {name: map_array(folder / f"{name}.npy")[part.start : part.stop] for name in row_types(margin)}
     if digest(arrays.values()) != done["sha256"]:
         raise PreparedError(f"{folder}: rows {part.start} to {part.stop - 1} have changed; copy or run the shard again")

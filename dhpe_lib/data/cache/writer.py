@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -27,13 +26,14 @@ from dhpe_lib.common.files import (
 from dhpe_lib.common.locks import LOCK, locked
 from dhpe_lib.data.cache.layout import (
     DONE,
-    DONE_FIELDS,
     IDS,
     META,
     PLAN,
     ROWS,
     ROWS_PER_PART,
     Contents,
+    Done,
+    Plan,
     PreparedError,
     bytes_per_sample,
     digest,
@@ -127,7 +127,7 @@ class PreparedWriter:
         if missing := self.missing():
             raise PreparedError(f"{self.directory}: {sum(map(len, missing))} samples are still to be written")
         if not self.finished:
-            self._complete([read_record(marker(self.directory, part), DONE_FIELDS) for part in parts_of(self.plan)])
+            self._complete([read_record(marker(self.directory, part), Done) for part in parts_of(self.plan)])
         (self.directory / PLAN).unlink(missing_ok=True)
         shutil.rmtree(self.directory / DONE, ignore_errors=True)
         return Prepared(self.directory)
@@ -140,7 +140,7 @@ class PreparedWriter:
         check_folder(self.directory)
         begun = next((self.directory / name for name in (META, PLAN) if (self.directory / name).is_file()), None)
         if begun is not None:
-            refuse_differences(self.directory, read_record(begun, {}), self.plan)
+            refuse_differences(self.directory, read_record(begun, Plan), self.plan)
         if not self.finished:
             require_space(self.directory, sum(map(len, self.missing())) * bytes_per_sample(self.contents.margin))
 
@@ -167,13 +167,13 @@ class PreparedWriter:
 
     def _is_whole(self, path: Path, part: range, arrays: list[ndarray]) -> bool:
         try:
-            done = read_record(path, DONE_FIELDS)
+            done = read_record(path, Done)
         except PreparedError:
             return False
         kept = [row for row in part if self.contents.ids[row] not in done["left_out"]]
         return done["kept"] == kept and done["sha256"] == digest(values[part.start : part.stop] for values in arrays)
 
-    def _complete(self, parts: list[dict[str, Any]]) -> None:
+    def _complete(self, parts: list[Done]) -> None:
         rows = np.array([row for part in parts for row in part["kept"]], np.int64)
         left_out = {name: reason for part in parts for name, reason in part["left_out"].items()}
         if not len(rows):
@@ -187,11 +187,11 @@ class PreparedWriter:
         write_json(self.directory / META, handed_on(self.plan) | {"dhpe_version": __version__} | found)
 
 
-def handed_on(plan: dict[str, Any]) -> dict[str, Any]:
+def handed_on(plan: Plan) -> Plan:
     """Return a plan that can be handed on: of the source's folder only the name is kept."""
     source = dict(plan["source"])
     if "directory" in source:
-        source["directory"] = Path(source["directory"]).name
+        source["directory"] = Path(str(source["directory"])).name
     return plan | {"source": source}
 
 

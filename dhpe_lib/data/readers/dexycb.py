@@ -19,21 +19,22 @@ Source: Chao et al., DexYCB, CVPR 2021, and the authors' toolkit.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Bool, Float
+from msgspec import Meta, Struct
 from numpy import ndarray
 
+from dhpe_lib.common.json_files import JsonError, Kind, convert
 from dhpe_lib.common.npz_files import NpzFileError, read_npz
 from dhpe_lib.data.checks import (
     DatasetError,
     Finding,
     check_images,
     failure,
-    field,
     numbers,
     read_image,
     require,
@@ -163,13 +164,42 @@ def sequences_of(directory: Path, subjects: Sequence[int], numbers_of_sequences:
     return found
 
 
-def read_yaml(path: Path) -> Any:
+class Recording(Struct):
+    """Content of a sequence's ``meta.yml``."""
+
+    num_frames: Annotated[int, Meta(ge=1, le=9999)]
+    mano_sides: tuple[Side]
+
+
+class Lens(Struct):
+    """The colour camera in a file of intrinsics, pixels."""
+
+    fx: float
+    fy: float
+    ppx: float
+    ppy: float
+
+
+class Intrinsics(Struct):
+    """Content of a file of intrinsics."""
+
+    color: Lens
+
+
+def read_yaml(path: Path, kind: Callable[..., Kind]) -> Kind:
     """Read a YAML file.
+
+    Args:
+        path: The file.
+        kind: Type of its content; see :func:`dhpe_lib.common.json_files.convert`.
+
+    Returns:
+        The content.
 
     Raises:
         FileNotFoundError: The file does not exist.
         DatasetError: The file is not YAML, is larger than ``MOST_YAML`` bytes, or has an alias: a few lines of
-            aliases can stand for a billion values.
+            aliases can stand for a billion values. Or a field is missing or has another type.
     """
     import yaml
 
@@ -179,31 +209,29 @@ def read_yaml(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise ValueError("it has an alias")
-        return yaml.safe_load(text)
+        content = yaml.safe_load(text)
     # Python's own values raise ValueError: dates that do not exist, and numbers of too many digits.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).split("\n")[0]
         raise DatasetError(f"{path}: is damaged or not YAML ({reason}); {REMEDY}") from error
+    try:
+        return convert(content, kind)
+    except JsonError as error:
+        raise DatasetError(f"{path}: {error}; {REMEDY}") from error
 
 
 def read_meta(path: Path) -> tuple[int, Side]:
     """Read the number of frames and the side of the hand of a sequence."""
-    meta = read_yaml(path)
-    frames = meta.get("num_frames") if isinstance(meta, dict) else None
-    sides = meta.get("mano_sides") if isinstance(meta, dict) else None
-    if type(frames) is not int or not 0 < frames < 10_000 or sides not in (["right"], ["left"]):
-        raise DatasetError(f"{path}: num_frames is {frames!r} and mano_sides is {sides!r}; {REMEDY}")
-    return frames, sides[0]
+    meta = read_yaml(path, Recording)
+    return meta.num_frames, meta.mano_sides[0]
 
 
 def read_camera(directory: Path, serial: str) -> Float[ndarray, "3 3"]:
     """Read the matrix of a colour camera, pixels."""
     path = directory / "calibration" / "intrinsics" / f"{serial}_{SIZE[0]}x{SIZE[1]}.yml"
-    content = read_yaml(path)
-    color = content.get("color") if isinstance(content, dict) else None
-    names = ("fx", "fy", "ppx", "ppy")
-    fx, fy, cx, cy = (float(field(color, name, (), f"{path}: color", REMEDY)) for name in names)
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    lens = read_yaml(path, Intrinsics).color
+    k = np.array([[lens.fx, 0, lens.ppx], [0, lens.fy, lens.ppy], [0, 0, 1]])
+    return numbers(k, (3, 3), f"{path}: color", REMEDY)
 
 
 def read_labels(path: Path) -> tuple[Float[ndarray, "21 3"], Bool[ndarray, "height width"]]:

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from dhpe_lib.common.json_files import Joints, Matrix
 from dhpe_lib.data.checks import (
     DatasetError,
     Finding,
@@ -30,7 +31,6 @@ from dhpe_lib.data.checks import (
     read_image,
     read_json,
     require_split,
-    table,
 )
 from dhpe_lib.data.sample import Sample, from_pixel_centers, project
 
@@ -128,10 +128,10 @@ def _check_split(directory: Path, split: str) -> list[Finding]:
 def _read_labels(directory: Path, split: str) -> tuple[Float[ndarray, "n 3 3"], Float[ndarray, "n 21 3"]]:
     """Read the cameras (pixels) and joints (metres); joints are NaN if the labels of the evaluation are missing."""
     k_file, xyz_file = (directory / f"{split}_{name}.json" for name in ("K", "xyz"))
-    k = table(read_json(k_file, REMEDY), (3, 3), f"{k_file}: K", REMEDY)
+    k = np.array(read_json(k_file, list[Matrix], REMEDY)).reshape(-1, 3, 3)
     if split == "evaluation" and not xyz_file.exists():
         return k, np.full((len(k), 21, 3), np.nan)
-    joints = table(read_json(xyz_file, REMEDY), (21, 3), f"{xyz_file}: xyz", REMEDY)
+    joints = np.array(read_json(xyz_file, list[Joints], REMEDY)).reshape(-1, 21, 3)
     if len(joints) != len(k):
         raise DatasetError(f"{xyz_file}: joints of {len(joints)} photographs, cameras of {len(k)}; {REMEDY}")
     return k, joints

@@ -28,7 +28,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from PIL import Image
 
-from dhpe_lib.common.json_files import is_safe_name
+from dhpe_lib.common.json_files import Joints, is_safe_name
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
 from dhpe_lib.data.checks import (
     DatasetError,
@@ -41,7 +41,6 @@ from dhpe_lib.data.checks import (
     read_json,
     require,
     require_split,
-    table,
 )
 from dhpe_lib.data.sample import Sample, from_pixel_centers, project
 from dhpe_lib.hand.skeleton import to_canonical
@@ -186,7 +185,7 @@ def _read_evaluation(directory: Path, count: int) -> Float[ndarray, "n 21 3"] | 
     path = directory / "evaluation_xyz.json"
     if not path.exists():
         return None
-    joints = table(read_json(path, REMEDY), (21, 3), f"{path}: xyz", REMEDY)
+    joints = np.array(read_json(path, list[Joints], REMEDY)).reshape(-1, 21, 3)
     if len(joints) != count:
         raise DatasetError(f"{path}: joints of {len(joints)} pictures, evaluation.txt lists {count}; {REMEDY}")
     return joints

@@ -25,18 +25,19 @@ Source: Moon et al., InterHand2.6M, ECCV 2020, and the authors' loader.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float
+from msgspec import Meta, Struct
 from numpy import ndarray
 
+from dhpe_lib.common.json_files import Count, Matrix, Number, Point, Whole
 from dhpe_lib.data.checks import (
     DatasetError,
     Finding,
     check_images,
     failure,
-    field,
     is_below,
     numbers,
     read_image,
@@ -57,6 +58,50 @@ HANDS: dict[Side, slice] = {"right": slice(0, 21), "left": slice(21, 42)}
 CANONICAL = (20, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12, 19, 18, 17, 16)
 """Joint of the dataset for each canonical joint."""
 WRIST = 20
+FORTY_TWO = Meta(min_length=42, max_length=42)
+Labels = TypeVar("Labels")
+
+
+class Picture(Struct):
+    """A picture of ``data.json``."""
+
+    id: Whole
+    file_name: str
+    width: Count
+    height: Count
+    capture: Whole | str
+    camera: Whole | str
+    frame_idx: Whole | str
+
+
+class Annotation(Struct):
+    """The hands in a picture."""
+
+    image_id: Whole
+    joint_valid: Annotated[list[float | tuple[float]], FORTY_TWO]
+    hand_type: Literal["right", "left", "interacting"]
+
+
+class Data(Struct):
+    """Content of ``data.json``."""
+
+    images: list[Picture]
+    annotations: list[Annotation]
+
+
+class Cameras(Struct):
+    """The cameras of a capture, by name."""
+
+    focal: dict[str, tuple[float, float]]
+    princpt: dict[str, tuple[float, float]]
+    camrot: dict[str, Matrix]
+    campos: dict[str, Point]
+
+
+class Frame(Struct):
+    """The joints of a moment."""
+
+    world_coord: Annotated[list[tuple[Number, Number, Number]], FORTY_TWO]
 
 
 class InterHand:
@@ -84,21 +129,23 @@ class InterHand:
         require_split(split, SPLITS, "InterHand2.6M")
         self._images = Path(directory) / "images" / split
         self._files = {kind: label_file(Path(directory), split, kind) for kind in ("data", "camera", "joint_3d")}
-        data, self._cameras, self._joints = (read_json(path, REMEDY) for path in self._files.values())
-        self._rows = list(hands_of(data, self._files["data"]))
-        self.pictures = len(data["images"])
-        self.ids = tuple(f"{split}/{image['file_name']}/{side}" for image, _, side in self._rows)
+        data = read_json(self._files["data"], Data, REMEDY)
+        self._cameras = read_json(self._files["camera"], dict[str, Cameras], REMEDY)
+        self._joints = read_json(self._files["joint_3d"], dict[str, dict[str, Frame]], REMEDY)
+        self._rows = hands_of(data, self._files["data"])
+        self.pictures = len(data.images)
+        self.ids = tuple(f"{split}/{image.file_name}/{side}" for image, _, side in self._rows)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
         image, valid, side = self._rows[index]
-        capture, camera, frame = (str(image[name]) for name in ("capture", "camera", "frame_idx"))
+        capture, camera, frame = map(str, (image.capture, image.camera, image.frame_idx))
         k, rotation, position = self._camera(capture, camera)
-        path = self._files["joint_3d"]
-        record = entry(self._joints, (capture, frame), f"{path}: joints")
-        world = field(record, "world_coord", (42, 3), f"{path}: {capture}/{frame}", REMEDY)
+        what = f"{self._files['joint_3d']}: joints {capture}/{frame}"
+        coordinates = named(named(self._joints, capture, what), frame, what).world_coord
+        world = numbers(coordinates, (42, 3), what, REMEDY)
         known = (valid[HANDS[side]] > 0)[list(CANONICAL)]
         joints_3d = ((world[HANDS[side]] - position) @ rotation.T)[list(CANONICAL)]
         joints_3d = np.where(known[:, None], joints_3d, np.nan)
@@ -106,7 +153,7 @@ class InterHand:
         return as_right_hand(
             Sample(
                 id=self.ids[index],
-                image=read_image(self._images / image["file_name"], (image["width"], image["height"]), REMEDY),
+                image=read_image(self._images / image.file_name, (image.width, image.height), REMEDY),
                 k=k,
                 joints_2d=project(joints_3d, k),
                 joints_3d=joints_3d,
@@ -121,18 +168,12 @@ class InterHand:
         self, capture: str, camera: str
     ) -> tuple[Float[ndarray, "3 3"], Float[ndarray, "3 3"], Float[ndarray, " 3"]]:
         """Return the camera matrix (pixels), the rotation and the position (mm) of a camera."""
-        path = self._files["camera"]
-        shapes: dict[str, tuple[int, ...]] = {"focal": (2,), "princpt": (2,), "camrot": (3, 3), "campos": (3,)}
-        focal, center, rotation, position = (
-            numbers(
-                entry(self._cameras, (capture, name, camera), f"{path}: camera"),
-                shape,
-                f"{path}: {name} of camera {capture}/{camera}",
-                REMEDY,
-            )
-            for name, shape in shapes.items()
-        )
-        return np.array([[focal[0], 0, center[0]], [0, focal[1], center[1]], [0, 0, 1]]), rotation, position
+        what = f"{self._files['camera']}: camera {capture}/{camera}"
+        cameras = named(self._cameras, capture, what)
+        focal, center = named(cameras.focal, camera, what), named(cameras.princpt, camera, what)
+        rotation, position = named(cameras.camrot, camera, what), named(cameras.campos, camera, what)
+        k = np.array([[focal[0], 0, center[0]], [0, focal[1], center[1]], [0, 0, 1]])
+        return k, np.array(rotation), np.array(position)
 
 
 def label_file(directory: Path, split: str, kind: str) -> Path:
@@ -142,44 +183,28 @@ def label_file(directory: Path, split: str, kind: str) -> Path:
     return chosen / f"InterHand2.6M_{split}_{kind}.json"
 
 
-def hands_of(data: Any, path: Path) -> list[tuple[dict[str, Any], ndarray, Side]]:
-    """List the usable hands: the record of the picture, the validity of the 42 joints, the side."""
-    try:
-        images = {image["id"]: image for image in data["images"]}
-        annotations = [(images[one["image_id"]], one["joint_valid"], one["hand_type"]) for one in data["annotations"]]
-        for image, _, _ in annotations:
-            names = ("file_name", "width", "height", "capture", "camera", "frame_idx")
-            if missing := [name for name in names if name not in image]:
-                raise DatasetError(f"{path}: picture {image['id']} lacks the field {missing[0]}; {REMEDY}")
-    except (KeyError, TypeError) as error:
-        raise DatasetError(f"{path}: lacks images or annotations as in COCO ({error}); {REMEDY}") from error
-    found: list[tuple[dict[str, Any], ndarray, Side]] = []
-    for image, flags, kind in annotations:
-        safe_name(image["file_name"], path)
-        size = image["width"], image["height"]
-        if not all(type(side) is int for side in size):
-            raise DatasetError(f"{path}: width and height of {image['file_name']} are {size}, not pixels; {REMEDY}")
-        valid = numbers(np.array(flags, object).ravel(), (42,), f"{path}: joint_valid of {image['file_name']}", REMEDY)
+def hands_of(data: Data, path: Path) -> list[tuple[Picture, ndarray, Side]]:
+    """List the usable hands: the picture, the validity of the 42 joints, the side."""
+    images = {image.id: image for image in data.images}
+    found: list[tuple[Picture, ndarray, Side]] = []
+    for annotation in data.annotations:
+        image = images.get(annotation.image_id)
+        if image is None:
+            raise DatasetError(f"{path}: lacks picture {annotation.image_id}, which has an annotation; {REMEDY}")
+        if not is_below(image.file_name):
+            raise DatasetError(f"{path}: file_name is {image.file_name!r}, not a path below the pictures; {REMEDY}")
+        valid = np.array([flag[0] if isinstance(flag, tuple) else flag for flag in annotation.joint_valid])
+        kind = annotation.hand_type
         sides: tuple[Side, ...] = ("right", "left") if kind == "interacting" else (kind,)
-        if not all(side in ("right", "left") for side in sides):
-            raise DatasetError(f"{path}: hand_type of {image['file_name']} is {kind!r}; {REMEDY}")
         found += [(image, valid, side) for side in sides if valid[HANDS[side]][WRIST] > 0]
     return found
 
 
-def safe_name(name: Any, path: Path) -> None:
-    """Refuse a file name that leads out of the folder of pictures."""
-    if not is_below(name):
-        raise DatasetError(f"{path}: file_name is {name!r}, not a path below the pictures; {REMEDY}")
-
-
-def entry(labels: Any, keys: Sequence[str], what: str) -> Any:
-    """Return labels[a][b]...; the message of the error names the keys."""
-    for key in keys:
-        if not isinstance(labels, Mapping) or key not in labels:
-            raise DatasetError(f"{what} {'/'.join(keys)} is missing; {REMEDY}")
-        labels = labels[key]
-    return labels
+def named(labels: Mapping[str, Labels], name: str, what: str) -> Labels:
+    """Return the labels of a name; the message of the error says what is missing."""
+    if name not in labels:
+        raise DatasetError(f"{what} is missing; {REMEDY}")
+    return labels[name]
 
 
 def check(directory: Path) -> list[Finding]:

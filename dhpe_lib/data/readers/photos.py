@@ -14,23 +14,16 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta, Struct
 
-from dhpe_lib.common.json_files import (
-    LARGE,
-    NAME,
-    OBJECTS,
-    TEXT,
-    JsonError,
-    Kind,
-    check_fields,
-    read_json,
-)
-from dhpe_lib.data.checks import DatasetError, Finding, failure, is_below, require, require_split
+from dhpe_lib.common.json_files import Name
+from dhpe_lib.data.checks import DatasetError, Finding, failure, is_below, read_json, require_split
 from dhpe_lib.data.photos import PhotoError, read_photo
 from dhpe_lib.data.sample import Sample, as_right_hand
+from dhpe_lib.hand.io import Side
 
 SPLITS = ("train", "test")
 LABELS = "labels.json"
@@ -39,19 +32,15 @@ HOMEPAGE = "none: these are your own photos; see dhpe data pseudo-label --help"
 TEST_SHARE = 10
 """One group in so many belongs to the test split."""
 
-SIDE: Kind = ('"left" or "right"', lambda value: value in ("left", "right"))
 
+class Label(Struct):
+    """An object of ``labels.json``; see above."""
 
-def _are_joints(value: Any) -> bool:
-    try:
-        joints = np.asarray(value, float)
-    except (TypeError, ValueError):
-        return False
-    return joints.shape == (21, 2) and bool(np.isfinite(joints).all())
-
-
-JOINTS: Kind = ("21 points [x, y]", _are_joints)
-FIELDS = {"file": TEXT, "set": NAME, "group": TEXT, "hand": SIDE, "joints_2d": JOINTS}
+    file: str
+    set: Name
+    group: str
+    hand: Side
+    joints_2d: Annotated[list[tuple[float, float]], Meta(min_length=21, max_length=21)]
 
 
 class Photos:
@@ -84,7 +73,7 @@ class Photos:
 
     def __getitem__(self, index: int) -> Sample:
         row = self._rows[index]
-        path = self._directory / row["file"]
+        path = self._directory / row.file
         try:
             image = read_photo(path)
         except (PhotoError, OSError) as error:
@@ -94,60 +83,48 @@ class Photos:
                 id=self.ids[index],
                 image=image,
                 k=np.eye(3),
-                joints_2d=np.asarray(row["joints_2d"], float),
+                joints_2d=np.array(row.joints_2d),
                 joints_3d=np.full((21, 3), np.nan),
                 visible=np.ones(21, bool),
                 mask=None,
-                side=row["hand"],
+                side=row.hand,
                 joint_0="wrist",
             )
         )
 
 
-def read_labels(directory: Path) -> list[dict[str, Any]]:
+def read_labels(directory: Path) -> list[Label]:
     """Read and check the labels of a folder.
 
     Args:
         directory: The folder.
 
     Returns:
-        One object for each hand.
+        One label for each hand.
 
     Raises:
         FileNotFoundError: The file is missing.
         DatasetError: The file is damaged, or names a photo outside the folder.
     """
-    path = require(directory / LABELS, REMEDY)
-    try:
-        rows = read_json(path, LARGE)
-        check_fields({"labels": rows}, {"labels": OBJECTS})
-        for number, row in enumerate(rows):
-            _check_row(row, number)
-    except JsonError as error:
-        raise DatasetError(f"{path}: {error}; {REMEDY}") from error
+    path = directory / LABELS
+    rows = read_json(path, list[Label], REMEDY)
+    for number, row in enumerate(rows):
+        if not is_below(row.file):
+            raise DatasetError(f"{path}: entry {number}: file {row.file!r} lies outside the folder; {REMEDY}")
     return rows
 
 
-def _names(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _names(rows: Sequence[Label]) -> Iterator[str]:
     seen: Counter[str] = Counter()
     for row in rows:
-        name = f"{row['set']}/{row['file']}"
+        name = f"{row.set}/{row.file}"
         seen[name] += 1
         yield name if seen[name] == 1 else f"{name}#{seen[name]}"
 
 
-def _check_row(row: dict[str, Any], number: int) -> None:
-    try:
-        check_fields(row, FIELDS)
-    except JsonError as error:
-        raise JsonError(f"label {number}: {error}") from error
-    if not is_below(row["file"]):
-        raise JsonError(f"label {number}: the field file is {row['file']!r}, which lies outside the folder")
-
-
-def split_of(row: dict[str, Any]) -> str:
+def split_of(row: Label) -> str:
     """Return the split of a label: a function of its set and group, so that a group is never in both."""
-    return "test" if zlib.crc32(f"{row['set']}/{row['group']}".encode()) % TEST_SHARE == 0 else "train"
+    return "test" if zlib.crc32(f"{row.set}/{row.group}".encode()) % TEST_SHARE == 0 else "train"
 
 
 def check(directory: Path) -> list[Finding]:
@@ -164,6 +141,6 @@ def check(directory: Path) -> list[Finding]:
         rows = read_labels(directory)
     except (OSError, DatasetError) as error:
         return [failure(path, error, REMEDY)]
-    missing = [row["file"] for row in rows if not (directory / row["file"]).is_file()]
+    missing = [row.file for row in rows if not (directory / row.file).is_file()]
     problem = f"{len(missing)} of {len(rows)} photos are missing, such as {missing[0]}" if missing else None
     return [Finding(path, None, len(rows), ""), Finding(directory, problem, len(rows) - len(missing), REMEDY)]
