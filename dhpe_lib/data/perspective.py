@@ -200,7 +200,10 @@ def solve_translation(
 
 
 def translation_at_depth(
-    points: Float[Tensor, "b n 3"], pixels: Float[Tensor, "b n 2"], k: Float[Tensor, "b 3 3"], depth: Float[Tensor, " b"]
+    points: Float[Tensor, "b n 3"],
+    pixels: Float[Tensor, "b n 2"],
+    k: Float[Tensor, "b 3 3"],
+    depth: Float[Tensor, " b"],
 ) -> Float[Tensor, "b 3"]:
     """Find the translation with a known depth that brings points next to the rays of their pixels.
 

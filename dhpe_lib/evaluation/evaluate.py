@@ -20,7 +20,13 @@ from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import joint_error_px
 from dhpe_lib.data.views import View
-from dhpe_lib.evaluation.alignment import align_palm_and_bone, align_similarity, from_crop_frame, place_at_root, wrist_to_palm
+from dhpe_lib.evaluation.alignment import (
+    align_palm_and_bone,
+    align_similarity,
+    from_crop_frame,
+    place_at_root,
+    wrist_to_palm,
+)
 from dhpe_lib.evaluation.mask_metrics import mask_counts, mask_scores
 from dhpe_lib.evaluation.metrics import THRESHOLDS, Interval, auc, bootstrap, joint_errors, mean_epe, median_epe
 from dhpe_lib.hand.model import HandModel, neutral_h
@@ -145,9 +151,7 @@ def millimetres(
     return with_palms(place_at_root(joints, joints, root, frame, crops.k, crops.z_root), to_numpy(crops.palm))
 
 
-def undo_eq8(
-    joints: Float[Tensor, "b 21 3"], crops: Crops, frame: CropFrame | None = None
-) -> Float[ndarray, "b 21 3"]:
+def undo_eq8(joints: Float[Tensor, "b 21 3"], crops: Crops, frame: CropFrame | None = None) -> Float[ndarray, "b 21 3"]:
     """Protocol A8: convert skeletons from the crop frame to the camera frame joint by joint.
 
     Joint 0 and root are those of the dataset.
@@ -179,7 +183,7 @@ def with_palms(joints: Float[ndarray, "n 21 3"], palm: Bool[ndarray, " n"]) -> F
 
 
 def roots(joints: Float[Tensor, "n 21 3"], known: Bool[Tensor, "n 21"]) -> Float[Tensor, "n 3"]:
-    """Points with the ground truth's root depth: the middle MCP, or if it is unknown at the known joints' mean depth."""
+    """Points with the true root depth: the middle MCP, or if it is unknown, one at the known joints' mean depth."""
     middle = joints[:, MIDDLE_MCP]
     depth = torch.where(known[:, MIDDLE_MCP], middle[:, 2], other_depth(joints, known))
     return torch.cat((middle[:, :2], depth[:, None]), 1)
