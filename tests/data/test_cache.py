@@ -233,6 +233,8 @@ def test_each_field_of_meta_json_is_looked_at(cache_of_dots, name, value):
     path = cache_of_dots / "meta.json"
     good = json.loads(path.read_text())
     words, fitting = META_FIELDS[name]
+    if words == NAME and not isinstance(value, str):
+        words = "a text"
     if value in fitting or (words == "a text" and isinstance(value, str)):
         return
     path.write_text(json.dumps(with_value(good, name, value)))
