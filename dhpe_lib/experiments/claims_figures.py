@@ -56,8 +56,9 @@ def differences_figure(rows: Sequence[Row], height: int = 420) -> go.Figure:
         if of_verdict:
             claims, differences = zip(*of_verdict, strict=True)
             values = [one.value for one in differences]
-            bars = {"array": [one.high - one.value for one in differences]}
-            bars |= {"arrayminus": [one.value - one.low for one in differences], "type": "data", "color": color}
+            above = [one.high - one.value for one in differences]
+            below = [one.value - one.low for one in differences]
+            bars = {"type": "data", "array": above, "arrayminus": below, "color": color}
             marker = {"size": 9, "color": color}
             traces.append(go.Scatter(x=values, y=claims, error_x=bars, mode="markers", marker=marker, name=verdict))
     figure = _figure(traces, height)
