@@ -28,7 +28,7 @@ NEUTRAL_MM = 1.0
 """Largest change of the mean error that counts as none, mm."""
 FEWEST_TRAININGS = 2
 """Trainings of each variant that a verdict about a difference between trainings needs."""
-HEAD = ("claim of the paper", "where", "paper", "here", "verdict", "why", "file")
+HEAD = ("claim of the paper", "paper", "here", "verdict", "why", "file")
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def refinement_row(split: str, neutral: bool, read: Read) -> Row:
     j2d = result["results"]["refined"]["refinement"]["over_iterations"]["j2d_px"]
     images = result["results"]["images"]
     why = f"{images} images of {split.upper()}; f_Ref moves j2D's error from {j2d[0]:.1f} to {j2d[-1]:.1f} px"
-    return Row(claim, where, paper, f"{less.text} less error", verdict, why, name, less)
+    return Row(claim, where, paper, less.text, verdict, why, name, less)
 
 
 def iterations_row(read: Read) -> Row:
@@ -219,7 +219,7 @@ def variant_row(variant: str, claim: str, where: str, split: str, read: Read, fi
     start, steps = result["budget"]["start"], result["budget"].get("steps")
     length = f"{steps} steps" if steps else "a short training"
     why = f"{length} from {start} weights, {seeds} training{'s' * (seeds > 1)}; the paper's training is far longer"
-    return Row(claim, where, "helps", f"{more.text} more error without it", verdict, why, file, more)
+    return Row(claim, where, "helps", more.text, verdict, why, file, more)
 
 
 def refiner_row(read: Read) -> Row:
@@ -314,20 +314,26 @@ def rows_table(rows: Sequence[Row]) -> str:
         rows: From :func:`paper_rows`.
 
     Returns:
-        The lines of the table.
+        The lines of the table; a result file has the number of :func:`commands_table`.
     """
+    numbers = file_numbers(rows)
     cells = [
-        (row.claim, row.where, row.paper, row.here, f"**{row.verdict}**", row.why, f"`{row.file}`" if row.file else "")
+        (f"{row.claim} ({row.where})", row.paper, row.here, f"**{row.verdict}**", row.why, numbers.get(row.file, ""))
         for row in rows
     ]
     return markdown_table(HEAD, cells, text_columns=len(HEAD))
 
 
+def file_numbers(rows: Sequence[Row]) -> dict[str, int]:
+    """Number the result files of rows in the order in which they first occur, from 1."""
+    return {name: number for number, name in enumerate(dict.fromkeys(row.file for row in rows if row.file), 1)}
+
+
 def commands_table(rows: Sequence[Row], read: Read = read_if_there) -> str:
-    """Return the command, date and machine of each result file that rows were made from, as a table in Markdown."""
-    names = dict.fromkeys(row.file for row in rows if row.file)
-    lines = [(f"`{name}`", machine_line(result)) for name in names if (result := read(name)) is not None]
-    return markdown_table(("file", "command, date, machine"), lines, text_columns=2)
+    """Return number, command, date and machine of each result file that rows were made from, as a table in Markdown."""
+    found = ((number, name, read(name)) for name, number in file_numbers(rows).items())
+    lines = [(number, f"`{name}.json`", machine_line(result)) for number, name, result in found if result is not None]
+    return markdown_table(("", "file", "command, date, machine"), lines, text_columns=3)
 
 
 def protocol(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:

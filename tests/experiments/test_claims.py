@@ -88,7 +88,9 @@ def test_rows_of_the_book_come_from_files_that_exist():
     table, commands = rows_table(rows), commands_table(rows)
     assert len(table.split("\n")) == len(rows) + 2
     for file in {row.file for row in rows if row.file}:
-        assert f"| `{file}` |" in commands
+        assert f"| `{file}.json` |" in commands
+    assert table.split("\n")[2].endswith("| 1 |")
+    assert commands.split("\n")[2].startswith(f"| 1 | `{rows[0].file}.json` |")
 
 
 def test_an_area_counts_on_the_papers_data_only():
