@@ -105,7 +105,7 @@ FINAL = ("full_training", "benchmarks", "paper_and_here")
 def test_shown_cells_of_the_final_chapters_fit_a_projector(name):
     """At most 15 lines of 80 columns; cells whose input is folded may be longer."""
     text = (ROOT / "book" / f"{name}.md").read_text(encoding="utf-8")
-    cells = re.findall(r"^```\{code-cell\} ipython3\n((?::tags:.*\n)?)(.*?)^```", text, re.S | re.M)
+    cells = re.findall(r"^```\{code-cell\} ipython3\n((?::tags:[^\n]*\n)?)(.*?)^```", text, re.S | re.M)
     assert len(cells) > 15
     for tags, code in cells:
         lines = code.rstrip("\n").split("\n")
