@@ -144,7 +144,7 @@ def areas_figure(groups: Mapping[str, Sequence[tuple[str, float, float, float]]]
         {"label": name, "method": "update", "args": [{"visible": [other == number for other in range(len(groups))]}]}
         for number, name in enumerate(groups)
     ]
-    menu = {"type": "buttons", "direction": "right", "buttons": buttons, "x": 0, "xanchor": "left", "y": 1.02}
+    menu = {"type": "buttons", "direction": "right", "buttons": buttons, "x": 1, "xanchor": "right", "y": 1.02}
     look = {"yanchor": "bottom", "bgcolor": "#eef1f5", "bordercolor": "#9aa3ad", "font": {"color": "#22282f"}}
     figure.update_layout(updatemenus=[menu | look], template="none", height=height, paper_bgcolor="rgba(0,0,0,0)")
     figure.update_layout(margin={"t": 90, "r": 20, "b": 50, "l": 20})
