@@ -98,6 +98,20 @@ def test_exercises_have_one_form_and_hidden_solutions():
         assert exercises == re.findall(r"^```\{solution-start\} (\S+)\n:class: dropdown\n", text, re.MULTILINE)
 
 
+FINAL = ("full_training", "benchmarks", "paper_and_here")
+
+
+@pytest.mark.parametrize("name", FINAL)
+def test_shown_cells_of_the_final_chapters_fit_a_projector(name):
+    """At most 15 lines of 80 columns; cells whose input is folded may be longer."""
+    text = (ROOT / "book" / f"{name}.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^```\{code-cell\} ipython3\n((?::tags:[^\n]*\n)?)(.*?)^```", text, re.S | re.M)
+    assert len(cells) > 15
+    for tags, code in cells:
+        lines = code.rstrip("\n").split("\n")
+        assert "-input" in tags or (len(lines) <= 15 and max(map(len, lines)) <= 80), lines[0]
+
+
 def test_lab_opens_markdown_as_notebooks():
     """The settings file is installed with the package, at the place where JupyterLab looks."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")

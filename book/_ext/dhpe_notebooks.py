@@ -65,9 +65,12 @@ class Page:
 def read_pages() -> dict[str, Page]:
     """All pages by name, in the order of `_toc.yml`."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    chapters, *others = (page_names(part["chapters"]) for part in toc["parts"])
-    names = {name: k for k, name in enumerate([Path(toc["root"]).name, *chapters])}
-    names |= {name: None for part in others for name in part}
+    numbered, others = (
+        [name for part in toc["parts"] if ("numbered" in part) == has_number for name in page_names(part["chapters"])]
+        for has_number in (True, False)
+    )
+    names: dict[str, int | None] = {name: k for k, name in enumerate([Path(toc["root"]).name, *numbered])}
+    names |= dict.fromkeys(others)
     return {
         name: Page(name, k, (ROOT / "book" / f"{name}.md").read_text(encoding="utf-8")) for name, k in names.items()
     }

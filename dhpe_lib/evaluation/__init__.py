@@ -9,9 +9,10 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "alignment": ["align_palm_and_bone", "align_scale_translation", "align_similarity", "mesh_errors"],
         "mask_metrics": ["mask_counts", "mask_scores"],
         "evaluate": ["Predictions", "full_scores", "quick_scores"],
-        "plots": ["curves_figure", "pck_curves_figure", "pck_figure"],
+        "plots": ["areas_figure", "curves_figure", "pck_curves_figure", "pck_figure"],
         "reports": ["write_report"],
         "freihand": ["read_freihand", "score_freihand", "write_freihand"],
+        "paper_sets": ["PAPER_SETS", "area_rows", "choose_hands", "result_curve"],
         "published": ["PUBLISHED_AUC", "PUBLISHED_MASKS"],
     },
 )

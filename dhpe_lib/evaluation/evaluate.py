@@ -28,13 +28,15 @@ from dhpe_lib.evaluation.alignment import (
     wrist_to_palm,
 )
 from dhpe_lib.evaluation.mask_metrics import mask_counts, mask_scores
-from dhpe_lib.evaluation.metrics import THRESHOLDS, Interval, auc, bootstrap, joint_errors, mean_epe, median_epe
+from dhpe_lib.evaluation.metrics import THRESHOLDS, Interval, auc, bootstrap, joint_errors, mean_epe, median_epe, pck
 from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.hand.skeleton import JOINT_NAMES, MIDDLE_MCP
 from dhpe_lib.network.estimator import Estimate, Estimator
 from dhpe_lib.network.upright import network_view
 
 GRIDS = ("20-50", "0-50", "0-100")
+CURVE_GRID = "0-100"
+"""Thresholds of a PCK curve in a result file; those of the other grids are among them."""
 DRAWS = 200
 """Number of bootstrap draws of each confidence interval."""
 TAU = 15.0
@@ -302,6 +304,28 @@ def mean_hand_scores(truth_mm: Float[ndarray, "n 21 3"]) -> dict[str, Any] | Non
     return protocol_scores(joint_errors(align_similarity(np.repeat(mean, len(truth), 0), truth), truth))
 
 
+def mean_hand_in_place(
+    model: HandModel, joints: Float[Tensor, "n 21 3"], known: Bool[Tensor, "n 21"]
+) -> Float[Tensor, "n v 3"]:
+    """Move, turn and scale the mean hand to true joints (protocol C): the trivial answer as meshes, for its masks.
+
+    Args:
+        model: The hand model.
+        joints: True joints, any unit, for instance `Targets.joints` in units of g.
+        known: Whether a joint is known; the others are ignored.
+
+    Returns:
+        Vertices in the unit of the joints, on their device; no gradient.
+    """
+    with torch.no_grad():
+        mean = model.forward_h(neutral_h(model))
+    points = to_numpy(torch.cat((mean.joints[0], mean.vertices[0]))).astype(float)
+    truth = np.full((len(joints), len(points), 3), np.nan)
+    truth[:, :21] = np.where(to_numpy(known)[..., None], to_numpy(joints), np.nan)
+    placed = align_similarity(np.repeat(points[None], len(joints), 0), truth)[:, 21:]
+    return torch.from_numpy(placed).to(joints)
+
+
 def quick_scores(found: Predictions, tau: float = TAU) -> dict[str, float]:
     """Scores of a test during training: the error and share of Fig. 5f, 2D errors, and mask IoU.
 
@@ -350,10 +374,13 @@ def full_scores(found: Predictions) -> dict[str, Any]:
 
 
 def protocol_scores(rows: Float[ndarray, "n 21"]) -> dict[str, Any]:
-    """End-point errors (mm) and AUC of one protocol."""
+    """End-point errors (mm), AUC and PCK curve of one protocol; the curve has a value for each 0.5 mm up to 100 mm."""
     areas = {f"auc_{grid}": rounded(bootstrap(area_over(grid), rows, draws=DRAWS), 4) for grid in GRIDS}
     epe = rounded(bootstrap(mean_epe, rows, draws=DRAWS), 3)
-    return {"images": len(rows), "epe_mm": epe, "median_epe_mm": round(median_epe(rows), 3)} | areas
+    curve = bootstrap(lambda drawn: pck(drawn, THRESHOLDS[CURVE_GRID]), rows, draws=DRAWS)
+    values = {name: np.round(part, 4).tolist() for name, part in asdict(curve).items()}
+    scores = {"images": len(rows), "epe_mm": epe, "median_epe_mm": round(median_epe(rows), 3)} | areas
+    return scores | {"pck": {"grid": CURVE_GRID} | values}
 
 
 def area_over(grid: str) -> Callable[[ndarray], float]:

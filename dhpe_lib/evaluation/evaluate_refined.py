@@ -14,8 +14,17 @@ from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import joint_error_px
 from dhpe_lib.data.views import View
-from dhpe_lib.evaluation.evaluate import Predictions, compare_with_truth, estimates, full_scores, millimetres, pixels
-from dhpe_lib.evaluation.metrics import joint_errors
+from dhpe_lib.evaluation.evaluate import (
+    DRAWS,
+    Predictions,
+    compare_with_truth,
+    estimates,
+    full_scores,
+    millimetres,
+    pixels,
+    rounded,
+)
+from dhpe_lib.evaluation.metrics import Interval, bootstrap, joint_errors, mean_epe
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.refinement.test_time import Refinement, RefineOptions, refine
 
@@ -36,6 +45,12 @@ class Course:
     j2d_px: Float[ndarray, "n steps"]
     near: Float[ndarray, "n steps"]
 
+    def change(self) -> Interval[float]:
+        """Mean over the images of the change of their error from the estimate to the last step, with its interval."""
+        known = np.isfinite(self.epe_mm[:, 0])
+        rows = (self.epe_mm[known, -1] - self.epe_mm[known, 0])[:, None]
+        return bootstrap(mean_epe, rows, draws=DRAWS)
+
     def means(self) -> dict[str, list[float]]:
         """Means over the images after each iteration, for JSON."""
         return {name: np.nanmean(values, axis=0).round(4).tolist() for name, values in vars(self).items()}
@@ -49,8 +64,12 @@ class Refined:
     course: Course
 
     def scores(self) -> dict[str, Any]:
-        """Scores of :func:`dhpe_lib.evaluation.evaluate.full_scores` and "over_iterations", for JSON."""
-        return full_scores(self.found) | {"over_iterations": self.course.means()}
+        """Scores of :func:`dhpe_lib.evaluation.evaluate.full_scores`, "over_iterations" and "change_mm", for JSON.
+
+        The images of both errors of a change are the same, so its interval is that of a paired comparison.
+        """
+        scores = full_scores(self.found) | {"over_iterations": self.course.means()}
+        return scores | {"change_mm": rounded(self.course.change(), 3)}
 
 
 def evaluate_refined(

@@ -128,6 +128,42 @@ def curves_figure(
     return figure
 
 
+def areas_figure(groups: Mapping[str, Sequence[tuple[str, float, float, float]]], height: int = 380) -> go.Figure:
+    """Draw areas under PCK curves with their intervals, one group at a time; buttons choose the group.
+
+    Args:
+        groups: For each group the rows of :func:`dhpe_lib.evaluation.paper_sets.area_rows`: name, value, low and high.
+            A row whose interval has a width was measured here and is drawn in another colour.
+        height: Height of the figure, pixels.
+
+    Returns:
+        A plotly figure that shows the first group.
+    """
+    figure = go.Figure([_area_trace(rows, number == 0) for number, rows in enumerate(groups.values())])
+    buttons = [
+        {"label": name, "method": "update", "args": [{"visible": [other == number for other in range(len(groups))]}]}
+        for number, name in enumerate(groups)
+    ]
+    menu = {"type": "buttons", "direction": "right", "buttons": buttons, "x": 1, "xanchor": "right", "y": 1.02}
+    look = {"yanchor": "bottom", "bgcolor": "#eef1f5", "bordercolor": "#9aa3ad", "font": {"color": "#22282f"}}
+    figure.update_layout(updatemenus=[menu | look], template="none", height=height, paper_bgcolor="rgba(0,0,0,0)")
+    figure.update_layout(margin={"t": 90, "r": 20, "b": 50, "l": 20})
+    frame = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False}
+    figure.update_yaxes(autorange="reversed", automargin=True, **frame)
+    return figure.update_xaxes(title="area under the PCK curve", **frame)
+
+
+def _area_trace(rows: Sequence[tuple[str, float, float, float]], visible: bool) -> go.Scatter:
+    names, values, low, high = zip(*rows, strict=True)
+    colors = [METHOD_COLORS[0] if a < b else METHOD_COLORS[-1] for a, b in zip(low, high, strict=True)]
+    above, below = np.subtract(high, values).tolist(), np.subtract(values, low).tolist()
+    return go.Scatter(
+        x=values, y=names, mode="markers", visible=visible, showlegend=False, marker={"size": 10, "color": colors},
+        error_x={"type": "data", "array": above, "arrayminus": below, "color": METHOD_COLORS[0]},
+        hovertemplate="%{y}: %{x:.3f}<extra></extra>",
+    )  # fmt: skip
+
+
 def _curve(method: str, curve: ndarray, thresholds: ndarray, color: str) -> go.Scatter:
     return go.Scatter(
         x=thresholds.astype(np.float32), y=curve.astype(np.float32), mode="lines",

@@ -9,6 +9,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "plotly_figures": ["mesh_figure", "mesh_trace", "scene", "skeleton_traces"],
         "sliders": ["picture_slider", "slider_figure"],
         "drawing": ["draw_skeleton", "overlay", "signed_colors"],
+        "gallery": ["SIDE_VIEW", "canonical_vertices", "mask_comparison", "mesh_alone", "mesh_over"],
         "picture_rows": ["picture_row"],
         "viewer": ["hand_page", "hand_view", "hand_widget"],
         "triangle_figure": ["triangle_view"],

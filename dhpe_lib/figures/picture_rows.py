@@ -25,12 +25,13 @@ class PictureRow:
         return self.html
 
 
-def picture_row(pictures: Mapping[str, Any], width: int = 200) -> PictureRow:
+def picture_row(pictures: Mapping[str, Any], width: int = 200, quality: int | None = None) -> PictureRow:
     """Lay small pictures out in a row, each above its caption; pixels are enlarged without smoothing.
 
     Args:
         pictures: Caption -> [H, W] or [H, W, 3], in [0, 1].
         width: Width of a picture on the page, CSS pixels; pictures that do not fit go to the next line.
+        quality: Quality of JPEG, which takes a fifth of the bytes for photos; None for exact PNG.
 
     Returns:
         The row.
@@ -38,7 +39,8 @@ def picture_row(pictures: Mapping[str, Any], width: int = 200) -> PictureRow:
     figures = []
     for caption, values in pictures.items():
         levels = np.rint(255 * np.clip(to_numpy(values).astype(float), 0, 1)).astype(np.uint8)
-        address = data_url(Image.fromarray(levels), "PNG", optimize=True)
+        drawn = Image.fromarray(levels)
+        address = data_url(drawn, "PNG", optimize=True) if quality is None else data_url(drawn, "JPEG", quality=quality)
         sharp = "image-rendering:pixelated;" if levels.shape[1] < width else ""
         style = f"width:{width}px;max-width:100%;{sharp}display:block;margin:0;padding:0;{FRAME}"
         text = html.escape(caption)

@@ -10,6 +10,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "loop": ["train"],
         "setup": ["build_network", "launch_fabric"],
         "log": ["read_curves"],
+        "curves": ["dhpe_command", "follow", "training_figure"],
         "novel_views": ["NovelViewRenderer", "draw_novel_views"],
         "self_augmentation": ["GrowingSet", "SelfAugmentation"],
         "export": ["export_weights"],

@@ -19,6 +19,7 @@ from dhpe_lib.evaluation.evaluate import (
     evaluate,
     full_scores,
     hand_scores,
+    mean_hand_in_place,
     mean_hand_scores,
     millimetres,
     predict_batch,
@@ -79,6 +80,9 @@ def test_the_ground_truth_has_error_zero(oracle, cache):
     assert scores["protocols"]["A8"]["auc_20-50"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert (scores["mask"]["iou"], scores["mask"]["images"]) == (1.0, 7)
     assert scores["share_under_tau"] == 1.0
+    curve = scores["protocols"]["C"]["pck"]
+    assert (curve["grid"], curve["value"][0], set(curve["value"][1:])) == ("0-100", 0.0, {1.0})
+    assert curve["value"] == curve["low"] == curve["high"]
     assert scores["error_px"]["j2d_last"] < 0.01 < scores["error_px"]["j2d_first"]
 
 
@@ -239,6 +243,10 @@ def test_scores_before_and_after_refinement(network, cache, tmp_path):
     assert not np.allclose(course.epe_mm[:, -1], course.epe_mm[:, 0])
     scores = after["refinement"].scores()
     assert [len(values) for values in scores["over_iterations"].values()] == [3] * 4
+    change = course.epe_mm[:, -1] - course.epe_mm[:, 0]
+    assert scores["change_mm"]["value"] == pytest.approx(np.nanmean(change), abs=1e-3)
+    assert scores["change_mm"]["low"] <= scores["change_mm"]["value"] <= scores["change_mm"]["high"]
+    assert set(after["nothing"].scores()["change_mm"].values()) == {0.0}
     both = {"": before, ", refinement": after["refinement"].found}
     numbers, page = write_report(both, full_scores(before) | {"refined": scores}, cache, Path("c"), tmp_path)
     assert (
@@ -246,3 +254,16 @@ def test_scores_before_and_after_refinement(network, cache, tmp_path):
         == scores["over_iterations"]["near"]
     )
     assert "protocol C, refinement" in page.read_text()
+
+
+def test_mean_hand_is_put_onto_the_known_joints():
+    hand = HandModel.open_hand()
+    mean = hand.forward_h(neutral_h(hand))
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)))[0]
+    turn *= torch.linalg.det(turn)
+    places = 2 * mean.joints @ turn.T + torch.tensor([1.0, 2, 3])
+    known = torch.ones(1, 21, dtype=torch.bool)
+    known[0, 5:9] = False
+    joints = torch.where(known[..., None], places, 1e3)
+    placed = mean_hand_in_place(hand, joints, known)
+    torch.testing.assert_close(placed, 2 * mean.vertices @ turn.T + torch.tensor([1.0, 2, 3]), rtol=1e-4, atol=1e-4)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dhpe_lib.evaluation.metrics import THRESHOLDS, auc, pck
-from dhpe_lib.evaluation.plots import pck_figure
+from dhpe_lib.evaluation.plots import METHOD_COLORS, areas_figure, pck_figure
 from dhpe_lib.evaluation.published import PUBLISHED_AUC
 
 GENERATOR = np.random.default_rng(0)
@@ -47,3 +47,16 @@ def test_a_band_surrounds_its_curve():
 def test_an_unknown_grid_is_refused():
     with pytest.raises(ValueError, match="unknown grid '10-20'; use one of 20-50, 0-50"):
         pck_figure(ERRORS, "10-20")
+
+
+def test_buttons_choose_one_group_of_areas():
+    figure = areas_figure(
+        {"RHD": [("ours", 0.8, 0.7, 0.95), ("theirs", 0.7, 0.7, 0.7)], "STB": [("theirs", 1.0, 1.0, 1.0)]}
+    )
+    assert [trace.visible for trace in figure.data] == [True, False]
+    assert figure.data[0].y == ("ours", "theirs")
+    assert figure.data[0].marker.color == (METHOD_COLORS[0], METHOD_COLORS[-1])
+    np.testing.assert_allclose(figure.data[0].error_x.array, [0.15, 0])
+    np.testing.assert_allclose(figure.data[0].error_x.arrayminus, [0.1, 0])
+    buttons = figure.layout.updatemenus[0].buttons
+    assert [(one.label, one.args[0]["visible"]) for one in buttons] == [("RHD", [True, False]), ("STB", [False, True])]

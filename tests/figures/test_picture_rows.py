@@ -22,3 +22,11 @@ def test_row_holds_each_picture_and_its_caption():
     np.testing.assert_array_equal(found[0], [[0, 128], [255, 255]])
     np.testing.assert_array_equal(found[1], np.rint(255 * color))
     assert not re.search(r"""(?:src|href)=["'](?!data:)""", html)
+
+
+def test_photos_take_fewer_bytes_as_jpeg():
+    y, x = np.mgrid[:64, :64] / 64
+    photo = np.stack((x, y, x * y), -1) + np.random.default_rng(0).normal(0, 0.05, (64, 64, 3))
+    png, jpeg = (picture_row({"a": photo}, quality=quality).html for quality in (None, 85))
+    assert "data:image/jpeg;base64," in jpeg
+    assert len(jpeg) < 0.5 * len(png)

@@ -1,0 +1,372 @@
+"""What the paper claims beside what this project measured: the table of the chapter *The paper says, we measured*.
+
+Each row is made from result files by one function of ``ROWS``; nothing in it is typed by hand except the claim, its
+place in the paper, the paper's number and the reason. To add a row, write such a function and add it to ``ROWS``. A row
+whose file does not exist is "not measured". The rules of the verdicts:
+
+- A number is reproduced if the upper end of its interval reaches the paper's number. It must have been measured on the
+  paper's data; a number on other data is shown, but decides nothing.
+- A difference has the paper's sign if its whole interval has that sign, and contradicts the paper if its whole interval
+  has the other sign. An interval over images says nothing about another training. So a difference between *trainings*
+  is decided only if each variant was trained at least twice.
+- "Neutral" holds if the whole interval lies within ``NEUTRAL_MM``.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dhpe_lib.evaluation.paper_sets import PAPER_SETS, PaperSet
+from dhpe_lib.evaluation.published import PUBLISHED_AUC, PUBLISHED_MASKS
+from dhpe_lib.figures.chapters import machine_line, markdown_table, read_result
+
+Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
+Read = Callable[[str], Mapping[str, Any] | None]
+
+OURS = "Baek et al. 2019"
+NEUTRAL_MM = 1.0
+"""Largest change of the mean error that counts as none, mm."""
+FEWEST_TRAININGS = 2
+"""Trainings of each variant that a verdict about a difference between trainings needs."""
+HEAD = ("claim of the paper", "paper", "here", "verdict", "why", "file")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A measured difference with its 95 % interval, mm.
+
+    Attributes:
+        value: The difference; positive if it has the sign that the paper claims.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def text(self) -> str:
+        """The difference with its interval."""
+        return f"{self.value:+.2f} mm [{self.low:+.2f}, {self.high:+.2f}]"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim of the paper and its fate here.
+
+    Attributes:
+        claim: The claim in our words.
+        where: Figure, table or section of the paper.
+        paper: The paper's number or direction.
+        here: Our number with its interval; empty if nothing was measured.
+        verdict: The verdict, by the rules of this module.
+        why: Reason for the difference, or for the missing verdict.
+        file: Name of the result file in ``book/results``; empty if there is none.
+        difference: The difference behind the verdict, if it is one.
+    """
+
+    claim: str
+    where: str
+    paper: str
+    here: str
+    verdict: Verdict
+    why: str
+    file: str = ""
+    difference: Difference | None = None
+
+
+def read_if_there(name: str) -> Mapping[str, Any] | None:
+    """Return a result file, or None if it does not exist."""
+    try:
+        return read_result(name)
+    except FileNotFoundError:
+        return None
+
+
+# ------------------------------------------------------------------------------------------------------------- verdicts
+def verdict_of_number(low: float, high: float, claimed: float) -> Verdict:
+    """Say whether a measured interval reaches a claimed number, the larger the better.
+
+    Args:
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        claimed: The paper's number.
+
+    Returns:
+        "holds" or "does not hold".
+
+    Raises:
+        ValueError: The ends are in the wrong order.
+    """
+    if low > high:
+        raise ValueError(f"the interval [{low}, {high}] ends before it begins")
+    return "holds" if high >= claimed else "does not hold"
+
+
+def verdict_of_sign(difference: Difference, trainings: int | None = None) -> Verdict:
+    """Say whether a difference has the claimed sign.
+
+    Args:
+        difference: The difference; positive if it has the paper's sign.
+        trainings: Number of trainings of each variant; None if both sides use the same trained network.
+
+    Returns:
+        The verdict.
+    """
+    if trainings is not None and trainings < FEWEST_TRAININGS:
+        return "undecided"
+    if difference.low > 0:
+        return "holds"
+    return "does not hold" if difference.high < 0 else "undecided"
+
+
+def verdict_of_neutral(difference: Difference, margin: float = NEUTRAL_MM) -> Verdict:
+    """Say whether a difference is none, up to a margin in mm."""
+    if -margin <= difference.low and difference.high <= margin:
+        return "holds"
+    return "does not hold" if difference.low > margin or difference.high < -margin else "undecided"
+
+
+# ----------------------------------------------------------------------------------------------------------------- rows
+def area_row(paper_set: PaperSet, read: Read) -> Row:
+    """Row of an AUC of Figs. 5a to 5c: measured on the set itself if its file exists, else shown on rendered hands."""
+    claimed = PUBLISHED_AUC[paper_set.published][OURS]
+    own, rendered = f"light_cpu_{paper_set.dataset}", f"light_cpu_{paper_set.rendered}"
+    claim, where = f"AUC over {paper_set.grid} mm on {paper_set.name}", f"Fig. {paper_set.figure}"
+    if (result := read(own)) is not None:
+        area = protocol(result, "A")[f"auc_{paper_set.grid}"]
+        verdict = verdict_of_number(area["low"], area["high"], claimed)
+        why = "another network, trained on other data, with the paper's test images"
+        return Row(claim, where, f"{claimed:.3f}", interval_text(area, 3), verdict, why, own)
+    why = f"{paper_set.name} may not be redistributed; the number is that of {paper_set.rendered.upper()}, rendered"
+    if (result := read(rendered)) is None:
+        return Row(claim, where, f"{claimed:.3f}", "", "not measured", why)
+    area = protocol(result, "A")[f"auc_{paper_set.grid}"]
+    here = f"{interval_text(area, 3)} on {paper_set.rendered.upper()}"
+    return Row(claim, where, f"{claimed:.3f}", here, "not measured", why, rendered)
+
+
+def mask_row(read: Read) -> Row:
+    """Row of Table 2."""
+    claimed = PUBLISHED_MASKS[OURS].iou
+    claim, where, paper = "IoU of the mask on RHD", "Table 2", f"{100 * claimed:.2f} %"
+    if (result := read("light_cpu_rhd")) is not None and "mask" in result["results"]:
+        low, high = result["results"]["mask"]["iou_interval"]
+        here = mask_text(result["results"]["mask"])
+        why = "another network, trained on other data, with the paper's test images"
+        return Row(claim, where, paper, here, verdict_of_number(low, high, claimed), why, "light_cpu_rhd")
+    why = "RHD may not be redistributed; the number is that of ORH, which is rendered like RHD"
+    if (result := read("light_cpu_orh")) is None:
+        return Row(claim, where, paper, "", "not measured", why)
+    return Row(
+        claim, where, paper, f"{mask_text(result['results']['mask'])} on ORH", "not measured", why, "light_cpu_orh"
+    )
+
+
+def refinement_row(split: str, neutral: bool, read: Read) -> Row:
+    """Row of what 50 steps of Eq. 13 with f_Ref change on a split."""
+    name, of_paper = f"light_cpu_refined_{split}", {"orh": "RHD", "orh-o": "Dexter+Object"}[split]
+    claim = f"refinement {'is neutral' if neutral else 'helps much'} on {of_paper}"
+    where = "Fig. 5d" if neutral else "Fig. 5e"
+    paper = "no change" if neutral else "smaller error"
+    if (result := read(name)) is None:
+        return Row(claim, where, paper, "", "not measured", "not run")
+    less = less_after_refinement(result["results"], "refinement")
+    verdict = verdict_of_neutral(less) if neutral else verdict_of_sign(less)
+    j2d = result["results"]["refined"]["refinement"]["over_iterations"]["j2d_px"]
+    images = result["results"]["images"]
+    why = f"{images} images of {split.upper()}; f_Ref moves j2D's error from {j2d[0]:.1f} to {j2d[-1]:.1f} px"
+    return Row(claim, where, paper, less.text, verdict, why, name, less)
+
+
+def iterations_row(read: Read) -> Row:
+    """Row of the number of refinement steps."""
+    claim, where, paper = "more steps of refinement help on Dexter+Object", "Fig. 5e", "smaller error"
+    name = "light_cpu_refined_orh-o"
+    if (result := read(name)) is None:
+        return Row(claim, where, paper, "", "not measured", "not run")
+    errors = result["results"]["refined"]["refinement"]["over_iterations"]["epe_mm"]
+    best = min(range(len(errors)), key=errors.__getitem__)
+    here = f"least error after {best} of {len(errors) - 1} steps: {errors[best]:.1f} mm, {errors[0]:.1f} before"
+    return Row(
+        claim, where, paper, here, "undecided", "the file has the mean after each step without an interval", name
+    )
+
+
+def variant_row(variant: str, claim: str, where: str, split: str, read: Read, file: str = "ablation_cpu") -> Row:
+    """Row of a part that the ablation leaves out: the part helps if the variant without it has the larger error.
+
+    Args:
+        variant: Name of the variant in the result file.
+        claim: The claim.
+        where: Figure of the paper.
+        split: Key of the test split in the result file.
+        read: Reader of result files.
+        file: Name of the result file.
+
+    Returns:
+        The row; "not measured" if file, variant or split is missing.
+    """
+    result = read(file)
+    scores = None if result is None else result["results"].get(variant, {}).get("scores", {}).get(split)
+    if result is None or scores is None or "epe_more_than_full_mm" not in scores:
+        return Row(claim, where, "helps", "", "not measured", "not run")
+    more = Difference(*(float(scores["epe_more_than_full_mm"][name]) for name in ("value", "low", "high")))
+    own_training = bool(result["results"][variant]["changes"])
+    seeds = len(scores["epe_mm"]["seeds"])
+    verdict = verdict_of_sign(more, seeds if own_training else None)
+    start, steps = result["budget"]["start"], result["budget"].get("steps")
+    length = f"{steps} steps" if steps else "a short training"
+    why = f"{length} from {start} weights, {seeds} training{'s' * (seeds > 1)}; the paper's training is far longer"
+    return Row(claim, where, "helps", more.text, verdict, why, file, more)
+
+
+def refiner_row(read: Read) -> Row:
+    """Row of f_Ref itself: j2D is nearer to the truth after a call than f_J2D's."""
+    claim, where = "f_Ref improves the 2D joints", "Sec. 3.2"
+    if (result := read("refiner_calls")) is None:
+        return Row(claim, where, "nearer to the truth", "", "not measured", "not run")
+    calls = result["results"]["shipped, three calls"]
+    parts = []
+    for split in ("orh", "orh-o"):
+        first, *later = calls[split].values()
+        parts.append(f"{split.upper()} {first:.1f} px, {later[2]:.1f} after three calls")
+    why = "no interval in the file; L_Ref is a square, so it mends far joints and blurs near ones"
+    return Row(claim, where, "nearer to the truth", "; ".join(parts), "undecided", why, "refiner_calls")
+
+
+def time_row(read: Read) -> Row:
+    """Row of the time of an estimate with refinement."""
+    claim, where, paper = "time of one hand with 50 steps of refinement", "Sec. 3.4", "100 ms + 50 x 5 ms, GPU"
+    if (result := read("refinement_speed_cpu")) is None:
+        return Row(claim, where, paper, "", "not measured", "not run")
+    ms = {name.split(",")[0]: row["ms"] for name, row in result["results"].items() if "batch 1 " in name}
+    here = f"{ms['regression']:.0f} ms + 50 x {ms['iteration']:.0f} ms, CPU"
+    why = "the paper's time is that of another network on a GPU"
+    return Row(claim, where, paper, here, "not measured", why, "refinement_speed_cpu")
+
+
+def unmeasured_row(claim: str, where: str, paper: str, why: str) -> Row:
+    """Row of a claim that no result file speaks of."""
+    return Row(claim, where, paper, "", "not measured", why)
+
+
+ROWS: tuple[Callable[[Read], Row], ...] = (
+    lambda read: area_row(PAPER_SETS[0], read),
+    lambda read: area_row(PAPER_SETS[1], read),
+    lambda read: area_row(PAPER_SETS[2], read),
+    lambda read: unmeasured_row(
+        "mean error on RHD about 4 mm below Cai et al.", "Sec. 4", "about 4 mm", "needs RHD and the paper's training"
+    ),
+    mask_row,
+    lambda read: refinement_row("orh", True, read),
+    lambda read: refinement_row("orh-o", False, read),
+    iterations_row,
+    refiner_row,
+    lambda read: variant_row("without-refiner", "f_Ref helps on RHD", "Fig. 5d", "orh_test", read),
+    lambda read: variant_row("without-refiner", "f_Ref helps on Dexter+Object", "Fig. 5e", "orh-o_test", read),
+    lambda read: variant_row("without-2d-losses", "the 2D losses help on RHD", "Fig. 5d", "orh_test", read),
+    lambda read: variant_row("without-2d-losses", "the 2D losses help on Dexter+Object", "Fig. 5e", "orh-o_test", read),
+    lambda read: variant_row("without-shape-loss", "the shape loss helps the pose on RHD", "Fig. 5d", "orh_test", read),
+    lambda read: variant_row(
+        "without-augmentation",
+        "the augmentation helps on RHD",
+        "Fig. 5d",
+        "orh_test",
+        read,
+        "ablation_augmentation_cpu",
+    ),
+    lambda read: variant_row(
+        "without-augmentation",
+        "the augmentation helps on Dexter+Object",
+        "Fig. 5e",
+        "orh-o_test",
+        read,
+        "ablation_augmentation_cpu",
+    ),
+    lambda read: variant_row("constant-lambda", "lambda of Eq. 12 is better than 0.01", "Fig. 5f", "orh_test", read),
+    time_row,
+    lambda read: unmeasured_row(
+        "the network at full size learns from 71,258 images", "Sec. 4", "trained", "no GPU run and no licensed data"
+    ),
+)
+"""Functions that make the rows, in the paper's order."""
+
+
+def paper_rows(read: Read = read_if_there) -> list[Row]:
+    """Return all rows.
+
+    Args:
+        read: Reader of result files: the content by name, or None for a file that does not exist.
+
+    Returns:
+        One row for each claim.
+    """
+    return [row(read) for row in ROWS]
+
+
+# ---------------------------------------------------------------------------------------------------------------- texts
+def rows_table(rows: Sequence[Row]) -> str:
+    """Return rows as a table in Markdown.
+
+    Args:
+        rows: From :func:`paper_rows`.
+
+    Returns:
+        The lines of the table; a result file has the number of :func:`commands_table`.
+    """
+    numbers = file_numbers(rows)
+    cells = [
+        (f"{row.claim} ({row.where})", row.paper, row.here, f"**{row.verdict}**", row.why, numbers.get(row.file, ""))
+        for row in rows
+    ]
+    return markdown_table(HEAD, cells, text_columns=len(HEAD))
+
+
+def file_numbers(rows: Sequence[Row]) -> dict[str, int]:
+    """Number the result files of rows in the order in which they first occur, from 1."""
+    return {name: number for number, name in enumerate(dict.fromkeys(row.file for row in rows if row.file), 1)}
+
+
+def commands_table(rows: Sequence[Row], read: Read = read_if_there) -> str:
+    """Return number, command, date and machine of each result file that rows were made from, as a table in Markdown."""
+    found = ((number, name, read(name)) for name, number in file_numbers(rows).items())
+    lines = [(number, f"`{name}.json`", machine_line(result)) for number, name, result in found if result is not None]
+    return markdown_table(("", "file", "command, date, machine"), lines, text_columns=3)
+
+
+def protocol(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Scores of a protocol in a result file of `dhpe evaluate`."""
+    return result["results"]["protocols"][name]
+
+
+def interval_text(value: Mapping[str, float], places: int) -> str:
+    """A value with its interval."""
+    return f"{value['value']:.{places}f} [{value['low']:.{places}f}, {value['high']:.{places}f}]"
+
+
+def mask_text(mask: Mapping[str, Any]) -> str:
+    """IoU of a mask with its interval, in percent."""
+    low, high = mask["iou_interval"]
+    return f"{100 * mask['iou']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def less_after_refinement(scores: Mapping[str, Any], variant: str) -> Difference:
+    """Return by how much a refinement lowers the mean error of protocol A.
+
+    Args:
+        scores: "results" of a file of `dhpe evaluate --refine`.
+        variant: Name of the refinement.
+
+    Returns:
+        The paired difference of the last step if the file has it. Otherwise the difference of the two errors, with the
+        interval between the farthest ends of theirs, which is wider than that of a paired comparison.
+    """
+    refined = scores["refined"][variant]
+    if "change_mm" in refined:
+        change = {name: float(value) for name, value in refined["change_mm"].items()}
+        return Difference(-change["value"], -change["high"], -change["low"])
+    before, after = (part["protocols"]["A"]["epe_mm"] for part in (scores, refined))
+    ends = ("value", "value"), ("low", "high"), ("high", "low")
+    return Difference(*(float(before[one] - after[other]) for one, other in ends))

@@ -1,0 +1,111 @@
+"""Small pictures of estimated hands: the mesh over its crop, from the side and in a canonical pose, and its mask.
+
+All meshes are in the crop frame, units of g, on the CPU or a GPU. Pictures have values in [0, 1] and the size of the
+crop. Nothing here has a gradient.
+"""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from torch import Tensor
+
+from dhpe_lib.common.records import to_numpy
+from dhpe_lib.figures.palette import MESH_OPAQUE, MESH_SEE_THROUGH, PAPER
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.rotations import axis_angle_to_matrix
+from dhpe_lib.rendering.renderer import render
+
+Picture = Float[ndarray, "height width 3"]
+
+OPACITY = 0.6
+"""Opacity of a mesh over its crop, and of the colours of a mask."""
+MISSED, CLAIMED, RIGHT = (0.90, 0.22, 0.27), (0.96, 0.64, 0.14), (0.25, 0.64, 0.30)
+"""Colours of pixels of the hand that a mask lacks, of pixels that it has wrongly, and of those that it has rightly."""
+FILLED = 0.8
+"""Share of the picture's side that a hand fills when it is shown alone."""
+
+
+def mesh_over(image: Float[Tensor, "3 s s"], vertices: Float[Tensor, "v 3"], model: HandModel) -> Picture:
+    """Draw a see-through mesh over its crop.
+
+    Args:
+        image: Crop, in [0, 1].
+        vertices: The mesh.
+        model: Its faces are used.
+
+    Returns:
+        The picture.
+    """
+    photo = image.permute(1, 2, 0)
+    drawn = _drawn(vertices, model, MESH_SEE_THROUGH, photo)
+    return to_numpy(photo.lerp(drawn, OPACITY))
+
+
+def mesh_alone(vertices: Float[Tensor, "v 3"], model: HandModel, size: int = 224, turn: float = 0.0) -> Picture:
+    """Draw a mesh before a plain background, turned about the vertical axis and as large as the picture allows.
+
+    Args:
+        vertices: The mesh.
+        model: Its faces are used.
+        size: Side of the picture, pixels.
+        turn: Angle about the vertical axis, radians; with pi / 2 the hand is seen from the side.
+
+    Returns:
+        The picture.
+    """
+    axis = vertices.new_tensor([[0.0, turn, 0.0]])
+    turned = (vertices - vertices.mean(0)) @ axis_angle_to_matrix(axis)[0].T
+    low, high = turned.amin(0), turned.amax(0)
+    placed = (turned - (low + high) / 2) * (FILLED / (high - low)[:2].max())
+    paper = placed.new_tensor(PAPER).div(255).expand(size, size, 3)
+    return to_numpy(_drawn(placed, model, MESH_OPAQUE, paper))
+
+
+def canonical_vertices(model: HandModel, shape: Float[Tensor, " 10"]) -> Float[Tensor, "v 3"]:
+    """Return a person's hand in the mean pose with the fingers up and the palm to the camera, as in the paper's Fig. 6.
+
+    Args:
+        model: The hand model.
+        shape: Shape s, standard deviations.
+
+    Returns:
+        Vertices, metres.
+    """
+    upright = shape.new_tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    with torch.no_grad():
+        mesh = model(pose=model.hands_mean[None], shape=shape[None])
+    return mesh.vertices[0] @ upright.T
+
+
+def mask_comparison(image: Float[Tensor, "3 s s"], found: Bool[Tensor, "s s"], truth: Bool[Tensor, "s s"]) -> Picture:
+    """Colour the pixels of two masks over a crop: right ones green, missed ones red, wrongly claimed ones yellow.
+
+    Args:
+        image: Crop, in [0, 1].
+        found: Estimated mask.
+        truth: True mask.
+
+    Returns:
+        The picture.
+    """
+    picture = to_numpy(image.permute(1, 2, 0)).copy()
+    for chosen, color in ((found & truth, RIGHT), (~found & truth, MISSED), (found & ~truth, CLAIMED)):
+        rows = to_numpy(chosen)
+        picture[rows] += OPACITY * (np.array(color) - picture[rows])
+    return picture
+
+
+SIDE_VIEW = math.pi / 2
+"""Turn of :func:`mesh_alone` that shows a hand from the side."""
+
+
+def _drawn(
+    vertices: Float[Tensor, "v 3"], model: HandModel, color: tuple[float, ...], behind: Float[Tensor, "s s 3"]
+) -> Float[Tensor, "s s 3"]:
+    """Render a mesh of one colour before a picture."""
+    colors = vertices.new_tensor(color).expand(len(vertices), 3)
+    with torch.no_grad():
+        return render(vertices[None], model.faces, colors, behind[None], len(behind)).image[0]

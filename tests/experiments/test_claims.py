@@ -1,0 +1,172 @@
+"""Verdicts follow from intervals alone, and each row changes with its result file."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from dhpe_lib.evaluation.paper_sets import PAPER_SETS
+from dhpe_lib.experiments.claims import (
+    ROWS,
+    Difference,
+    area_row,
+    commands_table,
+    iterations_row,
+    less_after_refinement,
+    mask_row,
+    paper_rows,
+    read_if_there,
+    refinement_row,
+    rows_table,
+    variant_row,
+    verdict_of_neutral,
+    verdict_of_number,
+    verdict_of_sign,
+)
+from dhpe_lib.experiments.claims_figures import COLORS, differences_figure, verdicts_figure
+
+
+def nothing(_):
+    return None
+
+
+def only(name, result):
+    return {name: result}.get
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "trainings", "expected"),
+    [
+        (0.1, 2.0, None, "holds"),
+        (-2.0, -0.1, None, "does not hold"),
+        (-1.0, 1.0, None, "undecided"),
+        (0.0, 1.0, None, "undecided"),
+        (0.1, 2.0, 1, "undecided"),
+        (0.1, 2.0, 2, "holds"),
+    ],
+)
+def test_a_sign_needs_its_interval_and_two_trainings(low, high, trainings, expected):
+    assert verdict_of_sign(Difference((low + high) / 2, low, high), trainings) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (-0.5, 0.5, "holds"),
+        (-1.0, 1.0, "holds"),
+        (-2.0, 0.5, "undecided"),
+        (1.5, 3.0, "does not hold"),
+        (-3.0, -1.5, "does not hold"),
+    ],
+)
+def test_neutral_is_a_margin(low, high, expected):
+    assert verdict_of_neutral(Difference((low + high) / 2, low, high)) == expected
+
+
+def test_a_number_is_reached_by_the_upper_end():
+    assert verdict_of_number(0.9, 0.93, 0.926) == "holds"
+    assert verdict_of_number(0.93, 0.94, 0.926) == "holds"
+    assert verdict_of_number(0.9, 0.92, 0.926) == "does not hold"
+    with pytest.raises(ValueError, match="ends before it begins"):
+        verdict_of_number(0.9, 0.8, 0.85)
+
+
+def test_without_files_nothing_is_measured():
+    rows = paper_rows(nothing)
+    assert len(rows) == len(ROWS)
+    assert {row.verdict for row in rows} == {"not measured"}
+    assert all(row.claim and row.where and row.paper and row.why and not row.here for row in rows)
+
+
+def test_rows_of_the_book_come_from_files_that_exist():
+    rows = paper_rows()
+    for row in rows:
+        assert bool(row.file) == bool(row.here), row.claim
+        assert not row.file or read_if_there(row.file) is not None
+    claims = [row.claim for row in rows]
+    assert len(set(claims)) == len(claims)
+    table, commands = rows_table(rows), commands_table(rows)
+    assert len(table.split("\n")) == len(rows) + 2
+    for file in {row.file for row in rows if row.file}:
+        assert f"| `{file}.json` |" in commands
+    assert table.split("\n")[2].endswith("| 1 |")
+    assert commands.split("\n")[2].startswith(f"| 1 | `{rows[0].file}.json` |")
+
+
+def test_an_area_counts_on_the_papers_data_only():
+    rhd = PAPER_SETS[0]
+    area = {"auc_20-50": {"value": 0.95, "low": 0.94, "high": 0.96}}
+    result = {"results": {"protocols": {"A": area}}}
+    rendered = area_row(rhd, only("light_cpu_orh", result))
+    assert (rendered.verdict, rendered.here) == ("not measured", "0.950 [0.940, 0.960] on ORH")
+    assert area_row(rhd, only("light_cpu_rhd", result)).verdict == "holds"
+    area["auc_20-50"] |= {"low": 0.8, "high": 0.9}
+    assert area_row(rhd, only("light_cpu_rhd", result)).verdict == "does not hold"
+
+
+def test_a_mask_counts_on_the_papers_data_only():
+    result = {"results": {"mask": {"iou": 0.6, "iou_interval": [0.55, 0.66]}}}
+    assert mask_row(only("light_cpu_orh", result)).verdict == "not measured"
+    assert mask_row(only("light_cpu_rhd", result)).verdict == "holds"
+    result["results"]["mask"]["iou_interval"] = [0.55, 0.65]
+    assert mask_row(only("light_cpu_rhd", result)).verdict == "does not hold"
+
+
+def refined(change=None, before=(10, 9, 11), after=(8, 7.5, 8.5)):
+    def epe(triple):
+        return {"protocols": {"A": {"epe_mm": dict(zip(("value", "low", "high"), triple, strict=True))}}}
+
+    over = {"j2d_px": [9.0, 8.0], "epe_mm": [10.0, 7.0, 8.0]}
+    variant = epe(after) | {"over_iterations": over} | ({"change_mm": change} if change else {})
+    return {"results": epe(before) | {"images": 5, "refined": {"refinement": variant}}}
+
+
+def test_refinement_is_judged_by_the_paired_change_if_the_file_has_it():
+    paired = {"value": -2.0, "low": -3.0, "high": -1.0}
+    assert less_after_refinement(refined(paired)["results"], "refinement") == Difference(2.0, 1.0, 3.0)
+    assert less_after_refinement(refined()["results"], "refinement") == Difference(2.0, 0.5, 3.5)
+    file = "light_cpu_refined_orh-o"
+    assert refinement_row("orh-o", False, only(file, refined(paired))).verdict == "holds"
+    assert refinement_row("orh-o", True, only(file, refined(paired))).verdict == "undecided"
+    far = {"value": -2.0, "low": -3.0, "high": -1.5}
+    assert refinement_row("orh-o", True, only(file, refined(far))).verdict == "does not hold"
+    assert iterations_row(only(file, refined())).here == "least error after 1 of 2 steps: 7.0 mm, 10.0 before"
+
+
+def ablation(low, high, seeds, changes=("x",)):
+    more = {"value": (low + high) / 2, "low": low, "high": high}
+    scores = {"epe_more_than_full_mm": more, "epe_mm": {"seeds": [1.0] * seeds}}
+    variant = {"changes": list(changes), "scores": {"orh_test": scores}}
+    return only("ablation_cpu", {"budget": {"start": "random", "steps": 9}, "results": {"without": variant}})
+
+
+def test_a_part_is_judged_by_trainings_unless_it_is_a_matter_of_use():
+    def verdict(*arguments, **options):
+        return variant_row("without", "c", "w", "orh_test", ablation(*arguments, **options)).verdict
+
+    assert verdict(1, 2, seeds=1) == "undecided"
+    assert verdict(1, 2, seeds=2) == "holds"
+    assert verdict(-2, -1, seeds=2) == "does not hold"
+    assert verdict(1, 2, seeds=1, changes=()) == "holds"
+    assert variant_row("other", "c", "w", "orh_test", ablation(1, 2, 2)).verdict == "not measured"
+    assert variant_row("without", "c", "w", "orh-o_test", ablation(1, 2, 2)).verdict == "not measured"
+
+
+def test_figures_show_every_row_and_every_difference():
+    rows = paper_rows()
+    bars = verdicts_figure(rows).data[0]
+    assert sum(bars.x) == len(rows)
+    assert list(bars.y) == list(COLORS)
+    figure = differences_figure(rows)
+    shown = {claim: value for trace in figure.data for claim, value in zip(trace.y, trace.x, strict=True)}
+    assert shown == {row.claim: row.difference.value for row in rows if row.difference is not None}
+    for trace in figure.data:
+        assert min(*trace.error_x.array, *trace.error_x.arrayminus) >= 0
+
+
+def test_reading_a_row_does_not_change_a_file():
+    result = read_if_there("ablation_cpu")
+    before = copy.deepcopy(result)
+    paper_rows(lambda name: result if name == "ablation_cpu" else None)
+    assert result == before
+    assert np.isfinite(result["results"]["full"]["scores"]["orh_test"]["epe_mm"]["value"])

@@ -1,0 +1,68 @@
+"""Pictures of estimated hands show the mesh where it is, and masks pixel by pixel."""
+
+import numpy as np
+import pytest
+import torch
+
+from dhpe_lib.figures.gallery import (
+    CLAIMED,
+    MISSED,
+    OPACITY,
+    RIGHT,
+    SIDE_VIEW,
+    canonical_vertices,
+    mask_comparison,
+    mesh_alone,
+    mesh_over,
+)
+from dhpe_lib.figures.palette import PAPER
+from dhpe_lib.hand.model import HandModel, neutral_h
+from dhpe_lib.rendering.renderer import silhouette
+
+HAND = HandModel.open_hand()
+
+
+@pytest.fixture
+def vertices() -> torch.Tensor:
+    with torch.no_grad():
+        return 4 * HAND.forward_h(neutral_h(HAND)).vertices[0]  # as large in the crop as hands are
+
+
+def test_a_mesh_over_a_crop_changes_the_crop_where_the_mesh_is(vertices, device):
+    image = torch.rand(3, 96, 96, device=device)
+    hand = HAND.to(device)
+    picture = mesh_over(image, vertices.to(device), hand)
+    changed = np.abs(picture - image.permute(1, 2, 0).cpu().numpy()).max(-1) > 1e-6
+    mask = silhouette(vertices[None].to(device), hand.faces, 96, "coverage")[0].cpu().numpy()
+    assert picture.shape == (96, 96, 3)
+    assert (mask > 0.99).mean() > 0.01
+    assert changed[mask > 0.99].mean() > 0.99
+    assert not changed[mask == 0].any()
+    HAND.to("cpu")
+
+
+def test_a_mesh_alone_fills_its_picture_whatever_its_place_and_size(vertices):
+    picture = mesh_alone(vertices, HAND, 96)
+    np.testing.assert_allclose(mesh_alone(3 * vertices + 5, HAND, 96), picture, atol=0.02)
+    hand = np.abs(picture - np.array(PAPER) / 255).max(-1) > 0.01
+    rows, columns = np.flatnonzero(hand.any(1)), np.flatnonzero(hand.any(0))
+    assert max(np.ptp(rows), np.ptp(columns)) == pytest.approx(0.8 * 96, abs=2)
+    assert np.abs(mesh_alone(vertices, HAND, 96, SIDE_VIEW) - picture).max() > 0.1
+
+
+def test_canonical_hand_has_its_fingers_up():
+    vertices = canonical_vertices(HAND, torch.zeros(10))
+    tips, wrist = vertices[[333, 444, 555, 672]], vertices[:, 1].max()
+    assert (tips[:, 1] < wrist - 0.1).all()  # y points down
+    other = canonical_vertices(HAND, 2 * torch.eye(10)[0])
+    assert (other - vertices).norm(dim=1).max() > 0.002
+
+
+def test_each_kind_of_pixel_has_its_color():
+    found, truth = torch.zeros(2, 4, 4, dtype=torch.bool)
+    found[0, :2], truth[0, 1:3] = True, True
+    picture = mask_comparison(torch.zeros(3, 4, 4), found, truth)
+    for column, color in enumerate((CLAIMED, RIGHT, MISSED)):
+        np.testing.assert_allclose(picture[0, column], OPACITY * np.array(color), atol=1e-6)
+    assert not picture[1:].any()
+    assert not picture[0, 3].any()
