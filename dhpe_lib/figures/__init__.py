@@ -7,7 +7,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
     {
         "palette": ["FINGER_COLORS", "JOINT_COLORS"],
         "plotly_figures": ["mesh_figure", "mesh_trace", "scene", "skeleton_traces"],
-        "sliders": ["picture_slider", "slider_figure"],
+        "sliders": ["picture_figure", "picture_slider", "slider_figure", "slider_view"],
         "drawing": ["draw_skeleton", "overlay", "signed_colors"],
         "picture_rows": ["picture_row"],
         "viewer": ["hand_page", "hand_view", "hand_widget"],
