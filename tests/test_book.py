@@ -85,7 +85,18 @@ def test_reference_pages_name_what_exists():
             found = getattr(found, attribute)
 
 
-KINDS = ("Fill in a function", "Measure something", "Explain a failure", "Explain a choice")
+KINDS = ("Fill in a function", "Measure something", "Explain a failure", "Explain a choice", "Open question")
+WITH_EXERCISES = [
+    "mano",
+    "renderer",
+    "fitting",
+    "data",
+    "evidence",
+    "regressor",
+    "training",
+    "refinement",
+    "augmentation",
+]
 
 
 def test_exercises_have_one_form_and_hidden_solutions():
@@ -96,6 +107,21 @@ def test_exercises_have_one_form_and_hidden_solutions():
         exercises = re.findall(start, text, re.MULTILINE)
         assert len(exercises) == len(re.findall(r"\{exercise(?:-start)?\}", text)), chapter.name
         assert exercises == re.findall(r"^```\{solution-start\} (\S+)\n:class: dropdown\n", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", WITH_EXERCISES)
+def test_a_chapter_has_three_to_five_exercises_and_the_last_one_is_open(name):
+    text = (ROOT / "book" / f"{name}.md").read_text(encoding="utf-8")
+    kinds = re.findall(r"^:label: ex-\S+\n```\n\n\*\*(.+?)\.\*\* ", text, re.MULTILINE)
+    assert 3 <= len(kinds) <= 5
+    assert [kind == "Open question" for kind in kinds] == [False] * (len(kinds) - 1) + [True]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_a_check_that_fails_gives_a_hint(chapter):
+    """Whoever is wrong is told more than that."""
+    text = chapter.read_text(encoding="utf-8")
+    assert not re.search(r"""["']not yet["']""", text.replace('**`check` says "not yet".**', ""))
 
 
 def test_lab_opens_markdown_as_notebooks():

@@ -24,7 +24,7 @@ TOO_WIDE = """(selector) => [...document.querySelectorAll(selector)]
 # A figure's lines behind its data: they must be fainter than the text, on white and on black.
 STRONG_LINES = """() => [...document.querySelectorAll('.gridlayer path, .zerolinelayer path')]
     .map((line) => getComputedStyle(line))
-    .filter(({ stroke, strokeOpacity }) => strokeOpacity > 0.5 || !/^rgb\\(1[0-6]\\d, 1[0-6]\\d, 1[0-6]\\d\\)$/.test(stroke))
+    .filter(({ stroke, strokeOpacity }) => strokeOpacity > 0.5 || !/^rgb\\(1[0-6]\\d(, 1[0-6]\\d){2}\\)$/.test(stroke))
     .map(({ stroke, strokeOpacity }) => `${stroke} ${strokeOpacity}`)"""
 COVERED = """() => [...document.querySelectorAll('.modebar')].filter((bar) => bar.childElementCount).length"""
 
