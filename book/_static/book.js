@@ -13,6 +13,33 @@
   const ink = () => getComputedStyle(document.documentElement).getPropertyValue("--pst-color-text-base").trim() || "#222";
   const payload = (place) => place.payload ??= JSON.parse(place.querySelector("script").textContent);
 
+  // For each slider of a plotly figure a native slider without a picture lies over it: it takes the focus and the keys,
+  // and shows where the focus is. The mouse goes to plotly's own.
+  function keySliders(graph) {
+    const inputs = (graph.layout.sliders ?? []).map((slider, k) => {
+      const input = Object.assign(document.createElement("input"), { type: "range", className: "dhpe-keys", min: 0, max: slider.steps.length - 1 });
+      input.setAttribute("aria-label", (slider.currentvalue?.prefix ?? "").replace(/[\s=:]+$/, "") || "slider");
+      input.addEventListener("input", async () => {
+        const { method, args } = slider.steps[input.value];
+        await Plotly.relayout(graph, { [`sliders[${k}].active`]: +input.value });
+        await Plotly[method](graph, ...structuredClone(args));
+      });
+      graph.append(input);
+      return input;
+    });
+    const follow = () => graph.querySelectorAll(".slider-group").forEach((group, k) => {
+      const box = group.getBoundingClientRect(), frame = graph.getBoundingClientRect(), { steps, active = 0 } = graph.layout.sliders[k];
+      Object.assign(inputs[k].style, { left: `${box.left - frame.left}px`, top: `${box.top - frame.top}px`, width: `${box.width}px`, height: `${box.height}px` });
+      inputs[k].value = active;
+      inputs[k].setAttribute("aria-valuetext", steps[active].label);
+    });
+    if (!inputs.length) return;
+    graph.on("plotly_afterplot", follow);
+    graph.on("plotly_sliderchange", follow);
+    graph.on("plotly_sliderend", ({ slider }) => inputs[slider._index]?.focus({ preventScroll: true }));
+    follow();
+  }
+
   async function ours(place, { mount }) {
     const view = await mount(place, payload(place), { saved: place.saved });
     return {
@@ -36,6 +63,7 @@
       const gridded = Object.fromEntries(axes.map((name) => [name, { ...lines, ...figure.layout[name] }]));
       const layout = { ...figure.layout, ...gridded, paper_bgcolor: clear, plot_bgcolor: clear, font: { ...figure.layout?.font, color: ink() } };
       await Plotly.newPlot(graph, { ...figure, layout, config: { responsive: true, displaylogo: false, displayModeBar: innerWidth < 600 ? false : "hover", ...figure.config } });
+      keySliders(graph);
       return {
         recolour: () => Plotly.relayout(graph, { "font.color": ink() }),
         remove() {

@@ -7,7 +7,17 @@ __all__, __getattr__, __dir__ = lazy_exports(
     {
         "palette": ["FINGER_COLORS", "JOINT_COLORS"],
         "plotly_figures": ["mesh_figure", "mesh_trace", "scene", "skeleton_traces"],
-        "sliders": ["picture_slider", "slider_figure"],
+        "sliders": ["picture_figure", "picture_slider", "slider_figure", "slider_view"],
+        "diagrams": [
+            "bone_tree",
+            "energy_line",
+            "gradient_reach",
+            "kato_sweep",
+            "pose_machine",
+            "unrolled_regressor",
+            "viewpoint_spheres",
+        ],
+        "svg": ["Drawing"],
         "drawing": ["draw_skeleton", "overlay", "signed_colors"],
         "gallery": ["SIDE_VIEW", "canonical_vertices", "mask_comparison", "mesh_alone", "mesh_over"],
         "picture_rows": ["picture_row"],

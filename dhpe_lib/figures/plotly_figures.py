@@ -21,6 +21,8 @@ VIEWS = {
     "camera": {"eye": {"x": 0.0, "y": 0.0, "z": -1.9}, "up": {"x": 0, "y": -1, "z": 0}},
 }
 LIGHTING = {"ambient": 0.38, "diffuse": 0.65, "specular": 0.12, "roughness": 0.6, "fresnel": 0.1}
+SEE_THROUGH_LIGHTING = {**LIGHTING, "ambient": 0.8, "diffuse": 0.25, "specular": 0.0}
+"""A see-through mesh shows faces behind others in no order: with less shade between them they leave no dark patches."""
 BARE = {"template": "none", "margin": {"l": 0, "r": 0, "t": 0, "b": 0}, "paper_bgcolor": "rgba(0,0,0,0)"}
 """Layout of a figure without margins and background."""
 
@@ -58,8 +60,9 @@ def mesh_trace(
             "colorscale": "Viridis",
             "colorbar": {"title": unit, "thickness": 12, "len": 0.7},
         }
+    lighting = LIGHTING if opacity == 1 else SEE_THROUGH_LIGHTING
     return go.Mesh3d(
-        x=x, y=y, z=z, i=i, j=j, k=k, opacity=opacity, name=name, lighting=LIGHTING, hoverinfo="skip",
+        x=x, y=y, z=z, i=i, j=j, k=k, opacity=opacity, name=name, lighting=lighting, hoverinfo="skip",
         lightposition={"x": -2000, "y": -4000, "z": -3000}, showlegend=False, **paint,
     )  # fmt: skip
 

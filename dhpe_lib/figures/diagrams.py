@@ -1,0 +1,216 @@
+"""Diagrams of the book's chapters, as drawings with a caption and a text for readers who do not see them."""
+
+import math
+import random
+
+from dhpe_lib.figures.palette import FINGER_COLORS
+from dhpe_lib.figures.svg import FAINT, Drawing, Number, Point, box, dot, line, words
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.skeleton import FINGERS, JOINT_NAMES, JOINT_PARENTS, MANO_JOINT_NAMES
+
+RED, GREEN, BLUE = FINGER_COLORS[0], FINGER_COLORS[2], FINGER_COLORS[3]
+DASHED = 'stroke-dasharray="5 4"'
+
+
+def bone_tree(model: HandModel) -> Drawing:
+    """Draw the kinematic tree of a hand: MANO's numbers at its 16 joints, and the five fingertips without a number."""
+    places = [(300 + 1900 * z, 245 + 1900 * x) for x, _, z in model().joints[0].tolist()]
+    parts = []
+    for joint, parent in enumerate(JOINT_PARENTS):
+        if parent >= 0:
+            color = FINGER_COLORS[(joint - 1) // 4]
+            parts.append(line([places[parent], places[joint]], f'stroke="{color}" stroke-width="4"'))
+    for joint, name in enumerate(JOINT_NAMES):
+        if name in MANO_JOINT_NAMES:
+            color = FINGER_COLORS[(joint - 1) // 4] if joint else "#6b7280"
+            parts.append(dot(places[joint], 11, f'fill="{color}" stroke="none"'))
+            x, y = places[joint]
+            parts.append(words((x, y + 4.5), str(MANO_JOINT_NAMES.index(name)), size=12.5, color="#fff"))
+        else:
+            parts.append(dot(places[joint], 5, f'fill="{FINGER_COLORS[(joint - 1) // 4]}" stroke="none"'))
+    for finger, name in enumerate(FINGERS):
+        x, y = places[4 + 4 * finger]
+        parts.append(words((x, y - 12), name))
+    return Drawing(
+        parts, 600, 440,
+        "Tree of bones: from the wrist, joint 0, a chain of three joints runs along each finger to a fingertip.",
+        "Each bone turns about the joint at its palm end. MANO counts index, middle, little, ring, thumb; a fingertip "
+        "is a vertex of the mesh and has no number.",
+    )  # fmt: skip
+
+
+def kato_sweep() -> Drawing:
+    """Draw how Kato's gradient spreads the jump of one pixel over the way of an edge."""
+    left, cell, edge, wanted = 60, 40, 4.3, 9
+    x_edge, x_pixel = left + cell * edge, left + cell * (wanted + 0.5)
+    parts = [f'<path d="M{left} 40H{x_edge:g}V80H{left}z" fill="{BLUE}" fill-opacity="0.35" stroke="none"/>']
+    parts += [line([(left + cell * k, 40), (left + cell * k, 80)], f'opacity="{FAINT}"') for k in range(13)]
+    parts += [line([(left, y), (left + 12 * cell, y)], f'opacity="{FAINT}"') for y in (40, 80)]
+    parts += [
+        line([(x_edge, 30), (x_edge, 90)], f'stroke="{BLUE}" stroke-width="3"'),
+        words((x_edge, 22), "edge"),
+        f'<rect x="{left + cell * wanted}" y="40" width="{cell}" height="40" stroke="{RED}" stroke-width="3"/>',
+        words((x_pixel, 22), "a pixel that should be covered"),
+        dot((x_pixel, 60), 3.5),
+        line([(x_edge + 4, 60), (x_pixel - 8, 60)], f'stroke="{RED}"', arrow=True),
+        words(((x_edge + x_pixel) / 2, 54), "way", size=13),
+        line([(left, 210), (left + 12 * cell, 210)], "", arrow=True),
+        words((left + 12 * cell, 232), "place of the edge", "end", 13),
+        line([(left, 210), (x_pixel, 210), (x_pixel, 130), (left + 11.8 * cell, 130)], 'stroke-width="3"'),
+        line([(x_edge, 210), (x_pixel, 130)], f'stroke="{RED}" stroke-width="3" {DASHED}'),
+        words((left - 8, 215), "0", "end", 13),
+        words((left - 8, 135), "1", "end", 13),
+        words((x_pixel + 12, 170), "what is drawn", "start", 13),
+        words((x_edge + 60, 165), "what is imagined: slope 1 / way", "end", 13, RED),
+    ]
+    return Drawing(
+        parts, 600, 245,
+        "Above, a row of pixels, covered up to an edge, and a pixel to its right that should be covered. Below, the "
+        "value of that pixel as the edge moves: a jump when the edge passes its centre, and a ramp in its place.",
+        "The pixel jumps from 0 to 1 when the edge passes its centre. Kato's gradient replaces the jump by a ramp from "
+        "the present edge to that centre: the farther the way, the smaller the slope.",
+    )  # fmt: skip
+
+
+def pose_machine() -> Drawing:
+    """Draw a pose machine of three stages: each later one sees the encoding and the maps before it."""
+    y, stages = 120, (300, 450, 600)
+    parts = [words((18, y + 5), "x"), line([(28, y), (58, y)], arrow=True), box((105, y), (90, 46), "trunk")]
+    parts += [words((205, y + 20), "encoding", size=12)]
+    parts += [line([(180, y), (180, 45), (stages[-1] - 20, 45)], f'opacity="{FAINT + 0.2}"')]
+    for k, x in enumerate(stages, 1):
+        maps = (x + 75, y)
+        if k > 1:
+            parts.append(line([(x - 20, 45), (x - 20, y - 25)], f'opacity="{FAINT + 0.2}"', arrow=True))
+        parts.append(line([(150 if k == 1 else x - 63, y), (x - 42, y)], arrow=True))
+        parts.append(box((x, y), (80, 46), f"stage {k}"))
+        parts += [line([(x + 40, y), (maps[0] - 8, y)]), dot(maps, 9, f'fill="{GREEN}" stroke="none"')]
+        parts += [words((maps[0], y - 16), "21 maps", size=12), line([(maps[0], y + 9), (maps[0], 185)], DASHED, True)]
+        parts.append(words((maps[0], 203), "L_J2D"))
+    return Drawing(
+        parts, 720, 215,
+        "From the crop x a trunk makes an encoding. Stage 1 makes 21 maps of it. Stages 2 and 3 take the encoding and "
+        "the maps of the stage before. Each stage's maps are compared with the target.",
+        "A pose machine. Each stage makes 21 maps; the later ones see the encoding again and the maps before them. "
+        "Every stage has a loss of its own.",
+    )  # fmt: skip
+
+
+def unrolled_regressor() -> Drawing:
+    """Draw the three rounds of the regressor side by side, with what goes from one to the next."""
+    parts = [words((60, 35), "F(x)"), line([(85, 30), (640, 30)], f'opacity="{FAINT + 0.2}"')]
+    parts += [words((60, 115), "h(0)"), words((60, 245), "j_2D(0)")]
+    for t in range(3):
+        x = 150 + 200 * t
+        before = 82 if t == 0 else x - 48
+        parts += [box((x, 110), (76, 42), "f_J3D"), line([(before, 110), (x - 40, 110)], arrow=True)]
+        parts += [line([(x, 30), (x, 87)], f'opacity="{FAINT + 0.2}"', arrow=True)]
+        parts += [line([(90 if t == 0 else x - 48, 240), (x - 15, 240), (x - 15, 133)], arrow=True)]
+        parts += [line([(x + 38, 110), (x + 78, 110)], arrow=True), words((x + 102, 115), f"h({t + 1})")]
+        parts += [line([(x + 102, 122), (x + 102, 148)], arrow=True), box((x + 102, 168), (84, 36), "mesh, joints")]
+        parts += [line([(x + 102, 186), (x + 102, 217)], arrow=True), box((x + 90, 240), (60, 42), "f_Ref")]
+        parts += [line([(x - 15, 240), (x + 58, 240)], arrow=True)]
+        parts += [line([(x + 50, 30), (x + 50, 228), (x + 58, 228)], f'opacity="{FAINT}"', arrow=True)]
+        parts += [line([(x + 120, 240), (x + 152, 240)], arrow=t == 2)]
+        if t < 2:
+            parts.append(words((x + 148, 258), f"j_2D({t + 1})"))
+    parts.append(words((706, 245), "j_2D(3)", "start"))
+    return Drawing(
+        parts, 760, 280,
+        "Three equal rounds. In each, f J3D takes F(x), the 2D joints and h, and gives the next h. The hand model "
+        "makes joints of it. f Ref takes the 2D joints, F(x), h and these joints, and gives the next 2D joints.",
+        "The regressor, unrolled. The two maps are the same in each round. The loop closes through the mesh: f_Ref "
+        "sees where its joints are, and f_J3D reads the answer of f_Ref in the next round.",
+    )  # fmt: skip
+
+
+def gradient_reach() -> Drawing:
+    """Draw which term of the loss trains which weights of the paper's network."""
+    terms = {"L_Feat": 40, "L_Art": 95, "L_Lap": 135, "λ L_Sh": 175, "L_Ref": 215, "L_J2D": 275}
+    weights = {"F": 60, "f_J3D": 135, "f_Ref": 205, "f_J2D": 275}
+    parts = [box((110, y), (90, 32), name) for name, y in terms.items()]
+    parts += [box((570, y), (90, 36), name) for name, y in weights.items()]
+    parts += [box((350, 155), (130, 60), "mesh and joints"), words((350, 108), "no weights", size=12)]
+    for name in ("L_Art", "L_Lap", "λ L_Sh", "L_Ref"):
+        parts.append(line([(155, terms[name]), (282, 130 + (terms[name] - 95) * 0.42)], f'stroke="{BLUE}"', arrow=True))
+    for name in ("F", "f_J3D", "f_Ref"):
+        parts.append(
+            line([(415, 130 + (weights[name] - 60) * 0.34), (522, weights[name])], f'stroke="{BLUE}"', arrow=True)
+        )
+    parts.append(line([(155, 40), (522, 52)], f'stroke="{GREEN}"', arrow=True))
+    parts.append(line([(155, 275), (522, 275)], f'stroke="{RED}"', arrow=True))
+    return Drawing(
+        parts, 680, 310,
+        "L Art, L Lap, lambda L Sh and L Ref reach F, f J3D and f Ref through the mesh and its joints. L Feat reaches "
+        "F alone. L J2D reaches f J2D alone.",
+        "The way of each gradient in the paper's network, from the terms (left) to the weights (right). Where F and "
+        "f_J2D share a trunk, as here, L_J2D reaches that trunk as well.",
+    )  # fmt: skip
+
+
+def viewpoint_spheres() -> Drawing:
+    """Draw directions of the fingers on a sphere, by the paper's law and by the uniform one."""
+    draw = random.Random(4)
+    parts: list[str] = []
+    for x, title, uniform in ((160, "uniform about each axis", False), (460, "uniform on all rotations", True)):
+        centre, radius = (x, 170), 120
+        parts += [dot(centre, radius, f'opacity="{FAINT + 0.2}"'), words((x, 32), title)]
+        parts += [f'<ellipse cx="{x}" cy="170" rx="{radius / 3:g}" ry="{radius}" opacity="{FAINT}"/>']
+        parts += [line([(x - 140, 170), (x + 145, 170)], f'opacity="{FAINT}"', arrow=True)]
+        parts += [dot(_seen(draw, uniform, centre, radius), 2.6, f'fill="{BLUE}" stroke="none"') for _ in range(220)]
+        for k in range(12):  # the share of each twelfth of the axis
+            low, high = -1 + k / 6, -1 + (k + 1) / 6
+            share = 1 / 12 if uniform else (math.asin(high) - math.asin(max(low, -1))) / math.pi
+            bar = f'x="{x + radius * low:g}" y="{390 - 400 * share:.5g}" width="18" height="{400 * share:.5g}"'
+            parts.append(f'<rect {bar} fill="{BLUE}" fill-opacity="0.55" stroke="none"/>')
+        parts.append(words((x, 408), "share at each depth", size=13))
+    return Drawing(
+        parts, 620, 420,
+        "Two spheres with points for the fingers' directions, and a bar chart of their depths below each. Left, the "
+        "points crowd at the two ends of the camera's axis; right, all bars are alike.",
+        "Where the fingers of 220 children point, by either law; the camera's axis lies across. Angles that are "
+        "uniform about three axes crowd at the poles, where fingers point at the camera or away from it.",
+    )  # fmt: skip
+
+
+def energy_line() -> Drawing:
+    """Sketch an energy and an error along a line of hands, and the short way that fifty steps go."""
+    begin, end, evidence, truth = 215, 268, 330, 405
+    curve = [(x, 60 + 150 * _depth(x)) for x in range(60, 581, 5)]
+    error = [(x, 225 - 0.5 * abs(x - truth)) for x in (120, truth, 580)]
+    steps = [(x, 52 + 150 * _depth(x)) for x in range(begin, end, 4)]
+    parts = [
+        line([(60, 245), (600, 245)], "", arrow=True),
+        words((600, 264), "hands along a line", "end", 13),
+        line(curve, f'stroke="{BLUE}" stroke-width="3"'),
+        words((66, 50), "energy: known at test time", "start", 13, BLUE),
+        line(error, f'stroke="{RED}" stroke-width="2" {DASHED}'),
+        words((66, 120), "error: not known", "start", 13, RED),
+        line(steps, 'stroke-width="3"', arrow=True),
+        dot((begin, 60 + 150 * _depth(begin)), 6),
+        words((begin + 10, 50 + 150 * _depth(begin)), "the estimate", "start", 13),
+        line([(evidence, 70), (evidence, 245)], f'opacity="{FAINT}"'),
+        words((evidence, 62), "evidence", size=13),
+        line([(truth, 90), (truth, 245)], f'opacity="{FAINT}"'),
+        words((truth, 82), "truth", size=13),
+        words((530, 196), "another valley", size=13),
+    ]
+    return Drawing(
+        parts, 640, 275,
+        "A curve of the energy has its deepest valley at the evidence and a second one farther on. The error is least "
+        "at the truth, beside the first valley. From the estimate an arrow goes a short way down.",
+        "A sketch. Fifty steps go a short way down the energy, towards the evidence. The error falls only as far as "
+        "the truth lies in the same direction, and nothing in the energy shows it.",
+    )  # fmt: skip
+
+
+def _seen(draw: random.Random, uniform: bool, centre: Point, radius: Number) -> Point:
+    """Return the place of a drawn direction on a sphere whose poles lie left and right."""
+    depth = draw.uniform(-1, 1) if uniform else -math.sin(draw.uniform(0, 2 * math.pi))
+    across = math.sqrt(1 - depth**2) * math.cos(draw.uniform(0, math.pi))
+    return centre[0] + radius * depth, centre[1] + radius * across
+
+
+def _depth(x: Number) -> float:
+    """Return the depth of the sketched energy: a wide valley at the evidence and a narrow one beside it."""
+    return 0.95 * math.exp(-(((x - 330) / 95) ** 2)) + 0.65 * math.exp(-(((x - 530) / 32) ** 2))

@@ -1,0 +1,120 @@
+"""The built pages in a browser, light, dark and on a phone. Without a built site or a browser the tests are skipped."""
+
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import chromium, watched_page
+from PIL import Image
+from project import ROOT
+
+SITE = Path(os.environ.get("DHPE_SITE", ROOT / "_build" / "html"))
+PAGES = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+FIGURES = ".dhpe-plotly, .dhpe-viewer, .dhpe-triangle"
+DRAWN = "(place) => place.querySelector('.main-svg, canvas') && !place.querySelector('.dhpe-failed')"
+# Boxes whose content is wider than they are: what does not fit has to be scrolled.
+TOO_WIDE = """(selector) => [...document.querySelectorAll(selector)]
+    .filter((box) => box.clientWidth && box.scrollWidth > box.clientWidth + 1)
+    .map((box) => `${box.scrollWidth} > ${box.clientWidth}: ${box.textContent.trim().slice(0, 60)}`)"""
+# A figure's lines behind its data: they must be fainter than the text, on white and on black.
+STRONG_LINES = """() => [...document.querySelectorAll('.gridlayer path, .zerolinelayer path')]
+    .map((line) => getComputedStyle(line))
+    .filter(({ stroke, strokeOpacity }) => strokeOpacity > 0.5 || !/^rgb\\(1[0-6]\\d(, 1[0-6]\\d){2}\\)$/.test(stroke))
+    .map(({ stroke, strokeOpacity }) => `${stroke} ${strokeOpacity}`)"""
+COVERED = """() => [...document.querySelectorAll('.modebar')].filter((bar) => bar.childElementCount).length"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Any:
+    if not SITE.is_dir():
+        pytest.skip(f"{SITE} is missing: make book")
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(params=PAGES)
+def address(request: pytest.FixtureRequest, browser: Any) -> str:
+    """Where a page of the table of contents was built; an old one says nothing about the present source."""
+    built, source = SITE / f"{request.param}.html", ROOT / f"{request.param}.md"
+    if not built.is_file() or (built.stat().st_mtime < source.stat().st_mtime and "DHPE_SITE" not in os.environ):
+        pytest.skip(f"{built} is older than its source: make book")
+    return built.as_uri()
+
+
+def pixels(page: Any, place: Any) -> np.ndarray:
+    """What a place shows, without plotly's sliders at its bottom."""
+    box = place.bounding_box()
+    keys = [key.bounding_box()["y"] for key in place.locator(".dhpe-keys").all()]
+    box["height"] = min([box["y"] + box["height"], *keys]) - box["y"]
+    shot = page.screenshot(clip=box, animations="disabled")
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
+
+
+def drawn(page: Any) -> list[Any]:
+    """All figures of a page, one after the other scrolled into view and drawn."""
+    for place in page.locator(FIGURES).all():
+        place.scroll_into_view_if_needed()
+        page.wait_for_function(DRAWN, arg=place.element_handle(), timeout=30_000)
+        yield place
+
+
+def changes(page: Any, place: Any, before: np.ndarray) -> bool:
+    """Whether a place soon shows another picture than before; a WebGL figure takes a moment."""
+    for _ in range(20):
+        if (pixels(page, place) != before).any():
+            return True
+        page.wait_for_timeout(100)
+    return False
+
+
+def check_sliders(page: Any, place: Any) -> list[str]:
+    """The sliders of a figure that change nothing in its picture."""
+    dead = []
+    for slider in place.locator("input[type=range]:visible").all():
+        before = pixels(page, place)
+        slider.focus()
+        page.keyboard.press("End" if slider.input_value() != slider.get_attribute("max") else "Home")
+        if not changes(page, place, before):
+            dead.append(slider.get_attribute("aria-label") or "a slider")
+    return dead
+
+
+def test_page_on_a_screen_light_and_dark(browser, address):
+    page, problems = watched_page(browser, viewport=DESKTOP)
+    page.goto(address)
+    page.wait_for_function(
+        "!window.MathJax || !document.querySelector('.math') || document.querySelector('mjx-container')"
+    )
+    problems += page.evaluate(TOO_WIDE, "div.math")
+    for mode in ("light", "dark"):
+        page.evaluate("(mode) => { document.documentElement.dataset.theme = mode; }", mode)
+        paper = 255 if mode == "light" else 30
+        for place in drawn(page):
+            page.wait_for_timeout(100)
+            shown = pixels(page, place)
+            assert shown.std() > 2, f"figure without a picture in {mode} mode"
+            if "dhpe-plotly" in place.get_attribute("class"):  # the others have a frame of their own
+                corners = shown[[2, 2], [2, -3]].mean(1)
+                assert abs(corners - paper).max() < 20, f"{mode}: a figure's background is {corners}"
+            if mode == "light":
+                problems += [f"{name} changes nothing" for name in check_sliders(page, place)]
+        problems += page.evaluate(STRONG_LINES)
+    page.close()
+    assert problems == []
+
+
+def test_page_on_a_phone(browser, address):
+    page, problems = watched_page(browser, viewport=PHONE, has_touch=True, is_mobile=True)
+    page.goto(address)
+    for place in drawn(page):
+        assert place.bounding_box()["width"] <= PHONE["width"]
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= PHONE["width"], f"the page is {wide} pixels wide"
+    assert page.evaluate(COVERED) == 0, "a toolbar lies over a figure"
+    page.close()
+    assert problems == []
