@@ -1,4 +1,4 @@
-"""What the paper claims beside what this project measured: the table of the chapter *The paper says, we measured*.
+"""The paper's claims beside this project's measurements: the table of the chapter *The paper says, we measured*.
 
 Each row is made from result files by one function of ``ROWS``; nothing in it is typed by hand except the claim, its
 place in the paper, the paper's number and the reason. To add a row, write such a function and add it to ``ROWS``. A row

@@ -63,7 +63,7 @@ SUFFIXES = (".json", ".npz")
 
 
 class Prediction(Struct):
-    """What is read of the JSON that ``dhpe predict`` writes for a hand."""
+    """The read fields of the JSON that ``dhpe predict`` writes for a hand."""
 
     h: dict[str, Numbers]
     hand: Side | None = None

@@ -37,7 +37,7 @@ class Header(TypedDict, total=False):
 
 
 class Progress(Struct):
-    """What a run needs to continue; `best` is text, since JSON has no infinity."""
+    """Facts that a run needs to continue; `best` is text, since JSON has no infinity."""
 
     step: Whole
     best: Annotated[str, Meta(pattern=r"\A(-?\d+(\.\d+)?(e[+-]?\d+)?|inf|nan)\Z")]

@@ -25,8 +25,8 @@ class SameConv2d(nn.Conv2d):
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out_c out_h out_w"]:
         """Pad and convolve.
 
-        Where one zero more is needed on the right or below, the kernel gets a row or column of zeros on the other side:
-        to copy the maps into larger ones takes several times longer.
+        The kernel gets a row or column of zeros on the other side if one zero more is needed on the right or below. To
+        copy the maps into larger ones takes several times longer.
         """
         left, right = same_padding(images.shape[-1], self.kernel_size[1], self.stride[1])
         top, bottom = same_padding(images.shape[-2], self.kernel_size[0], self.stride[0])

@@ -27,7 +27,7 @@ IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".
 
 
 class IndexedHand(Struct):
-    """What a resumed run needs to know of a hand."""
+    """Facts about a hand that a resumed run needs."""
 
     files: list[str]
 

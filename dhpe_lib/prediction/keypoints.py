@@ -53,7 +53,7 @@ class KeypointsError(ValueError):
 
 
 class NamedPhoto(Struct):
-    """What every entry has."""
+    """Fields that every entry has."""
 
     file: str
 

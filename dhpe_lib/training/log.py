@@ -51,7 +51,7 @@ class CurvesFileError(ValueError):
 
 
 class Record(Struct):
-    """What every line of ``curves.jsonl`` has; numbers by name come with it."""
+    """Fields that every line of ``curves.jsonl`` has; numbers by name come with them."""
 
     step: Whole
     kind: str

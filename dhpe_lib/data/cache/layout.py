@@ -39,7 +39,7 @@ class Crop(TypedDict):
 
 
 class Origin(TypedDict, total=False):
-    """What a cache of any version says of its format and how it was made."""
+    """Fields that a cache of any version has: its format and how it was made."""
 
     format: Required[Whole]
     dataset: Name
