@@ -8,7 +8,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "ablation": ["ABLATION_VARIANTS", "measure", "plan", "train_all"],
         "ablation_figures": ["write_figures"],
         "choices": ["choices_table"],
-        "claims": ["commands_table", "paper_rows", "rows_table"],
+        "paper_rows": ["commands_table", "paper_rows", "rows_table"],
         "claims_figures": ["differences_figure", "verdicts_figure"],
     },
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dhpe_lib.evaluation.paper_sets import PAPER_SETS
-from dhpe_lib.experiments.claims import (
+from dhpe_lib.experiments.paper_rows import (
     ROWS,
     Difference,
     area_row,
