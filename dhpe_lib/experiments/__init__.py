@@ -1,4 +1,4 @@
-"""The paper's ablations (Figs. 5d to 5f)."""
+"""The paper's ablations (Figs. 5d to 5f), and whether its claims hold here."""
 
 from dhpe_lib.common.lazy import lazy_exports
 
@@ -7,5 +7,6 @@ __all__, __getattr__, __dir__ = lazy_exports(
     {
         "ablation": ["ABLATION_VARIANTS", "measure", "plan", "train_all"],
         "ablation_figures": ["write_figures"],
+        "claims": ["CLAIMS", "paired_interval", "verdict", "verdict_of"],
     },
 )
