@@ -44,7 +44,7 @@ def timed(work: Callable[[], object], wait: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def write_result(name: str, results: dict, seed: int, load_before: float) -> None:
+def write_result(name: str, results: dict, seed: int, load_before: float, show: bool = True) -> None:
     """Write `book/results/<name>.json` and print its rows.
 
     Args:
@@ -52,6 +52,7 @@ def write_result(name: str, results: dict, seed: int, load_before: float) -> Non
         results: One dict for each row.
         seed: Random seed of the run.
         load_before: Load average of the machine at the start of the run. A high load makes the times longer.
+        show: Whether to print the rows.
     """
     result = {
         "command": " ".join(
@@ -71,6 +72,6 @@ def write_result(name: str, results: dict, seed: int, load_before: float) -> Non
     }
     path = ROOT / "book" / "results" / f"{name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
-    for row, values in results.items():
+    for row, values in results.items() if show else ():
         print(f"{row:45s}", "  ".join(f"{key} {value}" for key, value in values.items()))
     print(f"wrote {path.relative_to(ROOT)}")

@@ -1,0 +1,203 @@
+"""The paper's claims about its parts, and whether the measurements here bear them out: verdicts from intervals.
+
+A comparison is a gain: the number is positive if the paper is right about it. Its interval covers chance of both kinds,
+other images and other seeds. The verdict is a function of intervals and is never written by hand.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from scipy.stats import t as student
+
+from dhpe_lib.evaluation.metrics import LEVEL, Interval
+
+Verdict = Literal["holds", "does not hold", "undecided"]
+RELEVANT = 0.02
+"""A change of less than this share of the quantity itself is no gain worth the name, and counts as neutral."""
+
+
+def paired_interval(gains: Float[ndarray, "seeds images"]) -> Interval[float]:
+    r"""Compute the mean gain and its 95 % interval over seeds and images.
+
+    Seeds and images are both drawn by chance and are crossed. With the standard errors of the mean over the S means of
+    the seeds and over the N means of the images, half of the interval is
+
+    .. math:: \sqrt{(t_{S-1}\, s_S)^2 + (t_{N-1}\, s_N)^2}
+
+    Both contain the noise of single gains, so it is rather too wide than too narrow. Three seeds have t = 4.3.
+
+    Args:
+        gains: Difference of two methods for each seed and image; a row or column may be alone.
+
+    Returns:
+        Mean, low and high end.
+
+    Raises:
+        ValueError: There is one gain only, or none, so chance cannot be judged.
+
+    Source: Owen 2007, "The pigeonhole bootstrap", for crossed chance.
+    """
+    if gains.size < 2:
+        raise ValueError(f"{gains.size} gains; give two or more seeds or images")
+    value = float(gains.mean())
+    width = float(np.hypot(*(half_width(gains.mean(axis)) for axis in (0, 1))))
+    return Interval(value, value - width, value + width)
+
+
+def half_width(means: Float[ndarray, " n"]) -> float:
+    """Half of Student's interval of the mean of some numbers; 0 for a single number, of which no chance is known."""
+    if len(means) < 2:
+        return 0.0
+    return float(student.ppf((1 + LEVEL) / 2, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper.
+
+    Attributes:
+        text: The claim.
+        source: Figure, table or section.
+        paper: What the paper reports.
+        comparisons: Names of the comparisons that decide.
+        neutral: Whether the paper says that nothing changes.
+    """
+
+    text: str
+    source: str
+    paper: str
+    comparisons: tuple[str, ...]
+    neutral: bool = False
+
+
+SPANS = ("0 to 5", "5 to 10", "10 to 20", "20 to 50")
+CLAIMS = {
+    "refinement-differs": Claim(
+        "Refinement helps where the domain differs, if f_Ref moves j2D",
+        "Fig. 5e",
+        "much better on DO",
+        ("refinement, ORH-O",),
+    ),
+    "refinement-differs-kept": Claim(
+        "Refinement helps where the domain differs, with the regressor's j2D(3)",
+        "Fig. 5e",
+        "much better on DO",
+        ("refinement, j2D(3) fixed, ORH-O",),
+    ),
+    "refinement-same": Claim(
+        "Refinement is neutral within the domain, if f_Ref moves j2D",
+        "Fig. 5d",
+        "similar on RHD",
+        ("refinement, ORH",),
+        True,
+    ),
+    "refinement-same-kept": Claim(
+        "Refinement is neutral within the domain, with the regressor's j2D(3)",
+        "Fig. 5d",
+        "similar on RHD",
+        ("refinement, j2D(3) fixed, ORH",),
+        True,
+    ),
+    "moving-evidence": Claim(
+        "j2D moved by f_Ref beats fixed j2D",
+        "Sec. 3.4",
+        "better",
+        ("moving against fixed j2D, ORH", "moving against fixed j2D, ORH-O"),
+    ),
+    "iterations": Claim(
+        "More iterations help, up to 50, if f_Ref moves j2D",
+        "Fig. 5e",
+        "rising",
+        tuple(f"iterations {span}, ORH-O" for span in SPANS),
+    ),
+    "iterations-kept": Claim(
+        "More iterations help, up to 50, with the regressor's j2D(3)",
+        "Fig. 5e",
+        "rising",
+        tuple(f"iterations {span}, j2D(3) fixed, ORH-O" for span in SPANS),
+    ),
+    "refiner": Claim("f_Ref helps", "Figs. 5d, 5e", "better", ("f_Ref, ORH", "f_Ref, ORH-O")),
+    "2d-losses": Claim("The 2D losses help", "Figs. 5d, 5e", "better", ("2D losses, ORH", "2D losses, ORH-O")),
+    "shape-loss": Claim(
+        "The shape loss helps pose", "Figs. 5a, 5d, 6", "better", ("shape loss, ORH", "shape loss, pose, ORH")
+    ),
+    "augmentation": Claim(
+        "Augmentation helps",
+        "Figs. 5d, 5e",
+        "significantly better",
+        ("augmentation, few images, ORH", "augmentation, few images, ORH-O"),
+    ),
+    "lambda": Claim(
+        "Lambda of Eq. 12 beats 0.01",
+        "Fig. 5f",
+        "faster, more instances under tau",
+        ("lambda, sum, ORH", "lambda, sum, course", "lambda, sum, under tau"),
+    ),
+    "masks": Claim(
+        "The mesh's mask beats segmentation networks",
+        "Table 2",
+        "IoU 65 against 53 and 35",
+        ("mask, ORH", "mask, ORH-O"),
+    ),
+}
+"""The claims, by name. The paper can be read in two ways: f_Ref moves j2D in every step of the refinement, or in the
+regressor alone (PAPER.md Sec. 9.9); both readings are judged."""
+
+
+def verdict(comparisons: Sequence[Mapping[str, Any]], neutral: bool = False) -> Verdict:
+    """Judge a claim by all of its comparisons.
+
+    Args:
+        comparisons: For each comparison "low" and "high" of its gain, and "of", the size of the quantity without the
+            gain.
+        neutral: Whether the claim says that nothing changes.
+
+    Returns:
+        "holds" if every comparison bears the claim out, "does not hold" if one contradicts it, else "undecided".
+
+    Raises:
+        ValueError: There is no comparison.
+    """
+    if not comparisons:
+        raise ValueError("no comparison was measured, so there is no verdict")
+    verdicts = {single_verdict(one["low"], one["high"], RELEVANT * one["of"], neutral) for one in comparisons}
+    if "does not hold" in verdicts:
+        return "does not hold"
+    return "holds" if verdicts == {"holds"} else "undecided"
+
+
+def single_verdict(low: float, high: float, relevant: float, neutral: bool) -> Verdict:
+    """Judge one comparison.
+
+    A gain holds if its interval lies above 0, and does not hold if all of it lies below a relevant gain. Neutrality
+    holds if the interval lies within the relevant range, and does not hold if it lies outside.
+    """
+    if neutral:
+        if -relevant < low and high < relevant:
+            return "holds"
+        return "does not hold" if low > relevant or high < -relevant else "undecided"
+    if low > 0:
+        return "holds"
+    return "does not hold" if high < relevant else "undecided"
+
+
+def verdict_of(claim: Claim, result: Mapping[str, Any]) -> Verdict | None:
+    """Judge a claim by the comparisons of a result file; None if one of them was not measured."""
+    if any(name not in result["comparisons"] for name in claim.comparisons):
+        return None
+    return verdict([result["comparisons"][name] for name in claim.comparisons], claim.neutral)
+
+
+def here(claim: Claim, result: Mapping[str, Any]) -> str:
+    """Say what was measured: each gain with its interval and unit."""
+    return "; ".join(f"{name}: {gain_text(result['comparisons'][name])}" for name in claim.comparisons)
+
+
+def gain_text(one: Mapping[str, Any]) -> str:
+    """Format a gain with its interval and unit."""
+    places = one["places"]
+    return f"{one['value']:+.{places}f} [{one['low']:+.{places}f}, {one['high']:+.{places}f}] {one['unit']}"

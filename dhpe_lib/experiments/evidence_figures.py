@@ -1,0 +1,85 @@
+"""Figures 5d, 5e and 5f, Table 2 and the table of the claims, drawn from ``evidence.json``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dhpe_lib.evaluation.metrics import THRESHOLDS, Interval
+from dhpe_lib.evaluation.plots import METHOD_COLORS, curves_figure, pck_curves_figure
+from dhpe_lib.evaluation.published import PUBLISHED_MASKS
+from dhpe_lib.experiments.claims import CLAIMS, here, verdict_of
+
+PANELS = {"epe_a_mm": "test error, mm", "share_under_tau": "share of training instances under tau"}
+
+
+def pck_figure(result: Mapping[str, Any], test: str) -> go.Figure:
+    """Draw Fig. 5d (ORH) or 5e (ORH-O): a PCK curve with its 95 % band over images for each method."""
+    shown = result["pck"][test]
+    curves = {
+        label: Interval(*(np.array(one[name]) for name in ("value", "low", "high"))) for label, one in shown.items()
+    }
+    return pck_curves_figure(curves, THRESHOLDS[next(iter(shown.values()))["grid"]])
+
+
+def course_figure(result: Mapping[str, Any], names: Mapping[str, str]) -> go.Figure:
+    """Draw Fig. 5f: the test error and the share of training instances under tau over the steps.
+
+    Args:
+        result: Content of `evidence.json`.
+        names: Variants, with their labels.
+    """
+    courses = {
+        label: [
+            {key: np.array([point[key] for point in seed][1:]) for key in ("step", *PANELS)}
+            for seed in result["forms"][name]["curves"]
+        ]
+        for name, label in names.items()
+        if name in result["forms"]
+    }
+    return curves_figure(courses, PANELS)
+
+
+def refinement_figure(result: Mapping[str, Any], test: str) -> go.Figure:
+    """Draw the gain of the refinement over its iterations, one line for each kind of j2D, with its interval."""
+    figure = go.Figure()
+    for color, (mode, gains) in zip(METHOD_COLORS, result["refinement"][test].items(), strict=False):
+        steps = [int(step) for step in gains]
+        low, value, high = ([one[name] for one in gains.values()] for name in ("low", "value", "high"))
+        band = {"type": "data", "array": np.subtract(high, value), "arrayminus": np.subtract(value, low)}
+        figure.add_trace(go.Scatter(x=steps, y=value, error_y=band, name=mode, line={"color": color, "width": 2.5}))
+    figure.add_hline(0, line_dash="dot", line_color="#6b7280")
+    figure.update_layout(template="none", height=320, margin={"t": 20, "r": 10, "b": 45, "l": 60})
+    figure.update_xaxes(title="iterations").update_yaxes(title="error less than before, mm")
+    return figure
+
+
+def mask_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Rows of Table 2: the paper's, then ours; numbers in percent."""
+    rows = [
+        (f"{method} (RHD)", *(f"{100 * value:.1f}" for value in vars(scores).values()))
+        for method, scores in PUBLISHED_MASKS.items()
+    ]
+    for test, methods in result["masks"].items():
+        for method, one in methods.items():
+            numbers = (f"{100 * one[name]:.1f}" for name in ("iou", "precision", "recall", "f1"))
+            rows.append((f"{method} ({test})", *numbers))
+    return rows
+
+
+def claim_rows(result: Mapping[str, Any], why: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """Rows of the table of the claims: claim, source, paper, here, verdict, why.
+
+    Args:
+        result: Content of `evidence.json`.
+        why: Explanation of a verdict, by the claim's name.
+    """
+    rows = []
+    for name, claim in CLAIMS.items():
+        found = verdict_of(claim, result)
+        measured = "not measured" if found is None else here(claim, result)
+        rows.append(
+            (claim.text, claim.source, claim.paper, measured, f"**{found}**" if found else "", why.get(name, ""))
+        )
+    return rows

@@ -1,0 +1,40 @@
+"""The joints of the hand landmark network on the views of a test: what a user could take instead of this network."""
+
+import numpy as np
+import torch
+from numpy import ndarray
+
+from dhpe_lib.common.records import to_numpy
+from dhpe_lib.data.crops import Crops
+from dhpe_lib.evaluation.alignment import align_similarity
+from dhpe_lib.evaluation.evaluate import millimetres
+from dhpe_lib.evaluation.metrics import joint_errors
+from dhpe_lib.experiments.cached_evidence import AT_A_TIME, CachedEvidence, same_view
+from dhpe_lib.hand.skeleton import MIDDLE_MCP
+from dhpe_lib.network.hand_landmarks import load_hand_landmarks
+
+
+@torch.no_grad()
+def landmark_errors(evidence: CachedEvidence, crops: Crops) -> dict[str, ndarray]:
+    """Compute the errors of the hand landmark network, which sees the views that our network saw.
+
+    Args:
+        evidence: Evidence of the test; only its frames are used.
+        crops: Crops of the test.
+
+    Returns:
+        Errors in mm: "A" of its joints in the image with their depth, from root depth, box and focal length; "C" of
+        its joints in space, after alignment.
+    """
+    network, parts = load_hand_landmarks(), []
+    for start in range(0, len(crops), AT_A_TIME):
+        rows = slice(start, start + AT_A_TIME)
+        own = crops[rows]
+        frame = type(evidence.frame)(*(values[rows] for values in vars(evidence.frame).values()))
+        found = network(same_view(own, frame).images)
+        joints = found.joints.clone()
+        joints[..., 2] -= found.joints[:, MIDDLE_MCP, None, 2]
+        truth = to_numpy(own.joints_3d).astype(float)
+        in_space = align_similarity(to_numpy(found.world).astype(float), truth)
+        parts.append((joint_errors(millimetres(joints, own, frame), truth), joint_errors(in_space, truth)))
+    return {name: np.concatenate(errors) for name, errors in zip("AC", zip(*parts, strict=True), strict=True)}

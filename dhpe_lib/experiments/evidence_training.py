@@ -1,0 +1,376 @@
+"""Train a variant of f_E3D on evidence that was found once, and predict the tests.
+
+f_E3D is the paper's: f_J3D and f_Ref are one layer each, and see F(x) and j2D, in standard units. The losses are the
+paper's (Eq. 7) without L_Feat and L_J2D, which train F and f_J2D: L_Art, L_Lap, L_Ref and lambda L_Sh. Pose and shape
+have no label, and a share of the images has no mask, as in the paper's training set. All variants of a seed begin with
+equal weights, as far as they have the same layers, and see the same images in the same order.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.nn.functional import linear, pad
+
+from dhpe_lib.common.records import join_rows, take_rows, to_numpy
+from dhpe_lib.data.crops import Crops
+from dhpe_lib.data.targets import Targets, joint_error_px
+from dhpe_lib.evaluation.evaluate import TAU, Predictions, millimetres
+from dhpe_lib.evaluation.mask_metrics import mask_counts
+from dhpe_lib.evaluation.metrics import joint_errors, mean_epe
+from dhpe_lib.experiments.cached_evidence import TRAINED_MASK, CachedEvidence
+from dhpe_lib.hand.laplacian import Laplacian
+from dhpe_lib.hand.model import HandModel, neutral_h
+from dhpe_lib.hand.parameters import positive_scale, split_h
+from dhpe_lib.hand.rotations import axis_angle_to_matrix, quaternion_to_matrix
+from dhpe_lib.hand.skinning import joint_transforms, pose_features, skin
+from dhpe_lib.network.hand_landmarks import FEATURES
+from dhpe_lib.network.regressor import JOINTS_2D, POSE_SPREAD, Regressor
+from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
+from dhpe_lib.synthetic.sampling import seed_of
+from dhpe_lib.training.losses import LossOptions, articulation_loss, refiner_loss, shape_gate, shape_loss
+
+STEPS, BATCH, RATE, DECAY, WARMUP, CLIP = 600, 256, 1e-3, 1e-3, 100, 1.0
+TEST_EVERY, TESTED = 50, 256
+"""Steps between the tests of Fig. 5f, and images of each of these tests."""
+SHARE = 4
+"""Every fourth image of a batch has its mesh computed for L_Lap, and for L_Sh unless a form says otherwise."""
+AS_SUM = 224**2
+"""Weight with which a mean over the pixels of a crop is the paper's sum."""
+WITHOUT_MASK = 30_000 / 71_258
+"""Share of the paper's training images without a mask: those of STB."""
+FEW = 512
+"""Number of real images from which the augmentation has something to add."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A variant of f_E3D and of its training.
+
+    Attributes:
+        iterations: Iterations of the regressor.
+        refiner: Whether there is f_Ref.
+        loss_ref: Whether L_Ref trains f_Ref; else only the other losses do.
+        joints_2d: Whether f_E3D sees j2D(0); else j2D(0) is 0 and f_E3D sees F(x) alone, as in HMR.
+        weight_sh: Weight of L_Sh, a mean over the pixels; 0 for none.
+        shape_share: L_Sh is the mean over every image of a batch (1), or to save time over every second (2) or fourth.
+        silhouette: Method of f_Ren.
+        constant_lambda: A constant lambda instead of Eq. 12.
+        weight_h: Weight of L_h, with known pose and shape.
+        few: Number of real images, evenly spaced in all; 0 for all.
+        novel_views: Name of the novel views that take half of each batch; None for real images in their place.
+    """
+
+    iterations: int = 3
+    refiner: bool = True
+    loss_ref: bool = True
+    joints_2d: bool = True
+    weight_sh: float = 10.0
+    shape_share: int = SHARE
+    silhouette: Method = DEFAULT_METHOD
+    constant_lambda: float | None = None
+    weight_h: float = 0.0
+    few: int = 0
+    novel_views: str | None = None
+
+
+FORMS = {
+    "full": Form(),
+    "without-shape-loss": Form(weight_sh=0.0),
+    "without-refiner": Form(refiner=False),
+    "without-loss-ref": Form(loss_ref=False),
+    "without-2d-losses": Form(refiner=False, joints_2d=False),
+    "shape-loss-of-all": Form(shape_share=1),
+    "small-shape-loss": Form(weight_sh=1.0),
+    "exact-silhouette": Form(silhouette="coverage"),
+    "shape-loss-as-sum": Form(weight_sh=AS_SUM),
+    "constant-lambda-as-sum": Form(weight_sh=AS_SUM, constant_lambda=0.01),
+    "constant-lambda": Form(constant_lambda=0.01),
+    "few": Form(few=FEW),
+    "few-novel-views": Form(few=FEW, novel_views="predicted"),
+    "novel-views": Form(novel_views="predicted"),
+    "with-hand-loss": Form(weight_h=1.0),
+    "one-iteration": Form(iterations=1),
+    "five-iterations": Form(iterations=5),
+    "few-true-views": Form(few=FEW, novel_views="true"),
+}
+"""The variants that are trained, by name."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Result of a training.
+
+    Attributes:
+        regressor: f_E3D.
+        curve: Fig. 5f: at each step "step", the error of the test (protocol A, mm), and the share of the training
+            instances of the last steps whose 2D error is below tau.
+        under_tau: Whether the 2D error of some training images is below tau at the end.
+    """
+
+    regressor: Regressor
+    curve: list[dict[str, float]]
+    under_tau: Bool[np.ndarray, " n"] = field(repr=False)
+
+
+def new_regressor(form: Form, features: int, seed: int) -> Regressor:
+    """Build the paper's f_E3D in standard units; layers of equal shape are equal in all variants of a seed."""
+    torch.manual_seed(seed)
+    return Regressor(features, form.iterations, not form.refiner, standard_units=True)
+
+
+@dataclass(frozen=True)
+class JointHand:
+    """The part of a hand model that its joints depend on: 110 of the open hand's 778 vertices.
+
+    Attributes:
+        hand: The hand model.
+        rows: The vertices with a weight in f_Reg.
+        directions: Displacement of these vertices for each shape coefficient and pose feature.
+    """
+
+    hand: HandModel
+    rows: Int64[Tensor, " n"]
+    directions: Float[Tensor, "145 n_3"]
+
+    @classmethod
+    def of(cls, hand: HandModel) -> "JointHand":
+        """Select the vertices."""
+        rows = hand.regressor.any(0).nonzero()[:, 0]
+        directions = torch.cat((hand.shapedirs, hand.posedirs), 2)[rows]
+        return cls(hand, rows, directions.flatten(0, 1).mT.contiguous())
+
+    def joints(self, h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 21 3"]:
+        """Compute f_Reg(v(h)) as `HandModel.forward_h` does, in a fifth of the time."""
+        hand, parts = self.hand, split_h(h)
+        local = axis_angle_to_matrix(parts.pose.unflatten(1, (15, 3)))
+        offsets = torch.cat((parts.shape, pose_features(local)), 1) @ self.directions
+        rest = hand.v_template[self.rows] + offsets.unflatten(1, (len(self.rows), 3))
+        posed = skin(rest, joint_transforms(local, hand.rest_joints(parts.shape)), hand.weights[self.rows])
+        joints = (posed.mT @ hand.regressor[:, self.rows].mT).mT
+        turned = joints @ quaternion_to_matrix(hand.identity + parts.quaternion).mT
+        return positive_scale(parts.scale)[..., None] * turned + parts.translation[:, None]
+
+
+@dataclass(frozen=True)
+class Iterations:
+    """What the losses need of the iterations of f_E3D.
+
+    Attributes:
+        h: h after the last iteration.
+        joints: f_Reg(v) after the last iteration, crop frame, units of g.
+        refined: j2D(1), j2D(2), ..., units of g.
+    """
+
+    h: Float[Tensor, "b 63"]
+    joints: Float[Tensor, "b 21 3"]
+    refined: Float[Tensor, "b t 21 2"]
+
+
+def iterate(regressor: Regressor, evidence: CachedEvidence, body: JointHand) -> Iterations:
+    """Iterate f_E3D as `Regressor.forward` does, without what is equal in all iterations and without meshes.
+
+    F(x) is most of the input of f_J3D and f_Ref and does not change, so its product with the weights is computed once.
+
+    Args:
+        regressor: f_E3D without hidden layers.
+        evidence: Evidence of crops.
+        body: From the hand model.
+    """
+    layer, unit = regressor.f_j3d, regressor.unit
+    of_crop, joints_2d = evidence.of_crop, evidence.joints_2d
+    features = of_crop.shape[1]
+    of_feature, changing = layer.weight.split((features, JOINTS_2D + len(unit)), 1)
+    shared = linear(of_crop, of_feature, layer.bias)
+    if regressor.f_ref is not None:
+        before, of_ref, after = regressor.f_ref.weight.split((JOINTS_2D, features, len(unit) + 63), 1)
+        shared_ref, moving = linear(of_crop, of_ref, regressor.f_ref.bias), torch.cat((before, after), 1)
+    h, refined = neutral_h(body.hand).expand(len(of_crop), -1), []
+    for _ in range(regressor.iterations):
+        h = h + unit * (shared + linear(torch.cat((joints_2d.flatten(1), h / unit), 1), changing))
+        joints = body.joints(h)
+        if regressor.f_ref is not None:
+            inputs = torch.cat((joints_2d.flatten(1), h / unit, joints.flatten(1)), 1)
+            joints_2d = (shared_ref + linear(inputs, moving)).unflatten(1, (21, 2))
+        refined.append(joints_2d)
+    return Iterations(h, joints, torch.stack(refined, 1))
+
+
+def masked_loss(
+    vertices: Tensor, targets: Targets, gate: Float[Tensor, " b"], hand: HandModel, method: Method = DEFAULT_METHOD
+) -> Float[Tensor, " b"]:
+    """Compute lambda L_Sh; hands whose lambda is 0 are not rendered."""
+    rows = gate.nonzero()[:, 0]
+    if not len(rows):
+        return torch.zeros_like(gate)
+    some = take_rows(targets, rows)
+    some = replace(some, mask=some.mask.float())
+    mask = silhouette(vertices.index_select(0, rows), hand.faces, TRAINED_MASK, method)
+    return torch.zeros_like(gate).index_put((rows,), gate[rows] * shape_loss(mask, some))
+
+
+def loss_of(form: Form, path: Iterations, targets: Targets, hand: HandModel, laplacian: Laplacian) -> Float[Tensor, ""]:
+    """Compute the mean loss of a batch; pose and shape count as unknown unless L_h has a weight.
+
+    L_Lap and L_Sh need the mesh. To save time L_Lap is a mean over every fourth image, and L_Sh over the form's share.
+    """
+    loss = articulation_loss(path.joints, targets).mean()
+    rows = torch.arange(0, len(path.h), form.shape_share)
+    vertices = hand.forward_h(path.h[rows]).vertices
+    scale = positive_scale(split_h(path.h[::SHARE]).scale[:, 0])
+    loss = loss + laplacian(vertices[:: SHARE // form.shape_share], scale).mean()
+    if form.loss_ref and form.refiner:
+        loss = loss + refiner_loss(path.refined, targets).mean()
+    if form.weight_sh:
+        some = take_rows(targets, rows)
+        gate = shape_gate(path.joints[rows], some, LossOptions(constant_lambda=form.constant_lambda))
+        loss = loss + form.weight_sh * masked_loss(vertices, some, gate, hand, form.silhouette).mean()
+    if form.weight_h:
+        loss = loss + form.weight_h * known_hand_loss(path.h, targets).mean()
+    return loss
+
+
+def known_hand_loss(h: Float[Tensor, "b 63"], targets: Targets) -> Float[Tensor, " b"]:
+    """Compute L_h of hands with known pose and shape; see :func:`dhpe_lib.training.losses.hand_loss`."""
+    off = (h[:, :55] - targets.pose_shape).square()
+    return (off[:, :45].sum(1) / POSE_SPREAD**2 + off[:, 45:].sum(1)) / 55
+
+
+def seen_by(form: Form, evidence: CachedEvidence) -> CachedEvidence:
+    """Return the evidence with what the paper's f_E3D sees: F(x) and j2D(0), which is 0 without 2D losses.
+
+    The light network's f_E3D also sees descriptions of the joints.
+    """
+    joints_2d = evidence.joints_2d if form.joints_2d else torch.zeros_like(evidence.joints_2d)
+    return replace(evidence, of_crop=evidence.of_crop[:, :FEATURES].contiguous(), joints_2d=joints_2d)
+
+
+def weakly_labelled(evidence: CachedEvidence, seed: int = 0) -> CachedEvidence:
+    """Hide the masks of a share of the images, as many as have none in the paper's training set."""
+    hidden = torch.rand(len(evidence), generator=torch.Generator().manual_seed(seed)) < WITHOUT_MASK
+    targets = evidence.targets
+    return replace(evidence, targets=replace(targets, has_mask=targets.has_mask & ~hidden))
+
+
+def spread(total: int, count: int) -> Int64[Tensor, " count"]:
+    """Return row numbers that are evenly spaced from the first to the last row."""
+    return torch.linspace(0, total - 1, count, dtype=torch.float64).long()
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The rows of each batch: a function of seed and step, equal for all variants.
+
+    Attributes:
+        real: Evidence of the real images.
+        novel: Evidence of the novel views, or None.
+        seed: Random seed of the order.
+        few: Number of real images, evenly spaced in all; 0 for all.
+    """
+
+    real: CachedEvidence
+    novel: CachedEvidence | None
+    seed: int
+    few: int = 0
+
+    def real_rows(self, step: int) -> Int64[Tensor, " n"]:
+        """Rows of the real images of a step; with novel views the first half of them."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, "real", step))
+        count = self.few or len(self.real)
+        chosen = spread(len(self.real), count)
+        return chosen[torch.randint(count, (BATCH,), generator=generator)][: BATCH // (2 if self.novel else 1)]
+
+    def at(self, step: int) -> CachedEvidence:
+        """Return the batch of a step."""
+        real = take_rows(self.real, self.real_rows(step))
+        if self.novel is None:
+            return real
+        generator = torch.Generator().manual_seed(seed_of(self.seed, "novel", step))
+        rows = torch.randint(len(self.novel), (BATCH - len(real),), generator=generator)
+        return join_rows([real, take_rows(self.novel, rows)])
+
+
+def fit(
+    form: Form, batches: Batches, hand: HandModel, test: CachedEvidence, crops: Crops, steps: int = STEPS
+) -> Training:
+    """Train f_E3D with AdamW, a warmup and a cosine decay.
+
+    Args:
+        form: The variant.
+        batches: Training images.
+        hand: The hand model.
+        test: Evidence of the test of the curve.
+        crops: Its crops.
+        steps: Number of steps.
+    """
+    regressor, laplacian = new_regressor(form, batches.real.of_crop.shape[1], batches.seed), Laplacian(hand)
+    body = JointHand.of(hand)
+    optimiser = torch.optim.AdamW(regressor.parameters(), RATE, weight_decay=DECAY, fused=True)
+    curve: list[dict[str, float]] = []
+    truth = to_numpy(crops.joints_3d).astype(float)
+    near: list[Tensor] = []
+    for step in range(steps + 1):
+        if step % TEST_EVERY == 0:
+            error = mean_epe(joint_errors(joints_mm(regressor, test, crops, body), truth))
+            curve.append({"step": step, "epe_a_mm": error, "share_under_tau": share(near)})
+            near = []
+        if step == steps:
+            break
+        decay = 0.5 + 0.5 * math.cos(math.pi * step / steps)
+        optimiser.param_groups[0]["lr"] = RATE * min(1, (step + 1) / WARMUP) * decay
+        batch = batches.at(step)
+        path = iterate(regressor, batch, body)
+        near.append(joint_error_px(path.joints, batch.targets) < TAU)
+        optimiser.zero_grad()
+        loss_of(form, path, batch.targets, hand, laplacian).backward()
+        nn.utils.clip_grad_norm_(regressor.parameters(), CLIP)
+        optimiser.step()
+    some = take_rows(batches.real, spread(len(batches.real), 4 * BATCH))
+    with torch.no_grad():
+        near_at_end = joint_error_px(iterate(regressor, some, body).joints, some.targets) < TAU
+    return Training(regressor, curve, to_numpy(near_at_end))
+
+
+def share(near: Sequence[Tensor]) -> float:
+    """Share of True; 0 for no tensor, as before the first step."""
+    return float(torch.cat(list(near)).float().mean()) if near else 0.0
+
+
+@torch.no_grad()
+def joints_mm(regressor: Regressor, evidence: CachedEvidence, crops: Crops, body: JointHand) -> np.ndarray:
+    """Return the joints of the mesh in the camera frame, mm (protocol A)."""
+    return millimetres(iterate(regressor, evidence, body).joints, crops, evidence.frame)
+
+
+@torch.no_grad()
+def predict(regressor: Regressor, evidence: CachedEvidence, crops: Crops, hand: HandModel) -> Predictions:
+    """Compare f_E3D's hands with the ground truth of a test; see :func:`compare`."""
+    return compare(iterate(regressor, evidence, JointHand.of(hand)), evidence, crops, hand)
+
+
+@torch.no_grad()
+def compare(path: Iterations, evidence: CachedEvidence, crops: Crops, hand: HandModel) -> Predictions:
+    """Compare hands with the ground truth of a test; masks have the size of the evidence's masks."""
+    targets = evidence.targets
+    masks = silhouette(hand.forward_h(path.h).vertices, hand.faces, targets.mask.shape[-1]) > 0.5
+    return Predictions(
+        joints_mm=millimetres(path.joints, crops, evidence.frame),
+        truth_mm=to_numpy(crops.joints_3d).astype(float),
+        visible=to_numpy(crops.visible),
+        palm=to_numpy(crops.palm),
+        counts=mask_counts(to_numpy(masks), to_numpy(targets.mask > 0.5)) * to_numpy(crops.has_mask)[:, None],
+        error_px=to_numpy(joint_error_px(path.joints, targets)),
+        first_px=error_px(evidence.joints_2d, targets),
+        last_px=error_px(path.refined[:, -1], targets),
+        hand=to_numpy(path.h[:, :55]).astype(float),
+        true_hand=to_numpy(crops.h[:, :55]).astype(float),
+    )
+
+
+def error_px(joints_2d: Float[Tensor, "b 21 2"], targets: Targets) -> Float[np.ndarray, " b"]:
+    """Mean distance of 2D joints (units of g) to the ground truth, pixels of the crop."""
+    return to_numpy(joint_error_px(pad(joints_2d, (0, 1)), targets))

@@ -1,0 +1,121 @@
+"""Facts that were measured beside each claim of ``evidence.json`` and bear on its verdict, in words with numbers.
+
+Nothing here judges; :mod:`dhpe_lib.experiments.claims` does.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dhpe_lib.experiments.claims import gain_text
+from dhpe_lib.experiments.evidence_results import NAMES
+
+TESTS = ("orh_test", "orh-o_test")
+
+
+def reasons(result: Mapping[str, Any]) -> dict[str, str]:
+    """Return the facts for each claim by its name; a claim whose facts were not measured is left out."""
+    facts: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "refinement-differs": calls_of_refiner,
+        "refinement-differs-kept": goal_of_refinement,
+        "refinement-same": calls_of_refiner,
+        "refinement-same-kept": goal_of_refinement,
+        "moving-evidence": moved_evidence,
+        "iterations": moved_evidence,
+        "iterations-kept": fixed_iterations,
+        "refiner": calls_of_refiner,
+        "2d-losses": joints_behind,
+        "shape-loss": where_masks_count,
+        "augmentation": other_augmentations,
+        "lambda": lambda_as_mean,
+        "masks": true_mesh,
+    }
+    found = {}
+    for name, fact in facts.items():
+        try:
+            found[name] = fact(result)
+        except KeyError:  # this row is not in the result file
+            continue
+    return found
+
+
+def score(result: Mapping[str, Any], form: str, test: str, name: str) -> float:
+    """Mean over the seeds of a score of a variant."""
+    return result["forms"][form]["tests"][test][name]["mean"]
+
+
+def goal_of_refinement(result: Mapping[str, Any]) -> str:
+    """Compare the skeleton with the j2D that the refinement follows."""
+    parts = (
+        f"{NAMES[test]}: skeleton {score(result, 'full', test, 'mesh_px'):.1f} px off, "
+        f"j2D(0) {score(result, 'full', test, 'j2d_first_px'):.1f} px"
+        for test in TESTS
+    )
+    return "; ".join(parts)
+
+
+def calls_of_refiner(result: Mapping[str, Any]) -> str:
+    """Compare j2D before and after the three calls of f_Ref."""
+    parts = (
+        f"{NAMES[test]}: j2D {score(result, 'full', test, 'j2d_first_px'):.1f} px off from f_J2D, "
+        f"{score(result, 'full', test, 'j2d_last_px'):.1f} px after three calls of f_Ref"
+        for test in TESTS
+    )
+    return "; ".join(parts)
+
+
+def moved_evidence(result: Mapping[str, Any]) -> str:
+    """Say where j2D is after the 50 calls of f_Ref."""
+    parts = (
+        f"{NAMES[test]}: j2D {rows['0']:.1f} px off at first, {rows['50']:.1f} px after 50 calls"
+        for test, rows in result["moved_j2d_px"].items()
+    )
+    return "; ".join(parts)
+
+
+def fixed_iterations(result: Mapping[str, Any]) -> str:
+    """Gain of the last iterations with j2D(0) fixed."""
+    return (
+        f"with j2D(0) fixed, 20 to 50: {gain_text(result['comparisons']['iterations 20 to 50, j2D(0) fixed, ORH-O'])}"
+    )
+
+
+def joints_behind(result: Mapping[str, Any]) -> str:
+    """Say how well each variant places the skeleton in the image."""
+    with_it, without = (score(result, form, "orh_test", "mesh_px") for form in ("without-refiner", "without-2d-losses"))
+    return (
+        f"ORH: skeleton {with_it:.1f} px off with j2D and {without:.1f} px from F(x) alone; F learnt from L_J2D in both"
+    )
+
+
+def where_masks_count(result: Mapping[str, Any]) -> str:
+    """Say for how many images the shape loss counts, and what it does to the mask."""
+    near = result["comparisons"]["shape loss, under tau"]["with"]
+    masks = (score(result, form, "orh_test", "mask_iou") for form in ("without-shape-loss", "shape-loss-of-all"))
+    return f"{100 * near:.0f} % of the images are within tau; mask IoU {' to '.join(f'{iou:.3f}' for iou in masks)}"
+
+
+def other_augmentations(result: Mapping[str, Any]) -> str:
+    """Gains of novel views of the true poses, and beside all real images, as far as they were measured."""
+    names = {
+        "augmentation with true poses, few images, ORH": "children of true poses",
+        "augmentation, all images, ORH": "beside all images",
+    }
+    parts = [
+        f"{label}: {gain_text(result['comparisons'][name])}"
+        for name, label in names.items()
+        if name in result["comparisons"]
+    ]
+    if not parts:
+        raise KeyError("neither was measured")
+    return "ORH, " + "; ".join(parts)
+
+
+def lambda_as_mean(result: Mapping[str, Any]) -> str:
+    """The same comparison with a mean over the pixels."""
+    return f"with the mean and weight 10: {gain_text(result['comparisons']['lambda, mean, ORH'])}"
+
+
+def true_mesh(result: Mapping[str, Any]) -> str:
+    """IoU of the true hand's mesh, which no estimate can beat."""
+    parts = (f"{test} {rows['mesh of the true hand']['iou']:.3f}" for test, rows in result["masks"].items())
+    return f"IoU of the true hand's mesh: {', '.join(parts)}"

@@ -1,0 +1,74 @@
+"""Intervals cover chance of seeds and images, and verdicts follow from intervals."""
+
+import numpy as np
+import pytest
+
+from dhpe_lib.experiments.claims import CLAIMS, here, paired_interval, single_verdict, verdict, verdict_of
+
+
+def crossed(generator, seeds, images, of_seed, of_image, noise):
+    """Draw gains with mean 1."""
+    rows = generator.normal(0, of_seed, (seeds, 1)) + generator.normal(0, of_image, (1, images))
+    return 1 + rows + generator.normal(0, noise, (seeds, images))
+
+
+@pytest.mark.parametrize("spread", [(0.3, 0.0, 1.0), (0.0, 2.0, 1.0), (0.2, 3.0, 2.0)])
+def test_nineteen_of_twenty_intervals_hold_the_truth(spread):
+    generator = np.random.default_rng(0)
+    found = [paired_interval(crossed(generator, 3, 100, *spread)) for _ in range(300)]
+    covered = np.mean([one.low <= 1 <= one.high for one in found])
+    assert covered > 0.93
+    assert np.mean([one.value for one in found]) == pytest.approx(1, abs=0.05)
+
+
+def test_without_chance_between_seeds_the_interval_is_that_of_images():
+    images = np.random.default_rng(1).normal(0, 1, 400)
+    one, three = paired_interval(images[None]), paired_interval(np.repeat(images[None], 3, 0))
+    assert (one.low, one.high) == pytest.approx((three.low, three.high))
+    assert one.high - one.low == pytest.approx(2 * 1.966 * images.std(ddof=1) / 20, rel=1e-3)
+
+
+def test_three_seeds_alone_give_a_wide_interval():
+    found = paired_interval(np.array([[1.0], [2.0], [3.0]]))
+    assert found.high - found.value == pytest.approx(4.303 / np.sqrt(3), rel=1e-3)
+
+
+def test_equal_gains_have_no_width_and_one_gain_no_interval():
+    found = paired_interval(np.full((3, 5), 2.0))
+    assert found.value == found.low == found.high == 2
+    with pytest.raises(ValueError, match="1 gains"):
+        paired_interval(np.ones((1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "neutral", "expected"),
+    [
+        (0.1, 2.0, False, "holds"),
+        (-2.0, -0.1, False, "does not hold"),
+        (-0.3, 0.1, False, "does not hold"),  # less than a relevant gain of 0.2
+        (-0.3, 0.5, False, "undecided"),
+        (-0.1, 0.15, True, "holds"),
+        (0.3, 0.9, True, "does not hold"),
+        (-0.9, -0.3, True, "does not hold"),
+        (0.1, 0.3, True, "undecided"),
+    ],
+)
+def test_one_interval_one_verdict(low, high, neutral, expected):
+    assert single_verdict(low, high, 0.2, neutral) == expected
+
+
+def test_every_comparison_of_a_claim_counts():
+    good, bad, open_ = ({"low": low, "high": high, "of": 10.0} for low, high in ((0.1, 1), (-1, 0.1), (-1, 1)))
+    assert verdict([good, good]) == "holds"
+    assert verdict([good, open_]) == "undecided"
+    assert verdict([good, open_, bad]) == "does not hold"
+    with pytest.raises(ValueError, match="no comparison"):
+        verdict([])
+
+
+def test_a_claim_is_judged_by_its_comparisons():
+    one = {"value": 1.0, "low": 0.5, "high": 1.5, "of": 20.0, "unit": "mm", "places": 1}
+    result = {"comparisons": dict.fromkeys(CLAIMS["refiner"].comparisons, one)}
+    assert verdict_of(CLAIMS["refiner"], result) == "holds"
+    assert here(CLAIMS["refiner"], result) == "f_Ref, ORH: +1.0 [+0.5, +1.5] mm; f_Ref, ORH-O: +1.0 [+0.5, +1.5] mm"
+    assert verdict_of(CLAIMS["masks"], result) is None

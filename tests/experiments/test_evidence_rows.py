@@ -1,0 +1,144 @@
+"""Refinement from cached evidence, the rows of the result file, its figures, and the segmentation network."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from cached_hands import cached_hands, crops_of
+
+from dhpe_lib.evaluation.evaluate import Predictions
+from dhpe_lib.experiments.evidence_figures import claim_rows, course_figure, mask_rows, pck_figure, refinement_figure
+from dhpe_lib.experiments.evidence_refinement import MODES, estimate_of, refined_errors
+from dhpe_lib.experiments.evidence_results import (
+    Run,
+    course,
+    errors,
+    gain,
+    mask_gain,
+    mask_row,
+    pck_of,
+    run_from,
+    scores,
+)
+from dhpe_lib.experiments.segmentation import UNet, fit_unet, unet_counts
+from dhpe_lib.network.estimator import PRESETS, Estimator
+from dhpe_lib.network.hand_landmarks import FEATURES
+from dhpe_lib.training.batches import View
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return Estimator(replace(PRESETS["light"], joint_features=0)).eval()
+
+
+def test_refinement_follows_the_evidence_of_its_mode(network):
+    hands = cached_hands(network.hand, 3, FEATURES)
+    crops, exact = crops_of(hands), replace(hands.plain, joints_2d=hands.targets.joints_2d)
+    fixed = refined_errors(network, exact, crops, MODES[0], (0, 40))
+    start = estimate_of(network, exact)
+    assert fixed.shape == (2, 3, 21)
+    assert fixed[1].mean() < fixed[0].mean()
+    wrong = torch.nn.Parameter(network.regressor.f_ref.weight.clone())
+    wrong.data[:, :42] = 0
+    network.regressor.f_ref.weight = wrong  # now f_Ref answers with zeros
+    assert estimate_of(network, exact).joints_2d.abs().max() < start.joints_2d.abs().max()
+    still, moved = (refined_errors(network, exact, crops, mode, (0, 40)) for mode in (MODES[0], MODES[2]))
+    np.testing.assert_allclose(still, fixed, atol=0.5)
+    assert moved[1].mean() > still[1].mean()
+
+
+def predictions(off: float, n: int = 8, tips: bool = False) -> Predictions:
+    generator = np.random.default_rng(0)
+    truth = generator.normal(0, 40, (n, 21, 3))
+    found = truth + np.array([off, 0, 0])
+    if tips:
+        truth[:, [0, 1, 2, 3]] = np.nan
+    ones = np.ones(n)
+    return Predictions(
+        found, truth, np.ones((n, 21), bool), np.zeros(n, bool), np.tile([8, 1, 1], (n, 1)), off * ones, ones, ones,
+        np.full((n, 55), off), np.zeros((n, 55)),
+    )  # fmt: skip
+
+
+def run(off: float) -> Run:
+    curve = [{"step": step, "epe_a_mm": off + 1 / (1 + step), "share_under_tau": 0.5} for step in (0, 50)]
+    return Run({"orh_test": predictions(off)}, curve, np.array([1.0, 0.0]))
+
+
+def test_a_gain_is_positive_if_the_part_helps():
+    without, with_it = [run(3.0), run(4.0)], [run(2.0), run(2.0)]
+    found = gain(errors(without, "orh_test"), errors(with_it, "orh_test"), "mm")
+    assert found["value"] == pytest.approx(1.5)
+    assert found["seeds"] == [1.0, 2.0]
+    assert (found["without"], found["with"], found["images"]) == (3.5, 2.0, 8)
+    assert found["low"] < 0 < found["high"]  # two seeds that differ by a millimetre say little
+    assert gain(course(without), course(with_it), "mm")["value"] == pytest.approx(1.5)
+    more = gain(np.zeros((2, 4)), np.ones((2, 4)), "share", more=True)
+    assert more["low"] == more["high"] == 1
+
+
+def test_scores_of_each_seed_and_of_a_file():
+    runs = [run(1.0), run(3.0)]
+    rows = scores(runs, "orh_test")
+    assert rows["epe_a_mm"] == {"mean": 2.0, "seeds": [1.0, 3.0]}
+    assert rows["epe_c_mm"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert rows["mask_iou"]["mean"] == 0.8
+    values = {f"orh_test.{name}": array for name, array in vars(predictions(1.0)).items()}
+    again = run_from(values | {"under_tau": np.array([True, False])}, runs[0].curve)
+    np.testing.assert_array_equal(again.found["orh_test"].joints_mm, runs[0].found["orh_test"].joints_mm)
+
+
+def test_masks_are_compared_by_their_pooled_iou():
+    other, mesh = np.tile([5, 5, 0], (4, 1)), np.tile([8, 1, 1], (4, 1))
+    found = mask_gain(other, mesh)
+    assert (found["without"], found["with"], found["value"]) == (0.5, 0.8, 0.3)
+    assert mask_row(mesh)["iou_interval"] == [0.8, 0.8]
+
+
+def test_figures_and_tables_of_a_result(tmp_path):
+    one = gain(20.0 + np.array([[1.0, 1, 1], [0, 0, 0]]), np.full((2, 3), 19.0), "mm")
+    rows = np.abs(np.random.default_rng(0).normal(20, 5, (9, 21)))
+    tips = np.where(np.arange(21) % 4 == 0, rows, np.nan)
+    result = {
+        "comparisons": {"f_Ref, ORH": one, "f_Ref, ORH-O": one},
+        "forms": {"full": {"curves": [run(2.0).curve, run(3.0).curve]}},
+        "refinement": {"orh_test": {MODES[0]: {"5": one, "50": one}}},
+        "pck": {"orh_test": {"ours": pck_of(rows)}, "orh-o_test": {"ours": pck_of(tips)}},
+        "masks": {"ORH": {"mesh": mask_row(np.tile([8, 1, 1], (4, 1)))}},
+    }
+    assert result["pck"]["orh-o_test"]["ours"]["grid"] == "0-100"
+    for test in result["pck"]:
+        assert len(pck_figure(result, test).data) == 2
+    assert len(course_figure(result, {"full": "Eq. 12", "constant-lambda": "0.01"}).data) == 4
+    assert list(refinement_figure(result, "orh_test").data[0].x) == [5, 50]
+    assert mask_rows(result)[-1] == ("mesh (ORH)", "80.0", "88.9", "88.9", "88.9")
+    table = {row[0]: row for row in claim_rows(result, {"refiner": "because"})}
+    assert table["f_Ref helps"][4:] == ("**undecided**", "because")
+    assert table["Augmentation helps"][3:5] == ("not measured", "")
+
+
+def test_a_unet_learns_a_bright_square():
+    def batch(step: int) -> View:
+        generator = torch.Generator().manual_seed(step)
+        corner = torch.randint(0, 40, (4, 2), generator=generator)
+        ticks = torch.arange(64)
+        inside = (ticks - corner[..., None]).ge(0) & (ticks - corner[..., None]).lt(24)
+        mask = (inside[:, 0, :, None] & inside[:, 1, None, :]).float()
+        targets = cached_hands_targets(mask)
+        return View((0.3 + 0.5 * mask)[:, None].expand(-1, 3, -1, -1).contiguous(), targets, None)
+
+    network = fit_unet(batch, 30)
+    view = batch(99)
+    tp, fp, fn = unet_counts(network, view.images, view.targets.mask).sum(0)
+    assert tp / (tp + fp + fn) > 0.8
+    assert UNet()(torch.zeros(2, 3, 32, 32)).shape == (2, 32, 32)
+
+
+def cached_hands_targets(mask):
+    from dhpe_lib.data.targets import Targets
+
+    n = len(mask)
+    yes, zeros = torch.ones(n, 21, dtype=torch.bool), torch.zeros(n, 21, 3)
+    return Targets(zeros, yes, zeros[..., :2], yes, mask, yes[:, 0], torch.zeros(n, 55), yes[:, 0])
