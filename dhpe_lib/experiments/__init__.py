@@ -7,6 +7,9 @@ __all__, __getattr__, __dir__ = lazy_exports(
     {
         "ablation": ["ABLATION_VARIANTS", "measure", "plan", "train_all"],
         "ablation_figures": ["write_figures"],
-"""The paper's ablations (Figs. 5d to 5f), its claims, and whether they hold here."""
+        "choices": ["choices_table"],
+        "claims": ["CLAIMS", "paired_interval", "verdict", "verdict_of"],
+        "claims_figures": ["differences_figure", "verdicts_figure"],
+        "paper_table": ["commands_table", "paper_rows", "rows_table"],
     },
 )

@@ -164,7 +164,9 @@ def verdict(comparisons: Sequence[Mapping[str, Any]], neutral: bool = False) -> 
     """
     if not comparisons:
         raise ValueError("no comparison was measured, so there is no verdict")
-    verdicts = {single_verdict(one["low"], one["high"], RELEVANT * one["of"], neutral) for one in comparisons}
+    verdicts = {
+        single_verdict(float(one["low"]), float(one["high"]), RELEVANT * one["of"], neutral) for one in comparisons
+    }
     if "does not hold" in verdicts:
         return "does not hold"
     return "holds" if verdicts == {"holds"} else "undecided"

@@ -1,4 +1,4 @@
-"""Figures of the claims of :mod:`dhpe_lib.experiments.paper_rows`: how many hold, and the differences behind them."""
+"""Figures of the claims of :mod:`dhpe_lib.experiments.paper_table`: how many hold, and the differences behind them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import get_args
 
 import plotly.graph_objects as go
 
-from dhpe_lib.experiments.paper_rows import Row, Verdict
+from dhpe_lib.experiments.paper_table import Row, Verdict
 from dhpe_lib.figures.chapters import GRID_COLOR
 
 COLORS: dict[Verdict, str] = {
@@ -21,7 +21,7 @@ def verdicts_figure(rows: Sequence[Row], height: int = 240) -> go.Figure:
     """Draw how many claims have each verdict; the hover text lists them.
 
     Args:
-        rows: From :func:`dhpe_lib.experiments.paper_rows.paper_rows`.
+        rows: From :func:`dhpe_lib.experiments.paper_table.paper_rows`.
         height: Height of the figure, pixels.
 
     Returns:
@@ -43,7 +43,7 @@ def differences_figure(rows: Sequence[Row], height: int = 420) -> go.Figure:
     """Draw the measured differences with their intervals; right of zero they have the paper's sign.
 
     Args:
-        rows: From :func:`dhpe_lib.experiments.paper_rows.paper_rows`; rows without a difference are left out.
+        rows: From :func:`dhpe_lib.experiments.paper_table.paper_rows`; rows without a difference are left out.
         height: Height of the figure, pixels.
 
     Returns:

@@ -10,14 +10,18 @@ whose file does not exist is "not measured". The rules of the verdicts:
   has the other sign. An interval over images says nothing about another training. So a difference between *trainings*
   is decided only if each variant was trained at least twice.
 - "Neutral" holds if the whole interval lies within ``NEUTRAL_MM``.
+- Claims about the parts come from ``evidence.json``, with the rules of :mod:`dhpe_lib.experiments.claims`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from dhpe_lib.evaluation.paper_sets import PAPER_SETS, PaperSet
 from dhpe_lib.evaluation.published import PUBLISHED_AUC, PUBLISHED_MASKS
+from dhpe_lib.experiments.claims import CLAIMS, here, verdict_of
+from dhpe_lib.experiments.reasons import reasons
 from dhpe_lib.figures.chapters import machine_line, markdown_table, read_result
 
 Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
@@ -167,7 +171,7 @@ def mask_row(read: Read) -> Row:
 def refinement_row(split: str, neutral: bool, read: Read) -> Row:
     """Row of what 50 steps of Eq. 13 with f_Ref change on a split."""
     name, of_paper = f"light_cpu_refined_{split}", {"orh": "RHD", "orh-o": "Dexter+Object"}[split]
-    claim = f"refinement {'is neutral' if neutral else 'helps much'} on {of_paper}"
+    claim = f"refinement {'is neutral' if neutral else 'helps much'} on {of_paper} (shipped network)"
     where = "Fig. 5d" if neutral else "Fig. 5e"
     paper = "no change" if neutral else "smaller error"
     if (result := read(name)) is None:
@@ -180,46 +184,27 @@ def refinement_row(split: str, neutral: bool, read: Read) -> Row:
     return Row(claim, where, paper, less.text, verdict, why, name, less)
 
 
-def iterations_row(read: Read) -> Row:
-    """Row of the number of refinement steps."""
-    claim, where, paper = "more steps of refinement help on Dexter+Object", "Fig. 5e", "smaller error"
-    name = "light_cpu_refined_orh-o"
-    if (result := read(name)) is None:
-        return Row(claim, where, paper, "", "not measured", "not run")
-    errors = result["results"]["refined"]["refinement"]["over_iterations"]["epe_mm"]
-    best = min(range(len(errors)), key=errors.__getitem__)
-    here = f"least error after {best} of {len(errors) - 1} steps: {errors[best]:.1f} mm, {errors[0]:.1f} before"
-    return Row(
-        claim, where, paper, here, "undecided", "the file has the mean after each step without an interval", name
-    )
-
-
-def variant_row(variant: str, claim: str, where: str, split: str, read: Read, file: str = "ablation_cpu") -> Row:
-    """Row of a part that the ablation leaves out: the part helps if the variant without it has the larger error.
+def claim_row(name: str, read: Read) -> Row:
+    """Row of a claim about a part, measured by ``benchmarks/evidence.py``; its verdict has the rules of `claims`.
 
     Args:
-        variant: Name of the variant in the result file.
-        claim: The claim.
-        where: Figure of the paper.
-        split: Key of the test split in the result file.
+        name: Name in :data:`dhpe_lib.experiments.claims.CLAIMS`.
         read: Reader of result files.
-        file: Name of the result file.
 
     Returns:
-        The row; "not measured" if file, variant or split is missing.
+        The row; its difference is that of the first comparison, if this is one of errors.
     """
-    result = read(file)
-    scores = None if result is None else result["results"].get(variant, {}).get("scores", {}).get(split)
-    if result is None or scores is None or "epe_more_than_full_mm" not in scores:
-        return Row(claim, where, "helps", "", "not measured", "not run")
-    more = Difference(*(float(scores["epe_more_than_full_mm"][name]) for name in ("value", "low", "high")))
-    own_training = bool(result["results"][variant]["changes"])
-    seeds = len(scores["epe_mm"]["seeds"])
-    verdict = verdict_of_sign(more, seeds if own_training else None)
-    start, steps = result["budget"]["start"], result["budget"].get("steps")
-    length = f"{steps} steps" if steps else "a short training"
-    why = f"{length} from {start} weights, {seeds} training{'s' * (seeds > 1)}; the paper's training is far longer"
-    return Row(claim, where, "helps", more.text, verdict, why, file, more)
+    claim, file = CLAIMS[name], read("evidence")
+    verdict = None if file is None else verdict_of(claim, file["results"])
+    if file is None or verdict is None:
+        return Row(claim.text, claim.source, claim.paper, "", "not measured", "not run")
+    result = file["results"]
+    first = result["comparisons"][claim.comparisons[0]]
+    difference = None
+    if first["unit"] == "mm":
+        difference = Difference(*(float(first[end]) for end in ("value", "low", "high")))
+    why = reasons(result).get(name, "")
+    return Row(claim.text, claim.source, claim.paper, here(claim, result), verdict, why, "evidence", difference)
 
 
 def refiner_row(read: Read) -> Row:
@@ -262,30 +247,8 @@ ROWS: tuple[Callable[[Read], Row], ...] = (
     mask_row,
     lambda read: refinement_row("orh", True, read),
     lambda read: refinement_row("orh-o", False, read),
-    iterations_row,
     refiner_row,
-    lambda read: variant_row("without-refiner", "f_Ref helps on RHD", "Fig. 5d", "orh_test", read),
-    lambda read: variant_row("without-refiner", "f_Ref helps on Dexter+Object", "Fig. 5e", "orh-o_test", read),
-    lambda read: variant_row("without-2d-losses", "the 2D losses help on RHD", "Fig. 5d", "orh_test", read),
-    lambda read: variant_row("without-2d-losses", "the 2D losses help on Dexter+Object", "Fig. 5e", "orh-o_test", read),
-    lambda read: variant_row("without-shape-loss", "the shape loss helps the pose on RHD", "Fig. 5d", "orh_test", read),
-    lambda read: variant_row(
-        "without-augmentation",
-        "the augmentation helps on RHD",
-        "Fig. 5d",
-        "orh_test",
-        read,
-        "ablation_augmentation_cpu",
-    ),
-    lambda read: variant_row(
-        "without-augmentation",
-        "the augmentation helps on Dexter+Object",
-        "Fig. 5e",
-        "orh-o_test",
-        read,
-        "ablation_augmentation_cpu",
-    ),
-    lambda read: variant_row("constant-lambda", "lambda of Eq. 12 is better than 0.01", "Fig. 5f", "orh_test", read),
+    *(partial(claim_row, name) for name in CLAIMS),
     time_row,
     lambda read: unmeasured_row(
         "the network at full size learns from 71,258 images", "Sec. 4", "trained", "no GPU run and no licensed data"

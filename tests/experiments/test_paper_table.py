@@ -2,28 +2,27 @@
 
 import copy
 
-import numpy as np
 import pytest
 
 from dhpe_lib.evaluation.paper_sets import PAPER_SETS
-from dhpe_lib.experiments.paper_rows import (
+from dhpe_lib.experiments.claims import CLAIMS
+from dhpe_lib.experiments.claims_figures import COLORS, differences_figure, verdicts_figure
+from dhpe_lib.experiments.paper_table import (
     ROWS,
     Difference,
     area_row,
+    claim_row,
     commands_table,
-    iterations_row,
     less_after_refinement,
     mask_row,
     paper_rows,
     read_if_there,
     refinement_row,
     rows_table,
-    variant_row,
     verdict_of_neutral,
     verdict_of_number,
     verdict_of_sign,
 )
-from dhpe_lib.experiments.claims_figures import COLORS, differences_figure, verdicts_figure
 
 
 def nothing(_):
@@ -130,26 +129,20 @@ def test_refinement_is_judged_by_the_paired_change_if_the_file_has_it():
     assert refinement_row("orh-o", True, only(file, refined(paired))).verdict == "undecided"
     far = {"value": -2.0, "low": -3.0, "high": -1.5}
     assert refinement_row("orh-o", True, only(file, refined(far))).verdict == "does not hold"
-    assert iterations_row(only(file, refined())).here == "least error after 1 of 2 steps: 7.0 mm, 10.0 before"
 
 
-def ablation(low, high, seeds, changes=("x",)):
-    more = {"value": (low + high) / 2, "low": low, "high": high}
-    scores = {"epe_more_than_full_mm": more, "epe_mm": {"seeds": [1.0] * seeds}}
-    variant = {"changes": list(changes), "scores": {"orh_test": scores}}
-    return only("ablation_cpu", {"budget": {"start": "random", "steps": 9}, "results": {"without": variant}})
+def evidence(low, high, unit="mm"):
+    one = {"value": (low + high) / 2, "low": low, "high": high, "of": 20.0, "unit": unit, "places": 1}
+    return only("evidence", {"results": {"comparisons": dict.fromkeys(CLAIMS["2d-losses"].comparisons, one)}})
 
 
-def test_a_part_is_judged_by_trainings_unless_it_is_a_matter_of_use():
-    def verdict(*arguments, **options):
-        return variant_row("without", "c", "w", "orh_test", ablation(*arguments, **options)).verdict
-
-    assert verdict(1, 2, seeds=1) == "undecided"
-    assert verdict(1, 2, seeds=2) == "holds"
-    assert verdict(-2, -1, seeds=2) == "does not hold"
-    assert verdict(1, 2, seeds=1, changes=()) == "holds"
-    assert variant_row("other", "c", "w", "orh_test", ablation(1, 2, 2)).verdict == "not measured"
-    assert variant_row("without", "c", "w", "orh-o_test", ablation(1, 2, 2)).verdict == "not measured"
+def test_a_claim_about_a_part_has_the_verdict_of_its_comparisons():
+    for low, high, verdict in ((1.0, 2.0, "holds"), (-1.0, 2.0, "undecided"), (-2.0, -1.0, "does not hold")):
+        row = claim_row("2d-losses", evidence(low, high))
+        assert (row.verdict, row.difference, row.file) == (verdict, Difference((low + high) / 2, low, high), "evidence")
+        assert row.here.startswith("2D losses, ORH: ")
+    assert claim_row("2d-losses", evidence(1.0, 2.0, "rad")).difference is None
+    assert claim_row("masks", evidence(1.0, 2.0)).verdict == "not measured"
 
 
 def test_figures_show_every_row_and_every_difference():
@@ -165,8 +158,7 @@ def test_figures_show_every_row_and_every_difference():
 
 
 def test_reading_a_row_does_not_change_a_file():
-    result = read_if_there("ablation_cpu")
+    result = read_if_there("evidence")
     before = copy.deepcopy(result)
-    paper_rows(lambda name: result if name == "ablation_cpu" else None)
+    paper_rows(lambda name: result if name == "evidence" else None)
     assert result == before
-    assert np.isfinite(result["results"]["full"]["scores"]["orh_test"]["epe_mm"]["value"])
