@@ -106,7 +106,8 @@ def test_missing_and_damaged_labels(root, name):
         DatasetError, match=rf"training_{name}\.json: entry 1: the field \[0\]\[0\] is null, not a number; get Frei"
     ):
         FreiHand(root, "training")
-    path.write_text(path.read_text()[:-10])
+    rows[1][0][0] = 0.0
+    path.write_text(json.dumps(rows)[:-10])
     with pytest.raises(DatasetError, match=rf"training_{name}\.json: is not JSON .*; get Frei"):
         FreiHand(root, "training")
     path.unlink()

@@ -102,7 +102,7 @@ def change(root, kind, path, value):
             r"the field annotations\[0\]\.joint_valid is not a list of length",
         ),
         ("camera", ["0", "focal", "400262"], None, "camera 0/400262 is missing"),
-        ("camera", ["0", "camrot", "400262"], [1], r"the field .*camrot.* is not a list of length 3"),
+        ("camera", ["0", "camrot", "400262"], [1], r"the field .*camrot.* is a whole number, not a list"),
         ("joint_3d", ["0", "2001"], None, "joints 0/2001 is missing"),
         ("joint_3d", ["0", "2001", "world_coord", 3, 1], float("nan"), r"joints 0/2001 is not finite at \(3, 1\)"),
         ("data", ["annotations", 0, "image_id"], 8, "lacks picture 8, which has an annotation"),
