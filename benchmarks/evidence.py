@@ -84,8 +84,10 @@ SEED, SEEDS = 0, 3
 SEGMENTED = 32
 """Images in a batch of the U-Net."""
 REFINED = ("orh_test", "orh-o_test")
-"""Tests that are refined and segmented."""
+"""Tests that are refined."""
 REFINED_IMAGES, MOVED_IMAGES = 512, 128
+MASKED = ("orh_test", "orh-s_test")
+"""Tests whose masks are known and compared."""
 STAGES = ("train", "refine", "masks", "landmarks", "write")
 
 
@@ -282,7 +284,9 @@ def comparisons_of(runs: dict[str, list[Run]], refined: dict, place: Workplace, 
 
     def add(name: str, without: str, with_it: str, quantity: Callable, unit: str, more: bool = False) -> None:
         if runs[without] and runs[with_it]:
-            result[name] = gain(quantity(runs[without]), quantity(runs[with_it]), unit, more)
+            one = gain(quantity(runs[without]), quantity(runs[with_it]), unit, more)
+            if np.isfinite(one["value"]):  # hands of ORH-O have no known pose
+                result[name] = one
 
     parts = {
         "f_Ref": ("without-refiner", "full"),
@@ -337,9 +341,9 @@ def add_refinement(result: dict[str, Any], name: str, modes: dict[str, np.ndarra
 def masks_of(place: Workplace, unet_steps: int) -> dict[str, dict[str, np.ndarray]]:
     """Pixel counts of each kind of masks on the tests; what was not measured is left out."""
     segmented = (place.out / f"unet_{unet_steps}.npz").is_file()
-    predicted = [test for test in REFINED if (place.out / "landmarks" / f"{test}.npz").is_file()]
+    predicted = [test for test in MASKED if (place.out / "landmarks" / f"{test}.npz").is_file()]
     return {
-        "U-Net": {test: segment(place, unet_steps)[test] for test in REFINED} if segmented else {},
+        "U-Net": {test: segment(place, unet_steps)[test] for test in predicted} if segmented else {},
         "mesh": {test: landmarks(place, test)["shipped_counts"] for test in predicted},
         "mesh of the true hand": {test: true_mesh_counts(place, test) for test in predicted},
     }

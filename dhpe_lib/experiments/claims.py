@@ -141,7 +141,7 @@ CLAIMS = {
         "The mesh's mask beats segmentation networks",
         "Table 2",
         "IoU 65 against 53 and 35",
-        ("mask, ORH", "mask, ORH-O"),
+        ("mask, ORH", "mask, ORH-S"),
     ),
 }
 """The claims, by name. The paper can be read in two ways: f_Ref moves j2D in every step of the refinement, or in the

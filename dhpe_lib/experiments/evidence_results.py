@@ -142,11 +142,12 @@ def scores(runs: Sequence[Run], test: str) -> dict[str, Any]:
         "epe_c_mm": row([mean_epe(one["C"]) for one in every], 2),
         "auc_20-50": row([auc(one["A"], THRESHOLDS["20-50"]) for one in every], 4),
         "auc_0-100": row([auc(one["A"], THRESHOLDS["0-100"]) for one in every], 4),
-        "pose_rad": row([float(values.mean()) for values in pose_off(runs, test)], 4),
         "mesh_px": row([float(one.error_px.mean()) for one in found], 2),
         "j2d_first_px": row([float(one.first_px.mean()) for one in found], 2),
         "j2d_last_px": row([float(one.last_px.mean()) for one in found], 2),
     }
+    if np.isfinite(pose := pose_off(runs, test)).all():
+        result["pose_rad"] = row(pose.mean(1).tolist(), 4)
     if all(one.counts.any() for one in found):
         result["mask_iou"] = row([mask_scores(one.counts[one.counts.any(1)]).iou for one in found], 4)
     return result

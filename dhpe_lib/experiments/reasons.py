@@ -95,24 +95,20 @@ def where_masks_count(result: Mapping[str, Any]) -> str:
 
 
 def other_augmentations(result: Mapping[str, Any]) -> str:
-    """Gains of novel views of the true poses, and beside all real images, as far as they were measured."""
-    names = {
-        "augmentation with true poses, few images, ORH": "children of true poses",
-        "augmentation, all images, ORH": "beside all images",
-    }
-    parts = [
-        f"{label}: {gain_text(result['comparisons'][name])}"
-        for name, label in names.items()
-        if name in result["comparisons"]
-    ]
-    if not parts:
-        raise KeyError("neither was measured")
-    return "ORH, " + "; ".join(parts)
+    """Say how much more real images bring than few, and what novel views of true poses gain if that was measured."""
+    few, every = (score(result, form, "orh_test", "epe_a_mm") for form in ("few", "full"))
+    text = f"ORH: {few:.1f} mm from {result['setting']['few']} images and {every:.1f} mm from all"
+    name = "augmentation with true poses, few images, ORH"
+    if name in result["comparisons"]:
+        text += f"; children of true poses gain {gain_text(result['comparisons'][name])}"
+    return text
 
 
 def lambda_as_mean(result: Mapping[str, Any]) -> str:
-    """The same comparison with a mean over the pixels."""
-    return f"with the mean and weight 10: {gain_text(result['comparisons']['lambda, mean, ORH'])}"
+    """Errors with either lambda as a sum, and without a shape loss."""
+    forms = {"0.01": "constant-lambda-as-sum", "Eq. 12": "shape-loss-as-sum", "no shape loss": "without-shape-loss"}
+    parts = (f"{label} {score(result, form, 'orh_test', 'epe_a_mm'):.1f} mm" for label, form in forms.items())
+    return f"ORH: {', '.join(parts)}"
 
 
 def true_mesh(result: Mapping[str, Any]) -> str:
