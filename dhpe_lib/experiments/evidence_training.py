@@ -158,7 +158,7 @@ class JointHand:
 
 @dataclass(frozen=True)
 class Iterations:
-    """What the losses need of the iterations of f_E3D.
+    """The values of the iterations of f_E3D that the losses need.
 
     Attributes:
         h: h after the last iteration.
