@@ -377,7 +377,7 @@ def write(place: Workplace, unet_steps: int, load: float) -> None:
         "pck": {test: pck_rows(runs, raw, test) for test in REFINED},
         "masks": {
             NAMES[test]: {who: mask_row(counts[test]) for who, counts in masks.items() if test in counts}
-            for test in REFINED
+            for test in MASKED
         },
     }
     write_result("evidence", results, SEED, load, show=False)

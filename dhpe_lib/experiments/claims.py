@@ -62,7 +62,7 @@ class Claim:
     Attributes:
         text: The claim.
         source: Figure, table or section.
-        paper: What the paper reports.
+        paper: The report of the paper.
         comparisons: Names of the comparisons that decide.
         neutral: Whether the paper says that nothing changes.
     """

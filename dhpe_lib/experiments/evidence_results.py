@@ -22,7 +22,7 @@ Curve = list[dict[str, float]]
 
 @dataclass(frozen=True)
 class Run:
-    """What is kept of a training.
+    """The kept results of a training.
 
     Attributes:
         found: Predictions on each test.

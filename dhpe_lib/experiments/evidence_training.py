@@ -39,7 +39,7 @@ TEST_EVERY, TESTED = 50, 256
 """Steps between the tests of Fig. 5f, and images of each of these tests."""
 SHARE = 4
 """Every fourth image of a batch has its mesh computed for L_Lap, and for L_Sh unless a form says otherwise."""
-AS_SUM = 224**2
+AS_SUM = 224.0**2
 """Weight with which a mean over the pixels of a crop is the paper's sum."""
 WITHOUT_MASK = 30_000 / 71_258
 """Share of the paper's training images without a mask: those of STB."""
@@ -158,7 +158,7 @@ class JointHand:
 
 @dataclass(frozen=True)
 class Iterations:
-    """What the losses need of the iterations of f_E3D.
+    """The values of the iterations of f_E3D that the losses need.
 
     Attributes:
         h: h after the last iteration.
@@ -316,7 +316,7 @@ def fit(
     for step in range(steps + 1):
         if step % TEST_EVERY == 0:
             error = mean_epe(joint_errors(joints_mm(regressor, test, crops, body), truth))
-            curve.append({"step": step, "epe_a_mm": error, "share_under_tau": share(near)})
+            curve.append({"step": float(step), "epe_a_mm": error, "share_under_tau": share(near)})
             near = []
         if step == steps:
             break

@@ -58,7 +58,7 @@ def test_one_interval_one_verdict(low, high, neutral, expected):
 
 
 def test_every_comparison_of_a_claim_counts():
-    good, bad, open_ = ({"low": low, "high": high, "of": 10.0} for low, high in ((0.1, 1), (-1, 0.1), (-1, 1)))
+    good, bad, open_ = ({"low": low, "high": high, "of": 10.0} for low, high in ((0.1, 1.0), (-1.0, 0.1), (-1.0, 1.0)))
     assert verdict([good, good]) == "holds"
     assert verdict([good, open_]) == "undecided"
     assert verdict([good, open_, bad]) == "does not hold"

@@ -7,6 +7,9 @@ import pytest
 import torch
 from cached_hands import cached_hands, crops_of
 
+from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.data.targets import Targets
+from dhpe_lib.data.views import View
 from dhpe_lib.evaluation.evaluate import Predictions
 from dhpe_lib.experiments.evidence_figures import claim_rows, course_figure, mask_rows, pck_figure, refinement_figure
 from dhpe_lib.experiments.evidence_refinement import MODES, estimate_of, refined_errors
@@ -24,7 +27,6 @@ from dhpe_lib.experiments.evidence_results import (
 from dhpe_lib.experiments.segmentation import UNet, fit_unet, unet_counts
 from dhpe_lib.network.estimator import PRESETS, Estimator
 from dhpe_lib.network.hand_landmarks import FEATURES
-from dhpe_lib.training.batches import View
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def predictions(off: float, n: int = 8, tips: bool = False) -> Predictions:
 
 
 def run(off: float) -> Run:
-    curve = [{"step": step, "epe_a_mm": off + 1 / (1 + step), "share_under_tau": 0.5} for step in (0, 50)]
+    curve = [{"step": float(step), "epe_a_mm": off + 1 / (1 + step), "share_under_tau": 0.5} for step in (0, 50)]
     return Run({"orh_test": predictions(off)}, curve, np.array([1.0, 0.0]))
 
 
@@ -126,8 +128,9 @@ def test_a_unet_learns_a_bright_square():
         ticks = torch.arange(64)
         inside = (ticks - corner[..., None]).ge(0) & (ticks - corner[..., None]).lt(24)
         mask = (inside[:, 0, :, None] & inside[:, 1, None, :]).float()
-        targets = cached_hands_targets(mask)
-        return View((0.3 + 0.5 * mask)[:, None].expand(-1, 3, -1, -1).contiguous(), targets, None)
+        frame = CropFrame(torch.zeros(4, 2), torch.ones(4), torch.zeros(4))
+        images = (0.3 + 0.5 * mask)[:, None].expand(-1, 3, -1, -1).contiguous()
+        return View(images, masks_alone(mask), frame)
 
     network = fit_unet(batch, 30)
     view = batch(99)
@@ -136,9 +139,8 @@ def test_a_unet_learns_a_bright_square():
     assert UNet()(torch.zeros(2, 3, 32, 32)).shape == (2, 32, 32)
 
 
-def cached_hands_targets(mask):
-    from dhpe_lib.data.targets import Targets
-
+def masks_alone(mask: torch.Tensor) -> Targets:
+    """Return targets with masks and joints at the origin."""
     n = len(mask)
     yes, zeros = torch.ones(n, 21, dtype=torch.bool), torch.zeros(n, 21, 3)
     return Targets(zeros, yes, zeros[..., :2], yes, mask, yes[:, 0], torch.zeros(n, 55), yes[:, 0])

@@ -45,7 +45,9 @@ def cached_hands(hand: HandModel, n: int, features: int, masks: bool = True) -> 
     mask = silhouette(mesh.vertices, hand.faces, size) if masks else torch.zeros(n, 1, 1)
     yes = torch.ones(n, 21, dtype=torch.bool)
     xy = mesh.joints[..., :2].contiguous()
-    targets = Targets(mesh.joints, yes, xy, yes, (mask > 0.5).half(), yes[:, 0], h[:, :55], yes[:, 0])
+    targets = Targets(
+        mesh.joints, yes, xy, yes.clone(), (mask > 0.5).half(), yes[:, 0].clone(), h[:, :55], yes[:, 1].clone()
+    )
     feature = torch.randn(n, features, generator=generator)
     joints_2d = xy + 0.02 * torch.randn(n, 21, 2, generator=generator)
     frame = CropFrame(torch.full((n, 2), 160.0), torch.full((n,), SIDE), torch.zeros(n))
