@@ -180,7 +180,8 @@ def refinement_row(split: str, neutral: bool, read: Read) -> Row:
     verdict = verdict_of_neutral(less) if neutral else verdict_of_sign(less)
     j2d = result["results"]["refined"]["refinement"]["over_iterations"]["j2d_px"]
     images = result["results"]["images"]
-    why = f"{images} images of {split.upper()}, last iterate; f_Ref moves j2D's error from {j2d[0]:.1f} to {j2d[-1]:.1f} px"
+    moved = f"f_Ref moves j2D's error from {j2d[0]:.1f} to {j2d[-1]:.1f} px"
+    why = f"{images} images of {split.upper()}, last iterate; {moved}"
     return Row(claim, where, paper, less.text, verdict, why, name, less)
 
 
