@@ -395,7 +395,7 @@ def pck_rows(runs: dict[str, list[Run]], raw: dict, test: str) -> dict[str, Any]
     }
     for label, name in labels.items():
         if runs[name]:
-            rows[label] = np.concatenate([run.errors[test]["A"] for run in runs[name]], 1)
+            rows[label] = np.concatenate([run.errors[test]["A8"] for run in runs[name]], 1)
     return {label: pck_of(errors_mm) for label, errors_mm in rows.items()}
 
 

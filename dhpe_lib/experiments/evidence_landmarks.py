@@ -7,7 +7,7 @@ from numpy import ndarray
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.evaluation.alignment import align_similarity
-from dhpe_lib.evaluation.evaluate import millimetres
+from dhpe_lib.evaluation.evaluate import undo_eq8
 from dhpe_lib.evaluation.metrics import joint_errors
 from dhpe_lib.experiments.cached_evidence import AT_A_TIME, CachedEvidence, same_view
 from dhpe_lib.hand.skeleton import MIDDLE_MCP
@@ -23,7 +23,7 @@ def landmark_errors(evidence: CachedEvidence, crops: Crops) -> dict[str, ndarray
         crops: Crops of the test.
 
     Returns:
-        Errors in mm: "A" of its joints in the image with their depth, from root depth, box and focal length; "C" of
+        Errors in mm: "A8" of its joints in the image with their depth, from root depth, box and focal length; "C" of
         its joints in space, after alignment.
     """
     network, parts = load_hand_landmarks(), []
@@ -36,5 +36,5 @@ def landmark_errors(evidence: CachedEvidence, crops: Crops) -> dict[str, ndarray
         joints[..., 2] -= found.joints[:, MIDDLE_MCP, None, 2]
         truth = to_numpy(own.joints_3d).astype(float)
         in_space = align_similarity(to_numpy(found.world).astype(float), truth)
-        parts.append((joint_errors(millimetres(joints, own, frame), truth), joint_errors(in_space, truth)))
-    return {name: np.concatenate(errors) for name, errors in zip("AC", zip(*parts, strict=True), strict=True)}
+        parts.append((joint_errors(undo_eq8(joints, own, frame), truth), joint_errors(in_space, truth)))
+    return {name: np.concatenate(errors) for name, errors in zip(("A8", "C"), zip(*parts, strict=True), strict=True)}

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from dhpe_lib.common.records import take_rows, to_numpy
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import joint_error_px
-from dhpe_lib.evaluation.evaluate import millimetres
+from dhpe_lib.evaluation.evaluate import undo_eq8
 from dhpe_lib.evaluation.metrics import joint_errors
 from dhpe_lib.experiments.cached_evidence import CachedEvidence
 from dhpe_lib.network.estimator import Estimate, Estimator
@@ -51,7 +51,7 @@ def refined_errors(
         iterations: Numbers of steps after which errors are computed, in increasing order.
 
     Returns:
-        Errors (protocol A, mm) after each number of steps.
+        Errors (protocol A8, mm) after each number of steps.
     """
     parts = []
     for start in range(0, len(evidence), AT_A_TIME):
@@ -59,7 +59,7 @@ def refined_errors(
         path = refined(network, some, mode, iterations[-1]).joints
         own = crops[start : start + AT_A_TIME]
         truth = to_numpy(own.joints_3d).astype(float)
-        parts.append(np.stack([joint_errors(millimetres(path[step], own, some.frame), truth) for step in iterations]))
+        parts.append(np.stack([joint_errors(undo_eq8(path[step], own, some.frame), truth) for step in iterations]))
     return np.concatenate(parts, 1)
 
 

@@ -50,7 +50,7 @@ def run_from(values: Mapping[str, Any], curve: Curve) -> Run:
     return Run(found, curve, values["under_tau"].astype(float))
 
 
-def errors(runs: Sequence[Run], test: str, protocol: str = "A") -> Float[ndarray, "seeds n"]:
+def errors(runs: Sequence[Run], test: str, protocol: str = "A8") -> Float[ndarray, "seeds n"]:
     """Mean error of the labelled joints of each image, mm."""
     return np.stack([np.nanmean(run.errors[test][protocol], 1) for run in runs])
 
@@ -138,10 +138,10 @@ def scores(runs: Sequence[Run], test: str) -> dict[str, Any]:
     found = [run.found[test] for run in runs]
     every = [run.errors[test] for run in runs]
     result = {
-        "epe_a_mm": row([mean_epe(one["A"]) for one in every], 2),
+        "epe_a_mm": row([mean_epe(one["A8"]) for one in every], 2),
         "epe_c_mm": row([mean_epe(one["C"]) for one in every], 2),
-        "auc_20-50": row([auc(one["A"], THRESHOLDS["20-50"]) for one in every], 4),
-        "auc_0-100": row([auc(one["A"], THRESHOLDS["0-100"]) for one in every], 4),
+        "auc_20-50": row([auc(one["A8"], THRESHOLDS["20-50"]) for one in every], 4),
+        "auc_0-100": row([auc(one["A8"], THRESHOLDS["0-100"]) for one in every], 4),
         "mesh_px": row([float(one.error_px.mean()) for one in found], 2),
         "j2d_first_px": row([float(one.first_px.mean()) for one in found], 2),
         "j2d_last_px": row([float(one.last_px.mean()) for one in found], 2),

@@ -19,7 +19,7 @@ from torch.nn.functional import linear, pad
 from dhpe_lib.common.records import join_rows, take_rows, to_numpy
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import Targets, joint_error_px
-from dhpe_lib.evaluation.evaluate import TAU, Predictions, millimetres
+from dhpe_lib.evaluation.evaluate import TAU, Predictions, millimetres, undo_eq8
 from dhpe_lib.evaluation.mask_metrics import mask_counts
 from dhpe_lib.evaluation.metrics import joint_errors, mean_epe
 from dhpe_lib.experiments.cached_evidence import TRAINED_MASK, CachedEvidence
@@ -107,7 +107,7 @@ class Training:
 
     Attributes:
         regressor: f_E3D.
-        curve: Fig. 5f: at each step "step", the error of the test (protocol A, mm), and the share of the training
+        curve: Fig. 5f: at each step "step", the error of the test (protocol A8, mm), and the share of the training
             instances of the last steps whose 2D error is below tau.
         under_tau: Whether the 2D error of some training images is below tau at the end.
     """
@@ -342,8 +342,8 @@ def share(near: Sequence[Tensor]) -> float:
 
 @torch.no_grad()
 def joints_mm(regressor: Regressor, evidence: CachedEvidence, crops: Crops, body: JointHand) -> np.ndarray:
-    """Return the joints of the mesh in the camera frame, mm (protocol A)."""
-    return millimetres(iterate(regressor, evidence, body).joints, crops, evidence.frame)
+    """Return the joints of the mesh in the camera frame, mm (protocol A8)."""
+    return undo_eq8(iterate(regressor, evidence, body).joints, crops, evidence.frame)
 
 
 @torch.no_grad()
@@ -359,6 +359,7 @@ def compare(path: Iterations, evidence: CachedEvidence, crops: Crops, hand: Hand
     masks = silhouette(hand.forward_h(path.h).vertices, hand.faces, targets.mask.shape[-1]) > 0.5
     return Predictions(
         joints_mm=millimetres(path.joints, crops, evidence.frame),
+        eq8_mm=undo_eq8(path.joints, crops, evidence.frame),
         truth_mm=to_numpy(crops.joints_3d).astype(float),
         visible=to_numpy(crops.visible),
         palm=to_numpy(crops.palm),

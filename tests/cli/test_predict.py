@@ -233,7 +233,7 @@ def test_usage_errors_come_before_the_first_photo(here, joints, monkeypatch):
     assert "drop one" in fails(*with_keypoints, "--evidence", "mediapipe")
     assert "none.json: no such file" in fails("predict", name, "--keypoints", "none.json")
     Path("bad.json").write_text("{")
-    assert "bad.json: not valid JSON" in fails("predict", name, "--keypoints", "bad.json")
+    assert "bad.json: is not JSON" in fails("predict", name, "--keypoints", "bad.json")
     assert "none.npz: no such hand file" in fails(*with_keypoints, "--model", "none.npz")
     assert "p.png: hand models are .pkl or .npz" in fails(*with_keypoints, "--model", name)
     assert "warp9: no such device" in fails(*with_keypoints, "--device", "warp9")

@@ -80,7 +80,7 @@ def test_the_ground_truth_has_error_zero(oracle, cache):
     assert scores["protocols"]["A8"]["auc_20-50"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert (scores["mask"]["iou"], scores["mask"]["images"]) == (1.0, 7)
     assert scores["share_under_tau"] == 1.0
-    curve = scores["protocols"]["C"]["pck"]
+    curve = scores["protocols"]["A8"]["pck"]
     assert (curve["grid"], curve["value"][0], set(curve["value"][1:])) == ("0-100", 0.0, {1.0})
     assert curve["value"] == curve["low"] == curve["high"]
     assert scores["error_px"]["j2d_last"] < 0.01 < scores["error_px"]["j2d_first"]
