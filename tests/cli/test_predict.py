@@ -232,7 +232,7 @@ def test_usage_errors_come_before_the_first_photo(here, joints, monkeypatch):
     assert "name it with --keypoints" in fails("predict", name, "--evidence", "keypoints")
     assert "drop one" in fails(*with_keypoints, "--evidence", "mediapipe")
     assert "none.json: no such file" in fails("predict", name, "--keypoints", "none.json")
-    Path("bad.json").write_text("{")
+    Path("bad.json").write_text("[")
     assert "bad.json: is not JSON" in fails("predict", name, "--keypoints", "bad.json")
     assert "none.npz: no such hand file" in fails(*with_keypoints, "--model", "none.npz")
     assert "p.png: hand models are .pkl or .npz" in fails(*with_keypoints, "--model", name)

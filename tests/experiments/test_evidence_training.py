@@ -125,7 +125,7 @@ def test_a_short_training_ends_nearer_to_the_truth(hand, evidence, monkeypatch):
     assert [point["step"] for point in training.curve] == [0, 20, 40, 60, 80]
     assert errors[-1] < 0.8 * errors[0]
     found = predict(training.regressor, evidence.plain, crops, hand)
-    assert np.linalg.norm(found.joints_mm - found.truth_mm, axis=-1).mean() == pytest.approx(errors[-1], rel=1e-4)
+    assert np.linalg.norm(found.eq8_mm - found.truth_mm, axis=-1).mean() == pytest.approx(errors[-1], rel=1e-4)
     assert found.counts.sum() > 0
 
 
