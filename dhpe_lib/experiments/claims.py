@@ -4,6 +4,7 @@ A comparison is a gain: the number is positive if the paper is right about it. I
 other images and other seeds. The verdict is a function of intervals and is never written by hand.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -44,7 +45,7 @@ def paired_interval(gains: Float[ndarray, "seeds images"]) -> Interval[float]:
     if gains.size < 2:
         raise ValueError(f"{gains.size} gains; give two or more seeds or images")
     value = float(gains.mean())
-    width = float(np.hypot(*(half_width(gains.mean(axis)) for axis in (0, 1))))
+    width = math.hypot(*(half_width(gains.mean(axis)) for axis in (0, 1)))
     return Interval(value, value - width, value + width)
 
 

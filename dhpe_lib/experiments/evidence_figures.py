@@ -75,7 +75,7 @@ def claim_rows(result: Mapping[str, Any], why: Mapping[str, str]) -> list[tuple[
         result: Content of `evidence.json`.
         why: Explanation of a verdict, by the claim's name.
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, claim in CLAIMS.items():
         found = verdict_of(claim, result)
         measured = "not measured" if found is None else here(claim, result)

@@ -182,6 +182,7 @@ def iterate(regressor: Regressor, evidence: CachedEvidence, body: JointHand) -> 
         body: From the hand model.
     """
     layer, unit = regressor.f_j3d, regressor.unit
+    assert isinstance(layer, nn.Linear)
     of_crop, joints_2d = evidence.of_crop, evidence.joints_2d
     features = of_crop.shape[1]
     of_feature, changing = layer.weight.split((features, JOINTS_2D + len(unit)), 1)

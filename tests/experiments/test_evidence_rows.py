@@ -59,8 +59,8 @@ def predictions(off: float, n: int = 8, tips: bool = False) -> Predictions:
         truth[:, [0, 1, 2, 3]] = np.nan
     ones = np.ones(n)
     return Predictions(
-        found, found, truth, np.ones((n, 21), bool), np.zeros(n, bool), np.tile([8, 1, 1], (n, 1)), off * ones, ones, ones,
-        np.full((n, 55), off), np.zeros((n, 55)),
+        found, found, truth, np.ones((n, 21), bool), np.zeros(n, bool), np.tile([8, 1, 1], (n, 1)),
+        off * ones, ones, ones, np.full((n, 55), off), np.zeros((n, 55)),
     )  # fmt: skip
 
 
