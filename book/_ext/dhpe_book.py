@@ -56,7 +56,7 @@ def configure(app, config):
     # of ours must resolve.
     config.nitpick_ignore_regex = [
         ("py:.*", r"(?!dhpe_lib\b).*"),
-        ("py:class", r"dhpe_lib\.[\w.]+\.(Function|Item|Value|Measure|Part|Record|Result)"),
+        ("py:class", r"dhpe_lib\.[\w.]+\.(Function|Item|Kind|Labels|Value|Measure|Part|Record|Result)"),
     ]
 
 

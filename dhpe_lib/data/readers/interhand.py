@@ -98,7 +98,7 @@ class Cameras(Struct):
     campos: dict[str, Point]
 
 
-class Frame(Struct):
+class FrameJoints(Struct):
     """The joints of a moment."""
 
     world_coord: Annotated[list[tuple[Number, Number, Number]], FORTY_TWO]
@@ -131,7 +131,7 @@ class InterHand:
         self._files = {kind: label_file(Path(directory), split, kind) for kind in ("data", "camera", "joint_3d")}
         data = read_json(self._files["data"], Data, REMEDY)
         self._cameras = read_json(self._files["camera"], dict[str, Cameras], REMEDY)
-        self._joints = read_json(self._files["joint_3d"], dict[str, dict[str, Frame]], REMEDY)
+        self._joints = read_json(self._files["joint_3d"], dict[str, dict[str, FrameJoints]], REMEDY)
         self._rows = hands_of(data, self._files["data"])
         self.pictures = len(data.images)
         self.ids = tuple(f"{split}/{image.file_name}/{side}" for image, _, side in self._rows)
