@@ -127,7 +127,7 @@ def closed_form_translation(camera: WeakPerspective, k: Float[Tensor, "b 3 3"]) 
     return _rays(camera.translation, k) * depth[:, None]
 
 
-def _rays(pixels: Float[Tensor, "b 2"], k: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 3"]:
+def _rays(pixels: Float[Tensor, "*n 2"], k: Float[Tensor, "*#n 3 3"]) -> Float[Tensor, "*n 3"]:
     """Directions K^-1 (u, v, 1) of pixels; their z is 1."""
     homogeneous = functional.pad(pixels, (0, 1), value=1.0)
     return torch.linalg.solve(k, homogeneous[..., None])[..., 0]
@@ -217,8 +217,7 @@ def translation_at_depth(
         Place of the root in the camera's frame: x and y have the smallest squared distance of the points to their rays,
         each measured at the point's depth.
     """
-    on_rays = _rays(pixels.flatten(0, 1), k.repeat_interleave(pixels.shape[1], 0)).unflatten(0, pixels.shape[:2])
-    on_rays = on_rays * (points[..., 2] + depth[:, None])[..., None]
+    on_rays = _rays(pixels, k[:, None]) * (points[..., 2] + depth[:, None])[..., None]
     return torch.cat(((on_rays - points)[..., :2].mean(1), depth[:, None]), 1)
 
 

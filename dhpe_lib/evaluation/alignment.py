@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.crop_frame import CropFrame
-from dhpe_lib.data.perspective import metric_points, ray_rotation, translation_at_depth
+from dhpe_lib.data.perspective import PlacedHand, metric_points, ray_rotation, translation_at_depth
 from dhpe_lib.hand.skeleton import JOINT_NAMES, MIDDLE_MCP
 
 WRIST, MIDDLE_PIP = JOINT_NAMES.index("wrist"), JOINT_NAMES.index("middle_2")
@@ -50,10 +50,10 @@ def place_at_root(
     """
     k, z_root, root = k.double(), z_root.double(), root.double()
     frame = CropFrame(frame.center.double(), frame.side.double(), frame.angle.double())
-    rotation, scale = ray_rotation(frame.center, k).mT, 1 / frame.depth_unit(k, z_root)
-    turned_joints = metric_points(frame, joints.double(), root, scale) @ rotation
-    place = translation_at_depth(turned_joints, frame.to_image(joints[..., :2].double()), k, z_root)
-    return to_numpy(metric_points(frame, points.double(), root, scale) @ rotation + place[:, None])
+    rotation, scale = ray_rotation(frame.center, k), 1 / frame.depth_unit(k, z_root)
+    turned = metric_points(frame, joints.double(), root, scale) @ rotation.mT
+    hand = PlacedHand(rotation, translation_at_depth(turned, frame.to_image(joints[..., :2].double()), k, z_root))
+    return to_numpy(hand.to_camera(metric_points(frame, points.double(), root, scale)))
 
 
 def from_crop_frame(

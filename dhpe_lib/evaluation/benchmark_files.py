@@ -79,8 +79,10 @@ def predict_surfaces(
     joints: list[ndarray] = []
     vertices: list[ndarray] = []
     for crops, view, estimate in estimates(network, cache, device, batch):
-        joints.append(millimetres(estimate.joints, crops, view.frame))
-        vertices.append(millimetres(estimate.joints, crops, view.frame, estimate.mesh.vertices))
+        both = torch.cat((estimate.joints, estimate.mesh.vertices), 1)
+        placed = millimetres(estimate.joints, crops, view.frame, both)
+        joints.append(placed[:, :21])
+        vertices.append(placed[:, 21:])
         advance(len(crops))
     return np.concatenate(joints), np.concatenate(vertices)
 

@@ -43,24 +43,21 @@ def score(result: Mapping[str, Any], form: str, test: str, name: str) -> float:
     return result["forms"][form]["tests"][test][name]["mean"]
 
 
+def by_test(result: Mapping[str, Any], text: str, *names: str) -> str:
+    """Fill a text with scores of the variant *full*, once for each test."""
+    parts = (text.format(*(score(result, "full", test, name) for name in names)) for test in TESTS)
+    return "; ".join(f"{NAMES[test]}: {part}" for test, part in zip(TESTS, parts, strict=True))
+
+
 def goal_of_refinement(result: Mapping[str, Any]) -> str:
     """Compare the skeleton with the j2D that the refinement follows."""
-    parts = (
-        f"{NAMES[test]}: skeleton {score(result, 'full', test, 'mesh_px'):.1f} px off, "
-        f"j2D(0) {score(result, 'full', test, 'j2d_first_px'):.1f} px"
-        for test in TESTS
-    )
-    return "; ".join(parts)
+    return by_test(result, "skeleton {:.1f} px off, j2D(0) {:.1f} px", "mesh_px", "j2d_first_px")
 
 
 def calls_of_refiner(result: Mapping[str, Any]) -> str:
     """Compare j2D before and after the three calls of f_Ref."""
-    parts = (
-        f"{NAMES[test]}: j2D {score(result, 'full', test, 'j2d_first_px'):.1f} px off from f_J2D, "
-        f"{score(result, 'full', test, 'j2d_last_px'):.1f} px after three calls of f_Ref"
-        for test in TESTS
-    )
-    return "; ".join(parts)
+    text = "j2D {:.1f} px off from f_J2D, {:.1f} px after three calls of f_Ref"
+    return by_test(result, text, "j2d_first_px", "j2d_last_px")
 
 
 def moved_evidence(result: Mapping[str, Any]) -> str:
