@@ -15,6 +15,7 @@ costs a tenth of a second instead of one.
 import argparse
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +86,8 @@ class Seen:
     targets: Targets
 
 
-def seen_by_regressor(network: Estimator, views: list[View]) -> Seen:
-    """Find the evidence of all views."""
+def seen_by_regressor(network: Estimator, views: Iterable[View]) -> Seen:
+    """Find the evidence of all views, one after another, since the images of all take gigabytes."""
     rows = []
     for view in views:
         with torch.no_grad():
@@ -178,19 +179,23 @@ def main() -> None:
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     torch.set_num_threads(1)
-    network, options = load_trained(arguments.start or default_weights()), ViewOptions(size=128, upright=True)
-    views = []
-    for train in map(Prepared, arguments.train):
-        rows = train.evenly_spaced(arguments.pictures // len(arguments.train))
-        views += [training_view(train[part], draw_turns(len(part), k, options), options) for k, part in parts(rows)]
+    network = load_trained(arguments.start or default_weights())
+    options = ViewOptions(size=network.features.input_size, upright=True)
+    count = arguments.pictures // len(arguments.train)
+    views = (
+        training_view(train[part], draw_turns(len(part), k, options), options)
+        for train in map(Prepared, arguments.train)
+        for k, part in parts(train.evenly_spaced(count))
+    )
     seen, hand = seen_by_regressor(network, views), network.hand
     if arguments.write is not None:
         trained = fit(FORMS["light"], seen, hand, arguments.steps)
         network.joint_reader, network.regressor = trained.joint_reader, trained.regressor
-        write_checkpoint(arguments.write, network, {"step": 0, "config": {"preset": "light", "ablation": []}})
+        choice = {"preset": "light", "ablation": []}
+        write_checkpoint(arguments.write, network, {"step": 0, "feature_input": options.size, "config": choice})
         return
     test = Prepared(arguments.test)
-    views = [network_view(network, test[part]) for _, part in parts(test.evenly_spaced(arguments.tests))]
+    views = (network_view(network, test[part]) for _, part in parts(test.evenly_spaced(arguments.tests)))
     unseen = seen_by_regressor(network, views)
     mean = neutral_h(hand).repeat(len(unseen.feature), 1)
     table = {"the mean hand": describe(mean, unseen.targets, hand)}

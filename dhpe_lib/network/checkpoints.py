@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dhpe_lib.common.files import atomic_write, gigabytes
-from dhpe_lib.common.json_files import JsonError, Value, Whole, convert, parse_json
+from dhpe_lib.common.json_files import Count, JsonError, Value, Whole, convert, parse_json
 
 FORMAT = 1
 """Version of the file format. Increase it with each change of the format."""
@@ -32,6 +32,7 @@ class Header(TypedDict, total=False):
     step: Whole
     best: str
     children_from: Whole
+    feature_input: Count
     config: dict[str, Value | list[str]]
     groups: list[dict[str, Value | list[Value]]]
 

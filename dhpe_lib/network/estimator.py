@@ -64,7 +64,7 @@ class EstimatorConfig:
 PRESETS = {
     "paper": EstimatorConfig(),
     "light": EstimatorConfig(
-        "hand", 128, PyramidConfig(), standard_units=True, hidden=512, joint_features=64, upright=True
+        "hand", 192, PyramidConfig(), standard_units=True, hidden=512, joint_features=64, upright=True
     ),
 }
 """The paper's network, and a light network for CPUs and workshops. The light network has the same equations. F and
@@ -72,12 +72,13 @@ f_J2D are two heads on one small trunk that was trained on photos of hands. f_J3
 the trunk's maps at the joints, and crops are turned upright."""
 
 
-def config_of(preset: str, ablation: Sequence[str] = ()) -> EstimatorConfig:
+def config_of(preset: str, ablation: Sequence[str] = (), feature_input: int | None = None) -> EstimatorConfig:
     """Return the configuration of a preset, without the parts that an ablation removes.
 
     Args:
         preset: A key of ``PRESETS``.
         ablation: Names of the paper's ablations; names that do not change the network are ignored.
+        feature_input: Side of the crop that F sees, pixels; None for the preset's.
 
     Returns:
         The configuration.
@@ -87,8 +88,10 @@ def config_of(preset: str, ablation: Sequence[str] = ()) -> EstimatorConfig:
     """
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; it may be {' or '.join(PRESETS)}")
+    config = PRESETS[preset]
     return replace(
-        PRESETS[preset],
+        config,
+        feature_input=feature_input or config.feature_input,
         without_refiner="without-refiner" in ablation,
         without_2d_losses="without-2d-losses" in ablation,
     )

@@ -52,7 +52,7 @@ class HandFeatureNet(nn.Module):
 
     size = FEATURES
 
-    def __init__(self, input_size: int = 128) -> None:
+    def __init__(self, input_size: int = 192) -> None:
         super().__init__()
         self.input_size = input_size
         self.network = hand_trunk()
@@ -107,7 +107,7 @@ def load_hand_trunk(features: HandFeatureNet) -> None:
 
 
 class PyramidMachine(nn.Module):
-    """f_J2D on the trunk's maps: 32 x 32 cells for a crop of 128 pixels."""
+    """f_J2D on the trunk's maps: 48 x 48 cells for a crop of 192 pixels."""
 
     def __init__(self, config: PyramidConfig = PyramidConfig()) -> None:
         super().__init__()

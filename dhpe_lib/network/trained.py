@@ -13,6 +13,8 @@ NO_WEIGHTS = (
     "the trained network is missing. Name another one with --weights FILE (for example a run of dhpe train), or use "
     "no network: --keypoints FILE with the 21 joints, or --evidence mediapipe"
 )
+FIRST_INPUT = {"light": 128}
+"""Side of the crop that F sees, pixels, in checkpoints that do not name it."""
 
 
 class NetworkChoice(Struct):
@@ -65,7 +67,8 @@ def load_trained(path: Path) -> Estimator:
     checkpoint = read_checkpoint(path)
     try:
         config = convert(checkpoint.facts.get("config"), NetworkChoice)
-        network = Estimator(config_of(config.preset, config.ablation))
+        side = checkpoint.facts.get("feature_input", FIRST_INPUT.get(config.preset))
+        network = Estimator(config_of(config.preset, config.ablation, side))
     except ValueError as error:
         raise CheckpointError(f"{checkpoint.path}: field config is missing or wrong ({error}); train again") from error
     load_network(checkpoint, network)

@@ -17,6 +17,7 @@ CHOICES = {
     "decay": ("constant", "cosine"),
     "batch_norm": ("batch", "frozen"),
     "precision": ("32-true", "bf16-mixed"),
+    "learns": ("everything", "evidence"),
     "augment_rotation": ("axes", "uniform"),
 }
 ABLATIONS = {
@@ -48,6 +49,8 @@ class TrainingConfig:
         start: Initial weights: "random", "imagenet" (F of the preset paper), "hand" (the trunk of the preset light,
             from the hand landmark network), or a checkpoint.
         frozen: Number of the trunk's modules that keep the weights of the start "hand" or of a checkpoint.
+        learns: "everything", or "evidence": F and f_J2D learn L_J2D alone, before there is an f_E3D. The paper's f_J2D
+            too was trained before.
         data: Folders of prepared splits, which are trained on together.
         photos: Folders of prepared splits of photos that have only 2D labels.
         photos_share: Share of each batch that is taken from `photos`, if there are any.
@@ -101,6 +104,7 @@ class TrainingConfig:
     preset: str = "light"
     start: str = "hand"
     frozen: Whole = 5
+    learns: str = "everything"
     data: tuple[str, ...] = ()
     photos: tuple[str, ...] = ()
     photos_share: float = 0.3
@@ -177,7 +181,7 @@ class TrainingConfig:
     @property
     def augments(self) -> bool:
         """Whether the training uses self-augmentation."""
-        return self.augment_share > 0 and "without-augmentation" not in self.ablation
+        return self.augment_share > 0 and self.learns == "everything" and "without-augmentation" not in self.ablation
 
     def rate(self, step: int) -> float:
         """Factor of both learning rates in a step: linear warmup, then constant or half a cosine."""

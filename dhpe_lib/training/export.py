@@ -39,5 +39,5 @@ def export_weights(run: Path, out: Path) -> None:
         config = with_paths(config_from(facts["config"]), lambda path: Path(*path.parts[-2:]))
     except ValueError as error:
         raise CheckpointError(f"{run}: field config: {error}; train the network again") from error
-    kept = {name: value for name, value in facts.items() if name in ("step", "best")}
+    kept = {name: value for name, value in facts.items() if name in ("step", "best", "feature_input")}
     write_checkpoint(out, network, kept | {"config": asdict(config)})

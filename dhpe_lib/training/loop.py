@@ -18,19 +18,21 @@ from jaxtyping import Float
 from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dhpe_lib.common.console import progress_bar
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.targets import Targets, joint_error_px, masked_images
 from dhpe_lib.data.views import View
 from dhpe_lib.hand.laplacian import Laplacian
+from dhpe_lib.hand.model import neutral_h
 from dhpe_lib.network.checkpoints import write_checkpoint
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.training.batches import TrainingBatches, ViewOptions, plan_batches
 from dhpe_lib.training.config import TrainingConfig, resolved
 from dhpe_lib.training.log import RunLog, families
-from dhpe_lib.training.losses import LossOptions, losses_of
+from dhpe_lib.training.losses import LossOptions, heatmap_loss, losses_of, required
 from dhpe_lib.training.optimiser import build_optimiser, set_rates
 from dhpe_lib.training.run_folder import (
     BEST,
@@ -61,7 +63,7 @@ class Outcome:
     Attributes:
         step: Number of steps done.
         finished: Whether all steps were done; False after an interrupt.
-        best: Lowest test error, mm; infinite if there was no test.
+        best: Lowest test error, mm (pixels if only the evidence learns); infinite if there was no test.
     """
 
     step: int
@@ -150,9 +152,10 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
                     log.picture(step, "children", families(augmentation, seen, h, step))
                 if score < best:
                     best = score
-                    write_checkpoint(run / BEST, network, checkpoint_facts(config, plan, step, best))
+                    write_checkpoint(run / BEST, network, checkpoint_facts(network, config, plan, step, best))
             if saves:
-                write_checkpoint(run / LAST, network, checkpoint_facts(config, plan, step, best), optimiser, grown)
+                facts = checkpoint_facts(network, config, plan, step, best)
+                write_checkpoint(run / LAST, network, facts, optimiser, grown)
     finished = step >= config.steps
     if log is not None:
         log.line(f"{'finished' if finished else 'interrupted'} after step {step}")
@@ -166,7 +169,7 @@ class TrainingObjective(nn.Module):
 
     Args:
         network: f_DHPE.
-        config: Its ablations, tau and weights are used.
+        config: Its ablations, tau, weights and `learns` are used.
     """
 
     def __init__(self, network: Estimator, config: TrainingConfig) -> None:
@@ -175,6 +178,7 @@ class TrainingObjective(nn.Module):
         self.laplacian = Laplacian(network.hand)
         self.feature_share = config.feature_share
         self.options = loss_options(config)
+        self.evidence_only = config.learns == "evidence"
 
     def forward(self, images: Float[Tensor, "b 3 s s"], labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute the losses of a batch; they are in full precision also under autocast.
@@ -190,6 +194,8 @@ class TrainingObjective(nn.Module):
         Source: Eqs. 2 to 12.
         """
         targets, options = Targets(**labels), self.options
+        if self.evidence_only:
+            return self.evidence_losses(images, targets)
         needs_masked = options.feat > 0 and not options.without_2d_losses
         shown = math.ceil(self.feature_share * len(images))
         masked = masked_images(images, targets)[:shown] if needs_masked else None
@@ -199,6 +205,19 @@ class TrainingObjective(nn.Module):
             error = joint_error_px(estimate.joints, targets)
             shares = {"error_px": error.mean(), "share_under_tau": (error < options.tau).float().mean()}
             return losses.means() | shares | {"objective": losses.objective, "h": estimate.h.detach()}
+
+    def evidence_losses(self, images: Float[Tensor, "b 3 s s"], targets: Targets) -> dict[str, Tensor]:
+        """Compute L_J2D alone; h is the mean hand and "error_px" is the error of j2D(0).
+
+        Source: Eq. 3.
+        """
+        evidence = self.network.find_evidence(images)
+        heatmaps = required(evidence.heatmaps, "heat maps", "a network that has f_J2D (not without_2d_losses)")
+        with torch.autocast(images.device.type, enabled=False):
+            loss = heatmap_loss(heatmaps, targets).mean()
+            error = joint_error_px(functional.pad(evidence.joints_2d, (0, 1)), targets).mean()
+            h = neutral_h(self.network.hand).expand(len(images), -1)
+            return {"j2d": loss.detach(), "error_px": error, "objective": loss, "h": h}
 
 
 def loss_options(config: TrainingConfig) -> LossOptions:

@@ -128,7 +128,7 @@ def losses_of(
         feat, ref, j2d = _losses_2d(estimate, targets, options)
     if not options.without_shape_loss:
         gate = shape_gate(estimate.joints, targets, options)
-        sh = options.sh * gate * shape_loss(_required(estimate.mask, "mask", "render=True"), targets)
+        sh = options.sh * gate * shape_loss(required(estimate.mask, "mask", "render=True"), targets)
     if options.hand > 0:
         natural = options.hand * hand_loss(estimate.steps, targets)
     return Losses(art, lap, feat, sh, ref, j2d, natural, gate, art + lap + feat + sh + ref + natural)
@@ -138,15 +138,16 @@ def _losses_2d(estimate: Estimate, targets: Targets, options: LossOptions) -> tu
     evidence = estimate.evidence
     feat = torch.zeros_like(targets.mask[:, 0, 0])
     if options.feat > 0:
-        masked = _required(evidence.masked_feature, "masked feature", "masked_images")
+        masked = required(evidence.masked_feature, "masked feature", "masked_images")
         feat = options.feat * feature_loss(evidence.feature, masked, targets)
-    heatmaps = _required(evidence.heatmaps, "heat maps", "a network that has f_J2D (not without_2d_losses)")
+    heatmaps = required(evidence.heatmaps, "heat maps", "a network that has f_J2D (not without_2d_losses)")
     refined = torch.stack([step.joints_2d for step in estimate.steps[1:]], 1)
     ref = refiner_loss(refined, targets)
     return feat, ref, options.j2d * heatmap_loss(heatmaps, targets, options.sigma)
 
 
-def _required(value: Tensor | None, name: str, remedy: str) -> Tensor:
+def required(value: Tensor | None, name: str, remedy: str) -> Tensor:
+    """Return a value of an estimate; raise ValueError with the remedy if the estimate lacks it."""
     if value is None:
         raise ValueError(f"the estimate has no {name}; call the estimator with {remedy}, or disable the term")
     return value

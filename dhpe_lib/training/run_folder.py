@@ -63,9 +63,13 @@ def space_of_checkpoints(network: Estimator) -> int:
     return weights + 2 * (weights + moments)
 
 
-def checkpoint_facts(config: TrainingConfig, plan: BatchPlan, step: int, best: float) -> dict[str, Any]:
+def checkpoint_facts(
+    network: Estimator, config: TrainingConfig, plan: BatchPlan, step: int, best: float
+) -> dict[str, Any]:
     """Return the JSON header of a checkpoint; the error is text, since JSON has no infinity."""
-    return {"step": step, "best": str(best), "children_from": plan.novel_views_from, "config": asdict(config)}
+    side = network.features.input_size
+    progress = {"step": step, "best": str(best), "children_from": plan.novel_views_from}
+    return progress | {"feature_input": side, "config": asdict(config)}
 
 
 def resume_from(

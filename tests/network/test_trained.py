@@ -25,7 +25,8 @@ def run(tmp_path, monkeypatch):
     )
     folder = tmp_path / "run"
     folder.mkdir()
-    write_checkpoint(folder / BEST, build_network(config), checkpoint_facts(config, BatchPlan(4, 0, 0), 7, 12.5))
+    network = build_network(config)
+    write_checkpoint(folder / BEST, network, checkpoint_facts(network, config, BatchPlan(4, 0, 0), 7, 12.5))
     return folder
 
 
@@ -44,6 +45,13 @@ def test_export_and_back(run, tmp_path):
     torch.testing.assert_close(second.predict(images).h, first.predict(images).h, rtol=0, atol=1e-2)
     size = {name: (run / BEST if name == "run" else out).stat().st_size for name in ("run", "out")}
     assert size["out"] < 0.75 * size["run"]
+
+
+def test_the_side_of_the_crop_is_that_of_the_training(run, tmp_path):
+    assert load_trained(run).features.input_size == tiny_network.TINY.feature_input
+    older = tmp_path / "older.safetensors"
+    write_checkpoint(older, load_trained(run), {"config": {"preset": "light", "ablation": []}})
+    assert load_trained(older).features.input_size == 128
 
 
 def test_the_header_names_no_folder_of_a_machine(run, tmp_path):

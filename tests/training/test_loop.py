@@ -92,6 +92,20 @@ def test_it_learns_and_writes_all_logs(data, tmp_path):
     assert same(dict(trained), read_checkpoint(tmp_path / "run" / BEST).network)
 
 
+def test_the_evidence_can_learn_alone(data, tmp_path):
+    config = tiny_network.config(data, learns="evidence", steps=30, log_every=5, test_every=30)
+    before = build_network(config).state_dict()
+    outcome = tiny_network.run(config, tmp_path / "run")
+    after = weights(tmp_path / "run")
+    changed = {name.split(".")[0] for name in before if is_weight(name) and not torch.equal(before[name], after[name])}
+    assert changed == {"pose_machine"}  # the f_J2D of this network has a trunk of its own
+    train = read_curves(tmp_path / "run" / "curves.jsonl", "train")
+    assert train["j2d"][-1] < 0.97 * train["j2d"][0]
+    assert "art" not in train
+    test = read_curves(tmp_path / "run" / "curves.jsonl", "test_dots_all")
+    assert outcome.best == test["j2d_first_px"].min()
+
+
 def interrupt_at(monkeypatch, step: int, number: signal.Signals) -> None:
     """Send Ctrl-C or SIGTERM in the middle of a step."""
     view = TrainingBatches.view
