@@ -72,13 +72,13 @@ f_J2D are two heads on one small trunk that was trained on photos of hands. f_J3
 the trunk's maps at the joints, and crops are turned upright."""
 
 
-def config_of(preset: str, ablation: Sequence[str] = (), feature_input: int | None = None) -> EstimatorConfig:
+def config_of(preset: str, ablation: Sequence[str] = (), feature_input: int = 0) -> EstimatorConfig:
     """Return the configuration of a preset, without the parts that an ablation removes.
 
     Args:
         preset: A key of ``PRESETS``.
         ablation: Names of the paper's ablations; names that do not change the network are ignored.
-        feature_input: Side of the crop that F sees, pixels; None for the preset's.
+        feature_input: Side of the crop that F sees, pixels; 0 for the preset's.
 
     Returns:
         The configuration.

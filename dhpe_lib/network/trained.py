@@ -67,7 +67,7 @@ def load_trained(path: Path) -> Estimator:
     checkpoint = read_checkpoint(path)
     try:
         config = convert(checkpoint.facts.get("config"), NetworkChoice)
-        side = checkpoint.facts.get("feature_input", FIRST_INPUT.get(config.preset))
+        side = checkpoint.facts.get("feature_input", FIRST_INPUT.get(config.preset, 0))
         network = Estimator(config_of(config.preset, config.ablation, side))
     except ValueError as error:
         raise CheckpointError(f"{checkpoint.path}: field config is missing or wrong ({error}); train again") from error

@@ -49,6 +49,8 @@ class TrainingConfig:
         start: Initial weights: "random", "imagenet" (F of the preset paper), "hand" (the trunk of the preset light,
             from the hand landmark network), or a checkpoint.
         frozen: Number of the trunk's modules that keep the weights of the start "hand" or of a checkpoint.
+        feature_input: Side of the crop that F sees, pixels, a multiple of 32; 0 for the preset's. The light preset is
+            twice as fast with 128 as with its 192.
         learns: "everything", or "evidence": F and f_J2D learn L_J2D alone, before there is an f_E3D. The paper's f_J2D
             too was trained before.
         data: Folders of prepared splits, which are trained on together.
@@ -104,6 +106,7 @@ class TrainingConfig:
     preset: str = "light"
     start: str = "hand"
     frozen: Whole = 5
+    feature_input: Whole = 0
     learns: str = "everything"
     data: tuple[str, ...] = ()
     photos: tuple[str, ...] = ()
@@ -167,6 +170,7 @@ class TrainingConfig:
             _demand(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a positive number")
         for name in ("rendered", "jitter_turned"):
             _demand(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share from 0 to 1")
+        _demand(self.feature_input % 32 == 0, "feature_input", self.feature_input, "a multiple of 32")
         _demand(0 < self.feature_share <= 1, "feature_share", self.feature_share, "a share above 0, up to 1")
         _demand(0 <= self.photos_share < 1, "photos_share", self.photos_share, "a share from 0 to less than 1")
         _demand(0 <= self.augment_share < 1, "augment_share", self.augment_share, "a share from 0 to less than 1")

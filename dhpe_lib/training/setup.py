@@ -61,7 +61,7 @@ def build_network(config: TrainingConfig) -> Estimator:
     """Build the network with its initial weights, on the CPU.
 
     Args:
-        config: Its preset, ablation, seed and start are used.
+        config: Its preset, ablation, feature_input, seed and start are used.
 
     Returns:
         f_DHPE.
@@ -72,7 +72,7 @@ def build_network(config: TrainingConfig) -> Estimator:
         ConfigError: The preset has no such start.
     """
     torch.manual_seed(config.seed)
-    network = Estimator(config_of(config.preset, config.ablation))
+    network = Estimator(config_of(config.preset, config.ablation, config.feature_input))
     features: FeatureNet | HandFeatureNet = network.features
     if config.start not in STARTS:
         load_start(Path(config.start), network)

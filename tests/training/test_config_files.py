@@ -64,6 +64,13 @@ def test_a_start_belongs_to_a_preset(preset, start, other):
         build_network(replace(preset_config(preset), start=start))
 
 
+def test_the_side_of_the_crop_may_change():
+    assert build_network(preset_config()).features.input_size == 192
+    assert build_network(replace(preset_config(), feature_input=128)).features.input_size == 128
+    with pytest.raises(ConfigError, match="feature_input is 100; it may be a multiple of 32"):
+        replace(preset_config(), feature_input=100)
+
+
 def test_the_hand_start_loads_and_freezes_the_trunk():
     network = build_network(preset_config())
     public = load_hand_landmarks().trunk.state_dict()
