@@ -108,7 +108,7 @@ def test_exercise_index_has_every_exercise_once():
     index = dhpe_notebooks.exercise_index(dhpe_notebooks.read_pages())
     labels = [label for page in PAGES.values() for label in page.exercises]
     assert re.findall(r"<(ex-\S+)>`", index) == labels
-    assert "| 3.2 | {ref}`How many joints a fit needs <ex-joints>` | Measure something | {doc}`fitting` |" in index
+    assert "| 4.2 | {ref}`How many joints a fit needs <ex-joints>` | Measure something | {doc}`fitting` |" in index
 
 
 def test_notebooks_of_two_builds_are_equal():

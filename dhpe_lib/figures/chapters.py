@@ -19,11 +19,15 @@ IN_WHEEL = PACKAGE / "results"
 RESULTS = IN_WHEEL if IN_WHEEL.is_dir() else PACKAGE.parent / "book" / "results"
 """Folder of the measured results in a clone of the repository."""
 
+TITLE_HEIGHT = 40
+"""Height of a chart's title, pixels."""
 GRID_COLOR = "rgba(128,128,128,.25)"  # visible on a white page and on a dark one
 
 
-def chart(x_title: str, y_title: str, traces: Sequence[Any], height: int = 300, log_y: bool = False) -> go.Figure:
-    """Return a figure with one pair of axes in the book's look and a legend above it.
+def chart(
+    x_title: str, y_title: str, traces: Sequence[Any], height: int = 300, log_y: bool = False, title: str = ""
+) -> go.Figure:
+    """Return a figure with one pair of axes in the book's look, and above it a legend and a title.
 
     Args:
         x_title: Title of the horizontal axis.
@@ -31,17 +35,21 @@ def chart(x_title: str, y_title: str, traces: Sequence[Any], height: int = 300, 
         traces: Plotly traces, in drawing order.
         height: Height of the figure, in pixels.
         log_y: Whether the vertical axis is logarithmic.
+        title: Title of the figure; it adds 40 pixels to the height.
 
     Returns:
         A plotly figure.
     """
     figure = go.Figure(list(traces))
+    above = TITLE_HEIGHT if title else 0
     figure.update_layout(
         template="none",
-        height=height,
+        height=height + above,
         legend={"orientation": "h", "y": 1.14},
-        margin={"t": 30, "r": 10, "b": 45, "l": 60},
+        margin={"t": 30 + above, "r": 10, "b": 45, "l": 60},
     )
+    if title:
+        figure.update_layout(title={"text": title, "y": 1.0, "yanchor": "top", "pad": {"t": 8}})
     axis = {"zeroline": False, "gridcolor": GRID_COLOR}
     figure.update_xaxes(title=x_title, **axis)
     figure.update_yaxes(title=y_title, type="log" if log_y else "linear", **axis)

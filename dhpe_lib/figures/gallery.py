@@ -1,4 +1,4 @@
-"""Small pictures of estimated hands: the mesh over its crop, from the side and in a canonical pose, and its mask.
+"""Small pictures of estimated hands: mesh, skeleton and heat maps over their crop, the mesh alone, and its mask.
 
 All meshes are in the crop frame, units of g, on the CPU or a GPU. Pictures have values in [0, 1] and the size of the
 crop. Nothing here has a gradient.
@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from dhpe_lib.common.records import to_numpy
-from dhpe_lib.figures.palette import MESH_OPAQUE, MESH_SEE_THROUGH, PAPER
+from dhpe_lib.figures.drawing import draw_skeleton
+from dhpe_lib.figures.palette import JOINT_COLORS, MESH_OPAQUE, MESH_SEE_THROUGH, PAPER
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.rotations import axis_angle_to_matrix
 from dhpe_lib.rendering.renderer import render
@@ -26,6 +28,8 @@ MISSED, CLAIMED, RIGHT = (0.90, 0.22, 0.27), (0.96, 0.64, 0.14), (0.25, 0.64, 0.
 """Colours of pixels of the hand that a mask lacks, of pixels that it has wrongly, and of those that it has rightly."""
 FILLED = 0.8
 """Share of the picture's side that a hand fills when it is shown alone."""
+DARK = 0.35
+"""Brightness that is left of a crop below its heat maps, so that these can be seen."""
 
 
 def mesh_over(image: Float[Tensor, "3 s s"], vertices: Float[Tensor, "v 3"], model: HandModel) -> Picture:
@@ -42,6 +46,39 @@ def mesh_over(image: Float[Tensor, "3 s s"], vertices: Float[Tensor, "v 3"], mod
     photo = image.permute(1, 2, 0)
     drawn = _drawn(vertices, model, MESH_SEE_THROUGH, photo)
     return to_numpy(photo.lerp(drawn, OPACITY))
+
+
+def skeleton_over(image: Float[Tensor, "3 s s"], joints: Float[Tensor, "21 xy"]) -> Picture:
+    """Draw a skeleton over its crop, each finger in its colour.
+
+    Args:
+        image: Crop, in [0, 1].
+        joints: Joints of the crop frame, in canonical order; only x and y are used.
+
+    Returns:
+        The picture.
+    """
+    levels = to_numpy((255 * image).byte().permute(1, 2, 0))
+    return draw_skeleton(levels, len(levels) * (joints[:, :2] + 0.5)) / 255
+
+
+def heat_over(image: Float[Tensor, "3 s s"], maps: Float[Tensor, "21 n n"]) -> Picture:
+    """Draw 21 heat maps over their crop, each in the colour of its finger; the crop becomes grey and dark.
+
+    The opacity is the root of the highest map, so that low maps can be seen, too.
+
+    Args:
+        image: Crop, in [0, 1]; zeros show the maps alone.
+        maps: Heat maps; values are clamped to [0, 1].
+
+    Returns:
+        The picture.
+    """
+    colors = maps.new_tensor([[int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)] for color in JOINT_COLORS])
+    large = interpolate(maps[None], image.shape[-1], mode="bilinear")[0].clamp(0, 1)
+    tint = torch.einsum("jhw,jc->hwc", large, colors) / large.sum(0).clamp_min(1e-6)[..., None]
+    share = large.amax(0).sqrt()[..., None]
+    return to_numpy(DARK * image.mean(0)[..., None] * (1 - share) + tint * share)
 
 
 def mesh_alone(vertices: Float[Tensor, "v 3"], model: HandModel, size: int = 224, turn: float = 0.0) -> Picture:

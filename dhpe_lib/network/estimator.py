@@ -2,7 +2,7 @@
 
 Crops are `[batch, 3, 224, 224]` in [0, 1]; meshes, joints and masks are in the crop frame, in units of g. Under
 autocast F and f_J2D run in the lower precision; f_E3D, the hand model and the renderer run in float32. The chapter is
-*Joint training*.
+*The losses*.
 """
 
 from collections.abc import Iterator, Sequence

@@ -2,7 +2,7 @@
 
 The loop is :func:`train`. Lightning Fabric handles devices, processes and precision; several GPUs or machines need
 ``torchrun``. A step is a function of the configuration, the step number and the process number. On a CPU an interrupted
-and resumed run therefore has, bit for bit, the weights of an uninterrupted run. The chapter is *Joint training*.
+and resumed run therefore has, bit for bit, the weights of an uninterrupted run. The chapter is *A training run*.
 """
 
 import math

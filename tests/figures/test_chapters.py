@@ -21,6 +21,12 @@ def test_chart_names_its_axes_and_keeps_its_traces():
     assert chart("step", "loss", lines).layout.yaxis.type == "linear"
 
 
+def test_a_title_stands_above_the_legend_and_leaves_the_height_of_the_axes():
+    plain, titled = chart("x", "y", []), chart("x", "y", [], title="Errors")
+    assert (plain.layout.title.text, titled.layout.title.text) == (None, "Errors")
+    assert titled.layout.height - titled.layout.margin.t == plain.layout.height - plain.layout.margin.t
+
+
 def test_markdown_table_aligns_text_left_and_numbers_right():
     table = markdown_table(("method", "error"), [("ours", 1.5), ("theirs", "2.0")])
     assert table == "| method | error |\n| --- | --: |\n| ours | 1.5 |\n| theirs | 2.0 |"

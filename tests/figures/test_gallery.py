@@ -6,16 +6,19 @@ import torch
 
 from dhpe_lib.figures.gallery import (
     CLAIMED,
+    DARK,
     MISSED,
     OPACITY,
     RIGHT,
     SIDE_VIEW,
     canonical_vertices,
+    heat_over,
     mask_comparison,
     mesh_alone,
     mesh_over,
+    skeleton_over,
 )
-from dhpe_lib.figures.palette import PAPER
+from dhpe_lib.figures.palette import FINGER_COLORS, PAPER
 from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.rendering.renderer import silhouette
 
@@ -39,6 +42,35 @@ def test_a_mesh_over_a_crop_changes_the_crop_where_the_mesh_is(vertices, device)
     assert changed[mask > 0.99].mean() > 0.99
     assert not changed[mask == 0].any()
     HAND.to("cpu")
+
+
+def rgb(color: str) -> np.ndarray:
+    return np.array([int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+
+
+def test_a_skeleton_over_a_crop_is_where_the_joints_are(device):
+    joints = torch.zeros(21, 3, device=device)
+    joints[:, 0] = torch.linspace(-0.4, 0.4, 21)
+    joints[:, 2] = torch.rand(21)  # depth changes nothing
+    image = torch.zeros(3, 224, 224, device=device)
+    picture = skeleton_over(image, joints)
+    assert picture.shape == (224, 224, 3)
+    for joint in (4, 20):  # tips of the thumb and of the little finger
+        column = int(224 * (joints[joint, 0].item() + 0.5))
+        np.testing.assert_allclose(picture[112, column], rgb(FINGER_COLORS[(joint - 1) // 4]), atol=0.15)
+    assert not picture[:80].any()
+    np.testing.assert_array_equal(picture, skeleton_over(image, joints[:, :2]))
+
+
+def test_heat_over_a_crop_has_the_colour_of_the_finger_and_leaves_the_rest_dark(device):
+    maps = torch.zeros(21, 8, 8, device=device)
+    maps[4, 2, 5] = 1.0
+    picture = heat_over(torch.ones(3, 64, 64, device=device), maps)
+    assert picture.shape == (64, 64, 3)
+    np.testing.assert_allclose(picture[20, 44], rgb(FINGER_COLORS[0]), atol=0.05)
+    np.testing.assert_allclose(picture[50, 10], DARK, atol=1e-6)
+    low = heat_over(torch.zeros(3, 64, 64, device=device), maps / 4)
+    np.testing.assert_allclose(low[20, 44], rgb(FINGER_COLORS[0]) / 2, atol=0.05)  # the root of a quarter
 
 
 def test_a_mesh_alone_fills_its_picture_whatever_its_place_and_size(vertices):
