@@ -3,7 +3,8 @@
     python benchmarks/prediction.py PHOTO [--rounds 5] [--photos 64]
 
 Steps of one photo run in one thread; their time is the processor's own, so that other programs do not count. "start to
-result" is the wall time of the whole command in a new process. The folder holds copies of the photo. Where MediaPipe is
+result" is the whole command in a new process: its wall time, and the processor's own time beside that of a process that
+imports PyTorch and nothing else. The folder holds copies of the photo. Where MediaPipe is
 installed, its time for the same photo stands beside. Wanted: start to result under 3 s, then under 0.5 s a hand with 20
 ms for the detection, and less than 1 GB of memory. Writes book/results/prediction_speed_cpu.json.
 """
@@ -11,12 +12,14 @@ ms for the detection, and less than 1 GB of memory. Writes book/results/predicti
 import argparse
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -43,6 +46,22 @@ except SystemExit:
     pass
 print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
+IMPORT = 'import resource, torch; print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command needed.
+
+    Attributes:
+        seconds: Wall time.
+        processor: Time of the processor, seconds.
+        peak_mb: Largest memory, MB.
+    """
+
+    seconds: float
+    processor: float
+    peak_mb: float
 
 
 def processor_ms(work: Callable[[], object], rounds: int) -> float:
@@ -80,16 +99,36 @@ def steps_of_one_photo(photo: Path, rounds: int) -> dict[str, dict[str, float]]:
     return {name: {"ms": value} for name, value in rows.items()} | {"hands in the photo": {"count": count}}
 
 
-def whole_command(photos: list[Path], *options: str) -> tuple[float, float]:
-    """Wall seconds of `dhpe predict` in a new process, and its peak memory in MB."""
+def whole_command(photos: list[Path], *options: str) -> Cost:
+    """Cost of `dhpe predict` in a new process."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", CHILD, "predict", *map(str, photos), "--out", folder, *options]
-        start = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        seconds = time.perf_counter() - start
+        return new_process(CHILD, "predict", *map(str, photos), "--out", folder, *options)
+
+
+def new_process(program: str, *arguments: str) -> Cost:
+    """Cost of a Python program that prints its peak memory in kB; its own worker processes count too."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     found = re.search(r"^peak (\d+)$", done.stdout, re.MULTILINE)
     assert found is not None, done.stdout + done.stderr
-    return seconds, int(found[1]) / 1024
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(seconds, processor, int(found[1]) / 1024)
+
+
+def start_to_result(photo: Path, rounds: int) -> dict[str, dict[str, float]]:
+    """The whole command and the import of PyTorch in turn, the cheapest of some rounds of each."""
+    pairs = [(whole_command([photo]), new_process(IMPORT)) for _ in range(rounds)]
+    command, alone = (min(costs, key=lambda cost: cost.processor) for costs in zip(*pairs, strict=True))
+    return {
+        "start to result": {
+            "s": round(min(one.seconds for one, _ in pairs), 2),
+            "processor_s": round(command.processor, 2),
+            "peak_mb": round(command.peak_mb),
+        },
+        "import PyTorch": {"processor_s": round(alone.processor, 2)},
+        "start to result, times import PyTorch": {"ratio": round(command.processor / alone.processor, 2)},
+    }
 
 
 def mediapipe_ms(photo: Path, rounds: int) -> dict[str, float] | None:
@@ -112,16 +151,15 @@ def main() -> None:
     load = os.getloadavg()[0]
     torch.set_num_threads(1)
     results: dict[str, dict[str, float]] = steps_of_one_photo(arguments.photo, arguments.rounds)
-    runs = [whole_command([arguments.photo]) for _ in range(3)]
-    results["start to result"] = {"s": round(min(seconds for seconds, _ in runs), 2), "peak_mb": round(runs[0][1])}
+    results |= start_to_result(arguments.photo, arguments.rounds)
     with tempfile.TemporaryDirectory() as folder:
         copies = [Path(folder) / f"{k:04}{arguments.photo.suffix}" for k in range(arguments.photos)]
         for copy in copies:
             shutil.copy(arguments.photo, copy)
         for workers in (1, 2):
-            seconds, peak = whole_command(copies, "--write", "json", "--write", "glb", "--workers", str(workers))
-            rate = round(len(copies) / seconds, 2)
-            results[f"folder, {workers} process{'es' * (workers > 1)}"] = {"photos_per_s": rate, "peak_mb": round(peak)}
+            cost = whole_command(copies, "--write", "json", "--write", "glb", "--workers", str(workers))
+            row = {"photos_per_s": round(len(copies) / cost.seconds, 2), "peak_mb": round(cost.peak_mb)}
+            results[f"folder, {workers} process{'es' * (workers > 1)}"] = row
     peer = mediapipe_ms(arguments.photo, arguments.rounds)
     if peer is not None:
         results["MediaPipe, joints alone"] = peer

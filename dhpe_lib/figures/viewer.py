@@ -173,7 +173,7 @@ def pack(arrays: dict[str, ndarray]) -> dict[str, Any]:
         whole = np.rint(values / step).astype("<i2") if step else values.astype("<u2")
         entries.append([name, whole.size, step])
         blob += np.ascontiguousarray(whole).view(np.uint8).reshape(-1, 2).T.tobytes()
-    return {"arrays": entries, "blob": base64.b64encode(zlib.compress(bytes(blob), 9)).decode()}
+    return {"arrays": entries, "blob": base64.b64encode(zlib.compress(bytes(blob))).decode()}
 
 
 def as_jpeg(image: UInt8[ndarray, "height width 3"]) -> str:

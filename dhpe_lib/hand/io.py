@@ -18,6 +18,7 @@ from dhpe_lib.common.npz_files import NpzFileError, read_npz
 from dhpe_lib.common.unpickling import PickleFileError, load_pickle
 from dhpe_lib.hand.mesh_glb import mesh_glb
 from dhpe_lib.hand.mesh_texture import MeshTexture
+from dhpe_lib.hand.obj_ply import mesh_obj, mesh_ply, textured_obj
 from dhpe_lib.hand.skeleton import MANO_JOINT_NAMES, MANO_PARENTS
 
 Hand = dict[str, np.ndarray]
@@ -293,7 +294,7 @@ def write_mesh(
     Raises:
         HandFileError: The suffix is unknown.
 
-    Source: trimesh writes PLY and OBJ without texture, :mod:`dhpe_lib.hand.mesh_glb` GLB.
+    Source: :mod:`dhpe_lib.hand.mesh_glb` and :mod:`dhpe_lib.hand.obj_ply`.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -301,13 +302,12 @@ def write_mesh(
         raise HandFileError(f"{path}: a mesh is written as {', '.join(MESH_SUFFIXES)}, not as {path.suffix!r}")
     if suffix == ".glb":
         path.write_bytes(mesh_glb(vertices, faces, colors, texture))
-        return
-    if suffix == ".obj" and texture is not None:
+    elif suffix == ".ply":
+        path.write_bytes(mesh_ply(vertices, faces, colors))
+    elif texture is None:
+        path.write_text(mesh_obj(vertices, faces, colors), encoding="utf-8")
+    else:
         _write_textured_obj(path, vertices, faces, texture)
-        return
-    import trimesh  # takes half a second to import
-
-    trimesh.Trimesh(vertices, faces, vertex_colors=colors, process=False).export(path, file_type=suffix[1:])
 
 
 def files_of_mesh(path: Path, textured: bool) -> list[str]:
@@ -323,13 +323,8 @@ def files_of_mesh(path: Path, textured: bool) -> list[str]:
 
 
 def _write_textured_obj(path: Path, vertices: np.ndarray, faces: np.ndarray, texture: MeshTexture) -> None:
-    """Write an OBJ whose corners have their own places in the image, so that no vertex is repeated."""
+    """Write an OBJ with its material and its image beside it."""
     _, material, image = files_of_mesh(path, True)
-    corners = np.stack((faces, texture.corners), axis=-1).astype(int) + 1
-    lines = [f"mtllib {material}", "usemtl skin"]
-    lines += ["v {:.8f} {:.8f} {:.8f}".format(*row) for row in vertices.tolist()]
-    lines += [f"vt {u:.6f} {1 - v:.6f}" for u, v in texture.uv.tolist()]
-    lines += ["f {}/{} {}/{} {}/{}".format(*row) for row in corners.reshape(-1, 6).tolist()]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text(textured_obj(vertices, faces, texture, material), encoding="utf-8")
     (path.parent / material).write_text(f"newmtl skin\nKd 1 1 1\nKs 0 0 0\nmap_Kd {image}\n", encoding="utf-8")
     (path.parent / image).write_bytes(texture.jpeg())

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from project import ROOT
+from project import ROOT, child_environment
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -358,6 +358,17 @@ def test_help_is_quick_and_names_the_commands():
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.split() == ["False", "False"]
     assert __version__ in dhpe("--version").output
+
+
+def test_a_prediction_imports_no_slow_package_that_it_does_not_need(here):
+    write_demo(here)
+    program = "import sys; from dhpe_lib.cli.__main__ import app; app(sys.argv[1:], standalone_mode=False); "
+    program += "print('loaded:', *sys.modules)"
+    command = [sys.executable, "-c", program, "predict", "demo.png"]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split("loaded:")[1].split())
+    assert "warp" in loaded
+    assert not loaded & {"torch._dynamo", "torchvision", "scipy", "trimesh", "plotly"}
 
 
 def test_paths_are_shown_relative_to_the_working_folder(tmp_path, monkeypatch):

@@ -47,7 +47,7 @@ def calls() -> dict[str, tuple]:
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # opcheck's own
 def test_operator_says_its_shapes_and_changes_no_input(name):
     operator, arguments = calls()[name]
-    assert operator._qualname == f"dhpe::{name}"
+    assert operator.name() == f"dhpe::{name}"
     checks = ("test_schema", "test_faketensor", "test_autograd_registration", "test_aot_dispatch_static")
     torch.library.opcheck(operator, arguments, test_utils=checks)
 
@@ -56,7 +56,7 @@ def test_there_are_no_second_derivatives():
     screen = on_screen()
     mask = silhouettes.coverage(screen, FACES, SIDE, SIDE)
     (gradient,) = torch.autograd.grad(mask.square().sum(), screen, create_graph=True)
-    with pytest.raises(RuntimeError, match="no autograd formula"):
+    with pytest.raises(RuntimeError, match="no second derivatives"):
         gradient.sum().backward()
 
 

@@ -16,6 +16,7 @@ from dhpe_lib.rendering.rasterizer.kernels import antialias as antialias_kernels
 from dhpe_lib.rendering.rasterizer.kernels import zbuffer
 from dhpe_lib.rendering.rasterizer.launch import (
     Argument,
+    backward_operator,
     find_neighbours,
     launch,
     launch_rows,
@@ -73,13 +74,13 @@ def _rasterize(screen: Tensor, faces: Tensor, height: int, width: int, pinhole: 
     return barycentric, depth, keys
 
 
-@_rasterize.register_fake
+@torch.library.register_fake(_rasterize)
 def _(screen: Tensor, faces: Tensor, height: int, width: int, pinhole: bool) -> tuple[Tensor, Tensor, Tensor]:
     shape = (screen.shape[0], height, width)
     return screen.new_empty((*shape, 3)), screen.new_empty(shape), screen.new_empty(shape, dtype=torch.int64)
 
 
-@operator("rasterize_backward")
+@backward_operator("rasterize_backward")
 def _rasterize_backward(
     screen: Tensor, faces: Tensor, face: Tensor, grad_barycentric: Tensor, grad_depth: Tensor, pinhole: bool
 ) -> Tensor:
@@ -90,7 +91,7 @@ def _rasterize_backward(
     return gradient.sum(0)
 
 
-@_rasterize_backward.register_fake
+@torch.library.register_fake(_rasterize_backward)
 def _(
     screen: Tensor, faces: Tensor, face: Tensor, grad_barycentric: Tensor, grad_depth: Tensor, pinhole: bool
 ) -> Tensor:
@@ -109,7 +110,7 @@ def _back_through_rasterize(
     return gradient, None, None, None, None
 
 
-_rasterize.register_autograd(_back_through_rasterize, setup_context=_save_rasterize)
+torch.library.register_autograd(_rasterize, _back_through_rasterize, setup_context=_save_rasterize)
 
 
 def rasterize(
@@ -144,12 +145,12 @@ def _interpolate(attributes: Tensor, corners: Tensor, face: Tensor, barycentric:
     return values
 
 
-@_interpolate.register_fake
+@torch.library.register_fake(_interpolate)
 def _(attributes: Tensor, corners: Tensor, face: Tensor, barycentric: Tensor) -> Tensor:
     return barycentric.new_empty(*face.shape, attributes.shape[-1])
 
 
-@operator("interpolate_backward")
+@backward_operator("interpolate_backward")
 def _interpolate_backward(
     attributes: Tensor, corners: Tensor, face: Tensor, barycentric: Tensor, cotangent: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -160,7 +161,7 @@ def _interpolate_backward(
     return of_attributes.sum(0), of_barycentric
 
 
-@_interpolate_backward.register_fake
+@torch.library.register_fake(_interpolate_backward)
 def _(
     attributes: Tensor, corners: Tensor, face: Tensor, barycentric: Tensor, cotangent: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -176,7 +177,7 @@ def _back_through_interpolate(ctx: Any, cotangent: Tensor) -> tuple[Tensor | Non
     return of_attributes, None, None, of_barycentric
 
 
-_interpolate.register_autograd(_back_through_interpolate, setup_context=_save_interpolate)
+torch.library.register_autograd(_interpolate, _back_through_interpolate, setup_context=_save_interpolate)
 
 
 def interpolate(
@@ -213,13 +214,13 @@ def _outlines(screen: Tensor, faces: Tensor, face: Tensor, depth: Tensor) -> tup
     return shifts, edges
 
 
-@_outlines.register_fake
+@torch.library.register_fake(_outlines)
 def _(screen: Tensor, faces: Tensor, face: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
     shape = (*face.shape, 2)
     return screen.new_empty(shape), screen.new_empty(shape, dtype=torch.int32)
 
 
-@operator("outlines_backward")
+@backward_operator("outlines_backward")
 def _outlines_backward(screen: Tensor, faces: Tensor, edges: Tensor, grad_shifts: Tensor) -> Tensor:
     """Run the kernel `outlines_backward`."""
     gradient = zeros_for_gradient(screen)
@@ -227,7 +228,7 @@ def _outlines_backward(screen: Tensor, faces: Tensor, edges: Tensor, grad_shifts
     return gradient.sum(0)
 
 
-@_outlines_backward.register_fake
+@torch.library.register_fake(_outlines_backward)
 def _(screen: Tensor, faces: Tensor, edges: Tensor, grad_shifts: Tensor) -> Tensor:
     return screen.new_empty(screen.shape)
 
@@ -240,7 +241,7 @@ def _back_through_outlines(ctx: Any, grad_shifts: Tensor, _: Tensor | None) -> t
     return _outlines_backward(*ctx.saved_tensors, grad_shifts), None, None, None
 
 
-_outlines.register_autograd(_back_through_outlines, setup_context=_save_outlines)
+torch.library.register_autograd(_outlines, _back_through_outlines, setup_context=_save_outlines)
 
 
 @operator("blend")
@@ -251,12 +252,12 @@ def _blend(hard: Tensor, edges: Tensor, shifts: Tensor) -> Tensor:
     return blended
 
 
-@_blend.register_fake
+@torch.library.register_fake(_blend)
 def _(hard: Tensor, edges: Tensor, shifts: Tensor) -> Tensor:
     return torch.empty_like(hard)
 
 
-@operator("blend_backward")
+@backward_operator("blend_backward")
 def _blend_backward(hard: Tensor, edges: Tensor, shifts: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
     """Run the kernel `blend_backward`."""
     of_hard, of_shifts = cotangent.clone(), torch.zeros_like(shifts)
@@ -265,7 +266,7 @@ def _blend_backward(hard: Tensor, edges: Tensor, shifts: Tensor, cotangent: Tens
     return of_hard, of_shifts
 
 
-@_blend_backward.register_fake
+@torch.library.register_fake(_blend_backward)
 def _(hard: Tensor, edges: Tensor, shifts: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(cotangent), torch.empty_like(shifts)
 
@@ -279,7 +280,7 @@ def _back_through_blend(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...
     return of_hard, None, of_shifts
 
 
-_blend.register_autograd(_back_through_blend, setup_context=_save_blend)
+torch.library.register_autograd(_blend, _back_through_blend, setup_context=_save_blend)
 
 
 def antialias(

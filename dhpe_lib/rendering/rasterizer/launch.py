@@ -44,10 +44,34 @@ def _overload_for(kernel: wp.Kernel, dtypes: tuple[torch.dtype, ...]) -> wp.Kern
 def operator(name: str) -> Callable[[Callable[..., Any]], Any]:
     """Decorate a function of tensors and numbers that launches kernels: it becomes the operator `dhpe::name`.
 
-    `register_fake` of the operator then says the shapes of its results, and `register_autograd` its gradient. Results
-    must be new tensors.
+    `torch.library.register_fake` then gives it the shapes of its results, and `torch.library.register_autograd` its
+    gradient. Results must be new tensors.
+
+    `torch.library.custom_op` is shorter, but the first call of such an operator imports PyTorch's compiler, which takes
+    more than two seconds.
     """
-    return torch.library.custom_op(f"dhpe::{name}", mutates_args=())
+
+    def register(function: Callable[..., Any]) -> Any:
+        torch.library.define(f"dhpe::{name}", torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(f"dhpe::{name}", "default", function)
+        return getattr(torch.ops.dhpe, name).default
+
+    return register
+
+
+def backward_operator(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """Decorate a function as :func:`operator` does; a gradient through the operator raises a RuntimeError."""
+
+    def register(function: Callable[..., Any]) -> Any:
+        backward = operator(name)(function)
+        torch.library.register_autograd(backward, _refuse_second_derivative)
+        return backward
+
+    return register
+
+
+def _refuse_second_derivative(ctx: Any, *gradients: Tensor) -> None:
+    raise RuntimeError("the renderer has no second derivatives; call backward or grad without create_graph")
 
 
 def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Argument]) -> None:

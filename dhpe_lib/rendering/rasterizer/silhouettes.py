@@ -15,7 +15,7 @@ from dhpe_lib.rendering.rasterizer.fragments import find_nearest
 from dhpe_lib.rendering.rasterizer.kernels import coverage as coverage_kernels
 from dhpe_lib.rendering.rasterizer.kernels import kato as kato_kernels
 from dhpe_lib.rendering.rasterizer.kernels import soft as soft_kernels
-from dhpe_lib.rendering.rasterizer.launch import Argument, launch, operator, zeros_for_gradient
+from dhpe_lib.rendering.rasterizer.launch import Argument, backward_operator, launch, operator, zeros_for_gradient
 
 TAIL = 1e-4
 """A face adds nothing to a pixel where its probability is below this; it equals PyTorch3D's blur radius."""
@@ -35,13 +35,13 @@ def _soft(screen: Tensor, faces: Tensor, height: int, width: int, sigma: float) 
     return 1 - 1 / odds, odds
 
 
-@_soft.register_fake
+@torch.library.register_fake(_soft)
 def _(screen: Tensor, faces: Tensor, height: int, width: int, sigma: float) -> tuple[Tensor, Tensor]:
     shape = (screen.shape[0], height, width)
     return screen.new_empty(shape), screen.new_empty(shape)
 
 
-@operator("soft_backward")
+@backward_operator("soft_backward")
 def _soft_backward(screen: Tensor, faces: Tensor, odds: Tensor, cotangent: Tensor, sigma: float) -> Tensor:
     """Run the kernel `soft_backward`."""
     gradient = zeros_for_gradient(screen)
@@ -50,7 +50,7 @@ def _soft_backward(screen: Tensor, faces: Tensor, odds: Tensor, cotangent: Tenso
     return gradient.sum(0)
 
 
-@_soft_backward.register_fake
+@torch.library.register_fake(_soft_backward)
 def _(screen: Tensor, faces: Tensor, odds: Tensor, cotangent: Tensor, sigma: float) -> Tensor:
     return screen.new_empty(screen.shape)
 
@@ -64,7 +64,7 @@ def _back_through_soft(ctx: Any, cotangent: Tensor, _: Tensor) -> tuple[Tensor |
     return _soft_backward(*ctx.saved_tensors, cotangent, ctx.sigma), None, None, None, None
 
 
-_soft.register_autograd(_back_through_soft, setup_context=_save_soft)
+torch.library.register_autograd(_soft, _back_through_soft, setup_context=_save_soft)
 
 
 def soft(
@@ -103,13 +103,13 @@ def _coverage(screen: Tensor, faces: Tensor, height: int, width: int) -> tuple[T
     return mask.masked_fill_(mask >= coverage_kernels.FULL, 1), layers
 
 
-@_coverage.register_fake
+@torch.library.register_fake(_coverage)
 def _(screen: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     shape = (screen.shape[0], height, width)
     return screen.new_empty(shape), screen.new_empty((2, *shape))
 
 
-@operator("coverage_backward")
+@backward_operator("coverage_backward")
 def _coverage_backward(screen: Tensor, faces: Tensor, layers: Tensor, cotangent: Tensor) -> Tensor:
     """Run the kernel `coverage_backward`."""
     gradient = zeros_for_gradient(screen)
@@ -118,7 +118,7 @@ def _coverage_backward(screen: Tensor, faces: Tensor, layers: Tensor, cotangent:
     return gradient.sum(0)
 
 
-@_coverage_backward.register_fake
+@torch.library.register_fake(_coverage_backward)
 def _(screen: Tensor, faces: Tensor, layers: Tensor, cotangent: Tensor) -> Tensor:
     return screen.new_empty(screen.shape)
 
@@ -131,7 +131,7 @@ def _back_through_coverage(ctx: Any, cotangent: Tensor, _: Tensor) -> tuple[Tens
     return _coverage_backward(*ctx.saved_tensors, cotangent), None, None, None
 
 
-_coverage.register_autograd(_back_through_coverage, setup_context=_save)
+torch.library.register_autograd(_coverage, _back_through_coverage, setup_context=_save)
 
 
 def coverage(
@@ -162,13 +162,13 @@ def _kato(screen: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tenso
     return (face_index >= 0).to(screen.dtype), face_index
 
 
-@_kato.register_fake
+@torch.library.register_fake(_kato)
 def _(screen: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     shape = (screen.shape[0], height, width)
     return screen.new_empty(shape), screen.new_empty(shape, dtype=torch.int64)
 
 
-@operator("kato_backward")
+@backward_operator("kato_backward")
 def _kato_backward(screen: Tensor, faces: Tensor, face_index: Tensor, cotangent: Tensor) -> Tensor:
     """Run the kernel `kato_backward`."""
     gradient = zeros_for_gradient(screen)
@@ -177,7 +177,7 @@ def _kato_backward(screen: Tensor, faces: Tensor, face_index: Tensor, cotangent:
     return gradient.sum(0)
 
 
-@_kato_backward.register_fake
+@torch.library.register_fake(_kato_backward)
 def _(screen: Tensor, faces: Tensor, face_index: Tensor, cotangent: Tensor) -> Tensor:
     return screen.new_empty(screen.shape)
 
@@ -186,7 +186,7 @@ def _back_through_kato(ctx: Any, cotangent: Tensor, _: Tensor) -> tuple[Tensor |
     return _kato_backward(*ctx.saved_tensors, cotangent), None, None, None
 
 
-_kato.register_autograd(_back_through_kato, setup_context=_save)
+torch.library.register_autograd(_kato, _back_through_kato, setup_context=_save)
 
 
 def kato(
