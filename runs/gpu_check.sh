@@ -20,7 +20,7 @@ step() { # seconds, name, command...
 }
 
 python -c 'import torch; torch.zeros(1, device="cuda")' || { echo "there is no GPU for PyTorch here"; exit 2; }
-step 180 "tests" python -m pytest -q tests/hand tests/rendering tests/refinement tests/network -k "cuda or gpu or Cuda"
+step 180 "tests" python -m pytest -q tests/common tests/hand tests/rendering tests/refinement tests/network -k "cuda or gpu or Cuda"
 step 90 "renderer" python benchmarks/renderer.py --device cuda
 step 60 "synthetic pictures" python benchmarks/synthetic.py --device cuda
 step 80 "training, light network" python benchmarks/training.py --device cuda --preset light --batch 128

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dhpe_lib.common.cuda_graphs import ReplayedCalls
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.hand.model import HandMesh, HandModel
 from dhpe_lib.network.evidence import Evidence2D, FeatureNet, PoseMachine, PoseMachineConfig, find_joints
@@ -155,6 +156,7 @@ class Estimator(nn.Module):
             config.standard_units,
             config.hidden,
         )
+        self.replayed = ReplayedCalls()
 
     def forward(
         self,
@@ -248,6 +250,9 @@ class Estimator(nn.Module):
     def predict(self, images: Float[Tensor, "b 3 s s"], render: bool = True) -> Estimate:
         """Compute f_DHPE(x) in evaluation mode, without gradients, and restore the former mode.
 
+        On a GPU the fourth call for a batch of the same size, and all later calls, replay a CUDA graph; see
+        :mod:`dhpe_lib.common.cuda_graphs`.
+
         Args:
             images: Crops x in [0, 1].
             render: Whether to render the mask.
@@ -255,8 +260,12 @@ class Estimator(nn.Module):
         Returns:
             The estimate.
         """
-        with evaluating(self):
-            return self(images, render=render)
+
+        def evaluated(images: Tensor) -> Estimate:
+            with evaluating(self):
+                return self(images, render=render)
+
+        return self.replayed.call(evaluated, images, self, render)
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -1,4 +1,7 @@
-"""Batched gradient descent with Adam, or with the plain steps of Eq. 13; the rows of a batch are independent."""
+"""Batched gradient descent with Adam, or with the plain steps of Eq. 13; the rows of a batch are independent.
+
+On a GPU the steps are replayed as a CUDA graph; see :mod:`dhpe_lib.common.cuda_graphs`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 
+from dhpe_lib.common.cuda_graphs import Replayed
 from dhpe_lib.common.precision import full_precision
 
 StepRule = Literal["adam", "gradient"]
@@ -32,6 +36,32 @@ class Descent:
     path: Float[Tensor, "steps b n"]
 
 
+class Track:
+    """Values of all iterates, written in order into memory that does not move, as a CUDA graph needs.
+
+    Args:
+        length: Largest number of iterates.
+        device: Device of the values.
+    """
+
+    def __init__(self, length: int, device: torch.device) -> None:
+        self.length = length
+        self.next = torch.zeros(1, dtype=torch.int64, device=device)
+        self.rows: dict[str, Tensor] = {}
+
+    def add(self, **values: Tensor) -> None:
+        """Write the values of the next iterate; the names are those of the first."""
+        for name, value in values.items():
+            if name not in self.rows:
+                self.rows[name] = value.new_empty(self.length, *value.shape)
+            self.rows[name].index_copy_(0, self.next, value.detach()[None])
+        self.next += 1
+
+    def rewind(self) -> None:
+        """Write from the first row again."""
+        self.next.zero_()
+
+
 def descend(
     function: Energy,
     h: Float[Tensor, "b n"],
@@ -43,7 +73,8 @@ def descend(
     """Minimise a function from each row of h; a row whose energy or gradient is not finite does not move.
 
     Args:
-        function: Returns the energy of each row. It is called once for each iterate in order, so it may have state.
+        function: Returns the energy of each row. It is called once for each iterate in order, so it may change tensors
+            in place. On a GPU it runs no Python in most calls and must not wait for the device.
         h: Starting points.
         iterations: Number of steps.
         rate: Initial step size gamma.
@@ -56,30 +87,38 @@ def descend(
     h = h.detach().clone().requires_grad_()
     optimizer = make_optimizer(h, rate, steps)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(iterations, 1), eta_min=0 if decay else rate)
-    best, lowest, path = h.detach().clone(), torch.full_like(h[:, 0], torch.inf), []
+    best, lowest, track = h.detach().clone(), torch.full_like(h[:, 0], torch.inf), Track(iterations + 1, h.device)
     kept = torch.zeros(len(h), dtype=torch.int64, device=h.device)
-    for step in range(iterations + 1):
-        path.append(h.detach().clone())
-        if step < iterations:
-            value = descent_step(function, h, optimizer)
-            schedule.step()
-        else:
-            value = function(h).detach()
+
+    def note(iterate: Tensor, value: Tensor) -> None:
         better = value < lowest
-        best, lowest = torch.where(better[:, None], path[-1], best), torch.where(better, value, lowest)
-        kept = torch.where(better, step, kept)
-    return Descent(best, lowest, kept, torch.stack(path))
+        best.copy_(torch.where(better[:, None], iterate, best))
+        lowest.copy_(torch.where(better, value, lowest))
+        kept.copy_(torch.where(better, track.next, kept))
+        track.add(h=iterate)
+
+    def step() -> None:
+        before = h.detach().clone()
+        note(before, descent_step(function, h, optimizer))
+
+    replayed = Replayed(step, h.device)
+    for _ in range(iterations):
+        replayed()
+        schedule.step()
+    note(h.detach(), function(h).detach())
+    return Descent(best, lowest, kept, track.rows["h"])
 
 
 def make_optimizer(h: Float[Tensor, "b n"], rate: float, steps: StepRule) -> Optimizer:
     """Build Adam or plain gradient steps for h.
 
     Adam's betas are 0.9 and 0.99. The usual 0.999 averages over about 1000 steps, but a descent has only 50 to a few
-    hundred steps. The paper names no betas.
+    hundred steps. The paper names no betas. On a GPU the step size is a tensor, so that a CUDA graph reads its changes.
     """
+    size = torch.full((), rate, device=h.device) if h.is_cuda else rate
     if steps == "adam":
-        return Adam([h], lr=rate, betas=(0.9, 0.99), capturable=h.is_cuda)
-    return SGD([h], lr=rate)
+        return Adam([h], lr=size, betas=(0.9, 0.99), capturable=h.is_cuda)
+    return SGD([h], lr=size, fused=h.is_cuda or None)
 
 
 def descent_step(function: Energy, h: Float[Tensor, "b n"], optimizer: Optimizer) -> Float[Tensor, " b"]:

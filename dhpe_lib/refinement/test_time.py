@@ -11,7 +11,7 @@ diverge: f_Ref sees h(t) and v(t), but always the j2D that was its last input in
 :mod:`dhpe_lib.refinement.energy`, which the fit without a network also uses. The chapter is *Test-time refinement*.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -22,11 +22,11 @@ from dhpe_lib.hand.model import HandMesh
 from dhpe_lib.network.estimator import Estimate, Estimator, evaluating
 from dhpe_lib.network.evidence import resize
 from dhpe_lib.network.regressor import RegressorState
-from dhpe_lib.refinement.descent import StepRule, descend
+from dhpe_lib.refinement.descent import StepRule, Track, descend
 from dhpe_lib.refinement.energy import (
     EQ_13,
+    TERMS,
     Appearance,
-    EnergyTerms,
     EnergyWeights,
     Observations,
     energy_terms,
@@ -125,22 +125,19 @@ def refine(
     with evaluating(network):
         objective = RefinementEnergy(network, images, estimate, options, confidence)
         descent = descend(objective, objective.start, options.iterations, options.rate, options.steps, decay=False)
-        joints, joints_2d = torch.stack(objective.joints), torch.stack(objective.all_joints_2d)
+        rows = objective.track.rows
         with torch.no_grad():
             mesh = network.hand.forward_h(descent.h)
             hands = torch.arange(len(descent.h), device=descent.h.device)
-            last = RegressorState(descent.h, joints_2d[descent.kept, hands], mesh)
+            last = RegressorState(descent.h, rows["joints_2d"][descent.kept, hands], mesh)
             mask = network.render_mask(mesh, images.shape[-1])
-    terms = {
-        field.name: torch.stack([getattr(step, field.name) for step in objective.terms])
-        for field in fields(EnergyTerms)
-    }
     refined = replace(estimate, steps=(*estimate.steps, last), mask=mask)
-    return Refinement(refined, descent.kept, descent.path, joints, joints_2d, terms)
+    terms = {name: rows[name] for name in TERMS}
+    return Refinement(refined, descent.kept, descent.path, rows["mesh_joints"], rows["joints_2d"], terms)
 
 
 class RefinementEnergy:
-    """The energy of Eq. 13 as a function of h; each call records its values and updates j2D(t) to j2D(t+1).
+    """The energy of Eq. 13 as a function of h; each call records its values and updates j2D(t) to j2D(t+1) in place.
 
     Args:
         network: f_DHPE, in evaluation mode.
@@ -170,7 +167,7 @@ class RefinementEnergy:
         feature = estimate.evidence.feature.detach()
         self.appearance = Appearance(network.features, resized, feature, network.config.silhouette)
         self.start = estimate.h.detach()
-        self.forget()
+        self.track = Track(options.iterations + 1, self.start.device)
 
     def __call__(self, h: Float[Tensor, "b 63"]) -> Float[Tensor, " b"]:
         """Compute the energy of each hand with j2D(t)."""
@@ -178,22 +175,10 @@ class RefinementEnergy:
         mesh = hand.forward_h(h)
         evidence = Observations(self.joints_2d.clone(), self.confidence, appearance=self.appearance)
         terms = energy_terms(hand, h, mesh, evidence, self.options.weights, self.prior)
-        self.note(mesh, terms)
+        self.track.add(mesh_joints=mesh.joints, joints_2d=self.joints_2d, **vars(terms))
         if self.options.evidence != "fixed":
             self.refine_joints(h, mesh)
         return terms.total + FAR_PENALTY * (1 - terms.gate)
-
-    def forget(self) -> None:
-        """Delete the recorded values."""
-        self.joints: list[Tensor] = []
-        self.all_joints_2d: list[Tensor] = []
-        self.terms: list[EnergyTerms] = []
-
-    def note(self, mesh: HandMesh, terms: EnergyTerms) -> None:
-        """Record skeleton, j2D and terms."""
-        self.joints.append(mesh.joints.detach())
-        self.all_joints_2d.append(self.joints_2d.clone())
-        self.terms.append(EnergyTerms(**{name: value.detach() for name, value in vars(terms).items()}))
 
     @torch.no_grad()
     def refine_joints(self, h: Float[Tensor, "b 63"], mesh: HandMesh) -> None:

@@ -4,7 +4,7 @@ Inside `with PretendedGpu() as gpu:` a tensor that is asked for on "cuda", and a
 pretended GPU. As on CUDA, an operation on tensors of both devices raises an error, and so do numpy arrays of tensors on
 the GPU and random numbers from a generator of the other device. `gpu.waits` counts by kind and line of the library
 whatever makes the host wait: `item`, boolean masks, `nonzero`, copies that are not pinned. Inside `gpu.capturing()` a
-wait is an error, as it is while a CUDA graph is captured.
+wait is an error, as it is while a CUDA graph is captured. A captured graph repeats its operations, and runs no Python.
 
 It shows neither numerics nor races nor speed of a GPU. Kernels run on the CPU inside the operators of the renderer.
 """
@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -86,16 +86,58 @@ def unseen() -> Iterator[None]:
         yield
 
 
+class Graph:
+    """A pretended CUDA graph: its operations run once while they are captured, and again in each replay but the first.
+
+    Attributes:
+        replays: Number of replays.
+    """
+
+    def __init__(self) -> None:
+        self.operations: list[tuple[Any, Any, Any, list[tuple[int, Tensor]]]] = []
+        self.replays = 0
+
+    def record(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Note an operation, and those of its results that are new memory."""
+        with unseen():
+            given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+            known = {value.untyped_storage()._cdata for value in given}
+            results = [(k, value) for k, value in enumerate(tree_leaves(result)) if isinstance(value, Tensor)]
+            new = [(k, value) for k, value in results if value.untyped_storage()._cdata not in known]
+        self.operations.append((func, args, kwargs, new))
+
+    def replay(self) -> None:
+        """Run the operations on the tensors of the capture, which are changed in place."""
+        self.replays += 1
+        if self.replays == 1:
+            return
+        with unseen(), torch.no_grad():
+            for func, args, kwargs, new in self.operations:
+                results = tree_leaves(func(*args, **kwargs))
+                for k, value in new:
+                    value.copy_(results[k])
+
+
+class Stream:
+    """A pretended stream; everything runs in order."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def wait_stream(self, _: "Stream") -> None: ...
+
+
 class PretendedGpu:
     """The pretence, as a context.
 
     Attributes:
         waits: Number of waits by (kind, line of the library).
+        graphs: All captured graphs.
     """
 
     def __init__(self) -> None:
         self.waits: Counter[tuple[str, str]] = Counter()
         self.is_capturing = False
+        self.graphs: list[Graph] = []
         self.in_transfer = False
         # "gpu", "pinned" or "open": made by C++ in a backward pass, where nobody sees for which device. Else the host.
         self.places: dict[StorageWeakRef, str] = {}
@@ -137,6 +179,13 @@ class PretendedGpu:
         finally:
             self.is_capturing = False
 
+    @contextmanager
+    def graph(self, graph: Graph) -> Iterator[None]:
+        """Capture the operations inside the block."""
+        self.graphs.append(graph)
+        with self.capturing():
+            yield
+
     def __enter__(self) -> "PretendedGpu":
         constant.cache_clear()
         threads = torch.get_num_threads()
@@ -171,7 +220,12 @@ class PretendedGpu:
             (torch.cuda, "is_available", lambda: True),
             (torch.cuda, "mem_get_info", lambda *_: (100 << 30, 140 << 30)),
             (torch.cuda, "synchronize", lambda *_: gpu.wait("synchronize")),
-            (torch.cuda, "is_current_stream_capturing", lambda: False),
+            (torch.cuda, "is_current_stream_capturing", lambda: gpu.is_capturing),
+            (torch.cuda, "CUDAGraph", Graph),
+            (torch.cuda, "graph", gpu.graph),
+            (torch.cuda, "Stream", Stream),
+            (torch.cuda, "current_stream", Stream),
+            (torch.cuda, "stream", lambda _: nullcontext()),
             (torch.cuda, "set_device", lambda *_: None),
             (torch.cuda, "get_device_name", lambda *_: "pretended"),
             (torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda *_: None),
@@ -292,6 +346,13 @@ class _Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        result = self.answer(func, args, kwargs)
+        if self.gpu.is_capturing and self.gpu.graphs:
+            self.gpu.graphs[-1].record(func, args, kwargs, result)
+        return result
+
+    def answer(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operation, and note on which device its result lies."""
         given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         places = [self.gpu.place(value) for value in given]
         if self.gpu.in_transfer:

@@ -77,3 +77,10 @@ def test_momentum_does_not_move_a_row_without_a_finite_gradient() -> None:
     path = descend(lost_after_two, torch.ones(2, 1), 5, 0.1, decay=False).path
     assert not torch.equal(path[1], path[2])
     assert torch.equal(path[2], path[5])
+
+
+@pytest.mark.parametrize("steps", ["adam", "gradient"])
+def test_the_steps_are_the_same_on_every_device(device, steps) -> None:
+    goal = GOAL.to(device)
+    path = descend(lambda x: (x - goal).square().sum(1), torch.zeros(2, 1, device=device), 20, 0.1, steps).path
+    torch.testing.assert_close(path.cpu(), descend(bowl, torch.zeros(2, 1), 20, 0.1, steps).path)

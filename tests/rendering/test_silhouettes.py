@@ -11,9 +11,9 @@ from scenes import ONE, SCENES, TRIANGLE, Scene, ball, letter, points
 from torch import Tensor
 
 from dhpe_lib.rendering.projection import rasterize, to_screen
-from dhpe_lib.rendering.rasterizer import reference
+from dhpe_lib.rendering.rasterizer import reference, silhouettes
 from dhpe_lib.rendering.rasterizer.launch import prepare_faces
-from dhpe_lib.rendering.rasterizer.silhouettes import coverage, kato, soft
+from dhpe_lib.rendering.rasterizer.silhouettes import coverage, kato, soft, soft_odds
 from dhpe_lib.rendering.renderer import silhouette
 
 SIGMA = 1e-3  # soft enough for small images
@@ -66,6 +66,14 @@ def test_soft_equals_reference(dtype, size, sigma, device):
     twin = mask_and_gradient(reference.soft, screen, faces, *size, sigma_px)
     assert ours[0].shape == (2, *size)
     assert_equals_twin(ours, twin, TWIN_ATOL[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sigma", [1e-4, SIGMA, 1e-2])
+def test_soft_by_added_logarithms_equals_reference(dtype, sigma, monkeypatch):
+    """The way of a GPU, on the CPU."""
+    monkeypatch.setattr(silhouettes, "soft_odds", lambda *rest, adds: soft_odds(*rest, adds=not adds))
+    test_soft_equals_reference(dtype, (20, 31), sigma, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

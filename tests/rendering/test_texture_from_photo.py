@@ -8,12 +8,13 @@ import torch
 from scenes import ball, points
 from torch import Tensor
 
+from dhpe_lib.hand.laplacian import uniform_weights
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.rotations import axis_angle_to_matrix
 from dhpe_lib.rendering.lighting import Light, shade
 from dhpe_lib.rendering.projection import Pinhole
 from dhpe_lib.rendering.renderer import Texture, render
-from dhpe_lib.rendering.texture_from_photo import complete, estimate_light, lift_colors, lift_texture
+from dhpe_lib.rendering.texture_from_photo import SMOOTHNESS, complete, estimate_light, lift_colors, lift_texture
 from dhpe_lib.rendering.uv_layout import hand_texture
 
 MAGENTA = torch.tensor([1.0, 0.0, 1.0])
@@ -118,6 +119,24 @@ def test_complete_keeps_what_is_seen_and_is_harmonic_elsewhere():
     assert red[0] > 0.9
     nothing = complete(colors, 0 * seen, torch.tensor(faces))
     torch.testing.assert_close(nothing, torch.ones_like(nothing))
+
+
+def test_complete_solves_its_equation(model, device):
+    """All of the hand, a quarter of it, one vertex and nothing are visible."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = model.v_template[:, 0], model.v_template[:, 1]
+    seen = torch.rand(4, 778, generator=generator)
+    seen[1] *= (x > x.median()) & (y > y.median())
+    seen[2:] = 0
+    seen[2, 400] = 0.5
+    colors = 0.2 + torch.rand(4, 778, 3, generator=generator)
+    adjacency = uniform_weights(model.v_template, model.faces).double()
+    laplacian = adjacency.sum(1).diag() - adjacency
+    matrix = torch.diag_embed(seen.double() + 1e-5) + SMOOTHNESS * laplacian
+    exact = torch.linalg.solve(matrix, (seen[..., None] * colors + 1e-5).double())
+    found = complete(colors.to(device), seen.to(device), model.faces.to(device)).cpu().double()
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-3)
+    torch.testing.assert_close(found[[0, 3]], exact[[0, 3]], rtol=0, atol=1e-5)
 
 
 def test_vertices_take_the_colours_of_their_pixels():

@@ -28,11 +28,22 @@ def _radius(sigma: float) -> float:
 
 @operator("soft")
 def _soft(screen: Tensor, faces: Tensor, height: int, width: int, sigma: float) -> tuple[Tensor, Tensor]:
-    """Run the kernel `soft_forward`; return the mask and the odds that the backward pass needs."""
-    odds = screen.new_ones(len(screen), height, width)
-    arguments: list[Argument] = [screen, faces, sigma, _radius(sigma), odds]
-    launch(soft_kernels.soft_forward, (len(screen), faces.shape[1]), arguments)
+    """Return the mask and the odds that the backward pass needs."""
+    odds = soft_odds(screen, faces, height, width, sigma, adds=screen.is_cuda)
     return 1 - 1 / odds, odds
+
+
+def soft_odds(screen: Tensor, faces: Tensor, height: int, width: int, sigma: float, adds: bool) -> Tensor:
+    """Run the kernel `soft_forward` and return 1 / (1 - m) of each pixel; see `soft`.
+
+    With `adds` it adds logarithms in place of multiplying. An addition is one instruction of a GPU, which does not wait
+    for its result; a product needs a loop of compare-and-swap. On a CPU the logarithm would cost more.
+    """
+    shape = (len(screen), height, width)
+    odds = screen.new_zeros(shape) if adds else screen.new_ones(shape)
+    arguments: list[Argument] = [screen, faces, sigma, _radius(sigma), adds, odds]
+    launch(soft_kernels.soft_forward, (len(screen), faces.shape[1]), arguments)
+    return odds.exp_() if adds else odds
 
 
 @torch.library.register_fake(_soft)

@@ -111,9 +111,13 @@ def soft_forward(
     faces: wp.array3d(dtype=int),
     sigma: Any,
     radius: Any,
+    adds: bool,
     odds: wp.array3d(dtype=Any),
 ):
-    """Multiply odds[image, y, x] by 1 / (1 - p_k) = 1 + exp(s_k / sigma) for each face k and pixel in its radius."""
+    """Multiply odds[image, y, x] by 1 / (1 - p_k) = 1 + exp(s_k / sigma) for each face k and pixel in its radius.
+
+    If `adds` is set, `odds` holds logarithms, to which the logarithm of the factor is added.
+    """
     image, face = wp.tid()
     i, j, k, drawn = load_face(screen, faces, image, face)
     if not drawn:
@@ -137,7 +141,11 @@ def soft_forward(
             p = pixel_centre(x, y, sigma)
             s, edge, t = signed_square(p - a, ab, len_ab, p - b, bc, len_bc, p - c, ca, len_ca)
             if s > -radius * radius:
-                multiply(odds, image, y, x, one + wp.exp(s * sharpness))
+                factor = one + wp.exp(s * sharpness)
+                if adds:
+                    wp.atomic_add(odds, image, y, x, wp.log(factor))
+                else:
+                    multiply(odds, image, y, x, factor)
 
 
 @wp.kernel
@@ -212,5 +220,5 @@ def soft_backward(
 
 for _scalar in SCALARS:
     _3d, _4d, _faces = wp.array3d(dtype=_scalar), wp.array4d(dtype=_scalar), wp.array3d(dtype=int)
-    wp.overload(soft_forward, [int, int, _3d, _faces, _scalar, _scalar, _3d])
+    wp.overload(soft_forward, [int, int, _3d, _faces, _scalar, _scalar, bool, _3d])
     wp.overload(soft_backward, [int, int, _3d, _faces, _scalar, _scalar, _3d, _3d, _4d])
