@@ -87,8 +87,8 @@ def training_evidence(network: Estimator, split: Prepared, rows: Int64[ndarray, 
     return join_rows(parts)
 
 
-def tested_evidence(network: Estimator, split: Prepared, rows: Int64[ndarray, " n"]) -> CachedEvidence:
-    """Find the evidence of rows of a test split, in the view that the network expects."""
+def tested_evidence(network: Estimator, split: Prepared | Crops, rows: Int64[ndarray, " n"]) -> CachedEvidence:
+    """Find the evidence of rows of a test split or of crops, in the view that the network expects."""
     views = (network_view(network, split[some]) for some in parts_of(rows))
     return join_rows([find_evidence(network, view, TESTED_MASK) for view in views])
 

@@ -75,7 +75,8 @@ class Claim:
     neutral: bool = False
 
 
-SPANS = ("0 to 5", "5 to 10", "10 to 20", "20 to 50")
+SPANS = ("0 to 1", "1 to 5", "5 to 10", "10 to 20", "20 to 50")
+NETWORKS = ("U-Net", "two-class network")
 CLAIMS = {
     "refinement-differs": Claim(
         "Refinement helps where the domain differs, if f_Ref moves j2D",
@@ -142,7 +143,13 @@ CLAIMS = {
         "The mesh's mask beats segmentation networks",
         "Table 2",
         "IoU 65 against 53 and 35",
-        ("mask, ORH", "mask, ORH-S"),
+        tuple(f"mask against the {network}, {test}" for network in NETWORKS for test in ("ORH", "ORH-S")),
+    ),
+    "distractors": Claim(
+        "Arms and skin-coloured things cost the mesh's mask less",
+        "Table 2, Fig. 4",
+        "said, without a number",
+        tuple(f"distractors against the {network}" for network in NETWORKS),
     ),
 }
 """The claims, by name. The paper can be read in two ways: f_Ref moves j2D in every step of the refinement, or in the

@@ -6,7 +6,8 @@ from typing import get_args
 
 import plotly.graph_objects as go
 
-from dhpe_lib.experiments.paper_table import Row, Verdict
+from dhpe_lib.experiments.paper_table import Row
+from dhpe_lib.experiments.paper_verdicts import Verdict
 from dhpe_lib.figures.chapters import GRID_COLOR
 
 COLORS: dict[Verdict, str] = {

@@ -1,4 +1,4 @@
-"""Figures 5d, 5e and 5f, Table 2 and the table of the claims, drawn from ``evidence.json``."""
+"""Figures 5d, 5e and 5f, and Table 2, drawn from ``evidence.json``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,6 @@ import plotly.graph_objects as go
 from dhpe_lib.evaluation.metrics import THRESHOLDS, Interval
 from dhpe_lib.evaluation.plots import METHOD_COLORS, curves_figure, pck_curves_figure
 from dhpe_lib.evaluation.published import PUBLISHED_MASKS
-from dhpe_lib.experiments.claims import CLAIMS, here, verdict_of
 
 PANELS = {"epe_a_mm": "test error, mm", "share_under_tau": "share of training instances under tau"}
 
@@ -56,30 +55,14 @@ def refinement_figure(result: Mapping[str, Any], test: str) -> go.Figure:
 
 
 def mask_rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Rows of Table 2: the paper's, then ours; numbers in percent."""
+    """Rows of Table 2: the paper's, then ours with the interval of the IoU; numbers in percent."""
     rows = [
-        (f"{method} (RHD)", *(f"{100 * value:.1f}" for value in vars(scores).values()))
+        (f"{method} (RHD)", *(f"{100 * value:.1f}" for value in vars(scores).values()), "")
         for method, scores in PUBLISHED_MASKS.items()
     ]
     for test, methods in result["masks"].items():
         for method, one in methods.items():
             numbers = (f"{100 * one[name]:.1f}" for name in ("iou", "precision", "recall", "f1"))
-            rows.append((f"{method} ({test})", *numbers))
-    return rows
-
-
-def claim_rows(result: Mapping[str, Any], why: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """Rows of the table of the claims: claim, source, paper, here, verdict, why.
-
-    Args:
-        result: Content of `evidence.json`.
-        why: Explanation of a verdict, by the claim's name.
-    """
-    rows: list[tuple[str, ...]] = []
-    for name, claim in CLAIMS.items():
-        found = verdict_of(claim, result)
-        measured = "not measured" if found is None else here(claim, result)
-        rows.append(
-            (claim.text, claim.source, claim.paper, measured, f"**{found}**" if found else "", why.get(name, ""))
-        )
+            low, high = one["iou_interval"]
+            rows.append((f"{method} ({test})", *numbers, f"[{100 * low:.1f}, {100 * high:.1f}]"))
     return rows

@@ -1,4 +1,7 @@
-"""The joints of the hand landmark network on the views of a test: what a user could take instead of this network."""
+"""The joints of the hand landmark network, which a user could take instead of this network: on tests and on photos."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +13,7 @@ from dhpe_lib.evaluation.alignment import align_similarity
 from dhpe_lib.evaluation.evaluate import undo_eq8
 from dhpe_lib.evaluation.metrics import joint_errors
 from dhpe_lib.experiments.cached_evidence import AT_A_TIME, CachedEvidence, same_view
+from dhpe_lib.experiments.evidence_results import gain
 from dhpe_lib.hand.skeleton import MIDDLE_MCP
 from dhpe_lib.network.hand_landmarks import load_hand_landmarks
 
@@ -38,3 +42,19 @@ def landmark_errors(evidence: CachedEvidence, crops: Crops) -> dict[str, ndarray
         in_space = align_similarity(to_numpy(found.world).astype(float), truth)
         parts.append((joint_errors(undo_eq8(joints, own, frame), truth), joint_errors(in_space, truth)))
     return {name: np.concatenate(errors) for name, errors in zip(("A8", "C"), zip(*parts, strict=True), strict=True)}
+
+
+def photo_gain(photos: Mapping[str, Any]) -> dict[str, Any]:
+    """Compare the joints of the estimator's meshes with those of the public networks on photos with labels.
+
+    Args:
+        photos: Content of `real_photos.json`.
+
+    Returns:
+        The gain as a share of the hand's size, as of :func:`dhpe_lib.experiments.evidence_results.gain`; its interval
+        is over photos.
+    """
+    public, own = "landmarks to label", "estimator to label"
+    rows = [row for name, row in photos["results"].items() if name not in ("mean", "wanted")]
+    pairs = np.array([(row[public], row[own]) for row in rows if row.get(public) and row.get(own)])
+    return gain(pairs[None, :, 0], pairs[None, :, 1], "share")

@@ -23,7 +23,7 @@ from dhpe_lib.network.estimator import Estimate, Estimator
 from dhpe_lib.network.evidence import Evidence2D
 from dhpe_lib.refinement.test_time import REFINEMENTS, Refinement, RefineOptions, refine
 
-ITERATIONS = (0, 5, 10, 20, 50)
+ITERATIONS = (0, 1, 5, 10, 20, 50)
 AT_A_TIME = 256
 MODES = ("j2D(0) fixed", "j2D(3) fixed", "j2D by f_Ref")
 """The 2D evidence of a refinement: what f_J2D found, as in earlier work; what f_Ref made of it in the regressor; or

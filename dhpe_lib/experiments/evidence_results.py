@@ -1,7 +1,7 @@
 """Compute every row of ``evidence.json`` from the predictions of the trained variants."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from dhpe_lib.evaluation.evaluate import Predictions, protocol_errors, rounded
 from dhpe_lib.evaluation.mask_metrics import mask_scores
-from dhpe_lib.evaluation.metrics import THRESHOLDS, auc, bootstrap, mean_epe
+from dhpe_lib.evaluation.metrics import THRESHOLDS, auc, mean_epe
 from dhpe_lib.experiments.claims import paired_interval
 
 PLACES = {"mm": 2, "rad": 4, "share": 4, "IoU": 4}
@@ -37,7 +37,12 @@ class Run:
     @cached_property
     def errors(self) -> dict[str, dict[str, ndarray]]:
         """Errors of the joints on each test in each protocol, mm."""
-        return {test: protocol_errors(found) for test, found in self.found.items()}
+        return {test: errors_of(found) for test, found in self.found.items()}
+
+
+def errors_of(found: Predictions) -> dict[str, Float[ndarray, "_ 21"]]:
+    """Errors of the joints in each protocol, mm; all of them, also "B" and "C", are of the points of A8."""
+    return protocol_errors(replace(found, joints_mm=found.eq8_mm))
 
 
 def run_from(values: Mapping[str, Any], curve: Curve) -> Run:
@@ -102,30 +107,6 @@ def gain(
     }
 
 
-def mask_gain(other: ndarray, mesh: ndarray) -> dict[str, Any]:
-    """Compare the pooled IoU of two kinds of masks on the same images.
-
-    Args:
-        other: Pixel counts of each image, of the other kind of masks.
-        mesh: Those of the mesh.
-    """
-    both = np.concatenate((other, mesh), 1)
-
-    def difference(rows: ndarray) -> float:
-        return mask_scores(rows[:, 3:]).iou - mask_scores(rows[:, :3]).iou
-
-    return {
-        **rounded(bootstrap(difference, both), 4),
-        "seeds": [round(difference(both), 4)],
-        "images": len(both),
-        "without": round(mask_scores(other).iou, 4),
-        "with": round(mask_scores(mesh).iou, 4),
-        "of": round(mask_scores(other).iou, 4),
-        "unit": "IoU",
-        "places": 3,
-    }
-
-
 def scores(runs: Sequence[Run], test: str) -> dict[str, Any]:
     """Scores of a variant on a test, for JSON: each with a value for each seed."""
 
@@ -165,12 +146,3 @@ def pck_of(rows: Float[ndarray, "n _"]) -> dict[str, Any]:
     value, width = shares.mean(0), 1.96 * shares.std(0, ddof=1) / np.sqrt(len(rows))
     curves = {"value": value, "low": value - width, "high": value + width}
     return {"grid": grid} | {name: curve.round(4).tolist() for name, curve in curves.items()}
-
-
-def mask_row(counts: ndarray) -> dict[str, Any]:
-    """Scores of Table 2 with the interval of the IoU over images."""
-    interval = bootstrap(lambda rows: mask_scores(rows).iou, counts)
-    return {name: round(value, 4) for name, value in asdict(mask_scores(counts)).items()} | {
-        "iou_interval": [round(interval.low, 4), round(interval.high, 4)],
-        "images": len(counts),
-    }

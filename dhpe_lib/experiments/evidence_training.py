@@ -23,12 +23,12 @@ from dhpe_lib.evaluation.evaluate import TAU, Predictions, millimetres, undo_eq8
 from dhpe_lib.evaluation.mask_metrics import mask_counts
 from dhpe_lib.evaluation.metrics import joint_errors, mean_epe
 from dhpe_lib.experiments.cached_evidence import TRAINED_MASK, CachedEvidence
+from dhpe_lib.experiments.evidence_forms import SHARE, Form
 from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, quaternion_to_matrix
 from dhpe_lib.hand.skinning import joint_transforms, pose_features, skin
-from dhpe_lib.network.hand_landmarks import FEATURES
 from dhpe_lib.network.regressor import JOINTS_2D, POSE_SPREAD, Regressor
 from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
 from dhpe_lib.synthetic.sampling import seed_of
@@ -37,68 +37,6 @@ from dhpe_lib.training.losses import LossOptions, articulation_loss, refiner_los
 STEPS, BATCH, RATE, DECAY, WARMUP, CLIP = 600, 256, 1e-3, 1e-3, 100, 1.0
 TEST_EVERY, TESTED = 50, 256
 """Steps between the tests of Fig. 5f, and images of each of these tests."""
-SHARE = 4
-"""Every fourth image of a batch has its mesh computed for L_Lap, and for L_Sh unless a form says otherwise."""
-AS_SUM = 224.0**2
-"""Weight with which a mean over the pixels of a crop is the paper's sum."""
-WITHOUT_MASK = 30_000 / 71_258
-"""Share of the paper's training images without a mask: those of STB."""
-FEW = 512
-"""Number of real images from which the augmentation has something to add."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """A variant of f_E3D and of its training.
-
-    Attributes:
-        iterations: Iterations of the regressor.
-        refiner: Whether there is f_Ref.
-        loss_ref: Whether L_Ref trains f_Ref; else only the other losses do.
-        joints_2d: Whether f_E3D sees j2D(0); else j2D(0) is 0 and f_E3D sees F(x) alone, as in HMR.
-        weight_sh: Weight of L_Sh, a mean over the pixels; 0 for none.
-        shape_share: L_Sh is the mean over every image of a batch (1), or to save time over every second (2) or fourth.
-        silhouette: Method of f_Ren.
-        constant_lambda: A constant lambda instead of Eq. 12.
-        weight_h: Weight of L_h, with known pose and shape.
-        few: Number of real images, evenly spaced in all; 0 for all.
-        novel_views: Name of the novel views that take half of each batch; None for real images in their place.
-    """
-
-    iterations: int = 3
-    refiner: bool = True
-    loss_ref: bool = True
-    joints_2d: bool = True
-    weight_sh: float = 10.0
-    shape_share: int = SHARE
-    silhouette: Method = DEFAULT_METHOD
-    constant_lambda: float | None = None
-    weight_h: float = 0.0
-    few: int = 0
-    novel_views: str | None = None
-
-
-FORMS = {
-    "full": Form(),
-    "without-shape-loss": Form(weight_sh=0.0),
-    "without-refiner": Form(refiner=False),
-    "without-loss-ref": Form(loss_ref=False),
-    "without-2d-losses": Form(refiner=False, joints_2d=False),
-    "shape-loss-of-all": Form(shape_share=1),
-    "small-shape-loss": Form(weight_sh=1.0),
-    "exact-silhouette": Form(silhouette="coverage"),
-    "shape-loss-as-sum": Form(weight_sh=AS_SUM),
-    "constant-lambda-as-sum": Form(weight_sh=AS_SUM, constant_lambda=0.01),
-    "constant-lambda": Form(constant_lambda=0.01),
-    "few": Form(few=FEW),
-    "few-novel-views": Form(few=FEW, novel_views="predicted"),
-    "novel-views": Form(novel_views="predicted"),
-    "with-hand-loss": Form(weight_h=1.0),
-    "one-iteration": Form(iterations=1),
-    "five-iterations": Form(iterations=5),
-    "few-true-views": Form(few=FEW, novel_views="true"),
-}
-"""The variants that are trained, by name."""
 
 
 @dataclass(frozen=True)
@@ -239,22 +177,6 @@ def known_hand_loss(h: Float[Tensor, "b 63"], targets: Targets) -> Float[Tensor,
     """Compute L_h of hands with known pose and shape; see :func:`dhpe_lib.training.losses.hand_loss`."""
     off = (h[:, :55] - targets.pose_shape).square()
     return (off[:, :45].sum(1) / POSE_SPREAD**2 + off[:, 45:].sum(1)) / 55
-
-
-def seen_by(form: Form, evidence: CachedEvidence) -> CachedEvidence:
-    """Return the evidence with what the paper's f_E3D sees: F(x) and j2D(0), which is 0 without 2D losses.
-
-    The light network's f_E3D also sees descriptions of the joints.
-    """
-    joints_2d = evidence.joints_2d if form.joints_2d else torch.zeros_like(evidence.joints_2d)
-    return replace(evidence, of_crop=evidence.of_crop[:, :FEATURES].contiguous(), joints_2d=joints_2d)
-
-
-def weakly_labelled(evidence: CachedEvidence, seed: int = 0) -> CachedEvidence:
-    """Hide the masks of a share of the images, as many as have none in the paper's training set."""
-    hidden = torch.rand(len(evidence), generator=torch.Generator().manual_seed(seed)) < WITHOUT_MASK
-    targets = evidence.targets
-    return replace(evidence, targets=replace(targets, has_mask=targets.has_mask & ~hidden))
 
 
 def spread(total: int, count: int) -> Int64[Tensor, " count"]:

@@ -2,57 +2,33 @@
 
 Each row is made from result files by one function of ``ROWS``; nothing in it is typed by hand except the claim, its
 place in the paper, the paper's number and the reason. To add a row, write such a function and add it to ``ROWS``. A row
-whose file does not exist is "not measured". The rules of the verdicts:
-
-- A number is reproduced if the upper end of its interval reaches the paper's number. It must have been measured on the
-  paper's data; a number on other data is shown, but decides nothing.
-- A difference has the paper's sign if its whole interval has that sign, and contradicts the paper if its whole interval
-  has the other sign. An interval over images says nothing about another training. So a difference between *trainings*
-  is decided only if each variant was trained at least twice.
-- "Neutral" holds if the whole interval lies within ``NEUTRAL_MM``.
-- Claims about the parts come from ``evidence.json``, with the rules of :mod:`dhpe_lib.experiments.claims`.
+whose file does not exist is "not measured". A number must have been measured on the paper's data; a number on other
+data is shown, but decides nothing. The verdicts have the rules of :mod:`dhpe_lib.experiments.paper_verdicts`. Claims
+about the parts come from ``evidence.json``, with the rules of :mod:`dhpe_lib.experiments.claims`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from dhpe_lib.evaluation.paper_sets import PAPER_SETS, PaperSet
 from dhpe_lib.evaluation.published import PUBLISHED_AUC, PUBLISHED_MASKS
 from dhpe_lib.experiments.claims import CLAIMS, here, verdict_of
+from dhpe_lib.experiments.paper_verdicts import (
+    Difference,
+    Verdict,
+    verdict_of_neutral,
+    verdict_of_number,
+    verdict_of_sign,
+)
 from dhpe_lib.experiments.reasons import reasons
 from dhpe_lib.figures.chapters import machine_line, markdown_table, read_result
 
-Verdict = Literal["holds", "does not hold", "undecided", "not measured"]
 Read = Callable[[str], Mapping[str, Any] | None]
 
 OURS = "Baek et al. 2019"
-NEUTRAL_MM = 1.0
-"""Largest change of the mean error that counts as none, mm."""
-FEWEST_TRAININGS = 2
-"""Trainings of each variant that a verdict about a difference between trainings needs."""
 HEAD = ("claim of the paper", "paper", "here", "verdict", "why", "file")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A measured difference with its 95 % interval, mm.
-
-    Attributes:
-        value: The difference; positive if it has the sign that the paper claims.
-        low: Lower end.
-        high: Upper end.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def text(self) -> str:
-        """The difference with its interval."""
-        return f"{self.value:+.2f} mm [{self.low:+.2f}, {self.high:+.2f}]"
 
 
 @dataclass(frozen=True)
@@ -88,66 +64,25 @@ def read_if_there(name: str) -> Mapping[str, Any] | None:
         return None
 
 
-# ------------------------------------------------------------------------------------------------------------- verdicts
-def verdict_of_number(low: float, high: float, claimed: float) -> Verdict:
-    """Say whether a measured interval reaches a claimed number, the larger the better.
-
-    Args:
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-        claimed: The paper's number.
-
-    Returns:
-        "holds" or "does not hold".
-
-    Raises:
-        ValueError: The ends are in the wrong order.
-    """
-    if low > high:
-        raise ValueError(f"the interval [{low}, {high}] ends before it begins")
-    return "holds" if high >= claimed else "does not hold"
-
-
-def verdict_of_sign(difference: Difference, trainings: int | None = None) -> Verdict:
-    """Say whether a difference has the claimed sign.
-
-    Args:
-        difference: The difference; positive if it has the paper's sign.
-        trainings: Number of trainings of each variant; None if both sides use the same trained network.
-
-    Returns:
-        The verdict.
-    """
-    if trainings is not None and trainings < FEWEST_TRAININGS:
-        return "undecided"
-    if difference.low > 0:
-        return "holds"
-    return "does not hold" if difference.high < 0 else "undecided"
-
-
-def verdict_of_neutral(difference: Difference, margin: float = NEUTRAL_MM) -> Verdict:
-    """Say whether a difference is none, up to a margin in mm."""
-    if -margin <= difference.low and difference.high <= margin:
-        return "holds"
-    return "does not hold" if difference.low > margin or difference.high < -margin else "undecided"
-
-
-# ----------------------------------------------------------------------------------------------------------------- rows
 def area_row(paper_set: PaperSet, read: Read) -> Row:
-    """Row of an AUC of Figs. 5a to 5c: measured on the set itself if its file exists, else shown on rendered hands."""
+    """Row of an AUC of Figs. 5a to 5c: measured on the set itself if its file exists, else shown on rendered hands.
+
+    The AUC is that of the paper's protocol, A8, which undoes Eq. 8 joint by joint.
+    """
     claimed = PUBLISHED_AUC[paper_set.published][OURS]
     own, rendered = f"light_cpu_{paper_set.dataset}", f"light_cpu_{paper_set.rendered}"
     claim, where = f"AUC over {paper_set.grid} mm on {paper_set.name}", f"Fig. {paper_set.figure}"
     if (result := read(own)) is not None:
-        area = protocol(result, "A")[f"auc_{paper_set.grid}"]
+        area = protocol(result, "A8")[f"auc_{paper_set.grid}"]
         verdict = verdict_of_number(area["low"], area["high"], claimed)
-        why = "another network, trained on other data, with the paper's test images"
+        why = "another network, trained on other data, with the paper's test images, in the paper's protocol (A8)"
         return Row(claim, where, f"{claimed:.3f}", interval_text(area, 3), verdict, why, own)
     why = f"{paper_set.name} may not be redistributed; the number is that of {paper_set.rendered.upper()}, rendered"
     if (result := read(rendered)) is None:
         return Row(claim, where, f"{claimed:.3f}", "", "not measured", why)
-    area = protocol(result, "A")[f"auc_{paper_set.grid}"]
+    area = protocol(result, "A8")[f"auc_{paper_set.grid}"]
     here = f"{interval_text(area, 3)} on {paper_set.rendered.upper()}"
+    why = f"{why}, in the paper's protocol (A8)"
     return Row(claim, where, f"{claimed:.3f}", here, "not measured", why, rendered)
 
 
@@ -185,7 +120,7 @@ def refinement_row(split: str, neutral: bool, read: Read) -> Row:
     return Row(claim, where, paper, less.text, verdict, why, name, less)
 
 
-def claim_row(name: str, read: Read) -> Row:
+def claim_row(name: str, read: Read = read_if_there) -> Row:
     """Row of a claim about a part, measured by ``benchmarks/evidence.py``; its verdict has the rules of `claims`.
 
     Args:
@@ -270,22 +205,23 @@ def paper_rows(read: Read = read_if_there) -> list[Row]:
     return [row(read) for row in ROWS]
 
 
-# ---------------------------------------------------------------------------------------------------------------- texts
-def rows_table(rows: Sequence[Row]) -> str:
+def rows_table(rows: Sequence[Row], with_files: bool = True) -> str:
     """Return rows as a table in Markdown.
 
     Args:
         rows: From :func:`paper_rows`.
+        with_files: Whether the last column names the result file by its number in :func:`commands_table`.
 
     Returns:
-        The lines of the table; a result file has the number of :func:`commands_table`.
+        The lines of the table.
     """
     numbers = file_numbers(rows)
     cells = [
         (f"{row.claim} ({row.where})", row.paper, row.here, f"**{row.verdict}**", row.why, numbers.get(row.file, ""))
         for row in rows
     ]
-    return markdown_table(HEAD, cells, text_columns=len(HEAD))
+    columns = len(HEAD) if with_files else len(HEAD) - 1
+    return markdown_table(HEAD[:columns], [line[:columns] for line in cells], text_columns=columns)
 
 
 def file_numbers(rows: Sequence[Row]) -> dict[str, int]:

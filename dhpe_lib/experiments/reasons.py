@@ -24,10 +24,11 @@ def reasons(result: Mapping[str, Any]) -> dict[str, str]:
         "iterations-kept": fixed_iterations,
         "refiner": calls_of_refiner,
         "2d-losses": joints_behind,
-        "shape-loss": where_masks_count,
+        "shape-loss": other_shape_losses,
         "augmentation": other_augmentations,
         "lambda": lambda_as_mean,
-        "masks": true_mesh,
+        "masks": budget_of_masks,
+        "distractors": masks_with_distractors,
     }
     found = {}
     for name, fact in facts.items():
@@ -84,11 +85,20 @@ def joints_behind(result: Mapping[str, Any]) -> str:
     )
 
 
-def where_masks_count(result: Mapping[str, Any]) -> str:
-    """Say for how many images the shape loss counts, and what it does to the mask."""
+def other_shape_losses(result: Mapping[str, Any]) -> str:
+    """Say what the shape loss does to the mask, and what it gains in other forms, as far as they were measured."""
     near = result["comparisons"]["shape loss, under tau"]["with"]
     masks = (score(result, form, "orh_test", "mask_iou") for form in ("without-shape-loss", "shape-loss-of-all"))
-    return f"{100 * near:.0f} % of the images are within tau; mask IoU {' to '.join(f'{iou:.3f}' for iou in masks)}"
+    text = f"{100 * near:.0f} % of the images are within tau; mask IoU {' to '.join(f'{iou:.3f}' for iou in masks)}"
+    forms = {
+        "a quarter of the images": "shape loss of a quarter",
+        "and weight 1": "shape loss with weight 1",
+        "and the exact silhouette": "shape loss with the exact silhouette",
+        "and masks of whole hands": "shape loss with masks of whole hands",
+    }
+    gains = {label: result["comparisons"].get(f"{part}, ORH") for label, part in forms.items()}
+    parts = [f"{label} {gain_text(one)}" for label, one in gains.items() if one]
+    return f"{text}; ORH: {', '.join(parts)}" if parts else text
 
 
 def other_augmentations(result: Mapping[str, Any]) -> str:
@@ -102,13 +112,28 @@ def other_augmentations(result: Mapping[str, Any]) -> str:
 
 
 def lambda_as_mean(result: Mapping[str, Any]) -> str:
-    """Errors with either lambda as a sum, and without a shape loss."""
+    """Errors with either lambda as a sum, and without a shape loss; the gain with a mean if that was measured."""
     forms = {"0.01": "constant-lambda-as-sum", "Eq. 12": "shape-loss-as-sum", "no shape loss": "without-shape-loss"}
     parts = (f"{label} {score(result, form, 'orh_test', 'epe_a_mm'):.1f} mm" for label, form in forms.items())
-    return f"ORH: {', '.join(parts)}"
+    text = f"ORH: {', '.join(parts)}"
+    mean = result["comparisons"].get("lambda, mean, ORH")
+    return f"{text}; with L_Sh as a mean {gain_text(mean)}" if mean else text
 
 
-def true_mesh(result: Mapping[str, Any]) -> str:
-    """IoU of the true hand's mesh, which no estimate can beat."""
-    found = {test: rows["mesh of the true hand"]["iou"] for test, rows in result["masks"].items()}
-    return f"IoU of the true hand's mesh: ORH {found['ORH']:.3f}, ORH-S {found['ORH-S']:.3f}"
+def budget_of_masks(result: Mapping[str, Any]) -> str:
+    """Say how long the segmentation networks learnt, and how good a mesh's mask can be at most."""
+    budget = result["setting"]["segmentation"]
+    parts = []
+    for test in ("ORH", "ORH-S"):
+        rows = result["masks"][test]
+        own = rows["mesh of the variant *full*"]["iou"]
+        parts.append(f"{test} mesh of *full* {own:.3f}, true hand {rows['mesh of the true hand']['iou']:.3f}")
+    seen = f"each network saw {budget['images_seen']:,} images, {budget['seeds']} trainings"
+    return f"{seen}; IoU: {'; '.join(parts)}"
+
+
+def masks_with_distractors(result: Mapping[str, Any]) -> str:
+    """IoU of each kind of mask without and with distractors."""
+    before, after = (result["masks"][name] for name in ("no distractors", "distractors"))
+    parts = (f"{who} {before[who]['iou']:.3f} to {after[who]['iou']:.3f}" for who in before if who in after)
+    return f"IoU: {', '.join(parts)}"

@@ -1,30 +1,29 @@
-"""Refinement from cached evidence, the rows of the result file, its figures, and the segmentation network."""
+"""Refinement from cached evidence, the rows of the result file, and its figures."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from cached_hands import cached_hands, crops_of
 
-from dhpe_lib.data.crop_frame import CropFrame
-from dhpe_lib.data.targets import Targets
-from dhpe_lib.data.views import View
 from dhpe_lib.evaluation.evaluate import Predictions
-from dhpe_lib.experiments.evidence_figures import claim_rows, course_figure, mask_rows, pck_figure, refinement_figure
-from dhpe_lib.experiments.evidence_refinement import MODES, estimate_of, refined_errors
-from dhpe_lib.experiments.evidence_results import (
-    Run,
-    course,
-    errors,
-    gain,
-    mask_gain,
-    mask_row,
-    pck_of,
-    run_from,
-    scores,
+from dhpe_lib.experiments.claims import CLAIMS, SPANS
+from dhpe_lib.experiments.evidence_comparisons import (
+    PARTS,
+    landmark_gains,
+    part_gains,
+    pck_rows,
+    refinement_course,
+    refinement_gains,
 )
-from dhpe_lib.experiments.segmentation import UNet, fit_unet, unet_counts
+from dhpe_lib.experiments.evidence_figures import course_figure, mask_rows, pck_figure, refinement_figure
+from dhpe_lib.experiments.evidence_forms import FORMS
+from dhpe_lib.experiments.evidence_landmarks import photo_gain
+from dhpe_lib.experiments.evidence_masks import mask_row
+from dhpe_lib.experiments.evidence_refinement import ITERATIONS, MODES, estimate_of, refined_errors
+from dhpe_lib.experiments.evidence_results import NAMES, Run, course, errors, gain, pck_of, run_from, scores
 from dhpe_lib.network.estimator import PRESETS, Estimator
 from dhpe_lib.network.hand_landmarks import FEATURES
 
@@ -64,9 +63,9 @@ def predictions(off: float, n: int = 8, tips: bool = False) -> Predictions:
     )  # fmt: skip
 
 
-def run(off: float) -> Run:
+def run(off: float, tests: tuple[str, ...] = ("orh_test",)) -> Run:
     curve = [{"step": float(step), "epe_a_mm": off + 1 / (1 + step), "share_under_tau": 0.5} for step in (0, 50)]
-    return Run({"orh_test": predictions(off)}, curve, np.array([1.0, 0.0]))
+    return Run(dict.fromkeys(tests, predictions(off)), curve, np.array([1.0, 0.0]))
 
 
 def test_a_gain_is_positive_if_the_part_helps():
@@ -92,11 +91,41 @@ def test_scores_of_each_seed_and_of_a_file():
     np.testing.assert_array_equal(again.found["orh_test"].joints_mm, runs[0].found["orh_test"].joints_mm)
 
 
-def test_masks_are_compared_by_their_pooled_iou():
-    other, mesh = np.tile([5, 5, 0], (4, 1)), np.tile([8, 1, 1], (4, 1))
-    found = mask_gain(other, mesh)
-    assert (found["without"], found["with"], found["value"]) == (0.5, 0.8, 0.3)
-    assert mask_row(mesh)["iou_interval"] == [0.8, 0.8]
+def test_every_claim_about_trainings_and_iterations_has_its_comparison():
+    """All that a claim names is computed by some function; masks have a test of their own."""
+    runs = {name: [run(3.0, tuple(NAMES)), run(2.0, tuple(NAMES))] for name in FORMS}
+    assert {name for pair in PARTS.values() for name in pair} == set(FORMS)
+    refined = {mode: np.ones((2, len(ITERATIONS), 4, 21)) for mode in MODES}
+    found = part_gains(runs) | refinement_gains("ORH", refined) | refinement_gains("ORH-O", refined)
+    named = {name for claim in CLAIMS.values() for name in claim.comparisons}
+    left = named - set(found)
+    assert left
+    assert all(name.startswith(("mask against", "distractors against")) for name in left)
+    assert tuple(f"{a} to {b}" for a, b in pairwise(ITERATIONS)) == SPANS
+    assert not any("few images" in name for name in part_gains(runs | {"few": []}))
+
+
+def test_refinement_gains_follow_the_iterations():
+    falling = 20.0 - np.arange(len(ITERATIONS))[None, :, None, None] * np.ones((2, 1, 4, 21))
+    refined = dict.fromkeys(MODES, falling)
+    found = refinement_gains("ORH", refined)
+    assert found["refinement, ORH"]["value"] == len(ITERATIONS) - 1
+    assert found["moving against fixed j2D, ORH"]["value"] == 0
+    assert found["iterations 1 to 5, j2D(3) fixed, ORH"]["value"] == 1
+    assert refinement_course(refined)[MODES[0]]["5"]["value"] == 2
+    curves = pck_rows({name: [run(2.0)] for name in FORMS} | {"without-refiner": []}, refined, "orh_test")
+    assert len(curves) == 5
+    assert curves["ours"]["value"][0] == 1
+
+
+def test_a_user_may_take_another_network():
+    mm = {"A8": 9.0, "C": 3.0, "shipped_A8": 7.0, "shipped_C": 4.0}
+    found = landmark_gains("ORH", {name: np.full((4, 21), value) for name, value in mm.items()})
+    assert [one["value"] for one in found.values()] == [2, -1]
+    rows = {f"{k}.png": {"landmarks to label": 0.1, "estimator to label": 0.12} for k in range(3)}
+    rows |= {"unlabelled.png": {"hands": 1}, "mean": {"landmarks to label": 9.0, "estimator to label": 1.0}}
+    one = photo_gain({"results": rows})
+    assert (one["value"], one["images"], one["unit"]) == (-0.02, 3, "share")
 
 
 def test_figures_and_tables_of_a_result(tmp_path):
@@ -108,39 +137,11 @@ def test_figures_and_tables_of_a_result(tmp_path):
         "forms": {"full": {"curves": [run(2.0).curve, run(3.0).curve]}},
         "refinement": {"orh_test": {MODES[0]: {"5": one, "50": one}}},
         "pck": {"orh_test": {"ours": pck_of(rows)}, "orh-o_test": {"ours": pck_of(tips)}},
-        "masks": {"ORH": {"mesh": mask_row(np.tile([8, 1, 1], (4, 1)))}},
+        "masks": {"ORH": {"mesh": mask_row(np.tile([8, 1, 1], (1, 4, 1)))}},
     }
     assert result["pck"]["orh-o_test"]["ours"]["grid"] == "0-100"
     for test in result["pck"]:
         assert len(pck_figure(result, test).data) == 2
     assert len(course_figure(result, {"full": "Eq. 12", "constant-lambda": "0.01"}).data) == 4
     assert list(refinement_figure(result, "orh_test").data[0].x) == [5, 50]
-    assert mask_rows(result)[-1] == ("mesh (ORH)", "80.0", "88.9", "88.9", "88.9")
-    table = {row[0]: row for row in claim_rows(result, {"refiner": "because"})}
-    assert table["f_Ref helps"][4:] == ("**undecided**", "because")
-    assert table["Augmentation helps"][3:5] == ("not measured", "")
-
-
-def test_a_unet_learns_a_bright_square():
-    def batch(step: int) -> View:
-        generator = torch.Generator().manual_seed(step)
-        corner = torch.randint(0, 40, (4, 2), generator=generator)
-        ticks = torch.arange(64)
-        inside = (ticks - corner[..., None]).ge(0) & (ticks - corner[..., None]).lt(24)
-        mask = (inside[:, 0, :, None] & inside[:, 1, None, :]).float()
-        frame = CropFrame(torch.zeros(4, 2), torch.ones(4), torch.zeros(4))
-        images = (0.3 + 0.5 * mask)[:, None].expand(-1, 3, -1, -1).contiguous()
-        return View(images, masks_alone(mask), frame)
-
-    network = fit_unet(batch, 30)
-    view = batch(99)
-    tp, fp, fn = unet_counts(network, view.images, view.targets.mask).sum(0)
-    assert tp / (tp + fp + fn) > 0.8
-    assert UNet()(torch.zeros(2, 3, 32, 32)).shape == (2, 32, 32)
-
-
-def masks_alone(mask: torch.Tensor) -> Targets:
-    """Return targets with masks and joints at the origin."""
-    n = len(mask)
-    yes, zeros = torch.ones(n, 21, dtype=torch.bool), torch.zeros(n, 21, 3)
-    return Targets(zeros, yes, zeros[..., :2], yes, mask, yes[:, 0], torch.zeros(n, 55), yes[:, 0])
+    assert mask_rows(result)[-1] == ("mesh (ORH)", "80.0", "88.9", "88.9", "88.9", "[80.0, 80.0]")

@@ -11,11 +11,16 @@ from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.experiments import evidence_training
 from dhpe_lib.experiments.cached_evidence import first_rows, read_evidence, write_evidence
-from dhpe_lib.experiments.evidence_training import (
+from dhpe_lib.experiments.evidence_forms import (
     FORMS,
     WITHOUT_MASK,
-    Batches,
     Form,
+    seen_by,
+    weakly_labelled,
+    with_whole_masks,
+)
+from dhpe_lib.experiments.evidence_training import (
+    Batches,
     JointHand,
     fit,
     iterate,
@@ -23,8 +28,6 @@ from dhpe_lib.experiments.evidence_training import (
     masked_loss,
     new_regressor,
     predict,
-    seen_by,
-    weakly_labelled,
 )
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.hand_landmarks import FEATURES
@@ -92,6 +95,17 @@ def test_masks_are_hidden_as_in_the_papers_data(hand):
     hidden = ~weakly_labelled(many).targets.has_mask
     assert hidden.float().mean() == pytest.approx(WITHOUT_MASK, abs=0.08)
     assert torch.equal(weakly_labelled(many).targets.has_mask, ~hidden)
+
+
+def test_whole_masks_are_those_of_the_true_hands(hand, evidence):
+    targets = evidence.targets
+    cut = replace(targets, mask=targets.mask * (torch.arange(64) < 30))
+    unknown = replace(cut, has_h=cut.has_h & (torch.arange(6) > 0))
+    whole = with_whole_masks(replace(evidence.plain, targets=unknown), hand).targets.mask
+    assert whole.dtype == targets.mask.dtype
+    assert torch.equal(whole[0], cut.mask[0])  # pose and shape are unknown, so it stays cut
+    assert (whole[1:] != targets.mask[1:]).float().mean() < 0.01
+    assert (cut.mask[1:] != targets.mask[1:]).float().mean() > 0.05
 
 
 def test_without_2d_losses_the_regressor_sees_the_feature_alone(evidence):

@@ -1,0 +1,129 @@
+"""All gains that the claims are judged by, and some more, from the runs, the refined hands and the joints of others."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from dhpe_lib.experiments.evidence_refinement import ITERATIONS, MODES
+from dhpe_lib.experiments.evidence_results import NAMES, Run, course, errors, gain, pck_of, pose_off, under_tau
+
+PARTS = {
+    "f_Ref": ("without-refiner", "full"),
+    "L_Ref": ("without-loss-ref", "full"),
+    "2D losses": ("without-2d-losses", "without-refiner"),
+    "shape loss": ("without-shape-loss", "shape-loss-of-all"),
+    "shape loss of a quarter": ("without-shape-loss", "full"),
+    "shape loss with weight 1": ("without-shape-loss", "small-shape-loss"),
+    "shape loss with the exact silhouette": ("without-shape-loss", "exact-silhouette"),
+    "shape loss with masks of whole hands": ("without-shape-loss", "whole-masks"),
+    "shape loss as a sum": ("without-shape-loss", "shape-loss-as-sum"),
+    "augmentation, few images": ("few", "few-novel-views"),
+    "augmentation with true poses, few images": ("few", "few-true-views"),
+    "augmentation, all images": ("full", "novel-views"),
+    "lambda, sum": ("constant-lambda-as-sum", "shape-loss-as-sum"),
+    "lambda, mean": ("constant-lambda", "full"),
+    "L_h": ("full", "with-hand-loss"),
+    "three iterations of the regressor": ("one-iteration", "full"),
+    "five iterations of the regressor": ("full", "five-iterations"),
+}
+"""For each part of the method the variants without it and with it."""
+CURVES = {
+    "w/o test refinement": "full",
+    "also w/o f_Ref": "without-refiner",
+    "also w/o 2D losses (as HMR)": "without-2d-losses",
+    "w/o shape loss, w/o refinement": "without-shape-loss",
+}
+"""Variants of Figs. 5d and 5e by their label."""
+
+Refined = Mapping[str, Float[ndarray, "seeds t n 21"]]
+
+
+def part_gains(runs: Mapping[str, Sequence[Run]]) -> dict[str, dict[str, Any]]:
+    """Compute the gains of each part whose variants were trained.
+
+    Args:
+        runs: Runs of each variant; none if it was not trained.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for part, (without, with_it) in PARTS.items():
+        if runs[without] and runs[with_it]:
+            found |= gains_of(part, runs[without], runs[with_it])
+    return found
+
+
+def gains_of(part: str, without: Sequence[Run], with_it: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """Compute the gains of a part: in errors and pose on each test, in instances under tau, and in speed."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def add(name: str, quantity: Callable[[Sequence[Run]], ndarray], unit: str, more: bool = False) -> None:
+        one = gain(quantity(without), quantity(with_it), unit, more)
+        if np.isfinite(one["value"]):  # hands of ORH-O have no known pose
+            found[f"{part}, {name}"] = one
+
+    for test, name in NAMES.items():
+        add(name, lambda some, test=test: errors(some, test), "mm")  # type: ignore[misc]
+        add(f"aligned, {name}", lambda some, test=test: errors(some, test, "C"), "mm")  # type: ignore[misc]
+        add(f"pose, {name}", lambda some, test=test: pose_off(some, test), "rad")  # type: ignore[misc]
+    add("under tau", under_tau, "share", True)
+    add("course", course, "mm")
+    return found
+
+
+def refinement_gains(name: str, refined: Refined) -> dict[str, dict[str, Any]]:
+    """Compute the gains of the refinement on a test, as a whole and from one number of iterations to the next.
+
+    Args:
+        name: Name of the test.
+        refined: Errors of the joints by seed, iteration and image for each mode, mm.
+    """
+    fixed, kept, moving = (np.nanmean(refined[mode], -1) for mode in MODES)
+    found = {
+        f"refinement, {name}": gain(moving[:, 0], moving[:, -1], "mm"),
+        f"refinement, j2D(0) fixed, {name}": gain(fixed[:, 0], fixed[:, -1], "mm"),
+        f"refinement, j2D(3) fixed, {name}": gain(kept[:, 0], kept[:, -1], "mm"),
+        f"moving against fixed j2D, {name}": gain(fixed[:, -1], moving[:, -1], "mm"),
+    }
+    for k, (a, b) in enumerate(pairwise(ITERATIONS)):
+        for label, rows in (("", moving), (", j2D(0) fixed", fixed), (", j2D(3) fixed", kept)):
+            found[f"iterations {a} to {b}{label}, {name}"] = gain(rows[:, k], rows[:, k + 1], "mm")
+    return found
+
+
+def refinement_course(refined: Refined) -> dict[str, dict[str, Any]]:
+    """Gain of each mode after each number of iterations."""
+    return {
+        mode: {
+            str(t): gain(np.nanmean(rows[:, 0], -1), np.nanmean(rows[:, k], -1), "mm")
+            for k, t in enumerate(ITERATIONS)
+            if t
+        }
+        for mode, rows in refined.items()
+    }
+
+
+def landmark_gains(name: str, found: Mapping[str, ndarray]) -> dict[str, dict[str, Any]]:
+    """Compute the gains of the shipped network over the hand landmark network on a test.
+
+    Args:
+        name: Name of the test.
+        found: Errors of the joints of both, mm: "A8" and "C", and the same after "shipped_".
+    """
+    gains = {}
+    for protocol in ("A8", "C"):
+        with_it, without = (np.nanmean(found[key], 1)[None] for key in (f"shipped_{protocol}", protocol))
+        gains[f"instead of the hand landmark network, {protocol}, {name}"] = gain(without, with_it, "mm")
+    return gains
+
+
+def pck_rows(runs: Mapping[str, Sequence[Run]], refined: Refined, test: str) -> dict[str, Any]:
+    """PCK curves of Figs. 5d and 5e; the seeds of a variant are columns."""
+    rows = {"ours": np.concatenate(list(refined[MODES[2]][:, -1]), 1)}
+    rows["j2D(0) fixed in refinement"] = np.concatenate(list(refined[MODES[0]][:, -1]), 1)
+    for label, name in CURVES.items():
+        if runs[name]:
+            rows[label] = np.concatenate([run.errors[test]["A8"] for run in runs[name]], 1)
+    return {label: pck_of(errors_mm) for label, errors_mm in rows.items()}

@@ -1,0 +1,148 @@
+"""The splits and the files of the measurement of the claims: what is there is read, and what is missing is found.
+
+All variants share the evidence of the images. Each training, refinement and list of counts has a file of its own, so an
+interrupted measurement continues.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy import ndarray
+
+from dhpe_lib.common.files import atomic_writes
+from dhpe_lib.common.records import join_rows
+from dhpe_lib.data.cache.reader import Prepared
+from dhpe_lib.data.crops import Crops
+from dhpe_lib.experiments.cached_evidence import (
+    CachedEvidence,
+    first_rows,
+    read_evidence,
+    tested_evidence,
+    training_evidence,
+    write_evidence,
+)
+from dhpe_lib.experiments.distractors import distractor_pairs
+from dhpe_lib.experiments.evidence_forms import FEW, Form, seen_by, weakly_labelled, with_whole_masks
+from dhpe_lib.experiments.evidence_results import Run, run_from
+from dhpe_lib.experiments.evidence_training import spread
+from dhpe_lib.experiments.novel_view_evidence import Seeds, novel_view_evidence
+from dhpe_lib.network.trained import load_shipped
+from dhpe_lib.training.batches import rows_of
+
+SEED, SEEDS = 0, 3
+PAIR = ("undisturbed", "disturbed")
+"""Names of the pictures of :func:`dhpe_lib.experiments.distractors.distractor_pairs`."""
+
+
+class Workplace:
+    """The splits and the files of a measurement.
+
+    Args:
+        out: Folder of the files.
+        train, test: Folders of prepared splits.
+        pictures, tests: Number of training images over all splits, and of images of each test split.
+        pairs: Number of hands that are rendered without and with distractors.
+    """
+
+    def __init__(
+        self, out: Path, train: Sequence[Path], test: Sequence[Path], pictures: int, tests: int, pairs: int
+    ) -> None:
+        self.out, self.network, self.pairs = out, load_shipped(), pairs
+        self.train, self.tests = [Prepared(path) for path in train], [Prepared(path) for path in test]
+        self.rows = first_rows(self.train, pictures)
+        self.test_rows = {test.name: test.evenly_spaced(tests) for test in self.tests}
+
+    def kept(self, name: str, find: Callable[[], CachedEvidence]) -> CachedEvidence:
+        """Read evidence, or find it and write it."""
+        path = self.out / f"{name}.safetensors"
+        if not path.is_file():
+            write_evidence(path, find())
+            print(f"wrote {path.name}", flush=True)
+        return read_evidence(path)
+
+    def kept_arrays(self, name: str, find: Callable[[], dict[str, ndarray]]) -> dict[str, ndarray]:
+        """Read arrays, or find them and write them; "seconds" is the processor time that it took to find them."""
+        path = self.file(name)
+        if not path.is_file():
+            path.parent.mkdir(exist_ok=True)
+            begun, found = time.process_time(), find()
+            spent = time.process_time() - begun
+            with atomic_writes(path.parent, [path.name]) as (draft,):
+                np.savez(draft, seconds=np.array(spent), **found)  # type: ignore[arg-type]
+            print(f"wrote {path.name}, {spent:.0f} s of processor time", flush=True)
+        return dict(np.load(path))
+
+    def file(self, name: str) -> Path:
+        """Path of a file with arrays."""
+        return self.out / f"{name}.npz"
+
+    @cached_property
+    def tested(self) -> dict[str, CachedEvidence]:
+        """Evidence of the tests by name."""
+        return {
+            test.name: self.kept(
+                test.name, lambda test=test: tested_evidence(self.network, test, self.test_rows[test.name])
+            )
+            for test in self.tests
+        }
+
+    @cached_property
+    def crops(self) -> dict[str, Crops]:
+        """Crops of the tests by name."""
+        return {test.name: test[self.test_rows[test.name]] for test in self.tests}
+
+    @cached_property
+    def paired(self) -> dict[str, tuple[CachedEvidence, Crops]]:
+        """Evidence and crops of the hands without and with distractors."""
+        found = {}
+        for name, crops in zip(PAIR, distractor_pairs(self.pairs, SEED), strict=True):
+            find = lambda crops=crops: tested_evidence(self.network, crops, np.arange(len(crops)))  # noqa: E731
+            found[name] = self.kept(name, find), crops
+        return found
+
+    @cached_property
+    def trained(self) -> CachedEvidence:
+        """Evidence of the training images."""
+        parts = []
+        for k, (split, rows) in enumerate(zip(self.train, self.rows, strict=True)):
+            if len(rows):
+                find = lambda k=k, split=split, rows=rows: training_evidence(self.network, split, rows, k)  # noqa: E731
+                parts.append(self.kept(f"train_{k}", find))
+        return join_rows(parts)
+
+    @cached_property
+    def trained_with_whole_masks(self) -> CachedEvidence:
+        """Evidence of the training images with the masks of whole hands."""
+        return with_whole_masks(self.trained, self.network.hand)
+
+    def trained_for(self, form: Form) -> CachedEvidence:
+        """Evidence of the training images as a variant sees them."""
+        evidence = self.trained_with_whole_masks if form.whole_masks else self.trained
+        return weakly_labelled(seen_by(form, evidence))
+
+    @property
+    def all_rows(self) -> ndarray:
+        """Numbers of the training images in the concatenated splits."""
+        starts = np.cumsum([0, *map(len, self.train)])[:-1]
+        return np.concatenate([start + rows for start, rows in zip(starts, self.rows, strict=True)])
+
+    def novel_views(self, seeds: Seeds) -> CachedEvidence:
+        """Evidence of novel views of a few training images."""
+
+        def find() -> CachedEvidence:
+            chosen = self.all_rows[spread(len(self.all_rows), FEW).numpy()]
+            return novel_view_evidence(self.network, rows_of(self.train, chosen), seeds, SEED)
+
+        return self.kept(f"novel_{seeds}", find)
+
+    def load_runs(self, name: str) -> list[Run]:
+        """Read the runs of a variant; none if a seed is missing."""
+        paths = [self.file(f"runs/{name}_seed{seed}") for seed in range(SEEDS)]
+        if not all(path.is_file() for path in paths):
+            return []
+        files = [dict(np.load(path)) for path in paths]
+        return [run_from(values, json.loads(str(values.pop("curve")))) for values in files]

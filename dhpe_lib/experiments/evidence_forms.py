@@ -1,0 +1,117 @@
+"""The variants of f_E3D and of its training, and the evidence and labels that each of them sees."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.nn.functional import pad
+
+from dhpe_lib.common.records import take_rows, to_numpy
+from dhpe_lib.evaluation.alignment import align_similarity
+from dhpe_lib.experiments.cached_evidence import CachedEvidence
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.network.hand_landmarks import FEATURES
+from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
+
+SHARE = 4
+"""Every fourth image of a batch has its mesh computed for L_Lap, and for L_Sh unless a form says otherwise."""
+AS_SUM = 224.0**2
+"""Weight with which a mean over the pixels of a crop is the paper's sum."""
+WITHOUT_MASK = 30_000 / 71_258
+"""Share of the paper's training images without a mask: those of STB."""
+FEW = 512
+"""Number of real images from which the augmentation has something to add."""
+AT_A_TIME = 256
+
+
+@dataclass(frozen=True)
+class Form:
+    """A variant of f_E3D and of its training.
+
+    Attributes:
+        iterations: Iterations of the regressor.
+        refiner: Whether there is f_Ref.
+        loss_ref: Whether L_Ref trains f_Ref; else only the other losses do.
+        joints_2d: Whether f_E3D sees j2D(0); else j2D(0) is 0 and f_E3D sees F(x) alone, as in HMR.
+        weight_sh: Weight of L_Sh, a mean over the pixels; 0 for none.
+        shape_share: L_Sh is the mean over every image of a batch (1), or to save time over every second (2) or fourth.
+        silhouette: Method of f_Ren.
+        whole_masks: Whether L_Sh compares with the mask of the whole true hand, not with that of its visible part.
+        constant_lambda: A constant lambda instead of Eq. 12.
+        weight_h: Weight of L_h, with known pose and shape.
+        few: Number of real images, evenly spaced in all; 0 for all.
+        novel_views: Name of the novel views that take half of each batch; None for real images in their place.
+    """
+
+    iterations: int = 3
+    refiner: bool = True
+    loss_ref: bool = True
+    joints_2d: bool = True
+    weight_sh: float = 10.0
+    shape_share: int = SHARE
+    silhouette: Method = DEFAULT_METHOD
+    whole_masks: bool = False
+    constant_lambda: float | None = None
+    weight_h: float = 0.0
+    few: int = 0
+    novel_views: str | None = None
+
+
+FORMS = {
+    "full": Form(),
+    "without-shape-loss": Form(weight_sh=0.0),
+    "without-refiner": Form(refiner=False),
+    "without-loss-ref": Form(loss_ref=False),
+    "without-2d-losses": Form(refiner=False, joints_2d=False),
+    "shape-loss-of-all": Form(shape_share=1),
+    "small-shape-loss": Form(weight_sh=1.0),
+    "exact-silhouette": Form(silhouette="coverage"),
+    "whole-masks": Form(whole_masks=True),
+    "shape-loss-as-sum": Form(weight_sh=AS_SUM),
+    "constant-lambda-as-sum": Form(weight_sh=AS_SUM, constant_lambda=0.01),
+    "constant-lambda": Form(constant_lambda=0.01),
+    "few": Form(few=FEW),
+    "few-novel-views": Form(few=FEW, novel_views="predicted"),
+    "novel-views": Form(novel_views="predicted"),
+    "with-hand-loss": Form(weight_h=1.0),
+    "one-iteration": Form(iterations=1),
+    "five-iterations": Form(iterations=5),
+    "few-true-views": Form(few=FEW, novel_views="true"),
+}
+"""The variants that are trained, by name."""
+
+
+def seen_by(form: Form, evidence: CachedEvidence) -> CachedEvidence:
+    """Return the evidence with what the paper's f_E3D sees: F(x) and j2D(0), which is 0 without 2D losses.
+
+    The light network's f_E3D also sees descriptions of the joints.
+    """
+    joints_2d = evidence.joints_2d if form.joints_2d else torch.zeros_like(evidence.joints_2d)
+    return replace(evidence, of_crop=evidence.of_crop[:, :FEATURES].contiguous(), joints_2d=joints_2d)
+
+
+def weakly_labelled(evidence: CachedEvidence, seed: int = 0) -> CachedEvidence:
+    """Hide the masks of a share of the images, as many as have none in the paper's training set."""
+    hidden = torch.rand(len(evidence), generator=torch.Generator().manual_seed(seed)) < WITHOUT_MASK
+    targets = evidence.targets
+    return replace(evidence, targets=replace(targets, has_mask=targets.has_mask & ~hidden))
+
+
+def with_whole_masks(evidence: CachedEvidence, hand: HandModel) -> CachedEvidence:
+    """Replace the masks by those of the whole true hands, which no thing and no border of the photo cuts.
+
+    The mesh of the true pose and shape is moved to the true joints by a similarity, so perspective is left out. A hand
+    with unknown pose keeps its mask.
+    """
+    parts, targets = [], evidence.targets
+    for rows in torch.arange(len(evidence)).split(AT_A_TIME):
+        some = take_rows(targets, rows)
+        with torch.no_grad():
+            mesh = hand.forward_h(pad(some.pose_shape, (0, 8)))
+        points = to_numpy(torch.cat((mesh.joints, mesh.vertices), 1)).astype(float)
+        truth = np.full_like(points, np.nan)
+        truth[:, :21] = to_numpy(some.joints)
+        placed = torch.from_numpy(align_similarity(points, truth)[:, 21:]).float()
+        whole = silhouette(placed, hand.faces, some.mask.shape[-1]).to(some.mask)
+        parts.append(torch.where(some.has_h[:, None, None], whole, some.mask))
+    return replace(evidence, targets=replace(targets, mask=torch.cat(parts)))

@@ -1,0 +1,255 @@
+"""Table 2: the pixel counts of the meshes' masks and of the segmentation networks', with and without distractors.
+
+All masks are counted at 128 pixels, in the upright view that the shipped network sees. Counts have an axis for the
+trainings: three for a segmentation network or a variant of f_E3D, one for the shipped network.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from numpy import ndarray
+from torch import nn
+
+from dhpe_lib.common.records import take_rows
+from dhpe_lib.data.crop_frame import SIZE
+from dhpe_lib.data.crops import Crops
+from dhpe_lib.data.views import View, jittered_view, no_jitter
+from dhpe_lib.evaluation.evaluate import Predictions, rounded
+from dhpe_lib.evaluation.mask_metrics import mask_counts, mask_scores
+from dhpe_lib.evaluation.metrics import Interval, bootstrap
+from dhpe_lib.experiments.cached_evidence import AT_A_TIME, TESTED_MASK, CachedEvidence
+from dhpe_lib.experiments.claims import half_width
+from dhpe_lib.experiments.evidence_files import PAIR, SEED, SEEDS, Workplace
+from dhpe_lib.experiments.evidence_refinement import estimate_of
+from dhpe_lib.experiments.evidence_training import Iterations, compare
+from dhpe_lib.experiments.segmentation import SEGMENTERS, fit_segmenters, segmenter_counts
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.network.estimator import Estimator
+from dhpe_lib.rendering.renderer import silhouette
+from dhpe_lib.training.batches import ViewOptions, draw_turns, rows_of, training_view
+
+BATCH = 16
+"""Images in a batch of the segmentation networks."""
+MESH, OWN_MESH, TRUE_MESH = "mesh", "mesh of the variant *full*", "mesh of the true hand"
+MASKED = {"orh_test": "ORH", "orh-s_test": "ORH-S", PAIR[0]: "no distractors", PAIR[1]: "distractors"}
+"""Tests whose masks are known, and their names in the rows."""
+
+Counts = Int[ndarray, "trainings n 3"]
+
+
+def pictures(place: Workplace, test: str) -> tuple[CachedEvidence, Crops]:
+    """Evidence and crops of a test with masks."""
+    return place.paired[test] if test in PAIR else (place.tested[test], place.crops[test])
+
+
+def shipped_predictions(network: Estimator, evidence: CachedEvidence, crops: Crops) -> Predictions:
+    """Compare the shipped network's hands with the ground truth."""
+    steps = estimate_of(network, evidence).steps
+    path = Iterations(steps[-1].h, steps[-1].mesh.joints, torch.stack([step.joints_2d for step in steps[1:]], 1))
+    return compare(path, evidence, crops, network.hand)
+
+
+def segmented(place: Workplace, steps: int) -> dict[str, ndarray]:
+    """Train the segmentation networks on the training images, and count their pixels on the tests with masks.
+
+    Args:
+        place: The files.
+        steps: Number of steps.
+
+    Returns:
+        Counts by "test.network", and "seconds", the processor time.
+    """
+
+    def find() -> dict[str, ndarray]:
+        networks = [new_network(kind, seed) for kind in SEGMENTERS.values() for seed in range(SEEDS)]
+        fit_segmenters(networks, lambda step: training_batch(place, step), steps)
+        found = {}
+        for test in MASKED:
+            for k, name in enumerate(SEGMENTERS):
+                trainings = networks[k * SEEDS : (k + 1) * SEEDS]
+                found[f"{test}.{name}"] = network_counts(trainings, *pictures(place, test))
+        return found
+
+    return place.kept_arrays(segmented_file(steps), find)
+
+
+def segmented_file(steps: int) -> str:
+    """Name of the file of the segmentation networks."""
+    return f"segmented_{steps}"
+
+
+def new_network(kind: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """Build a network with random weights."""
+    torch.manual_seed(seed)
+    return kind()
+
+
+def training_batch(place: Workplace, step: int) -> View:
+    """Views of random training images, jittered as for the other trainings."""
+    options = ViewOptions(size=TESTED_MASK, upright=True)
+    rows = np.random.default_rng((SEED, step)).choice(place.all_rows, BATCH)
+    return training_view(rows_of(place.train, rows), draw_turns(BATCH, step, options), options)
+
+
+def network_counts(networks: Sequence[nn.Module], evidence: CachedEvidence, crops: Crops) -> Counts:
+    """Count the pixels of networks in the views that the shipped network sees."""
+    parts = []
+    for rows in torch.arange(len(crops)).split(AT_A_TIME):
+        own = crops[rows]
+        view = jittered_view(own, no_jitter(evidence.frame.angle[rows] - own.frame.angle), TESTED_MASK)
+        parts.append(np.stack([segmenter_counts(one, view.images, view.targets.mask) for one in networks]))
+    return np.concatenate(parts, 1)
+
+
+def mesh_counts(place: Workplace, test: str) -> Counts:
+    """Count the pixels of the shipped network's meshes."""
+
+    def find() -> dict[str, ndarray]:
+        return {"counts": shipped_predictions(place.network, *pictures(place, test)).counts[None]}
+
+    return place.kept_arrays(f"mesh_{test}", find)["counts"]
+
+
+def true_mesh_counts(hand: HandModel, crops: Crops) -> Counts:
+    """Count the pixels of the true hands' masks, the best that a mesh can do: it knows no thing before it."""
+    parts = []
+    for rows in torch.arange(len(crops)).split(AT_A_TIME):
+        own = take_rows(crops, rows)
+        with torch.no_grad():
+            drawn = silhouette(hand.forward_h(own.h).vertices, hand.faces, SIZE) > 0.5
+        parts.append(mask_counts(drawn.numpy(), own.without_margin().masks.numpy()))
+    return np.concatenate(parts)[None]
+
+
+def all_counts(place: Workplace, steps: int) -> dict[str, dict[str, Counts]]:
+    """Collect the pixel counts of each test by method; a method that was not measured is left out."""
+    runs, found = place.load_runs("full"), {}
+    networks = segmented(place, steps) if place.file(segmented_file(steps)).is_file() else {}
+    for test in MASKED:
+        if not place.file(f"mesh_{test}").is_file():
+            continue
+        rows = {name: networks[f"{test}.{name}"] for name in SEGMENTERS if f"{test}.{name}" in networks}
+        rows[MESH] = mesh_counts(place, test)
+        if runs and test not in PAIR:
+            rows[OWN_MESH] = np.stack([run.found[test].counts for run in runs])
+        rows[TRUE_MESH] = true_mesh_counts(place.network.hand, pictures(place, test)[1])
+        found[test] = rows
+    return found
+
+
+def pooled_interval(measure: Callable[[ndarray], float], rows: Int[ndarray, "trainings n k"]) -> Interval[float]:
+    """Mean of a measure over trainings, and its 95 % interval over trainings and images.
+
+    Trainings are as in :func:`dhpe_lib.experiments.claims.paired_interval`; the half width over images is that of a
+    bootstrap, since the pixels of all images are pooled.
+
+    Args:
+        measure: Function of the rows of a training.
+        rows: A row for each training and image.
+    """
+
+    def mean(images: ndarray) -> float:
+        parts = np.split(images, len(rows), 1)
+        return float(np.mean([measure(part) for part in parts]))
+
+    drawn = bootstrap(mean, np.concatenate(list(rows), 1), draws=300)
+    of_trainings = half_width(np.array([measure(one) for one in rows]))
+    below, above = drawn.value - drawn.low, drawn.high - drawn.value
+    low, high = drawn.value - math.hypot(below, of_trainings), drawn.value + math.hypot(above, of_trainings)
+    return Interval(drawn.value, low, high)
+
+
+def iou(counts: Int[ndarray, "n 3"]) -> float:
+    """Pooled IoU."""
+    return mask_scores(counts).iou
+
+
+def beside(*methods: Counts) -> Int[ndarray, "trainings n _"]:
+    """Put the counts of several methods side by side; a single training stands beside each of many."""
+    trainings = max(map(len, methods))
+    return np.concatenate([np.broadcast_to(one, (trainings, *one.shape[1:])) for one in methods], 2)
+
+
+def mask_gain(other: Counts, mesh: Counts) -> dict[str, Any]:
+    """Compare the pooled IoU of two kinds of masks on the same images.
+
+    Args:
+        other: Pixel counts of the other kind of masks.
+        mesh: Those of the mesh.
+
+    Returns:
+        A dict for JSON as that of :func:`dhpe_lib.experiments.evidence_results.gain`.
+    """
+    return iou_row(lambda rows: (iou(rows[:, :3]), iou(rows[:, 3:])), beside(other, mesh))
+
+
+def distractor_gain(other: tuple[Counts, Counts], mesh: tuple[Counts, Counts]) -> dict[str, Any]:
+    """Compare what distractors cost two kinds of masks.
+
+    Args:
+        other: Pixel counts of the other kind of masks without and with distractors.
+        mesh: Those of the mesh.
+
+    Returns:
+        As of :func:`mask_gain`. "without" and "with" are the changes of the IoU of the other masks and of the mesh's;
+        the gain is positive if the mesh loses less.
+    """
+
+    def changes(rows: ndarray) -> tuple[float, float]:
+        calm, disturbed, mesh_calm, mesh_disturbed = (iou(part) for part in np.split(rows, 4, 1))
+        return disturbed - calm, mesh_disturbed - mesh_calm
+
+    size = float(np.mean([iou(one) for one in other[0]]))
+    return iou_row(changes, beside(*other, *mesh)) | {"of": round(size, 4)}
+
+
+def iou_row(measures: Callable[[ndarray], tuple[float, float]], rows: ndarray) -> dict[str, Any]:
+    """Compare two numbers of the same rows; the gain is the second less the first."""
+
+    def difference(one: ndarray) -> float:
+        without, with_it = measures(one)
+        return with_it - without
+
+    without, with_it = np.mean([measures(one) for one in rows], 0).tolist()
+    return {
+        **rounded(pooled_interval(difference, rows), 4),
+        "seeds": [round(difference(one), 4) for one in rows],
+        "images": rows.shape[1],
+        "without": round(without, 4),
+        "with": round(with_it, 4),
+        "of": round(without, 4),
+        "unit": "IoU",
+        "places": 3,
+    }
+
+
+def mask_row(counts: Counts) -> dict[str, Any]:
+    """Means of the scores of Table 2 over the trainings, with the interval of the IoU over trainings and images."""
+    names = asdict(mask_scores(counts[0]))
+    scores = np.mean([list(asdict(mask_scores(one)).values()) for one in counts], 0)
+    interval = pooled_interval(iou, counts)
+    return {name: round(float(value), 4) for name, value in zip(names, scores, strict=True)} | {
+        "iou_interval": [round(interval.low, 4), round(interval.high, 4)],
+        "images": counts.shape[1],
+        "trainings": len(counts),
+    }
+
+
+def mask_comparisons(counts: Mapping[str, Mapping[str, Counts]]) -> dict[str, dict[str, Any]]:
+    """Compute the gains of the mesh's mask over that of each segmentation network, as far as they were measured."""
+    found = {}
+    for name in SEGMENTERS:
+        for test in (test for test in MASKED if test in counts and test not in PAIR):
+            for mesh, of in ((MESH, ""), (OWN_MESH, " of *full*")):
+                if name in counts[test] and mesh in counts[test]:
+                    gain = mask_gain(counts[test][name], counts[test][mesh])
+                    found[f"mask{of} against the {name}, {MASKED[test]}"] = gain
+        if all(name in counts.get(test, {}) for test in PAIR):
+            other, mesh_pair = (tuple(counts[test][who] for test in PAIR) for who in (name, MESH))
+            found[f"distractors against the {name}"] = distractor_gain(other, mesh_pair)
+    return found
