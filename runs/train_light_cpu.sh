@@ -2,12 +2,12 @@
 # Train the light network on the CPU, in three stages. 22 images of a step are rendered (24,576 images of ORH); 10 are
 # photos with 2D labels if PHOTOS names a folder of them (labels.json, see dhpe data pseudo-label). The shipped weights
 # had 3,033 such photos, which are not part of the project.
-# 1. Everything, from the trunk of the hand landmark network: 4,200 steps with 32 images.
-# 2. f_E3D alone, on evidence that is found once: 1,750 steps with 256 crops. A step takes a quarter of a second.
+# 1. F and f_J2D alone, from the trunk of the hand landmark network.
+# 2. f_E3D alone, on evidence that is found once: 2,000 steps with 256 crops. A step takes a quarter of a second.
 # 3. Everything, at low rates.
 # Then evaluate on the tests of ORH, ORH-S and ORH-O, and on a part of them before and after refinement. Writes
 # dhpe_lib/network/weights/light.safetensors and book/results/light_cpu_*.json.
-# The stages of the shipped weights differ from this script; LOG.md says how (2026-11-29, third light network).
+# The stages of the shipped weights differ from this script; LOG.md says how (2026-11-30, fourth light network).
 # Hardware: two cores of an AMD EPYC without bfloat16. Time: 3 hours for the trainings on shared cores, 30 minutes for
 # the images, 30 for the evaluation. The same command with --resume continues an interrupted third stage.
 set -euo pipefail
@@ -24,10 +24,12 @@ TRAIN=(--preset light "${SOURCES[@]}" --device cpu --ablation without-augmentati
   --set batch=32 --set test_every=400 --set test_count=200 --set save_every=100)
 FIRST=$OUT/light_cpu_first START=$OUT/light_cpu_start.safetensors RUN=$OUT/light_cpu
 if [ ! -e "$START" ]; then
-  dhpe train --out "$FIRST" "${TRAIN[@]}" --set steps=4200
-  python benchmarks/regressor_switches.py "$OUT/orh/test" "$OUT/orh/train" --start "$FIRST" --write "$START" --steps 1750
+  dhpe train --out "$FIRST" "${TRAIN[@]}" --set learns=evidence --set steps=5300 \
+    --set learning_rate=3e-4 --set learning_rate_j2d=1e-3
+  python benchmarks/regressor_switches.py "$OUT/orh/test" "$OUT/orh/train" --start "$FIRST" --write "$START" \
+    --pictures 24576 --steps 2000
 fi
-dhpe train --out "$RUN" "${TRAIN[@]}" --set steps=2300 --set start="$START" "$@"
+dhpe train --out "$RUN" "${TRAIN[@]}" --set steps=400 --set start="$START" "$@"
 dhpe export "$RUN" dhpe_lib/network/weights/light.safetensors
 cp "$RUN/curves.jsonl" book/results/light_cpu_curves.jsonl
 for name in orh orh-s orh-o; do
