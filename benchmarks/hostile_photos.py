@@ -137,6 +137,11 @@ def upside_down(case: Case) -> Case:
     return turned(turned(case))
 
 
+def grey(case: Case) -> Case:
+    """The photo without colour."""
+    return moved(case, np.asarray(Image.fromarray(case.photo).convert("L").convert("RGB")), lambda joints: joints)
+
+
 def small(case: Case) -> Case:
     """A photo whose larger side has 60 pixels."""
     return resized(case, SMALL / max(case.photo.shape[:2]))
@@ -220,6 +225,7 @@ def cases_by_kind(photos: Path, backgrounds: Path, hands: Path, controls: int, s
     kinds["box without a hand"] = [boxed(case) for cases in empty.values() for case in cases[: sample // 4]]
     kinds["60-pixel photo"] = [small(case) for case in real]
     kinds["40-megapixel photo"] = [large(case) for case in real[:3]]
+    kinds["grey photo"] = [grey(case) for case in real]
     kinds["mirrored photo"] = [mirrored(case) for case in real]
     kinds["quarter turn"] = [turned(case) for case in real]
     kinds["half a turn"] = [upside_down(case) for case in real]

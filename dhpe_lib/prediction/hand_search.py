@@ -2,7 +2,8 @@
 
 The palm detector looks at the whole photo first. If that is not enough, it looks again: at the photo with a border
 and turned by quarter turns (a hand that fills the photo, or an unusual view), then at tiles (small hands). The hand
-landmark network looks at each candidate and decides: a palm without a hand has a low presence.
+landmark network looks at each candidate and decides: a palm without a hand has a low presence. If none is a sure hand,
+this network also looks at the whole photo in eight turns: it knows hands that the palm detector misses.
 
 Source: Zhang et al. 2020, "MediaPipe Hands: On-device Real-time Hand Tracking", for a look at the whole photo and at a
 square around each palm; borders, turns, tiles and repeated looks are additions.
@@ -113,7 +114,7 @@ def search_hands(
         if len(sure) < enough and not (sure >= step.needless_from).any():
             more = verified(networks, photo, *palm_candidates(networks, photo, step.views))
             hands = keep_distinct(join_rows([hands, take_where(more, more.presence >= step.least_presence)]))
-    if not (hands.presence >= LEAST_PRESENCE).any():
+    if not (hands.presence >= SURE).any():
         turned = turned_squares(whole_square(height, width, 1.15), 8)
         hands = keep_distinct(join_rows([hands, verified(networks, photo, turned, torch.zeros(8))]))
     return hands

@@ -18,6 +18,7 @@ from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.photos import read_photo
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.palm_detector import Palms, detect_palms
+from dhpe_lib.prediction import hand_search
 from dhpe_lib.prediction.demo import DemoScene, demo_scene
 from dhpe_lib.prediction.find_hands import find_hand_in_box, find_hands, follow_hand, letterboxed
 from dhpe_lib.prediction.hand_estimate import NoHandError
@@ -183,6 +184,28 @@ def test_a_hand_that_fills_the_photo(networks, small):
     left, top, right, bottom = (*joints.amin(0).int().tolist(), *joints.amax(0).int().tolist())
     (hand,) = find_hands(networks, photo[top:bottom, left:right].copy())
     assert error(hand.joints_px, joints - torch.tensor([left, top])) < 0.06
+
+
+def test_an_unsure_candidate_does_not_end_the_search(networks, small, monkeypatch):
+    """The palm detector leads to an unsure hand; the looks at the whole photo find the sure one."""
+    photo, joints = small
+    left, top, right, bottom = (*joints.amin(0).int().tolist(), *joints.amax(0).int().tolist())
+    verify = hand_search.verified
+
+    def verify_palms_with_doubt(networks, photo, frame, palm):
+        hands = verify(networks, photo, frame, palm)
+        return replace(hands, presence=hands.presence.clamp(max=0.6)) if palm.any() else hands
+
+    monkeypatch.setattr(hand_search, "verified", verify_palms_with_doubt)
+    (hand,) = find_hands(networks, photo[top:bottom, left:right].copy())
+    assert hand.presence > hand_search.SURE
+    assert error(hand.joints_px, joints - torch.tensor([left, top])) < 0.1
+
+
+def test_real_hands_are_found_without_colour(networks, real):
+    photo = Image.open(REAL_PHOTOS / "cmr" / "64.jpg").convert("L").convert("RGB")
+    (hand,) = find_hands(networks, np.array(photo))
+    assert error(hand.joints_px, torch.tensor(real["cmr/64.jpg"][0]["joints_2d"])) < 0.1
 
 
 @pytest.mark.parametrize("value", [0, 128])
