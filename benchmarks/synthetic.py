@@ -1,7 +1,8 @@
 """Measure how many pictures of hands the synthetic engine renders per second.
 
 `python benchmarks/synthetic.py` renders 224 x 224 pictures, including their backgrounds, in one process and in one
-process for each core. It writes `book/results/synthetic_speed.json`. `--device cuda` renders on the GPU in one process.
+process for each core. It writes `book/results/synthetic_speed.json`. `--device cuda` renders on the GPU in one process,
+with poses from a pool, as a training does.
 """
 
 import argparse
@@ -18,16 +19,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 from reporting import write_result
 
 from dhpe_lib.synthetic.engine import SyntheticHands
+from dhpe_lib.synthetic.hands import draw_pose_pool
 from dhpe_lib.synthetic.orh import POOL, SHARED, one_thread
+from dhpe_lib.training.batches import POSES
 
 SEED = 0
 _engine: SyntheticHands
+_poses: torch.Tensor | None = None
 
 
 def start(device: str) -> None:
     """Create the engine of this process, and render one batch as a warm-up."""
-    global _engine
+    global _engine, _poses
     _engine = SyntheticHands(device)
+    if _engine.device.type == "cuda":
+        _poses = draw_pose_pool(POSES, SEED).to(device)
     _engine.batch(8, SEED, _engine.backgrounds(2, SEED))
 
 
@@ -42,7 +48,7 @@ def draw(work: tuple[int, int, int]) -> tuple[float, float]:
     with one_thread():
         pool = _engine.backgrounds(max(1, POOL * batches * size // SHARED), seed)
         for number in range(batches):
-            last = _engine.batch(size, seed + number, pool)
+            last = _engine.batch(size, seed + number, pool, poses=_poses)
     if last.images.is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - before, time.process_time() - busy

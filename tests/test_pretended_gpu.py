@@ -40,7 +40,9 @@ from dhpe_lib.rendering.projection import Pinhole
 from dhpe_lib.rendering.renderer import render, silhouette
 from dhpe_lib.rendering.texture_from_photo import lift_texture
 from dhpe_lib.rendering.uv_layout import hand_texture
+from dhpe_lib.synthetic import engine as synthetic_engine
 from dhpe_lib.synthetic.engine import Style, SyntheticHands
+from dhpe_lib.training import batches as training_batches
 from dhpe_lib.training import loop
 from dhpe_lib.training.batches import Backgrounds, BatchPlan, TrainingBatches, ViewOptions
 from dhpe_lib.training.losses import losses_of
@@ -340,6 +342,17 @@ def test_batches_of_caches_in_the_memory_of_the_gpu_or_streamed(gpu, data, monke
     gpu.waits.clear()
     assert batches.view(1).images.device == GPU
     assert gpu.total() == 0, gpu.waits
+
+
+def test_hands_rendered_for_a_training_take_their_poses_from_a_pool(gpu, monkeypatch):
+    monkeypatch.setattr(training_batches, "POOL", 2)
+    monkeypatch.setattr(training_batches, "POSES", 6)
+    batches = TrainingBatches([], BatchPlan(2, 2, 0), ViewOptions(), GPU)
+    batches.view(0)
+    monkeypatch.setattr(synthetic_engine, "draw_poses", None)
+    gpu.waits.clear()
+    assert batches.view(1).images.device == GPU
+    assert gpu.total() <= 10, gpu.waits
 
 
 def train(data: Path, folder: Path, resume: bool = False, **changes: object) -> loop.Outcome:

@@ -185,7 +185,13 @@ class SyntheticHands:
         return scenery.make_backgrounds(n, seed, self.photos, style.painters).to(self.device)
 
     def batch(
-        self, n: int, seed: int, pool: UInt8[Tensor, "n 3 288 288"], style: Style = TRAINING, margin: int = 0
+        self,
+        n: int,
+        seed: int,
+        pool: UInt8[Tensor, "n 3 288 288"],
+        style: Style = TRAINING,
+        margin: int = 0,
+        poses: Float[Tensor, "count 45"] | None = None,
     ) -> SyntheticBatch:
         """Sample and render pictures.
 
@@ -195,13 +201,16 @@ class SyntheticHands:
             pool: Backgrounds to choose from.
             style: Kind of pictures.
             margin: Margin around the 224 x 224 view, pixels; a multiple of 8.
+            poses: Poses to choose from, on the engine's device; see :func:`dhpe_lib.synthetic.hands.draw_pose_pool`.
+                None to draw new poses, which takes the CPU about 1 ms each.
 
         Returns:
             The pictures and their ground truth.
         """
         sampler = Sampler.from_seed(seed, n, self.device)
         behind = scenery.draw_backgrounds(pool, sampler, SIZE + 2 * margin)
-        pose, shape, shots = draw_poses(sampler), sampler.normal(1.0, 10), draw_shots(sampler, style.jitter)
+        pose = draw_poses(sampler) if poses is None else poses[sampler.index(len(poses))]
+        shape, shots = sampler.normal(1.0, 10), draw_shots(sampler, style.jitter)
         hands = place_hands(self.model, pose, shape, shots, style.fingertips)
         look = draw_look(sampler, style, behind.mean((2, 3)))
         return self.render(hands, look, behind, sampler.pixel_generator())

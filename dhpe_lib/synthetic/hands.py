@@ -39,6 +39,9 @@ GESTURING = 0.6
 FLAT = 0.2
 """Fraction of the other hands that are moved towards the flat hand: people open a hand more often than the sampler."""
 
+POSES_AT_A_TIME = 64
+"""Number of poses of a pool that are drawn together."""
+
 
 @dataclass(frozen=True)
 class Hands:
@@ -152,6 +155,20 @@ def draw_poses(sampler: Sampler) -> Float[Tensor, "b 45"]:
     pose, gestures = (to_device(p, sampler.device) for p in (drawn, sample_gestures(sampler.batch, sampler.generator)))
     pose = pose * torch.where(sampler.chance(FLAT), sampler.uniform(0.0, 0.7), 1.0)[:, None]
     return torch.where(sampler.chance(GESTURING)[:, None], gestures, pose)
+
+
+def draw_pose_pool(count: int, seed: int) -> Float[Tensor, "count 45"]:
+    """Sample many poses with :func:`draw_poses`, for batches that choose from them.
+
+    Args:
+        count: Number of poses.
+        seed: Random seed.
+
+    Returns:
+        Poses on the CPU, radians relative to the flat hand.
+    """
+    sampler = Sampler.from_seed(seed, min(count, POSES_AT_A_TIME))
+    return torch.cat([draw_poses(sampler) for _ in range(0, count, sampler.batch)])[:count]
 
 
 def draw_shots(sampler: Sampler, jitter: bool) -> Shots:

@@ -7,7 +7,7 @@ two processes with batches of n see.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -39,13 +39,14 @@ from dhpe_lib.data.views import (
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.upright import turns_upright
 from dhpe_lib.synthetic.engine import SyntheticHands
+from dhpe_lib.synthetic.hands import draw_pose_pool
 from dhpe_lib.synthetic.orh import COUNTS
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.synthetic.scenery import make_backgrounds
 from dhpe_lib.training.config import ConfigError, TrainingConfig
 
-POOL, REPAINTED = 256, 500
-"""Number of backgrounds in a pool, and number of steps after which a new pool is painted."""
+POOL, POSES, REPAINTED = 256, 4096, 500
+"""Numbers of backgrounds and of poses in a pool, and number of steps after which a new pool is made."""
 RENDERED_EPOCH = COUNTS["orh"]["train"]
 """Number of images that count as an epoch if all images are rendered on the fly."""
 
@@ -147,8 +148,29 @@ def shuffled(total: int, seed: int, epoch: int) -> Int64[ndarray, " n"]:
     return np.random.default_rng(seed_of(seed, "order", epoch)).permutation(total)
 
 
+class Pools:
+    """Pools of random tensors, each for `REPAINTED` steps; the next one is made in a thread while one is in use.
+
+    Args:
+        make: Function from the number of a pool to the pool.
+    """
+
+    def __init__(self, make: Callable[[int], Tensor]) -> None:
+        self.make, self.worker = make, ThreadPoolExecutor(1)
+        self.pools: dict[int, Future[Tensor]] = {}
+
+    def at(self, step: int) -> Tensor:
+        """Return the pool of a step."""
+        number = step // REPAINTED
+        for pool in (number, number + 1):
+            if pool not in self.pools:
+                self.pools[pool] = self.worker.submit(self.make, pool)
+        self.pools = {pool: made for pool, made in self.pools.items() if pool >= number}
+        return self.pools[number].result()
+
+
 class Backgrounds:
-    """Pools of background images; the next pool is prepared in a thread while one is in use.
+    """Pools of background images.
 
     Args:
         photos: NYU depth v2 or a folder of images; None for painted backgrounds.
@@ -162,21 +184,11 @@ class Backgrounds:
     def __init__(self, photos: Path | None, key: tuple[int, int], device: torch.device) -> None:
         if photos is not None:
             open_backgrounds(photos)  # the photos may be needed late in a training: fail now if they are missing
-        self.photos, self.key, self.device = photos, key, device
-        self.worker = ThreadPoolExecutor(1)
-        self.pools: dict[int, Future[UInt8[Tensor, "n 3 288 288"]]] = {}
+        self.pools = Pools(lambda pool: make_backgrounds(POOL, seed_of(*key, "backgrounds", pool), photos).to(device))
 
     def at(self, step: int) -> UInt8[Tensor, "n 3 288 288"]:
         """Return the pool of a step."""
-        number = step // REPAINTED
-        for pool in (number, number + 1):
-            if pool not in self.pools:
-                self.pools[pool] = self.worker.submit(self._make_pool, pool)
-        self.pools = {pool: painted for pool, painted in self.pools.items() if pool >= number}
-        return self.pools[number].result()
-
-    def _make_pool(self, pool: int) -> UInt8[Tensor, "n 3 288 288"]:
-        return make_backgrounds(POOL, seed_of(*self.key, "backgrounds", pool), self.photos).to(self.device)
+        return self.pools.at(step)
 
 
 @dataclass(frozen=True)
@@ -282,6 +294,7 @@ class TrainingBatches:
         self.caches = caches if self.resident is None else ()
         self.hands = SyntheticHands(device, photos) if plan.rendered else None
         self.backgrounds = Backgrounds(photos, (plan.seed, plan.rank), device)
+        self.poses = Pools(self._make_poses)
         self.weak_chance = chances([name for cache in weak for name in cache.ids])
         self.worker = ThreadPoolExecutor(1)
         self.pending: dict[int, Future[Crops]] = {}
@@ -330,9 +343,17 @@ class TrainingBatches:
         return map_rows(crops, Tensor.pin_memory)
 
     def _rendered(self, hands: SyntheticHands, step: int) -> Crops:
-        """Render new hands on new backgrounds."""
+        """Render new hands on new backgrounds.
+
+        A GPU renders faster than the CPU draws poses, which takes about 1 ms each. On a GPU poses therefore come from a
+        pool, and shape, view and everything else are new.
+        """
         seed = seed_of(self.plan.seed, self.plan.rank, "hands", step)
-        return hands.batch(self.plan.rendered_at(step), seed, self.backgrounds.at(step)).crops()
+        poses = self.poses.at(step) if self.device.type == "cuda" else None
+        return hands.batch(self.plan.rendered_at(step), seed, self.backgrounds.at(step), poses=poses).crops()
+
+    def _make_poses(self, pool: int) -> Float[Tensor, "count 45"]:
+        return draw_pose_pool(POSES, seed_of(self.plan.seed, self.plan.rank, "poses", pool)).to(self.device)
 
 
 def chances(ids: Sequence[str]) -> Float64[ndarray, " n"]:

@@ -180,7 +180,7 @@ class PretendedGpu:
             self.is_capturing = False
 
     @contextmanager
-    def graph(self, graph: Graph) -> Iterator[None]:
+    def graph(self, graph: Graph, capture_error_mode: str = "global") -> Iterator[None]:
         """Capture the operations inside the block."""
         self.graphs.append(graph)
         with self.capturing():

@@ -17,7 +17,15 @@ from dhpe_lib.hand.skeleton import MIDDLE_MCP
 from dhpe_lib.rendering.lighting import vertex_normals
 from dhpe_lib.rendering.projection import rasterize
 from dhpe_lib.synthetic.engine import CLOSEST, Look, Style, SyntheticBatch, SyntheticHands, draw_look, visible_joints
-from dhpe_lib.synthetic.hands import Hands, draw_poses, draw_shots, in_perspective, place_hands, viewpoints
+from dhpe_lib.synthetic.hands import (
+    Hands,
+    draw_pose_pool,
+    draw_poses,
+    draw_shots,
+    in_perspective,
+    place_hands,
+    viewpoints,
+)
 from dhpe_lib.synthetic.sampling import Sampler, seed_of
 from dhpe_lib.synthetic.scenery import SEEN, UNSEEN, cut_backgrounds, draw_backgrounds, paint_backgrounds
 
@@ -202,6 +210,17 @@ def test_poses_are_as_wide_as_those_of_people():
         assert ((angles < low).float().mean(0) > 0.02).all()
         assert ((angles > high).float().mean(0) > 0.02).all()
     assert flexion[:, :12].deg2rad().std(0).mean() > 0.45  # 0.40 without gestures; 0.47 in photos
+
+
+def test_a_pool_of_poses_gives_a_batch_its_poses_and_nothing_else(engine, pool):
+    poses = draw_pose_pool(70, 3)  # more than are drawn together
+    assert torch.equal(poses, draw_pose_pool(70, 3))
+    assert len(poses.unique(dim=0)) == 70
+    one, other = (engine.batch(3, seed, pool, poses=poses).h for seed in (0, 1))
+    from_pool = (one[:, None, :45] == poses).all(-1)
+    assert (from_pool.sum(1) == 1).all()
+    assert not torch.equal(one[:, :45], other[:, :45])
+    assert (one[:, 45:55] != other[:, 45:55]).all()
 
 
 def test_backgrounds_repeat_with_their_seed(pool):
