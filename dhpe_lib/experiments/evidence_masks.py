@@ -244,11 +244,10 @@ def mask_comparisons(counts: Mapping[str, Mapping[str, Counts]]) -> dict[str, di
     """Compute the gains of the mesh's mask over that of each segmentation network, as far as they were measured."""
     found = {}
     for name in SEGMENTERS:
-        for test in (test for test in MASKED if test in counts and test not in PAIR):
+        for test, rows in counts.items():
             for mesh, of in ((MESH, ""), (OWN_MESH, " of *full*")):
-                if name in counts[test] and mesh in counts[test]:
-                    gain = mask_gain(counts[test][name], counts[test][mesh])
-                    found[f"mask{of} against the {name}, {MASKED[test]}"] = gain
+                if name in rows and mesh in rows:
+                    found[f"mask{of} against the {name}, {MASKED[test]}"] = mask_gain(rows[name], rows[mesh])
         if all(name in counts.get(test, {}) for test in PAIR):
             other, mesh_pair = (tuple(counts[test][who] for test in PAIR) for who in (name, MESH))
             found[f"distractors against the {name}"] = distractor_gain(other, mesh_pair)
