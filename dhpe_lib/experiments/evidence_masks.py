@@ -39,7 +39,7 @@ MESH, OWN_MESH, TRUE_MESH = "mesh", "mesh of the variant *full*", "mesh of the t
 MASKED = {"orh_test": "ORH", "orh-s_test": "ORH-S", PAIR[0]: "no distractors", PAIR[1]: "distractors"}
 """Tests whose masks are known, and their names in the rows."""
 
-Counts = Int[ndarray, "trainings n 3"]
+Counts = Int[ndarray, "_ n 3"]
 
 
 def pictures(place: Workplace, test: str) -> tuple[CachedEvidence, Crops]:
