@@ -7,7 +7,7 @@ interrupted measurement continues.
 import json
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +100,7 @@ class Workplace:
         """Evidence and crops of the hands without and with distractors."""
         found = {}
         for name, crops in zip(PAIR, distractor_pairs(self.pairs, SEED), strict=True):
-            find = lambda crops=crops: tested_evidence(self.network, crops, np.arange(len(crops)))  # noqa: E731
+            find = partial(tested_evidence, self.network, crops, np.arange(len(crops)))
             found[name] = self.kept(name, find), crops
         return found
 

@@ -188,7 +188,7 @@ def mask_gain(other: Counts, mesh: Counts) -> dict[str, Any]:
     return iou_row(lambda rows: (iou(rows[:, :3]), iou(rows[:, 3:])), beside(other, mesh))
 
 
-def distractor_gain(other: tuple[Counts, Counts], mesh: tuple[Counts, Counts]) -> dict[str, Any]:
+def distractor_gain(other: Sequence[Counts], mesh: Sequence[Counts]) -> dict[str, Any]:
     """Compare what distractors cost two kinds of masks.
 
     Args:
@@ -249,6 +249,6 @@ def mask_comparisons(counts: Mapping[str, Mapping[str, Counts]]) -> dict[str, di
                 if name in rows and mesh in rows:
                     found[f"mask{of} against the {name}, {MASKED[test]}"] = mask_gain(rows[name], rows[mesh])
         if all(name in counts.get(test, {}) for test in PAIR):
-            other, mesh_pair = (tuple(counts[test][who] for test in PAIR) for who in (name, MESH))
+            other, mesh_pair = ([counts[test][who] for test in PAIR] for who in (name, MESH))
             found[f"distractors against the {name}"] = distractor_gain(other, mesh_pair)
     return found
