@@ -7,7 +7,7 @@ interrupted measurement continues.
 import json
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -83,12 +83,11 @@ class Workplace:
     @cached_property
     def tested(self) -> dict[str, CachedEvidence]:
         """Evidence of the tests by name."""
-        return {
-            test.name: self.kept(
-                test.name, lambda test=test: tested_evidence(self.network, test, self.test_rows[test.name])
-            )
-            for test in self.tests
-        }
+        found = {}
+        for test in self.tests:
+            find = partial(tested_evidence, self.network, test, self.test_rows[test.name])
+            found[test.name] = self.kept(test.name, find)
+        return found
 
     @cached_property
     def crops(self) -> dict[str, Crops]:
@@ -100,7 +99,7 @@ class Workplace:
         """Evidence and crops of the hands without and with distractors."""
         found = {}
         for name, crops in zip(PAIR, distractor_pairs(self.pairs, SEED), strict=True):
-            find = lambda crops=crops: tested_evidence(self.network, crops, np.arange(len(crops)))  # noqa: E731
+            find = partial(tested_evidence, self.network, crops, np.arange(len(crops)))
             found[name] = self.kept(name, find), crops
         return found
 
@@ -110,7 +109,7 @@ class Workplace:
         parts = []
         for k, (split, rows) in enumerate(zip(self.train, self.rows, strict=True)):
             if len(rows):
-                find = lambda k=k, split=split, rows=rows: training_evidence(self.network, split, rows, k)  # noqa: E731
+                find = partial(training_evidence, self.network, split, rows, k)
                 parts.append(self.kept(f"train_{k}", find))
         return join_rows(parts)
 

@@ -39,7 +39,7 @@ MESH, OWN_MESH, TRUE_MESH = "mesh", "mesh of the variant *full*", "mesh of the t
 MASKED = {"orh_test": "ORH", "orh-s_test": "ORH-S", PAIR[0]: "no distractors", PAIR[1]: "distractors"}
 """Tests whose masks are known, and their names in the rows."""
 
-Counts = Int[ndarray, "trainings n 3"]
+Counts = Int[ndarray, "_ n 3"]
 
 
 def pictures(place: Workplace, test: str) -> tuple[CachedEvidence, Crops]:
@@ -188,7 +188,7 @@ def mask_gain(other: Counts, mesh: Counts) -> dict[str, Any]:
     return iou_row(lambda rows: (iou(rows[:, :3]), iou(rows[:, 3:])), beside(other, mesh))
 
 
-def distractor_gain(other: tuple[Counts, Counts], mesh: tuple[Counts, Counts]) -> dict[str, Any]:
+def distractor_gain(other: Sequence[Counts], mesh: Sequence[Counts]) -> dict[str, Any]:
     """Compare what distractors cost two kinds of masks.
 
     Args:
@@ -244,12 +244,11 @@ def mask_comparisons(counts: Mapping[str, Mapping[str, Counts]]) -> dict[str, di
     """Compute the gains of the mesh's mask over that of each segmentation network, as far as they were measured."""
     found = {}
     for name in SEGMENTERS:
-        for test in (test for test in MASKED if test in counts and test not in PAIR):
+        for test, rows in counts.items():
             for mesh, of in ((MESH, ""), (OWN_MESH, " of *full*")):
-                if name in counts[test] and mesh in counts[test]:
-                    gain = mask_gain(counts[test][name], counts[test][mesh])
-                    found[f"mask{of} against the {name}, {MASKED[test]}"] = gain
+                if name in rows and mesh in rows:
+                    found[f"mask{of} against the {name}, {MASKED[test]}"] = mask_gain(rows[name], rows[mesh])
         if all(name in counts.get(test, {}) for test in PAIR):
-            other, mesh_pair = (tuple(counts[test][who] for test in PAIR) for who in (name, MESH))
+            other, mesh_pair = ([counts[test][who] for test in PAIR] for who in (name, MESH))
             found[f"distractors against the {name}"] = distractor_gain(other, mesh_pair)
     return found

@@ -122,14 +122,14 @@ def lambda_as_mean(result: Mapping[str, Any]) -> str:
 
 def budget_of_masks(result: Mapping[str, Any]) -> str:
     """Say how long the segmentation networks learnt, and how good a mesh's mask can be at most."""
-    budget = result["setting"]["segmentation"]
-    parts = []
+    budget, parts = result["setting"]["segmentation"], []
     for test in ("ORH", "ORH-S"):
         rows = result["masks"][test]
-        own = rows["mesh of the variant *full*"]["iou"]
-        parts.append(f"{test} mesh of *full* {own:.3f}, true hand {rows['mesh of the true hand']['iou']:.3f}")
-    seen = f"each network saw {budget['images_seen']:,} images, {budget['seeds']} trainings"
-    return f"{seen}; IoU: {'; '.join(parts)}"
+        own, best = (rows[name]["iou"] for name in ("mesh of the variant *full*", "mesh of the true hand"))
+        parts.append(f"{test} mesh of *full* {own:.3f}, mesh of the true hand {best:.3f}")
+    among = gain_text(result["comparisons"]["mask against the U-Net, distractors"])
+    seen = f"each network saw {budget['images_seen']:,} images in each of {budget['seeds']} trainings"
+    return f"{seen}; IoU: {'; '.join(parts)}; among distractors against the U-Net {among}"
 
 
 def masks_with_distractors(result: Mapping[str, Any]) -> str:
