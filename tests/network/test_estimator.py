@@ -31,12 +31,14 @@ def reached(network: Estimator) -> set[str]:
     return {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None and p.grad.any()}
 
 
-@pytest.mark.parametrize(("preset", "feature", "stages"), [("paper", 2048, 3), ("light", 1152, 2)])
-def test_the_shapes_of_the_paper(preset, feature, stages, generator):
+@pytest.mark.parametrize(
+    ("preset", "feature", "maps"), [("paper", 2048, (3, 21, 32, 32)), ("light", 1152, (2, 21, 48, 48))]
+)
+def test_the_shapes_of_the_paper(preset, feature, maps, generator):
     estimate = Estimator(PRESETS[preset]).predict(torch.rand(1, 3, 224, 224, generator=generator))
     shapes = {
         "feature": (estimate.evidence.feature, (1, feature)),
-        "heatmaps": (estimate.evidence.heatmaps, (1, stages, 21, 32, 32)),
+        "heatmaps": (estimate.evidence.heatmaps, (1, *maps)),
         "joints_2d": (estimate.joints_2d, (1, 21, 2)),
         "h": (estimate.h, (1, 63)),
         "v": (estimate.mesh.vertices, (1, 778, 3)),

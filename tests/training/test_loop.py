@@ -498,11 +498,10 @@ def test_a_full_disk_leaves_the_previous_checkpoint(data, tmp_path, monkeypatch)
             raise OSError(28, "No space left on device")
         write(*arguments)
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written .*No space left.*Free disk"):
-        tiny_network.run(tiny_network.config(data), tmp_path / "run")
-    monkeypatch.undo()
-    tiny_network.install()
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "save_file", full)
+        with pytest.raises(CheckpointError, match=r"last\.safetensors: cannot be written .*No space left.*Free disk"):
+            tiny_network.run(tiny_network.config(data), tmp_path / "run")
     assert read_checkpoint(tmp_path / "run" / LAST).facts["step"] == 2
     assert not list((tmp_path / "run").glob(".*"))
 
