@@ -110,7 +110,8 @@ def landmark_gains(name: str, found: Mapping[str, ndarray]) -> dict[str, dict[st
 
     Args:
         name: Name of the test.
-        found: Errors of the joints of both, mm: "A8" and "C" of the hand landmark network, ``shipped_A8`` and ``shipped_C`` of the other.
+        found: Errors of the joints, mm: "A8" and "C" of the hand landmark network, ``shipped_A8`` and ``shipped_C`` of
+            the shipped network.
     """
     gains = {}
     for protocol in ("A8", "C"):
