@@ -1,8 +1,8 @@
 """Replay the kernels of a function as one CUDA graph: one launch by the host instead of hundreds.
 
-The library uses it for :meth:`dhpe_lib.network.estimator.Estimator.predict` and for the steps of a descent. On the CPU, and with
-the environment variable ``DHPE_CUDA_GRAPHS=0``, the functions are called plainly. It was tested on a pretended GPU
-only.
+The library uses it for :meth:`dhpe_lib.network.estimator.Estimator.predict` and for the steps of a descent. On the
+CPU, and with the environment variable ``DHPE_CUDA_GRAPHS=0``, the functions are called plainly. It was tested on a
+pretended GPU only.
 """
 
 import os
