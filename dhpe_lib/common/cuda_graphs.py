@@ -8,11 +8,13 @@ pretended GPU only.
 import os
 import warnings
 from collections.abc import Callable, Hashable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from dhpe_lib.common.records import map_rows
 
 SWITCH = "DHPE_CUDA_GRAPHS"
 """Environment variable; 0 turns CUDA graphs off."""
@@ -136,6 +138,4 @@ def copies(results: Any) -> Any:
         return results.clone()
     if isinstance(results, tuple):
         return tuple(copies(value) for value in results)
-    if is_dataclass(results) and not isinstance(results, type):
-        return replace(results, **{field.name: copies(getattr(results, field.name)) for field in fields(results)})
-    return results
+    return map_rows(results, copies) if is_dataclass(results) else results

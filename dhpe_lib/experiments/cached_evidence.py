@@ -18,7 +18,7 @@ from torch.nn import functional
 from dhpe_lib.common.files import atomic_writes
 from dhpe_lib.common.records import join_rows
 from dhpe_lib.data.cache.reader import Prepared
-from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.data.crop_frame import SIZE, CropFrame
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import Targets
 from dhpe_lib.data.views import View, jittered_view, no_jitter
@@ -98,14 +98,15 @@ def parts_of(rows: Int64[ndarray, " n"]) -> Iterator[Int64[ndarray, " m"]]:
     return (rows[start : start + AT_A_TIME] for start in range(0, len(rows), AT_A_TIME))
 
 
-def same_view(crops: Crops, frame: CropFrame) -> View:
+def same_view(crops: Crops, frame: CropFrame, size: int = SIZE) -> View:
     """Return the view of test crops that a network chose before, without looking for its angle again.
 
     Args:
         crops: Crops with their margin.
         frame: Frames of the chosen views, which are turned about the crops' centres.
+        size: Side of the view, pixels.
     """
-    return jittered_view(crops, no_jitter(frame.angle - crops.frame.angle))
+    return jittered_view(crops, no_jitter(frame.angle - crops.frame.angle), size)
 
 
 def write_evidence(path: Path, evidence: CachedEvidence) -> None:

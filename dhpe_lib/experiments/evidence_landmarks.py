@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from dhpe_lib.common.records import to_numpy
+from dhpe_lib.common.records import take_rows, to_numpy
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.evaluation.alignment import align_similarity
 from dhpe_lib.evaluation.evaluate import undo_eq8
@@ -31,10 +31,8 @@ def landmark_errors(evidence: CachedEvidence, crops: Crops) -> dict[str, ndarray
         its joints in space, after alignment.
     """
     network, parts = load_hand_landmarks(), []
-    for start in range(0, len(crops), AT_A_TIME):
-        rows = slice(start, start + AT_A_TIME)
-        own = crops[rows]
-        frame = type(evidence.frame)(*(values[rows] for values in vars(evidence.frame).values()))
+    for rows in torch.arange(len(crops)).split(AT_A_TIME):
+        own, frame = crops[rows], take_rows(evidence.frame, rows)
         found = network(same_view(own, frame).images)
         joints = found.joints.clone()
         joints[..., 2] -= found.joints[:, MIDDLE_MCP, None, 2]

@@ -18,11 +18,11 @@ from torch import nn
 from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.crops import Crops
-from dhpe_lib.data.views import View, jittered_view, no_jitter
+from dhpe_lib.data.views import View
 from dhpe_lib.evaluation.evaluate import Predictions, rounded
 from dhpe_lib.evaluation.mask_metrics import mask_counts, mask_scores
 from dhpe_lib.evaluation.metrics import Interval, bootstrap
-from dhpe_lib.experiments.cached_evidence import AT_A_TIME, TESTED_MASK, CachedEvidence
+from dhpe_lib.experiments.cached_evidence import AT_A_TIME, TESTED_MASK, CachedEvidence, same_view
 from dhpe_lib.experiments.claims import half_width
 from dhpe_lib.experiments.evidence_files import PAIR, SEED, SEEDS, Workplace
 from dhpe_lib.experiments.evidence_refinement import estimate_of
@@ -100,8 +100,7 @@ def network_counts(networks: Sequence[nn.Module], evidence: CachedEvidence, crop
     """Count the pixels of networks in the views that the shipped network sees."""
     parts = []
     for rows in torch.arange(len(crops)).split(AT_A_TIME):
-        own = crops[rows]
-        view = jittered_view(own, no_jitter(evidence.frame.angle[rows] - own.frame.angle), TESTED_MASK)
+        view = same_view(crops[rows], take_rows(evidence.frame, rows), TESTED_MASK)
         parts.append(np.stack([segmenter_counts(one, view.images, view.targets.mask) for one in networks]))
     return np.concatenate(parts, 1)
 

@@ -23,8 +23,7 @@ def mesh_obj(
         The content of the file.
     """
     rows = vertices if colors is None else np.concatenate((vertices, colors / 255), axis=1)
-    line = "v" + rows.shape[1] * " {:.8f}"
-    lines = [line.format(*row) for row in rows.tolist()]
+    lines = _vertex_lines(rows)
     lines += ["f {} {} {}".format(*row) for row in (faces.astype(int) + 1).tolist()]
     return "\n".join(lines) + "\n"
 
@@ -45,10 +44,15 @@ def textured_obj(
     """
     corners = np.stack((faces, texture.corners), axis=-1).astype(int) + 1
     lines = [f"mtllib {material}", "usemtl skin"]
-    lines += ["v {:.8f} {:.8f} {:.8f}".format(*row) for row in vertices.tolist()]
+    lines += _vertex_lines(vertices)
     lines += [f"vt {u:.6f} {1 - v:.6f}" for u, v in texture.uv.tolist()]
     lines += ["f {}/{} {}/{} {}/{}".format(*row) for row in corners.reshape(-1, 6).tolist()]
     return "\n".join(lines) + "\n"
+
+
+def _vertex_lines(rows: Float[ndarray, "v n"]) -> list[str]:
+    line = "v" + rows.shape[1] * " {:.8f}"
+    return [line.format(*row) for row in rows.tolist()]
 
 
 def mesh_ply(

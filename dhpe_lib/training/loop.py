@@ -32,7 +32,7 @@ from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.training.batches import TrainingBatches, ViewOptions, plan_batches
 from dhpe_lib.training.config import TrainingConfig, resolved
 from dhpe_lib.training.log import RunLog, families
-from dhpe_lib.training.losses import LossOptions, heatmap_loss, losses_of, required
+from dhpe_lib.training.losses import LossOptions, evidence_loss, losses_of
 from dhpe_lib.training.optimiser import build_optimiser, set_rates
 from dhpe_lib.training.run_folder import (
     BEST,
@@ -212,9 +212,8 @@ class TrainingObjective(nn.Module):
         Source: Eq. 3.
         """
         evidence = self.network.find_evidence(images)
-        heatmaps = required(evidence.heatmaps, "heat maps", "a network that has f_J2D (not without_2d_losses)")
         with torch.autocast(images.device.type, enabled=False):
-            loss = heatmap_loss(heatmaps, targets).mean()
+            loss = evidence_loss(evidence, targets, self.options).mean()
             error = joint_error_px(functional.pad(evidence.joints_2d, (0, 1)), targets).mean()
             h = neutral_h(self.network.hand).expand(len(images), -1)
             return {"j2d": loss.detach(), "error_px": error, "objective": loss, "h": h}

@@ -25,6 +25,7 @@ from dhpe_lib.data.targets import Targets, joint_error_px, weighted_mean
 from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.network.estimator import Estimate
+from dhpe_lib.network.evidence import Evidence2D
 from dhpe_lib.network.heatmaps import SIGMA, target_heatmaps
 from dhpe_lib.network.regressor import POSE_SPREAD, RegressorState
 
@@ -128,7 +129,7 @@ def losses_of(
         feat, ref, j2d = _losses_2d(estimate, targets, options)
     if not options.without_shape_loss:
         gate = shape_gate(estimate.joints, targets, options)
-        sh = options.sh * gate * shape_loss(required(estimate.mask, "mask", "render=True"), targets)
+        sh = options.sh * gate * shape_loss(_required(estimate.mask, "mask", "render=True"), targets)
     if options.hand > 0:
         natural = options.hand * hand_loss(estimate.steps, targets)
     return Losses(art, lap, feat, sh, ref, j2d, natural, gate, art + lap + feat + sh + ref + natural)
@@ -138,16 +139,34 @@ def _losses_2d(estimate: Estimate, targets: Targets, options: LossOptions) -> tu
     evidence = estimate.evidence
     feat = torch.zeros_like(targets.mask[:, 0, 0])
     if options.feat > 0:
-        masked = required(evidence.masked_feature, "masked feature", "masked_images")
+        masked = _required(evidence.masked_feature, "masked feature", "masked_images")
         feat = options.feat * feature_loss(evidence.feature, masked, targets)
-    heatmaps = required(evidence.heatmaps, "heat maps", "a network that has f_J2D (not without_2d_losses)")
     refined = torch.stack([step.joints_2d for step in estimate.steps[1:]], 1)
     ref = refiner_loss(refined, targets)
-    return feat, ref, options.j2d * heatmap_loss(heatmaps, targets, options.sigma)
+    return feat, ref, options.j2d * evidence_loss(evidence, targets, options)
 
 
-def required(value: Tensor | None, name: str, remedy: str) -> Tensor:
-    """Return a value of an estimate; raise ValueError with the remedy if the estimate lacks it."""
+def evidence_loss(evidence: Evidence2D, targets: Targets, options: LossOptions = LossOptions()) -> Float[Tensor, " b"]:
+    """Compute L_J2D of 2D evidence, without its weight.
+
+    Args:
+        evidence: z, with heat maps.
+        targets: Ground truth.
+        options: Its sigma is used.
+
+    Returns:
+        As :func:`heatmap_loss`.
+
+    Raises:
+        ValueError: There are no heat maps.
+
+    Source: Eq. 3.
+    """
+    remedy = "a network that has f_J2D (not without_2d_losses)"
+    return heatmap_loss(_required(evidence.heatmaps, "heat maps", remedy), targets, options.sigma)
+
+
+def _required(value: Tensor | None, name: str, remedy: str) -> Tensor:
     if value is None:
         raise ValueError(f"the estimate has no {name}; call the estimator with {remedy}, or disable the term")
     return value
