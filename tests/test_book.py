@@ -117,12 +117,31 @@ def test_a_check_that_fails_gives_a_hint(chapter):
     assert not re.search(r"""["']not yet["']""", text.replace('**`check` says "not yet".**', ""))
 
 
+FIGURE = re.compile(r"^```\{code-cell\} ipython3\n---\nmystnb:\n  figure:\n    name: (.+)\n    caption: \|\n      (.+)\n(?:tags: .+\n)?---\n", re.M)
+
+
+def test_figures_have_one_form_and_are_named_in_the_text():
+    """A label of its own, a title, a sentence, and a reference where the figure is discussed."""
+    labels = []
+    for chapter in CHAPTERS:
+        text = chapter.read_text(encoding="utf-8")
+        figures = FIGURE.findall(text)
+        assert len(figures) == text.count("\nmystnb:"), chapter.name
+        prose = re.sub(r"^```\{code-cell\}.*?^```", "", text, flags=re.M | re.S)
+        for label, caption in figures:
+            assert re.fullmatch(r"fig-[a-z0-9-]+", label)
+            assert re.match(r"\*\*[^*]+\.\*\* .*\S[.]$", caption), caption
+            assert f"{{numref}}`{label}`" in prose, f"{chapter.name} does not mention {label}"
+        labels += [label for label, _ in figures]
+    assert len(labels) == len(set(labels)) > 50
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_code_that_is_shown_fits_a_page(chapter):
     """At most 15 lines of at most 80 columns; code behind a fold may be longer."""
     large = []
     for cell in re.findall(r"^```\{code-cell\}[^\n]*\n(.*?)^```", chapter.read_text(encoding="utf-8"), re.M | re.S):
-        options, code = re.match(r"((?::.*\n)*)\n?(.*)", cell, re.S).groups()
+        options, code = re.match(r"(---\n.*?\n---\n|(?::[^\n]*\n)*)\n?(.*)", cell, re.S).groups()
         lines = code.rstrip().split("\n")
         if "-input" not in options and (len(lines) > 15 or max(map(len, lines)) > 80):
             large.append(lines[0])

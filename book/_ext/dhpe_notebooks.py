@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 import jupytext
@@ -21,6 +22,7 @@ NO_ADDRESS = 'raise ModuleNotFoundError("dhpe_lib is missing: run `pip install .
 EXERCISE = re.compile(
     r"^```\{exercise-start\} *(?P<title>.*)\n:label: (?P<label>\S+)\n```\n\n\*\*(?P<kind>.+?)\.\*\*", re.M
 )
+FIGURE = re.compile(r"^    name: (fig-\S+)$", re.M)
 SOLUTION = re.compile(
     r"^```\{solution-start\} (\S+)\n:class: dropdown\n```\n(.*?)^```\{solution-end\}\n```\n", re.M | re.S
 )
@@ -81,6 +83,16 @@ def page_names(entries: list[dict]) -> list[str]:
     return [name for one in entries for name in (Path(one["file"]).name, *page_names(one.get("sections", [])))]
 
 
+def figure_numbers(pages: dict[str, Page]) -> dict[str, str]:
+    """Number of each figure by its label, as Sphinx counts: 3.2 in a chapter, 1, 2, 3 on all pages without a number."""
+    numbers: dict[str, str] = {}
+    elsewhere = count(1)
+    for page in pages.values():
+        counter, chapter = (count(1), f"{page.number}.") if page.number else (elsewhere, "")
+        numbers |= {label: f"{chapter}{next(counter)}" for label in FIGURE.findall(page.text)}
+    return numbers
+
+
 def exercise_index(pages: dict[str, Page]) -> str:
     """All exercises as a table in Markdown."""
     rows = [
@@ -107,9 +119,19 @@ def notebook(page: Page, pages: dict[str, Page], repository: str, solutions: boo
     install = f'%pip install --quiet "dhpe @ git+{repository}"' if repository else NO_ADDRESS
     first = next(k for k, cell in enumerate(made.cells) if cell.cell_type == "code")
     made.cells.insert(first, nbformat.v4.new_code_cell(SETUP.format(install=install), id="setup"))
+    made.cells = [one for cell in made.cells for one in with_caption(cell, figure_numbers(pages))]
     for k, cell in enumerate(made.cells):
         cell.id = f"cell-{k}"  # jupytext draws them: two builds would differ
     return made
+
+
+def with_caption(cell: nbformat.NotebookNode, numbers: dict[str, str]) -> list[nbformat.NotebookNode]:
+    """A cell, and after a figure its number and caption, which are metadata of the cell in the source."""
+    figure = cell.metadata.pop("mystnb", {}).get("figure")
+    if figure is None:
+        return [cell]
+    caption = f"**Figure {numbers[figure['name']]}.** {figure['caption'].strip()}"
+    return [cell, nbformat.v4.new_markdown_cell(caption)]
 
 
 def plain_markdown(page: Page, pages: dict[str, Page], solutions: bool) -> str:
@@ -124,7 +146,9 @@ def plain_markdown(page: Page, pages: dict[str, Page], solutions: bool) -> str:
     text = re.sub(r"\{doc\}`(?:[^`<]*<)?(\w+)>?`", lambda found: link(pages[found[1]]), text)
     text = re.sub(r"\{py:\w+\}`(?:[^`<]*<)?~?([\w.]+)>?`", r"`\1`", text)
     text = re.sub(r"\{cite(?::\w+)?\}`([\w,]+)`", lambda found: f"({keys(found[1])})", text)
-    return re.sub(r"\{(?:term|ref|numref|eq|source)\}`([^`<]*?)(?: *<[^`]*>)?`", r"\1", text)
+    numbers = figure_numbers(pages)
+    text = re.sub(r"\{numref\}`(fig-[\w-]+)`", lambda found: f"Figure {numbers[found[1]]}", text)
+    return re.sub(r"\{(?:term|ref|eq|source)\}`([^`<]*?)(?: *<[^`]*>)?`", r"\1", text)
 
 
 def solution(found: re.Match[str], page: Page) -> str:

@@ -1,4 +1,4 @@
-"""Diagrams of the book's chapters, as drawings with a caption and a text for readers who do not see them."""
+"""Diagrams of the book's chapters, as drawings with a text for readers who do not see them."""
 
 import math
 import random
@@ -34,8 +34,6 @@ def bone_tree(model: HandModel) -> Drawing:
     return Drawing(
         parts, 600, 440,
         "Tree of bones: from the wrist, joint 0, a chain of three joints runs along each finger to a fingertip.",
-        "Each bone turns about the joint at its palm end. MANO counts index, middle, little, ring, thumb; a fingertip "
-        "is a vertex of the mesh and has no number.",
     )  # fmt: skip
 
 
@@ -67,8 +65,6 @@ def kato_sweep() -> Drawing:
         parts, 600, 245,
         "Above, a row of pixels, covered up to an edge, and a pixel to its right that should be covered. Below, the "
         "value of that pixel as the edge moves: a jump when the edge passes its centre, and a ramp in its place.",
-        "The pixel jumps from 0 to 1 when the edge passes its centre. Kato's gradient replaces the jump by a ramp from "
-        "the present edge to that centre: the farther the way, the smaller the slope.",
     )  # fmt: skip
 
 
@@ -91,8 +87,6 @@ def pose_machine() -> Drawing:
         parts, 720, 215,
         "From the crop x a trunk makes an encoding. Stage 1 makes 21 maps of it. Stages 2 and 3 take the encoding and "
         "the maps of the stage before. Each stage's maps are compared with the target.",
-        "A pose machine. Each stage makes 21 maps; the later ones see the encoding again and the maps before them. "
-        "Every stage has a loss of its own.",
     )  # fmt: skip
 
 
@@ -119,8 +113,6 @@ def unrolled_regressor() -> Drawing:
         parts, 760, 280,
         "Three equal rounds. In each, f J3D takes F(x), the 2D joints and h, and gives the next h. The hand model "
         "makes joints of it. f Ref takes the 2D joints, F(x), h and these joints, and gives the next 2D joints.",
-        "The regressor, unrolled. The two maps are the same in each round. The loop closes through the mesh: f_Ref "
-        "sees where its joints are, and f_J3D reads the answer of f_Ref in the next round.",
     )  # fmt: skip
 
 
@@ -143,8 +135,6 @@ def gradient_reach() -> Drawing:
         parts, 680, 310,
         "L Art, L Lap, lambda L Sh and L Ref reach F, f J3D and f Ref through the mesh and its joints. L Feat reaches "
         "F alone. L J2D reaches f J2D alone.",
-        "The way of each gradient in the paper's network, from the terms (left) to the weights (right). Where F and "
-        "f_J2D share a trunk, as here, L_J2D reaches that trunk as well.",
     )  # fmt: skip
 
 
@@ -168,8 +158,6 @@ def viewpoint_spheres() -> Drawing:
         parts, 620, 420,
         "Two spheres with points for the fingers' directions, and a bar chart of their depths below each. Left, the "
         "points crowd at the two ends of the camera's axis; right, all bars are alike.",
-        "Where the fingers of 220 children point, by either law; the camera's axis lies across. Angles that are "
-        "uniform about three axes crowd at the poles, where fingers point at the camera or away from it.",
     )  # fmt: skip
 
 
@@ -199,8 +187,6 @@ def energy_line() -> Drawing:
         parts, 640, 275,
         "A curve of the energy has its deepest valley at the evidence and a second one farther on. The error is least "
         "at the truth, beside the first valley. From the estimate an arrow goes a short way down.",
-        "A sketch. Fifty steps go a short way down the energy, towards the evidence. The error falls only as far as "
-        "the truth lies in the same direction, and nothing in the energy shows it.",
     )  # fmt: skip
 
 

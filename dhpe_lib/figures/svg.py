@@ -18,30 +18,26 @@ TIP = (
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawing with a caption, which notebooks and pages show as HTML.
+    """A drawing that notebooks and pages show as HTML.
 
     Attributes:
         parts: SVG elements, in drawing order.
         width: Width of the drawing in its own units.
         height: Height of the drawing in its own units.
         alt: Text for readers who do not see the drawing.
-        caption: Sentence below the drawing.
     """
 
     parts: Sequence[str]
     width: int
     height: int
     alt: str
-    caption: str
 
     def _repr_html_(self) -> str:
         size = f'viewBox="0 0 {self.width} {self.height}" width="100%" style="max-width:{self.width}px;display:block"'
-        caption = re.sub(r"_(\w+)", r"<sub>\1</sub>", html.escape(self.caption))
         return (
-            f'<figure class="dhpe-diagram" style="margin:1rem 0"><svg {size} role="img" '
+            f'<div class="dhpe-diagram" style="margin:1rem 0"><svg {size} role="img" '
             f'aria-label="{html.escape(self.alt)}" fill="none" stroke="currentColor" stroke-width="1.4">'
-            f"<defs>{TIP}</defs>{''.join(self.parts)}</svg>"
-            f'<figcaption style="font-size:0.9em;margin-top:0.4rem">{caption}</figcaption></figure>'
+            f"<defs>{TIP}</defs>{''.join(self.parts)}</svg></div>"
         )
 
 
