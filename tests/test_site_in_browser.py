@@ -118,3 +118,20 @@ def test_page_on_a_phone(browser, address):
     assert page.evaluate(COVERED) == 0, "a toolbar lies over a figure"
     page.close()
     assert problems == []
+
+
+def test_search_finds_chapters_before_the_library(browser):
+    built = SITE / "search.html"
+    if not built.is_file():
+        pytest.skip(f"{built} is missing: make book")
+    page, problems = watched_page(browser, viewport=DESKTOP)
+    page.goto(f"{built.as_uri()}?q=silhouette")
+    page.wait_for_selector("#search-results li > a")
+    page.wait_for_function("!document.querySelector('#search-progress')?.textContent.includes('Searching')")
+    found = page.locator("#search-results li > a").evaluate_all("(links) => links.map((link) => link.pathname)")
+    is_library = ["/book/api" in path for path in found]
+    page.close()
+    assert is_library == sorted(is_library)
+    assert True in is_library
+    assert "/book/renderer.html" in "".join(found[: is_library.index(True)])
+    assert problems == []

@@ -15,10 +15,19 @@ from pathlib import Path
 import nbformat
 from dhpe_notebooks import ROOT, exercise_index, notebook, read_pages
 
+import dhpe_lib
+
 DESCRIPTION = (
     "A free book and library that estimate a dense 3D mesh of a hand from one colour picture, with code that runs."
 )
 LOCAL = "dhpe"  # our folder below _static in the built site
+SIDEBAR = [
+    "navbar-logo.html",
+    "dhpe-version.html",
+    "icon-links.html",
+    "search-button-field.html",
+    "sbt-sidebar-nav.html",
+]
 SCRIPTS = {"viewer.js": "dhpeViewer", "triangle.js": "dhpeTriangle"}  # figures that are drawn by code of ours
 
 
@@ -44,7 +53,10 @@ def configure(app, config):
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # with more, a page takes many times as long where cores are shared
     config.dhpe_repository = config.dhpe_repository or github_address()
-    config.myst_substitutions["exercise_index"] = exercise_index(read_pages())
+    config.version = config.release = dhpe_lib.__version__
+    config.myst_substitutions |= {"exercise_index": exercise_index(read_pages()), "version": config.version}
+    config.templates_path = [*config.templates_path, str(ROOT / "book" / "_templates")]
+    config.html_sidebars = {"**": SIDEBAR}
     config.html_search_scorer = str(ROOT / "book" / "_ext" / "scorer.js")
     build = Path(app.outdir).parent
     config.dhpe_library = library_hash()

@@ -1,6 +1,7 @@
-// Order of the search results: the pages of the library come after all others. The numbers are those of Sphinx.
+// Order of the search results: the pages of the library and the list of changes come after all others. The numbers are
+// those of Sphinx.
 var Scorer = {
-  score: ([page, , , , score]) => (page.startsWith("book/api") ? score - 1000 : score),
+  score: ([page, , , , score]) => (/^book\/(api|versions)/.test(page) ? score - 1000 : score),
   objNameMatch: 11,
   objPartialMatch: 6,
   objPrio: { 0: 15, 1: 5, 2: -5 },
