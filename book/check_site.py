@@ -1,4 +1,4 @@
-"""Checks the built book: nothing asked of another host, no dead link, no output that is blank without a kernel.
+"""Checks the built book: no request to another host, no dead link, no blank output, no figure without a number.
 
     python book/check_site.py _build/html [--max-kb 400]
 
@@ -23,6 +23,8 @@ LOADING = {
 }
 LOADING_LINKS = {"stylesheet", "icon", "preload", "modulepreload", "preconnect", "dns-prefetch", "manifest"}
 WIDGET = "application/vnd.jupyter.widget"  # ipywidgets: dead on a page
+DRAWN = {"dhpe-plotly", "dhpe-viewer", "dhpe-triangle", "dhpe-pictures", "dhpe-diagram", "dhpe-drawing"}
+SLIDES = "slides.html"  # a slide has a heading in place of a number
 CSS_LOADS = re.compile(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""")
 JS_LOADS = re.compile(r"""(?:import\(|import\s[^;]*?from|fetch\(|importScripts\()\s*["'`]https?://""")
 
@@ -37,7 +39,9 @@ class Page(HTMLParser):
         self.anchors: set[str] = set()
         self.inline = ""
         self.widgets = False
+        self.unnumbered = 0  # figures
         self._in_code = False
+        self._figures: list[bool] = []  # whether each open figure has a number
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -47,6 +51,11 @@ class Page(HTMLParser):
         self.inline += given.get("style", "")
         self._in_code = tag == "style" or (tag == "script" and "json" not in given.get("type", ""))
         self.widgets |= given.get("type", "").startswith(WIDGET)
+        if tag == "figure":
+            self._figures.append(given.get("id", "").startswith("fig-"))
+        is_picture = tag == "img" and "_images/" in given.get("src", "")
+        if (is_picture or DRAWN & set(given.get("class", "").split())) and not any(self._figures):
+            self.unnumbered += 1
         if tag in LOADING and given.get(LOADING[tag]):
             self.loads.append(given[LOADING[tag]])
         if tag == "link" and LOADING_LINKS & set(given.get("rel", "").split()):
@@ -55,8 +64,10 @@ class Page(HTMLParser):
             self.links.append(given["href"])
 
     def handle_endtag(self, tag: str) -> None:
-        """Leave a script or style."""
+        """Leave a script, a style or a figure."""
         self._in_code = False
+        if tag == "figure":
+            self._figures.pop()
 
     def handle_data(self, data: str) -> None:
         """Keep the code of scripts and styles, not the text."""
@@ -100,6 +111,8 @@ def page_problems(path: Path, page: Page, pages: dict[Path, Page]) -> list[str]:
         problems.append("a script or style in the page loads from another host")
     if page.widgets:
         problems.append("an ipywidgets output, blank without a kernel")
+    if page.unnumbered and path.name != SLIDES:
+        problems.append(f"{page.unnumbered} figures without a number")
     inside = [
         address for address in page.loads + page.links if not is_outside(address) and not urlsplit(address).scheme
     ]

@@ -86,10 +86,7 @@ def test_reference_pages_name_what_exists():
 
 
 KINDS = ("Fill in a function", "Measure something", "Explain a failure", "Explain a choice", "Open question")
-CORE = (
-    *("mano", "renderer", "textures", "fitting", "data", "rendered_benchmark", "evidence", "regressor", "losses"),
-    *("training", "refinement", "augmentation"),
-)
+NUMBERED = [path for path in CHAPTERS if re.search(r"^## Exercises$", path.read_text(encoding="utf-8"), re.M)]
 
 
 def test_exercises_have_one_form_and_hidden_solutions():
@@ -102,12 +99,28 @@ def test_exercises_have_one_form_and_hidden_solutions():
         assert exercises == re.findall(r"^```\{solution-start\} (\S+)\n:class: dropdown\n", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", CORE)
-def test_a_chapter_has_three_to_five_exercises_and_the_last_one_is_open(name):
-    text = (ROOT / "book" / f"{name}.md").read_text(encoding="utf-8")
-    kinds = re.findall(r"^:label: ex-\S+\n```\n\n\*\*(.+?)\.\*\* ", text, re.MULTILINE)
+@pytest.mark.parametrize("chapter", NUMBERED, ids=lambda path: path.stem)
+def test_a_chapter_has_three_to_five_exercises_and_the_last_one_is_open(chapter):
+    kinds = re.findall(r"^:label: ex-\S+\n```\n\n\*\*(.+?)\.\*\* ", chapter.read_text(encoding="utf-8"), re.MULTILINE)
     assert 3 <= len(kinds) <= 5
     assert [kind == "Open question" for kind in kinds] == [False] * (len(kinds) - 1) + [True]
+
+
+def test_every_chapter_has_exercises():
+    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8").partition("caption: Teaching")[0]
+    assert [path.stem for path in NUMBERED] == re.findall(r"- file: book/(\w+)", toc)
+
+
+@pytest.mark.parametrize("chapter", NUMBERED, ids=lambda path: path.stem)
+def test_every_exercise_but_the_open_one_has_a_check_with_hints(chapter):
+    """The stub is told why it is wrong, and the solution passes."""
+    parts = chapter.read_text(encoding="utf-8").split("```{exercise-start} ")[1:]
+    for exercise, solution in (part.split("```{exercise-end}\n") for part in parts):
+        if "**Open question.**" not in exercise:
+            assert exercise.rstrip().endswith(")\n```"), exercise[:40]
+            assert re.search(r"^def check\(", exercise, re.M), exercise[:40]
+            assert "not yet: " in exercise, exercise[:40]
+            assert re.search(r'assert check\(.*\) == "right"', solution.split("{solution-end}")[0]), exercise[:40]
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
@@ -117,7 +130,11 @@ def test_a_check_that_fails_gives_a_hint(chapter):
     assert not re.search(r"""["']not yet["']""", text.replace('**`check` says "not yet".**', ""))
 
 
-FIGURE = re.compile(r"^```\{code-cell\} ipython3\n---\nmystnb:\n  figure:\n    name: (.+)\n    caption: \|\n      (.+)\n(?:tags: .+\n)?---\n", re.M)
+FIGURE = re.compile(
+    r"^```\{code-cell\} ipython3\n---\nmystnb:\n  figure:\n    name: (.+)\n"
+    r"    caption: \|\n      (.+)\n(?:tags: .+\n)?---\n",
+    re.M,
+)
 
 
 def test_figures_have_one_form_and_are_named_in_the_text():
@@ -156,7 +173,10 @@ def test_lab_opens_markdown_as_notebooks():
     assert settings["@jupyterlab/docmanager-extension:plugin"]["defaultViewers"]["markdown"] == "Jupytext Notebook"
 
 
-GOOD = '<body id="top"><script src="a.js"></script><a href="b.html#x">b</a><a href="https://example.org">out</a></body>'
+GOOD = (
+    '<body id="top"><script src="a.js"></script><a href="b.html#x">b</a><a href="https://example.org">out</a>'
+    '<figure id="fig-a"><figure><img src="_images/a.png"></figure><div class="dhpe-viewer"></div></figure></body>'
+)
 PLANTED = {
     "script": ('<script src="https://example.org/a.js"></script>', "from another host"),
     "style sheet": ('<link rel="stylesheet" href="//example.org/a.css">', "from another host"),
@@ -166,6 +186,8 @@ PLANTED = {
     "missing file": ('<img src="missing.png">', "dead link missing.png"),
     "dead link": ('<a href="missing.html">m</a>', "dead link missing.html"),
     "dead anchor": ('<a href="b.html#nowhere">m</a>', "dead link b.html#nowhere"),
+    "figure": ('<figure><div class="dhpe-plotly"></div></figure>', "1 figures without a number"),
+    "picture": ('<figure id="fig-a"></figure><img src="_images/a.png">', "1 figures without a number"),
     "widget": ('<script type="application/vnd.jupyter.widget-view+json">{}</script>', "blank without a kernel"),
 }
 
@@ -175,6 +197,8 @@ def site(tmp_path: Path) -> Path:
     (tmp_path / "index.html").write_text(GOOD)
     (tmp_path / "b.html").write_text('<p id="x"></p><script type="application/json">{"src": "https://data"}</script>')
     (tmp_path / "a.js").write_text("")
+    (tmp_path / "_images").mkdir()
+    (tmp_path / "_images" / "a.png").write_bytes(b"")
     return tmp_path
 
 

@@ -111,6 +111,33 @@ def test_exercise_index_has_every_exercise_once():
     assert "| 4.2 | {ref}`How many joints a fit needs <ex-joints>` | Measure something | {doc}`fitting` |" in index
 
 
+def test_captions_follow_their_figures_and_references_have_numbers():
+    made = dhpe_notebooks.notebook(PAGES["renderer"], dhpe_notebooks.read_pages(), "", solutions=True)
+    after = {k for k, cell in enumerate(made.cells) if cell.source.startswith("**Figure 2.")}
+    assert len(after) == len(dhpe_notebooks.FIGURE.findall(PAGES["renderer"].text)) > 5
+    assert all(made.cells[k - 1].cell_type == "code" for k in after)
+    text = "\n".join(cell.source for cell in made.cells)
+    assert "**Figure 2.1.** **A mask pulls at a triangle.** The arrows show" in text
+    assert "In Figure 2.1 one triangle should become another" in text
+
+
+def test_figures_have_the_numbers_of_the_site():
+    """Sphinx numbers the figures of the pages, and the notebooks count for themselves."""
+    built = {name: ROOT / "_build" / "html" / "book" / f"{name}.html" for name in PAGES}
+    fresh = [
+        page
+        for name, page in built.items()
+        if page.is_file() and page.stat().st_mtime > (ROOT / "book" / f"{name}.md").stat().st_mtime
+    ]
+    if not fresh:
+        pytest.skip("the site is missing or older than its source: make book")
+    numbers = dhpe_notebooks.figure_numbers(dhpe_notebooks.read_pages())
+    pattern = re.compile(r'<figure[^>]* id="(fig-[^"]+)">.*?class="caption-number">Figure ([\d.]+) ', re.S)
+    for page in fresh:
+        for label, number in pattern.findall(page.read_text(encoding="utf-8")):
+            assert numbers[label] == number, f"{page.name}: {label}"
+
+
 def test_notebooks_of_two_builds_are_equal():
     made = [dhpe_notebooks.notebook(PAGES["mano"], dhpe_notebooks.read_pages(), "", True) for _ in range(2)]
     assert made[0] == made[1]
