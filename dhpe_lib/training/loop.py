@@ -45,7 +45,7 @@ from dhpe_lib.training.run_folder import (
 )
 from dhpe_lib.training.self_augmentation import SelfAugmentation, gather_growing_sets
 from dhpe_lib.training.setup import build_network, setup_fabric
-from dhpe_lib.training.testing import load_test_sets, run_tests
+from dhpe_lib.training.testing import load_test_sets, log_tests, predict_tests
 
 NOT_FINITE = "not_finite"
 CONSTANT_LAMBDA = 0.01
@@ -107,7 +107,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     step, best = 0, float("inf")
     if resume:
         step, best = resume_from(run / LAST, network, optimiser, augmentation, fabric.global_rank)
-    tests = load_test_sets(config, fabric.device) if fabric.is_global_zero else {}
+    tests = load_test_sets(config, fabric)
     create_run_folder(config, run, fabric, network)
     log = RunLog(run, step, console) if fabric.is_global_zero else None
     objective, optimiser = setup_fabric(fabric, network, TrainingObjective(network, config), optimiser, config)
@@ -140,14 +140,16 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
             last = step == config.steps or ends
             saves = step % config.save_every == 0 or last
             grown = gather_growing_sets(augmentation, fabric) if saves else {}
+            tested = step % config.test_every == 0 or step == config.steps
+            predictions = predict_tests(network, tests, fabric) if tested else None
             if log is None:
                 continue
             records.append({name: value.detach() for name, value in losses.items()})
             if step % config.log_every == 0 or last:
                 log.training(step, records)
                 records = []
-            if step % config.test_every == 0 or step == config.steps:
-                score = run_tests(network, tests, config, fabric.device, log, step)
+            if predictions is not None:
+                score = log_tests(network, tests, predictions, config, log, step)
                 if augmentation is not None and step >= plan.novel_views_from:
                     log.picture(step, "children", families(augmentation, seen, h, step))
                 if score < best:
