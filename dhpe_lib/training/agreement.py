@@ -1,4 +1,4 @@
-"""What the processes of a training agree on: whether a loss was not finite, and whether to stop.
+"""Share two flags among the processes of a training: a loss was not finite, and the run is to stop.
 
 The host reads these flags from the device, and waits for all of its kernels to do so. On a GPU it therefore reads them
 every :data:`AGREE_EVERY` steps only. After a loss that is not finite, a flag on the device keeps the optimiser from
@@ -65,7 +65,7 @@ class Flags:
 
     def __init__(self, fabric: Fabric, stop: Stop) -> None:
         self.processes, self.stop = fabric.world_size, stop
-        # first step whose loss is not finite, and first step in which a process was asked to stop
+        # The first step whose loss is not finite, and the first step in which a process was asked to stop.
         self.first = torch.full((2,), NEVER, device=fabric.device)
 
     def note(self, loss: Float[Tensor, ""], step: int) -> None:
