@@ -2,7 +2,8 @@
 
 `python benchmarks/renderer.py` times silhouettes and textured images of the open hand (778 vertices, 1,538 faces). It
 also times the plain-torch reference, and PyTorch3D if it is installed. It writes `book/results/renderer_speed.json`;
-with `--device cuda` it runs on a GPU and writes `renderer_speed_cuda.json`.
+with `--device cuda` it runs on a GPU and writes `renderer_speed_cuda.json`. Goal on one H200: 80,000 silhouettes/s
+(kato, 224 pixels, batch 64). Not measured yet.
 """
 
 import argparse

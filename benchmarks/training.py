@@ -19,10 +19,11 @@ import torch
 from reporting import timed, write_result
 
 from dhpe_lib.synthetic.engine import SyntheticHands
+from dhpe_lib.training.agreement import Flags, Stop
 from dhpe_lib.training.batches import ViewOptions, draw_turns, training_view
 from dhpe_lib.training.config import TrainingConfig, preset_config
-from dhpe_lib.training.loop import TrainingObjective, all_reduce_flags, in_format, interrupts, set_mode
-from dhpe_lib.training.optimiser import build_optimiser
+from dhpe_lib.training.loop import TrainingObjective, in_format, set_mode
+from dhpe_lib.training.optimiser import build_optimiser, step_unless
 from dhpe_lib.training.setup import build_network, launch_fabric, setup_fabric
 
 
@@ -37,31 +38,30 @@ def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dic
     view = training_view(crops, draw_turns(config.batch, 0, views), views)
     images, labels = in_format(view.images, config), vars(view.targets)
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    losses: dict[str, torch.Tensor] = {}
+    flags, losses = Flags(fabric, Stop()), dict[str, torch.Tensor]()
 
     def forward() -> None:
         losses.update(objective(images, labels))
 
     def adam() -> None:
-        optimiser.step()
+        step_unless(flags.bad, optimiser)
         optimiser.zero_grad()
 
     def step() -> None:
         set_mode(network, config)
         forward()
-        all_reduce_flags(fabric, stop, losses["objective"])
+        flags.note(losses["objective"], 0)
         fabric.backward(losses["objective"])
         adam()
 
     parts = {"forward": forward, "backward": lambda: fabric.backward(losses["objective"]), "Adam": adam}
     seconds: dict[str, list[float]] = {name: [] for name in (*parts, "whole step")}
-    with interrupts(fabric.world_size) as stop:
-        for _ in range(3):
-            step()
-        for _ in range(rounds):
-            for name, work in parts.items():
-                seconds[name].append(timed(work, wait))
-            seconds["whole step"].append(timed(lambda: [step() for _ in range(steps)], wait) / steps)
+    for _ in range(3):
+        step()
+    for _ in range(rounds):
+        for name, work in parts.items():
+            seconds[name].append(timed(work, wait))
+        seconds["whole step"].append(timed(lambda: [step() for _ in range(steps)], wait) / steps)
     rows = {
         name: {"ms": round(1e3 * median(values), 1), "images_per_s": round(config.batch / median(values), 1)}
         for name, values in seconds.items()

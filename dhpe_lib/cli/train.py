@@ -62,8 +62,9 @@ def train(
 ) -> None:
     """Train the estimator with Eq. 7 on prepared splits, on hands rendered during training, or on both.
 
-    Ctrl-C saves a checkpoint after the current step and stops. --resume continues an interrupted run from its last
-    checkpoint. On several GPUs: torchrun --nproc-per-node 8 -m dhpe_lib.cli.__main__ train ...
+    Ctrl-C saves a checkpoint after the current step (on a GPU after at most ten) and stops. --resume continues an
+    interrupted run from its last checkpoint. On several GPUs:
+    torchrun --nproc-per-node 8 -m dhpe_lib.cli.__main__ train ...
     """
     from dhpe_lib.network.checkpoints import weights_in
     from dhpe_lib.training import loop as training

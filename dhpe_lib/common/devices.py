@@ -71,7 +71,10 @@ def to_device(values: Shaped[Tensor, "..."], device: torch.device | str) -> Shap
 
 @lru_cache(maxsize=1024)
 def constant(values: Any, dtype: torch.dtype, device: torch.device) -> Shaped[Tensor, "..."]:
-    """Make a tensor of numbers once; later calls return it without a copy to the device, which a GPU would wait for.
+    """Make a tensor of numbers once; later calls return it without a copy to the device.
+
+    The first call waits for a GPU, since later ones may come from other streams. While a CUDA graph is captured nothing
+    may wait, and nothing else runs.
 
     Args:
         values: A number or nested tuples of numbers.
@@ -81,7 +84,10 @@ def constant(values: Any, dtype: torch.dtype, device: torch.device) -> Shaped[Te
     Returns:
         The tensor. It is shared, so it must not be changed.
     """
-    return to_device(torch.tensor(values, dtype=dtype), device)
+    made = to_device(torch.tensor(values, dtype=dtype), device)
+    if device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
+        torch.cuda.current_stream(device).synchronize()
+    return made
 
 
 def constant_like(values: Any, like: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:

@@ -117,7 +117,7 @@ def rasterize(
     if meshes.isempty():
         nowhere = screen.new_zeros(len(screen), height, width) + 0 * screen.sum()
         return Fragments(
-            torch.full_like(nowhere, -1).long(), nowhere[..., None].expand(-1, -1, -1, 3), nowhere + math.inf
+            torch.full_like(nowhere, -1).int(), nowhere[..., None].expand(-1, -1, -1, 3), nowhere + math.inf
         )
     from pytorch3d.renderer.mesh.rasterizer import rasterize_meshes
 
@@ -128,7 +128,7 @@ def rasterize(
     offsets = torch.arange(len(screen), device=face.device)[:, None, None] * faces.shape[1]
     missing = face < 0
     return Fragments(
-        torch.where(missing, -1, face - offsets),
+        torch.where(missing, -1, face - offsets).int(),
         torch.where(missing[..., None], 0, barycentric),
         torch.where(missing, math.inf, depth - shift),
     )

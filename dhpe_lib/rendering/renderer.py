@@ -166,7 +166,8 @@ def _facing_normals(vertices: Tensor, screen: Tensor, faces: Tensor, fragments: 
     a, b, c = (screen.gather(1, each[..., k, None].expand(-1, -1, 2)) for k in range(3))
     seen_from_back = (b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0] > 0
     seen_from_back = functional.pad(seen_from_back, (0, 1))  # for face -1
-    turned = seen_from_back.gather(1, fragments.face.remainder(faces.shape[1] + 1).flatten(1)).view_as(fragments.face)
+    seen = fragments.face.remainder(faces.shape[1] + 1).long()
+    turned = seen_from_back.gather(1, seen.flatten(1)).view_as(seen)
     return normals * torch.where(turned, -1, 1)[..., None]
 
 

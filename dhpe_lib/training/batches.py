@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -45,6 +47,7 @@ from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.synthetic.scenery import make_backgrounds
 from dhpe_lib.training.config import ConfigError, TrainingConfig
 
+Made = TypeVar("Made")
 POOL, POSES, REPAINTED = 256, 4096, 500
 """Numbers of backgrounds and of poses in a pool, and number of steps after which a new pool is made."""
 RENDERED_EPOCH = COUNTS["orh"]["train"]
@@ -148,25 +151,29 @@ def shuffled(total: int, seed: int, epoch: int) -> Int64[ndarray, " n"]:
     return np.random.default_rng(seed_of(seed, "order", epoch)).permutation(total)
 
 
-class Pools:
-    """Pools of random tensors, each for `REPAINTED` steps; the next one is made in a thread while one is in use.
+class Ahead(Generic[Made]):
+    """Results that some steps share; those of the next steps are made in a thread while the present ones are in use.
 
     Args:
-        make: Function from the number of a pool to the pool.
+        make: Function from a number to a result; step `step` uses number `step // lasts`.
+        lasts: Number of steps that use the same result.
     """
 
-    def __init__(self, make: Callable[[int], Tensor]) -> None:
-        self.make, self.worker = make, ThreadPoolExecutor(1)
-        self.pools: dict[int, Future[Tensor]] = {}
+    def __init__(self, make: Callable[[int], Made], lasts: int) -> None:
+        self.make, self.lasts = make, lasts
+        self.worker, self.lock = ThreadPoolExecutor(1), Lock()
+        self.made: dict[int, Future[Made]] = {}
 
-    def at(self, step: int) -> Tensor:
-        """Return the pool of a step."""
-        number = step // REPAINTED
-        for pool in (number, number + 1):
-            if pool not in self.pools:
-                self.pools[pool] = self.worker.submit(self.make, pool)
-        self.pools = {pool: made for pool, made in self.pools.items() if pool >= number}
-        return self.pools[number].result()
+    def at(self, step: int) -> Made:
+        """Return the result of a step; several threads may call this for steps that are close to each other."""
+        number = step // self.lasts
+        with self.lock:
+            for needed in (number, number + 1):
+                if needed not in self.made:
+                    self.made[needed] = self.worker.submit(self.make, needed)
+            self.made = {other: result for other, result in self.made.items() if other >= number - 1}
+            result = self.made[number]
+        return result.result()
 
 
 class Backgrounds:
@@ -184,7 +191,9 @@ class Backgrounds:
     def __init__(self, photos: Path | None, key: tuple[int, int], device: torch.device) -> None:
         if photos is not None:
             open_backgrounds(photos)  # the photos may be needed late in a training: fail now if they are missing
-        self.pools = Pools(lambda pool: make_backgrounds(POOL, seed_of(*key, "backgrounds", pool), photos).to(device))
+        self.pools = Ahead(
+            lambda pool: make_backgrounds(POOL, seed_of(*key, "backgrounds", pool), photos).to(device), REPAINTED
+        )
 
     def at(self, step: int) -> UInt8[Tensor, "n 3 288 288"]:
         """Return the pool of a step."""
@@ -260,7 +269,7 @@ class TrainingBatches:
         plan: The batch plan.
         views: Options of the views; the engine jitters rendered crops itself.
         device: Device of the views. On a GPU the caches are copied there if they take less than half of the free
-            memory; otherwise they are read from disk one step ahead.
+            memory; otherwise they are read from disk one step ahead. Rendered hands are drawn one step ahead there.
         photos: Backgrounds for rendered hands, as for ``dhpe data make``; None for painted backgrounds.
         weak: Prepared splits with 2D labels only; see :func:`chances`.
 
@@ -294,10 +303,13 @@ class TrainingBatches:
         self.caches = caches if self.resident is None else ()
         self.hands = SyntheticHands(device, photos) if plan.rendered else None
         self.backgrounds = Backgrounds(photos, (plan.seed, plan.rank), device)
-        self.poses = Pools(self._make_poses)
+        self.poses = Ahead(self._make_poses, REPAINTED)
         self.weak_chance = chances([name for cache in weak for name in cache.ids])
-        self.worker = ThreadPoolExecutor(1)
-        self.pending: dict[int, Future[Crops]] = {}
+        self.read = Ahead(self._pinned, 1)
+        self.drawn = Ahead(self._render_aside, 1)
+        self.aside = torch.cuda.Stream(device) if device.type == "cuda" else None
+        if self.aside is not None:
+            self.aside.wait_stream(torch.cuda.current_stream(device))  # the engine was made there
 
     def view(self, step: int) -> View:
         """Return the batch of this process in a step."""
@@ -305,7 +317,7 @@ class TrainingBatches:
         if self.plan.taken_at(step):
             parts.append(training_view(self._crops(step), self._turns(step, self.plan.taken_at(step)), self.views))
         if self.hands is not None and self.plan.rendered_at(step):
-            crops = self._rendered(self.hands, step)
+            crops = self._rendered_crops(step)
             still = replace(self.views, jitter=NO_JITTER)
             parts.append(training_view(crops, self._turns(step, len(crops), "rendered", options=still), still))
         if self.plan.photos:
@@ -332,25 +344,47 @@ class TrainingBatches:
             return self.resident[self.plan.rows(step, self.total)]
         if self.device.type == "cpu":
             return rows_of(self.caches, self.plan.rows(step, self.total))
-        for number in (step, step + 1):
-            if number not in self.pending:
-                self.pending[number] = self.worker.submit(self._pinned, number)
-        return self.pending.pop(step).result().to(self.device)
+        return self.read.at(step).to(self.device)
 
     def _pinned(self, step: int) -> Crops:
         """Return rows of the caches in pinned memory, which a GPU can copy while it computes."""
         crops = rows_of(self.caches, self.plan.rows(step, self.total))
         return map_rows(crops, Tensor.pin_memory)
 
-    def _rendered(self, hands: SyntheticHands, step: int) -> Crops:
+    def _rendered_crops(self, step: int) -> Crops:
+        """Return the rendered hands of a step; a GPU renders those of the next step beside the training."""
+        if self.aside is None:
+            return self._render(step)
+        drawn = self.drawn.at(step)
+        assert drawn is not None
+        crops, done = drawn
+        here = torch.cuda.current_stream(self.device)
+        here.wait_event(done)
+        for values in vars(crops).values():
+            values.record_stream(here)  # its memory is not used again before this stream has read it
+        return crops
+
+    def _render_aside(self, step: int) -> tuple[Crops, Any] | None:
+        """Render hands in a thread and on a stream of their own, since their shading waits for the GPU.
+
+        Returns:
+            The crops, and the event after which they are complete; None for a step without rendered hands.
+        """
+        if self.aside is None or not self.plan.rendered_at(step):
+            return None
+        with torch.cuda.stream(self.aside):
+            return self._render(step), self.aside.record_event()
+
+    def _render(self, step: int) -> Crops:
         """Render new hands on new backgrounds.
 
         A GPU renders faster than the CPU draws poses, which takes about 1 ms each. On a GPU poses therefore come from a
         pool, and shape, view and everything else are new.
         """
+        assert self.hands is not None
         seed = seed_of(self.plan.seed, self.plan.rank, "hands", step)
         poses = self.poses.at(step) if self.device.type == "cuda" else None
-        return hands.batch(self.plan.rendered_at(step), seed, self.backgrounds.at(step), poses=poses).crops()
+        return self.hands.batch(self.plan.rendered_at(step), seed, self.backgrounds.at(step), poses=poses).crops()
 
     def _make_poses(self, pool: int) -> Float[Tensor, "count 45"]:
         return draw_pose_pool(POSES, seed_of(self.plan.seed, self.plan.rank, "poses", pool)).to(self.device)

@@ -6,10 +6,6 @@ and resumed run therefore has, bit for bit, the weights of an uninterrupted run.
 """
 
 import math
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +25,12 @@ from dhpe_lib.hand.model import neutral_h
 from dhpe_lib.network.checkpoints import write_checkpoint
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.synthetic.sampling import seed_of
+from dhpe_lib.training.agreement import Flags, interrupts, reads_flags
 from dhpe_lib.training.batches import TrainingBatches, ViewOptions, plan_batches
 from dhpe_lib.training.config import TrainingConfig, resolved
 from dhpe_lib.training.log import RunLog, families
 from dhpe_lib.training.losses import LossOptions, evidence_loss, losses_of
-from dhpe_lib.training.optimiser import build_optimiser, set_rates
+from dhpe_lib.training.optimiser import build_optimiser, set_rates, step_unless
 from dhpe_lib.training.run_folder import (
     BEST,
     LAST,
@@ -45,7 +42,7 @@ from dhpe_lib.training.run_folder import (
 )
 from dhpe_lib.training.self_augmentation import SelfAugmentation, gather_growing_sets
 from dhpe_lib.training.setup import build_network, setup_fabric
-from dhpe_lib.training.testing import load_test_sets, run_tests
+from dhpe_lib.training.testing import load_test_sets, log_tests, predict_tests
 
 NOT_FINITE = "not_finite"
 CONSTANT_LAMBDA = 0.01
@@ -107,7 +104,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
     step, best = 0, float("inf")
     if resume:
         step, best = resume_from(run / LAST, network, optimiser, augmentation, fabric.global_rank)
-    tests = load_test_sets(config, fabric.device) if fabric.is_global_zero else {}
+    tests = load_test_sets(config, fabric)
     create_run_folder(config, run, fabric, network)
     log = RunLog(run, step, console) if fabric.is_global_zero else None
     objective, optimiser = setup_fabric(fabric, network, TrainingObjective(network, config), optimiser, config)
@@ -115,7 +112,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
 
     with interrupts(fabric.world_size) as stop, progress_bar(console) as progress:
         task = progress.add_task("training", total=config.steps, completed=step)
-        ends = False
+        flags, ends = Flags(fabric, stop), False
         while step < config.steps and not ends:
             torch.manual_seed(seed_of(config.seed, "step", step, fabric.global_rank))
             set_rates(optimiser, config, step)
@@ -124,13 +121,15 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
             view = seen if augmentation is None else augmentation.extend(seen, step)
             losses = objective(in_format(view.images, config), vars(view.targets))
             h = losses.pop("h")[: len(seen.images)]
-            finite, ends = all_reduce_flags(fabric, stop, losses["objective"])
-            if not finite:
-                raise not_finite(run, network, view, step, fabric)
+            flags.note(losses["objective"], step)
+            if reads_flags(step, config, plan, fabric.device):
+                bad, ends = flags.read()
+                if bad is not None:
+                    raise not_finite(run, network, view if bad == step else batches.view(bad), bad, fabric)
             fabric.backward(losses["objective"])
             if config.clip:
                 nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-            optimiser.step()
+            step_unless(flags.bad, optimiser)
             optimiser.zero_grad()
             if augmentation is not None:
                 augmentation.add_views(h, seen, step)
@@ -140,14 +139,16 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
             last = step == config.steps or ends
             saves = step % config.save_every == 0 or last
             grown = gather_growing_sets(augmentation, fabric) if saves else {}
+            tested = step % config.test_every == 0 or step == config.steps
+            predictions = predict_tests(network, tests, fabric) if tested else None
             if log is None:
                 continue
             records.append({name: value.detach() for name, value in losses.items()})
             if step % config.log_every == 0 or last:
                 log.training(step, records)
                 records = []
-            if step % config.test_every == 0 or step == config.steps:
-                score = run_tests(network, tests, config, fabric.device, log, step)
+            if predictions is not None:
+                score = log_tests(network, tests, predictions, config, log, step)
                 if augmentation is not None and step >= plan.novel_views_from:
                     log.picture(step, "children", families(augmentation, seen, h, step))
                 if score < best:
@@ -249,55 +250,10 @@ def in_format(images: Float[Tensor, "b 3 s s"], config: TrainingConfig) -> Float
     return images.contiguous(memory_format=torch.channels_last if config.channels_last else torch.contiguous_format)
 
 
-@dataclass
-class Stop:
-    """Whether this process received Ctrl-C or SIGTERM."""
-
-    asked: bool = False
-
-
-@contextmanager
-def interrupts(processes: int) -> Iterator[Stop]:
-    """Let Ctrl-C or SIGTERM, a cluster's notice, end the loop after its step, and a second Ctrl-C end it at once.
-
-    With several processes a second Ctrl-C has no effect, since torchrun passes each Ctrl-C on a second time.
-    """
-    stop = Stop()
-
-    def ask(*_: object) -> None:
-        stop.asked = True
-        if processes == 1:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
-        yield stop
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def all_reduce_flags(fabric: Fabric, stop: Stop, loss: Float[Tensor, ""]) -> tuple[bool, bool]:
-    """Share the flags of all processes, so that all of them take the same decision.
-
-    Returns:
-        Whether the loss is finite in all processes, and whether any process was asked to stop after this step.
-    """
-    infinite = loss.detach().isfinite().logical_not()
-    flags = torch.stack((infinite, torch.full_like(infinite, stop.asked))).float()
-    if fabric.world_size > 1:
-        flags = torch.as_tensor(fabric.all_reduce(flags, reduce_op="sum"))
-    bad, asked = flags.tolist()
-    return bad == 0, asked > 0
-
-
 def not_finite(run: Path, network: Estimator, view: View, step: int, fabric: Fabric) -> TrainingError:
     """Save the batch and the weights of a loss that is not finite, and return the error to raise.
 
-    The saved batch norm statistics already include this batch.
+    The saved batch norm statistics already include this batch, and on a GPU up to nine later ones.
     """
     path = run / f"{NOT_FINITE}_{fabric.global_rank}.safetensors"
     write_checkpoint(path, network, {"step": step}, batch={"images": view.images, **vars(view.targets)})

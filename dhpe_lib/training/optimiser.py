@@ -3,6 +3,8 @@
 from typing import Any
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from dhpe_lib.network.estimator import Estimator
@@ -54,3 +56,16 @@ def set_rates(optimiser: Optimizer, config: TrainingConfig, step: int) -> None:
     """Set the learning rates of all groups for a step."""
     for group, rate in zip(optimiser.param_groups, rates_of(config), strict=False):
         group["lr"] = rate * config.rate(step)
+
+
+def step_unless(flag: Bool[Tensor, ""], optimiser: Optimizer) -> None:
+    """Change the weights, unless a flag is set: then weights and moments stay as they are.
+
+    A fused kernel reads the flag on the GPU, as it reads that of `torch.amp.GradScaler`, so the host does not wait.
+    """
+    if optimiser.defaults["fused"]:
+        inner: Any = getattr(optimiser, "optimizer", optimiser)  # Fabric's wrapper passes no attributes on
+        inner.found_inf = flag.float()
+        optimiser.step()
+    elif not flag:
+        optimiser.step()

@@ -5,15 +5,18 @@ pretended GPU. As on CUDA, an operation on tensors of both devices raises an err
 the GPU and random numbers from a generator of the other device. `gpu.waits` counts by kind and line of the library
 whatever makes the host wait: `item`, boolean masks, `nonzero`, copies that are not pinned. Inside `gpu.capturing()` a
 wait is an error, as it is while a CUDA graph is captured. A captured graph repeats its operations, and runs no Python.
+A stream that reads a new tensor of another stream must have waited for it.
 
-It shows neither numerics nor races nor speed of a GPU. Kernels run on the CPU inside the operators of the renderer.
+It shows neither numerics nor speed of a GPU. Of races it finds those of new tensors only, not those of memory that is
+changed or freed. Kernels run on the CPU inside the operators of the renderer.
 """
 
+import concurrent.futures
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,6 +24,7 @@ import torch
 from project import ROOT
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.utils import clip_grad
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -56,6 +60,14 @@ WAITING = {
 FROM_NUMBERS = (torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor, torch.Tensor.new_tensor)
 
 
+Known = Counter
+"""What a stream or the host has waited for: the number of tensors of each stream."""
+
+
+class RaceError(RuntimeError):
+    """A stream reads a tensor of another one and has not waited for it."""
+
+
 class CaptureError(RuntimeError):
     """The host waits inside a capture."""
 
@@ -68,15 +80,37 @@ def line_of_library() -> str:
     return "outside" if frame is None else f"{frame.f_code.co_filename.removeprefix(LIBRARY)}:{frame.f_lineno}"
 
 
-class AtOnce:
-    """An executor that runs its work in the calling thread, since modes hold for one thread."""
+class Future(concurrent.futures.Future):
+    """The result of `AtOnce`."""
 
-    def __init__(self, *_: object) -> None: ...
+    gpu: "PretendedGpu"
+    knows: Known
+
+    def result(self, timeout: float | None = None) -> Any:
+        self.gpu.host |= self.knows
+        return super().result(timeout)
+
+
+class AtOnce:
+    """An executor that runs its work in the calling thread, since modes hold for one thread.
+
+    What the work has waited for is known to the caller when it asks for the result.
+    """
+
+    def __init__(self, gpu: "PretendedGpu") -> None:
+        self.gpu = gpu
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
-        future: Future = Future()
-        future.set_result(function(*arguments))
-        return future
+        gpu, result = self.gpu, Future()
+        result.gpu = gpu
+        before = gpu.host.copy(), gpu.in_thread, gpu.stream
+        gpu.in_thread, gpu.stream = True, gpu.main
+        try:
+            result.set_result(function(*arguments))
+        except Exception as error:
+            result.set_exception(error)
+        result.knows, (gpu.host, gpu.in_thread, gpu.stream) = gpu.host, before
+        return result
 
 
 @contextmanager
@@ -119,23 +153,46 @@ class Graph:
 
 
 class Stream:
-    """A pretended stream; everything runs in order."""
+    """A pretended stream: another stream may read its tensors only after it, or the host, has waited for them.
 
-    def __init__(self, *_: object) -> None: ...
+    Attributes:
+        done: Number of tensors made on the stream.
+        knows: For each stream the tensors that this one has waited for; `Counter.__or__` is the maximum.
+    """
 
-    def wait_stream(self, _: "Stream") -> None: ...
+    def __init__(self, gpu: "PretendedGpu") -> None:
+        self.gpu, self.done, self.knows = gpu, 0, Known()
+
+    def record_event(self) -> Known:
+        return self.knows | Known({self: self.done})
+
+    def wait_event(self, event: Known) -> None:
+        self.knows |= event
+
+    def wait_stream(self, other: "Stream") -> None:
+        self.wait_event(other.record_event())
+
+    def synchronize(self) -> None:
+        self.gpu.wait("synchronize")
 
 
 class PretendedGpu:
     """The pretence, as a context.
 
     Attributes:
-        waits: Number of waits by (kind, line of the library).
+        waits: Number of waits of the main thread by (kind, line of the library).
+        waits_of_threads: The same of other threads, which do not hold the main one.
+        stream: The current stream.
         graphs: All captured graphs.
     """
 
     def __init__(self) -> None:
         self.waits: Counter[tuple[str, str]] = Counter()
+        self.waits_of_threads: Counter[tuple[str, str]] = Counter()
+        self.in_thread = False
+        self.main = self.stream = Stream(self)
+        self.host = Known()
+        self.births: dict[StorageWeakRef, tuple[Stream, int]] = {}
         self.is_capturing = False
         self.graphs: list[Graph] = []
         self.in_transfer = False
@@ -152,22 +209,43 @@ class PretendedGpu:
         """Note where the tensors of a result lie."""
         if len(self.places) > 10_000:
             self.places = {storage: where for storage, where in self.places.items() if not storage.expired()}
+            self.births = {storage: birth for storage, birth in self.births.items() if not storage.expired()}
         for value in tree_leaves(values):
             if isinstance(value, Tensor):
                 with unseen():
-                    self.places[StorageWeakRef(value.untyped_storage())] = place
+                    storage = StorageWeakRef(value.untyped_storage())
+                self.places[storage] = place
+                self.stream.done += 1
+                self.births[storage] = self.stream, self.stream.done
         return values
+
+    def check_stream(self, tensor: Tensor) -> None:
+        """Refuse a tensor that another stream may not have made yet."""
+        with unseen():
+            stream, number = self.births.get(StorageWeakRef(tensor.untyped_storage()), (self.stream, 0))
+        if stream is not self.stream and number > max(self.stream.knows[stream], self.host[stream]):
+            raise RaceError(f"a stream reads a tensor of another one without waiting, at {line_of_library()}")
+
+    @contextmanager
+    def on_stream(self, stream: Stream) -> Iterator[None]:
+        """Make a stream the current one inside the block."""
+        before, self.stream = self.stream, stream
+        try:
+            yield
+        finally:
+            self.stream = before
 
     def on_gpu(self, tensor: Tensor) -> bool:
         return self.place(tensor) == "gpu"
 
     def wait(self, kind: str) -> None:
-        self.waits[kind, line_of_library()] += 1
+        (self.waits_of_threads if self.in_thread else self.waits)[kind, line_of_library()] += 1
+        self.host |= self.stream.record_event()
         if self.is_capturing:
             raise CaptureError(f"operation not permitted when stream is capturing: {kind} at {line_of_library()}")
 
     def total(self) -> int:
-        """Number of all waits."""
+        """Number of all waits of the main thread."""
         return sum(self.waits.values())
 
     @contextmanager
@@ -213,8 +291,16 @@ class PretendedGpu:
 
             device = property(lambda its: gpu.generators[its])  # type: ignore[assignment]
 
+        def grouped(*arguments: Any) -> dict[Any, Any]:
+            """Group tensors as optimisers and the clipping of gradients do."""
+            groups = true_grouped(*arguments).items()
+            return {(GPU if gpu.on_gpu(its[0][0][0]) else place, kind): its for (place, kind), its in groups}
+
+        optimiser, true_grouped = import_module("torch.optim.optimizer"), clip_grad._group_tensors_by_device_and_dtype
         return [
-            (dhpe_lib.training.batches, "ThreadPoolExecutor", AtOnce),
+            (optimiser, "_group_tensors_by_device_and_dtype", grouped),
+            (clip_grad, "_group_tensors_by_device_and_dtype", grouped),
+            (dhpe_lib.training.batches, "ThreadPoolExecutor", lambda *_: AtOnce(gpu)),
             (warp_runtime, "missing_gpu", lambda: None),
             (torch.autograd, "has_torch_function", lambda *_: False),  # so that the modes hold in a backward pass
             (torch.cuda, "is_available", lambda: True),
@@ -223,11 +309,12 @@ class PretendedGpu:
             (torch.cuda, "is_current_stream_capturing", lambda: gpu.is_capturing),
             (torch.cuda, "CUDAGraph", Graph),
             (torch.cuda, "graph", gpu.graph),
-            (torch.cuda, "Stream", Stream),
-            (torch.cuda, "current_stream", Stream),
-            (torch.cuda, "stream", lambda _: nullcontext()),
+            (torch.cuda, "Stream", lambda *_: Stream(gpu)),
+            (torch.cuda, "current_stream", lambda *_: gpu.stream),
+            (torch.cuda, "stream", gpu.on_stream),
             (torch.cuda, "set_device", lambda *_: None),
             (torch.cuda, "get_device_name", lambda *_: "pretended"),
+            (Tensor, "record_stream", lambda *_: None),
             (torch.optim.Optimizer, "_accelerator_graph_capture_health_check", lambda *_: None),
             (torch, "Generator", Generator),
         ]
@@ -280,12 +367,14 @@ class _Calls(TorchFunctionMode):
         result = func(*args, **kwargs)
         if named:
             on_gpu = named[0].type == "cuda"
+            self.gpu.put(result, "gpu" if on_gpu else "host")
             if on_gpu and func in FROM_NUMBERS:
                 self.gpu.wait("copy of numbers to the GPU")
-            return self.gpu.put(result, "gpu" if on_gpu else "host")
+            return result
         if func is Tensor.new_tensor and self.gpu.on_gpu(args[0]):
+            self.gpu.put(result, "gpu")
             self.gpu.wait("copy of numbers to the GPU")
-            return self.gpu.put(result, "gpu")
+            return result
         for value in tree_leaves(result):
             if isinstance(value, Tensor) and self.gpu.place(value) == "open":
                 self.gpu.put(value, "host")
@@ -324,8 +413,6 @@ class _Calls(TorchFunctionMode):
         before = self.gpu.place(tensor)
         if (target.type == "cuda") == (before == "gpu"):
             return Tensor.to(tensor, *rest, **kwargs)
-        if before != "pinned" or not lazy:
-            self.gpu.wait("copy from the GPU" if before == "gpu" else "copy to the GPU that is not pinned")
         self.gpu.in_transfer = True
         try:
             with torch._C.DisableTorchFunction():
@@ -334,7 +421,10 @@ class _Calls(TorchFunctionMode):
                     moved = moved.clone(memory_format=torch.preserve_format)
         finally:
             self.gpu.in_transfer = False
-        return self.gpu.put(moved, "gpu" if target.type == "cuda" else "host")
+        self.gpu.put(moved, "gpu" if target.type == "cuda" else "host")
+        if before != "pinned" or not lazy:
+            self.gpu.wait("copy from the GPU" if before == "gpu" else "copy to the GPU that is not pinned")
+        return moved
 
 
 class _Operations(TorchDispatchMode):
@@ -362,6 +452,9 @@ class _Operations(TorchDispatchMode):
         if "gpu" not in places:
             return self.run(func, args, kwargs)
         self.check(func, args, given, places)
+        for value, place in zip(given, places, strict=True):
+            if place == "gpu":
+                self.gpu.check_stream(value)
         result = self.run(func, args, kwargs)
         known = {StorageWeakRef(value.untyped_storage()) for value in given}
         fresh = [value for value in tree_leaves(result) if isinstance(value, Tensor)]

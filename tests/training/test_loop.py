@@ -28,6 +28,7 @@ from dhpe_lib.network import checkpoints
 from dhpe_lib.network.checkpoints import CheckpointError, read_checkpoint
 from dhpe_lib.network.trained import load_trained
 from dhpe_lib.training import loop
+from dhpe_lib.training.agreement import Flags
 from dhpe_lib.training.batches import TrainingBatches, ViewOptions, plan_batches
 from dhpe_lib.training.config import ConfigError, TrainingConfig
 from dhpe_lib.training.log import read_curves
@@ -137,21 +138,16 @@ def test_ctrl_c_finishes_the_step_and_resuming_changes_no_bit(data, tmp_path, mo
 
 
 def test_ctrl_c_while_processes_agree_ends_the_next_step(data, tmp_path, monkeypatch):
-    """A Ctrl-C after the flags of a step were gathered is not lost: the loop ends after the next step."""
-    all_reduce_flags, tolist, calls = loop.all_reduce_flags, torch.Tensor.tolist, []
+    """A Ctrl-C after the flags of a step were noted is not lost: the loop ends after the next step."""
+    read, calls = Flags.read, []
 
-    def interrupted(values):
-        os.kill(os.getpid(), signal.SIGINT)
-        return tolist(values)
+    def interrupted(self):
+        calls.append(self)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return read(self)
 
-    def watched(*arguments):
-        calls.append(arguments)
-        with monkeypatch.context() as patch:
-            if len(calls) == 3:
-                patch.setattr(torch.Tensor, "tolist", interrupted)
-            return all_reduce_flags(*arguments)
-
-    monkeypatch.setattr(loop, "all_reduce_flags", watched)
+    monkeypatch.setattr(Flags, "read", interrupted)
     stopped = tiny_network.run(tiny_network.config(data, save_every=100), tmp_path / "run")
     assert (stopped.step, stopped.finished) == (4, False)
     assert read_checkpoint(tmp_path / "run" / LAST).facts["step"] == 4
@@ -240,6 +236,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import torch
 import tiny_network
+from dhpe_lib.training.agreement import Flags
 from dhpe_lib.training.batches import TrainingBatches
 torch.set_num_threads(1)
 tiny_network.install()
@@ -319,16 +316,16 @@ tiny_network.run(tiny_network.config(data, steps=5, batch_norm="frozen"), run)
 
 INTERRUPTED = """
 import os, signal
-from dhpe_lib.training import loop
-all_reduce_flags, calls = loop.all_reduce_flags, []
-def watched(*arguments):
-    flags = all_reduce_flags(*arguments)
+from dhpe_lib.training.agreement import Flags
+read, calls = Flags.read, []
+def watched(self):
+    flags = read(self)
     calls.append(flags)
     if os.environ["RANK"] == "1" and len(calls) == 2:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
     return flags
-loop.all_reduce_flags = watched
+Flags.read = watched
 """
 
 

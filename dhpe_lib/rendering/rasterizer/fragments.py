@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Int32
+from jaxtyping import Float, Int32
 from torch import Tensor
 
 from dhpe_lib.rendering.rasterizer.kernels import antialias as antialias_kernels
@@ -30,12 +30,12 @@ class Fragments:
     """The nearest face at each pixel.
 
     Attributes:
-        face: Row of the face; -1 if there is none.
+        face: Row of the face, int32; -1 if there is none.
         barycentric: Barycentric coordinates of the pixel on the face; 0 if there is none.
         depth: Depth in the unit of z; infinite if there is no face.
     """
 
-    face: Int[Tensor, "batch height width"]
+    face: Int32[Tensor, "batch height width"]
     barycentric: Float[Tensor, "batch height width 3"]
     depth: Float[Tensor, "batch height width"]
 
@@ -46,7 +46,7 @@ def _empty_keys(screen: Tensor, height: int, width: int) -> Tensor:
 
 def find_nearest(
     screen: Float[Tensor, "batch vertices 3"], faces: Int32[Tensor, "meshes faces 3"], height: int, width: int
-) -> Int[Tensor, "batch height width"]:
+) -> Int32[Tensor, "batch height width"]:
     """Find the nearest face at the centre of each pixel in an orthographic view; no gradient.
 
     Args:
@@ -60,24 +60,25 @@ def find_nearest(
     """
     keys = _empty_keys(screen, height, width)
     launch(zbuffer.nearest_face, (len(screen), faces.shape[1]), [screen, faces, False, keys])
-    return torch.where(keys == zbuffer.NO_FACE, -1, keys & 0xFFFFFFFF)
+    return keys.int()  # the lower half of a key: the face, or -1 of NO_FACE
 
 
 @operator("rasterize")
 def _rasterize(screen: Tensor, faces: Tensor, height: int, width: int, pinhole: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Run the kernels `nearest_face` and `resolve`."""
     keys = _empty_keys(screen, height, width)
+    face = torch.empty_like(keys, dtype=torch.int32)
     barycentric = screen.new_zeros(*keys.shape, 3)
     depth = screen.new_full(keys.shape, math.inf)
     launch(zbuffer.nearest_face, (len(screen), faces.shape[1]), [screen, faces, pinhole, keys])
-    launch_rows(zbuffer.resolve, keys.shape, [screen, faces, pinhole, keys, barycentric, depth])
-    return barycentric, depth, keys
+    launch_rows(zbuffer.resolve, keys.shape, [screen, faces, pinhole, keys, face, barycentric, depth])
+    return barycentric, depth, face
 
 
 @torch.library.register_fake(_rasterize)
 def _(screen: Tensor, faces: Tensor, height: int, width: int, pinhole: bool) -> tuple[Tensor, Tensor, Tensor]:
     shape = (screen.shape[0], height, width)
-    return screen.new_empty((*shape, 3)), screen.new_empty(shape), screen.new_empty(shape, dtype=torch.int64)
+    return screen.new_empty((*shape, 3)), screen.new_empty(shape), screen.new_empty(shape, dtype=torch.int32)
 
 
 @backward_operator("rasterize_backward")

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Int32, Integer
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -243,14 +243,14 @@ def rasterize(
     height: int,
     width: int,
     pinhole: bool = False,
-) -> tuple[Int[Tensor, "batch height width"], Float[Tensor, "batch height width 3"], Pixels]:
+) -> tuple[Int32[Tensor, "batch height width"], Float[Tensor, "batch height width 3"], Pixels]:
     """Rasterize with a z-buffer that keeps the nearest face of each pixel.
 
     Returns:
         The face (-1 if there is none), its barycentric coordinates, and its depth (infinite if there is no face).
     """
     shape = (len(screen), height, width)
-    nearest = torch.full(shape, -1, device=screen.device)
+    nearest = torch.full(shape, -1, dtype=torch.int32, device=screen.device)
     barycentric = screen.new_zeros(*shape, 3)
     depth = screen.new_full(shape, math.inf)
     p = pixel_centres(height, width, screen)

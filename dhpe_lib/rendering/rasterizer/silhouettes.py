@@ -176,7 +176,7 @@ def _kato(screen: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tenso
 @torch.library.register_fake(_kato)
 def _(screen: Tensor, faces: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     shape = (screen.shape[0], height, width)
-    return screen.new_empty(shape), screen.new_empty(shape, dtype=torch.int64)
+    return screen.new_empty(shape), screen.new_empty(shape, dtype=torch.int32)
 
 
 @backward_operator("kato_backward")

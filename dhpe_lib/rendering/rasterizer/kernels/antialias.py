@@ -104,7 +104,7 @@ def find_outlines(
     screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     neighbours: wp.array3d(dtype=int),
-    face_index: wp.array3d(dtype=wp.int64),
+    face_index: wp.array3d(dtype=int),
     depth: wp.array3d(dtype=Any),
     edges: wp.array4d(dtype=int),
     shifts: wp.array4d(dtype=Any),
@@ -121,12 +121,12 @@ def find_outlines(
     zero = type(depth[0, 0, 0])(0.0)
     one = type(depth[0, 0, 0])(1.0)
     mesh = image % faces.shape[0]
-    first = int(face_index[image, y, x])
+    first = face_index[image, y, x]
     for axis in range(2):
         next_x = x + 1 - axis
         next_y = y + axis
         if next_x < face_index.shape[2] and next_y < face_index.shape[1]:
-            second = int(face_index[image, next_y, next_x])
+            second = face_index[image, next_y, next_x]
             if first != second:
                 first_nearer = second < 0 or (first >= 0 and depth[image, y, x] < depth[image, next_y, next_x])
                 near = wp.where(first_nearer, first, second)
@@ -330,9 +330,9 @@ def blend_backward(
 
 
 for _scalar in SCALARS:
-    _3d, _4d, _faces = wp.array3d(dtype=_scalar), wp.array4d(dtype=_scalar), wp.array3d(dtype=int)
-    _index, _edges = wp.array3d(dtype=wp.int64), wp.array4d(dtype=int)
-    wp.overload(find_outlines, [int, int, _3d, _faces, _faces, _index, _3d, _edges, _4d])
-    wp.overload(outlines_backward, [int, int, _3d, _faces, _edges, _4d, _4d])
+    _3d, _4d, _int = wp.array3d(dtype=_scalar), wp.array4d(dtype=_scalar), wp.array3d(dtype=int)
+    _edges = wp.array4d(dtype=int)
+    wp.overload(find_outlines, [int, int, _3d, _int, _int, _int, _3d, _edges, _4d])
+    wp.overload(outlines_backward, [int, int, _3d, _int, _edges, _4d, _4d])
     wp.overload(blend_forward, [int, int, _edges, _4d, _4d, _4d])
     wp.overload(blend_backward, [int, int, _edges, _4d, _4d, _4d, _4d, _4d])

@@ -19,7 +19,7 @@ CLOSEST = 0.1
 
 
 @wp.func
-def shown(face_index: wp.array3d(dtype=wp.int64), image: int, along: int, across: int, axis: int):
+def shown(face_index: wp.array3d(dtype=int), image: int, along: int, across: int, axis: int):
     """Return the face that a pixel shows.
 
     For axis 0 the edge moves along x, and the pixel is in row `along` and column `across`. For axis 1 rows and columns
@@ -55,7 +55,7 @@ def crossing_pull(
     face: int,
     axis: int,
     size: int,
-    face_index: wp.array3d(dtype=wp.int64),
+    face_index: wp.array3d(dtype=int),
     cotangent: wp.array3d(dtype=Any),
 ):
     """Compute the loss's derivative to the point where an edge crosses a line of pixels.
@@ -68,19 +68,16 @@ def crossing_pull(
     outer = inner + outwards
     if inner < 0 or inner >= size or outer < 0 or outer >= size:
         return zero
-    if (
-        int(shown(face_index, image, line, inner, axis)) != face
-        or int(shown(face_index, image, line, outer, axis)) >= 0
-    ):
+    if shown(face_index, image, line, inner, axis) != face or shown(face_index, image, line, outer, axis) >= 0:
         return zero
     d = outer
     while d >= 0 and d < size:  # background that should be covered
         value = pull(cotangent, image, line, d, axis)
-        if value < zero and int(shown(face_index, image, line, d, axis)) < 0:
+        if value < zero and shown(face_index, image, line, d, axis) < 0:
             total += value * per_way(type(zero)(d) - crossing)
         d += outwards
     d = inner
-    while d >= 0 and d < size and int(shown(face_index, image, line, d, axis)) == face:  # covered, and should not be
+    while d >= 0 and d < size and shown(face_index, image, line, d, axis) == face:  # covered, and should not be
         value = pull(cotangent, image, line, d, axis)
         if value > zero:
             total -= value * per_way(type(zero)(d) - crossing)
@@ -96,7 +93,7 @@ def edge_pull(
     image: int,
     face: int,
     axis: int,
-    face_index: wp.array3d(dtype=wp.int64),
+    face_index: wp.array3d(dtype=int),
     cotangent: wp.array3d(dtype=Any),
 ):
     """Compute the gradients of both ends of an edge along an axis; `third` is the face's other corner."""
@@ -136,7 +133,7 @@ def add_edge(
     end: int,
     other: int,
     screen: wp.array3d(dtype=Any),
-    face_index: wp.array3d(dtype=wp.int64),
+    face_index: wp.array3d(dtype=int),
     cotangent: wp.array3d(dtype=Any),
 ):
     """Add the gradients of an edge, along both axes, to its two vertices."""
@@ -155,7 +152,7 @@ def kato_backward(
     bands: int,
     screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
-    face_index: wp.array3d(dtype=wp.int64),
+    face_index: wp.array3d(dtype=int),
     cotangent: wp.array3d(dtype=Any),
     gradient: wp.array4d(dtype=Any),
 ):
@@ -172,6 +169,5 @@ def kato_backward(
 
 
 for _scalar in SCALARS:
-    _3d, _4d, _faces = wp.array3d(dtype=_scalar), wp.array4d(dtype=_scalar), wp.array3d(dtype=int)
-    _index = wp.array3d(dtype=wp.int64)
-    wp.overload(kato_backward, [int, int, _3d, _faces, _index, _3d, _4d])
+    _3d, _4d, _int = wp.array3d(dtype=_scalar), wp.array4d(dtype=_scalar), wp.array3d(dtype=int)
+    wp.overload(kato_backward, [int, int, _3d, _int, _int, _3d, _4d])

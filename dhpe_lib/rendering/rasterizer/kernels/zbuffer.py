@@ -106,19 +106,20 @@ def resolve(
     faces: wp.array3d(dtype=int),
     pinhole: bool,
     keys: wp.array3d(dtype=wp.int64),
+    face_index: wp.array3d(dtype=int),
     barycentric: wp.array4d(dtype=Any),
     depth: wp.array3d(dtype=Any),
 ):
-    """Convert keys to faces (-1: none), and compute barycentric coordinates in the order of the corners, and depth."""
+    """Read faces from keys (-1: none), and compute barycentric coordinates in the order of the corners, and depth."""
     image, row, x = wp.tid()
     y = row * bands + band
     if y >= keys.shape[1]:
         return
     if keys[image, y, x] == wp.int64(NO_FACE):
-        keys[image, y, x] = wp.int64(-1)
+        face_index[image, y, x] = -1
         return
     face = int(keys[image, y, x] & wp.int64(0xFFFFFFFF))
-    keys[image, y, x] = wp.int64(face)
+    face_index[image, y, x] = face
     mesh = image % faces.shape[0]
     i = faces[mesh, face, 0]
     j = faces[mesh, face, 1]
@@ -141,7 +142,7 @@ def resolve_backward(
     screen: wp.array3d(dtype=Any),
     faces: wp.array3d(dtype=int),
     pinhole: bool,
-    face_index: wp.array3d(dtype=wp.int64),
+    face_index: wp.array3d(dtype=int),
     of_barycentric: wp.array4d(dtype=Any),
     of_depth: wp.array3d(dtype=Any),
     gradient: wp.array4d(dtype=Any),
@@ -154,7 +155,7 @@ def resolve_backward(
     y = row * bands + band
     if y >= face_index.shape[1]:
         return
-    face = int(face_index[image, y, x])
+    face = face_index[image, y, x]
     if face < 0:
         return
     mesh = image % faces.shape[0]
@@ -199,7 +200,7 @@ def interpolate_forward(
     bands: int,
     attributes: wp.array3d(dtype=Any),
     corners: wp.array3d(dtype=int),
-    face_index: wp.array3d(dtype=wp.int64),
+    face_index: wp.array3d(dtype=int),
     barycentric: wp.array4d(dtype=Any),
     values: wp.array4d(dtype=Any),
 ):
@@ -211,7 +212,7 @@ def interpolate_forward(
     y = row * bands + band
     if y >= face_index.shape[1]:
         return
-    face = int(face_index[image, y, x])
+    face = face_index[image, y, x]
     if face < 0 or face >= corners.shape[1]:
         return
     source = image % attributes.shape[0]
@@ -231,7 +232,7 @@ def interpolate_backward(
     bands: int,
     attributes: wp.array3d(dtype=Any),
     corners: wp.array3d(dtype=int),
-    face_index: wp.array3d(dtype=wp.int64),
+    face_index: wp.array3d(dtype=int),
     barycentric: wp.array4d(dtype=Any),
     cotangent: wp.array4d(dtype=Any),
     of_attributes: wp.array4d(dtype=Any),
@@ -242,7 +243,7 @@ def interpolate_backward(
     y = row * bands + band
     if y >= face_index.shape[1]:
         return
-    face = int(face_index[image, y, x])
+    face = face_index[image, y, x]
     if face < 0 or face >= corners.shape[1]:
         return
     source = image % attributes.shape[0]
@@ -259,10 +260,10 @@ def interpolate_backward(
 
 
 for _scalar in SCALARS:
-    _3d, _4d, _faces = wp.array3d(dtype=_scalar), wp.array4d(dtype=_scalar), wp.array3d(dtype=int)
-    _index = wp.array3d(dtype=wp.int64)
-    wp.overload(nearest_face, [int, int, _3d, _faces, bool, _index])
-    wp.overload(resolve, [int, int, _3d, _faces, bool, _index, _4d, _3d])
-    wp.overload(resolve_backward, [int, int, _3d, _faces, bool, _index, _4d, _3d, _4d])
-    wp.overload(interpolate_forward, [int, int, _3d, _faces, _index, _4d, _4d])
-    wp.overload(interpolate_backward, [int, int, _3d, _faces, _index, _4d, _4d, _4d, _4d])
+    _3d, _4d, _int = wp.array3d(dtype=_scalar), wp.array4d(dtype=_scalar), wp.array3d(dtype=int)
+    _keys = wp.array3d(dtype=wp.int64)
+    wp.overload(nearest_face, [int, int, _3d, _int, bool, _keys])
+    wp.overload(resolve, [int, int, _3d, _int, bool, _keys, _int, _4d, _3d])
+    wp.overload(resolve_backward, [int, int, _3d, _int, bool, _int, _4d, _3d, _4d])
+    wp.overload(interpolate_forward, [int, int, _3d, _int, _int, _4d, _4d])
+    wp.overload(interpolate_backward, [int, int, _3d, _int, _int, _4d, _4d, _4d, _4d])
