@@ -15,6 +15,7 @@ from dhpe_lib.cli.doctor import doctor
 from dhpe_lib.cli.hand import hand_app
 from dhpe_lib.cli.predict import demo, predict
 from dhpe_lib.cli.train import ablate, evaluate, export, train
+from dhpe_lib.cli.train_mesh import train_mesh
 from dhpe_lib.common.console import Terminal, plain, write_any_text
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
@@ -23,6 +24,7 @@ app.command()(predict)
 app.command()(demo)
 app.add_typer(data_app, name="data")
 app.command()(train)
+app.command("train-mesh")(train_mesh)
 app.command()(evaluate)
 app.command("export")(export)
 app.command()(ablate)

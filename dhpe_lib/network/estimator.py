@@ -19,6 +19,7 @@ from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.hand.model import HandMesh, HandModel
 from dhpe_lib.network.evidence import Evidence2D, FeatureNet, PoseMachine, PoseMachineConfig, find_joints
 from dhpe_lib.network.hand_evidence import HandFeatureNet, JointReader, PyramidConfig, PyramidMachine, read_at_joints
+from dhpe_lib.network.heatmaps import heatmap_statistics
 from dhpe_lib.network.regressor import Regressor, RegressorState
 from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
 
@@ -212,8 +213,10 @@ class Estimator(nn.Module):
             zeros = images.new_zeros(len(images), 21, 3, dtype=self._dtype)
             return Evidence2D(feature, masked, None, zeros[..., :2], zeros[..., 2])
         found = find_joints(heatmaps, self.config.sub_pixel)
-        reader = self.joint_reader
-        at_joints = None if reader is None else reader(read_at_joints(levels, found.joints_2d), found.score)
+        at_joints = None
+        if self.joint_reader is not None:
+            readings = read_at_joints(levels, found.joints_2d)
+            at_joints = self.joint_reader(readings, heatmap_statistics(heatmaps[:, -1], found))
         return Evidence2D(feature, masked, heatmaps, found.joints_2d, found.score, at_joints)
 
     def estimate_mesh(self, evidence: Evidence2D) -> tuple[RegressorState, ...]:

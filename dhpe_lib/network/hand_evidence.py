@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dhpe_lib.network.hand_landmarks import FEATURES, hand_trunk, load_hand_landmarks
-from dhpe_lib.network.heatmaps import JOINTS, output_layer, resize
+from dhpe_lib.network.heatmaps import JOINTS, STATISTICS, output_layer, resize
 from dhpe_lib.network.mobile_layers import depthwise, pointwise
 
 LEVELS = (5, 7, 13, 18)
@@ -140,34 +140,34 @@ class PyramidMachine(nn.Module):
 
 
 class JointReader(nn.Module):
-    """Describes each joint of j2D(0) by a few numbers, from the trunk's maps at this joint, and by its score.
+    """Describes each joint of j2D(0) by a few numbers, from the trunk's maps at this joint and from its heat map.
 
     F(x) is an average over the crop and knows little of single fingers. f_J2D's heads get no gradient from here.
 
     Args:
-        width: Number of numbers for each joint, without the score.
+        width: Number of numbers for each joint, without those of the heat map.
 
     Source: ours, after the pixel-aligned features of Saito et al. 2019, "PIFu", Sec. 3.1.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.size = JOINTS * (width + 1)
+        self.size = JOINTS * (width + STATISTICS)
         self.project = nn.Linear(sum(CHANNELS), width)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, readings: Float[Tensor, "b 21 c"], score: Float[Tensor, "b 21"]) -> Float[Tensor, "b _"]:
+    def forward(self, readings: Float[Tensor, "b 21 c"], statistics: Float[Tensor, "b 21 4"]) -> Float[Tensor, "b _"]:
         """Describe the joints.
 
         Args:
             readings: From :func:`read_at_joints`.
-            score: Height of each joint's heat map.
+            statistics: From :func:`dhpe_lib.network.heatmaps.heatmap_statistics`.
 
         Returns:
-            21 (width + 1) numbers, joint by joint.
+            21 (width + 4) numbers, joint by joint.
         """
         joints = self.norm(self.project(readings))
-        return torch.cat((joints, score[..., None].to(joints.dtype)), 2).flatten(1)
+        return torch.cat((joints, statistics.to(joints.dtype)), 2).flatten(1)
 
 
 def read_at_joints(levels: Sequence[Tensor], joints_2d: Float[Tensor, "b 21 2"]) -> Float[Tensor, "b 21 c"]:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 JOINTS = 21
+STATISTICS = 4
+"""Numbers of a joint from :func:`heatmap_statistics`."""
 INITIAL_STD = 1e-3
 """Standard deviation of each stage's last layer at initialisation: the first maps are nearly 0, as most targets are."""
 
@@ -78,6 +80,33 @@ def resize(images: Float[Tensor, "b 3 s s"], size: int) -> Float[Tensor, "b 3 si
     if images.shape[-1] == size:
         return images
     return functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
+
+
+@torch.no_grad()
+def heatmap_statistics(maps: Float[Tensor, "b 21 n n"], found: FoundJoints) -> Float[Tensor, "b 21 4"]:
+    """Describe how sure a joint is and where else it may be: height, mean and spread of each map; no gradient.
+
+    A hidden joint often has several maxima or a wide one. Then the mean of the map is nearer to the joint than the
+    maximum. The weights are the squares of the map's positive values, so that low background counts little.
+
+    Args:
+        maps: One map for each joint; rows are y.
+        found: Their maxima.
+
+    Returns:
+        For each joint the maximum, the mean's x and y from the place of the maximum, and the root of the mean squared
+        distance from the mean. Lengths are in units of `SIGMA`. A target has the values 1, 0, 0 and 1.
+    """
+    n = maps.shape[-1]
+    heights = maps.to(torch.promote_types(maps.dtype, torch.float32)).clamp_min(MIN_HEIGHT).square()
+    weights = heights / heights.sum((2, 3), keepdim=True)
+    centres = (torch.arange(n, device=maps.device, dtype=weights.dtype) + 0.5) / n - 0.5
+    offsets = (centres - found.joints_2d.to(weights.dtype)[..., None]) / SIGMA
+    along = torch.stack((weights.sum(2), weights.sum(3)), 2)  # weights of the columns and of the rows
+    mean = (along * offsets).sum(3)
+    variance = (along * (offsets - mean[..., None]).square()).sum(3)
+    spread = variance.sum(2, keepdim=True).sqrt()
+    return torch.cat((found.score.to(spread.dtype)[..., None], mean, spread), 2)
 
 
 @torch.no_grad()

@@ -3,12 +3,13 @@
 import json
 import os
 import signal
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_network
+import torch
 from dot_dataset import Dots, write_dots
 from rich.console import Console
 from typer.testing import CliRunner
@@ -16,6 +17,8 @@ from typer.testing import CliRunner
 from dhpe_lib.cli.__main__ import app
 from dhpe_lib.common.locks import locked
 from dhpe_lib.data.cache.preparation import Job, prepare
+from dhpe_lib.network.checkpoints import read_checkpoint, write_checkpoint
+from dhpe_lib.network.estimator import PRESETS, Estimator
 from dhpe_lib.training.batches import TrainingBatches
 from dhpe_lib.training.config import (
     ConfigError,
@@ -26,6 +29,8 @@ from dhpe_lib.training.config import (
     resolved,
     write_config,
 )
+
+LIGHT = PRESETS["light"]
 
 
 @pytest.fixture(scope="module")
@@ -234,3 +239,32 @@ def test_rates():
     assert [config.rate(step) for step in (0, 3, 4, 99)] == pytest.approx([0.2, 0.8, 1, 1])
     falling = TrainingConfig(steps=100, decay="cosine", warmup=0)
     assert [falling.rate(step) for step in (0, 50, 100)] == pytest.approx([1, 0.5, 0])
+
+
+def test_train_mesh_needs_maps_at_the_joints_and_a_safetensors_file(data):
+    assert dhpe(*few(data, "--out", "run")).exit_code == 0
+    result = dhpe("train-mesh", "run", "mesh.safetensors", "--data", data, "--steps", "1")
+    assert result.exit_code == 1
+    assert "use a network of the preset light" in words(result.output)
+    assert not Path("mesh.safetensors").exists()
+    other = dhpe("train-mesh", "run", "mesh.pt", "--data", data)
+    assert other.exit_code == 2
+    assert "weights are written as .safetensors; name such a file" in words(other.output)
+
+
+def test_train_mesh_writes_a_network_with_a_new_f_e3d(data, monkeypatch):
+    monkeypatch.setitem(PRESETS, "light", replace(LIGHT, feature_input=32, hidden=8, joint_features=2))
+    torch.manual_seed(0)
+    network = Estimator(PRESETS["light"])
+    facts = {"step": 7, "feature_input": 32, "config": asdict(TrainingConfig())}
+    write_checkpoint(Path("start.safetensors"), network, facts)
+    mesh = ("train-mesh", "start.safetensors", "mesh.safetensors", "--data", data)
+    result = dhpe(*mesh, "--count", "4", "--steps", "2", "--shape-weight", "1")
+    assert result.exit_code == 0, result.output
+    trained = read_checkpoint(Path("mesh.safetensors"))
+    assert trained.facts["feature_input"] == 32
+    before = network.state_dict()
+    changed = {name.split(".")[0] for name, value in trained.network.items() if not torch.equal(value, before[name])}
+    assert changed == {"regressor", "joint_reader"}
+    measured = dhpe("evaluate", "mesh.safetensors", data, "--device", "cpu")
+    assert measured.exit_code == 0, measured.output

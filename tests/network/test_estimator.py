@@ -9,7 +9,7 @@ from torch.nn.functional import grid_sample
 
 from dhpe_lib.network.estimator import PRESETS, Estimate, Estimator
 from dhpe_lib.network.hand_evidence import HandFeatureNet
-from dhpe_lib.network.heatmaps import heatmap_joints
+from dhpe_lib.network.heatmaps import FoundJoints, heatmap_joints, heatmap_statistics
 from dhpe_lib.rendering.renderer import silhouette
 
 LIGHT = replace(PRESETS["light"], feature_input=SIZE)
@@ -93,7 +93,8 @@ def test_the_light_f_e3d_reads_the_trunk_at_the_joints(images, tol):
         1,
     ).flatten()
     reader = network.joint_reader
-    expected = torch.cat((reader.norm(reader.project(column)), evidence.score[1, 5:6]))
+    statistics = heatmap_statistics(evidence.heatmaps[:, -1], FoundJoints(evidence.joints_2d, evidence.score))
+    expected = torch.cat((reader.norm(reader.project(column)), statistics[1, 5]))
     torch.testing.assert_close(evidence.at_joints[1].view(21, -1)[5], expected, **tol[torch.float32])
     assert torch.equal(evidence.of_crop, torch.cat((evidence.feature, evidence.at_joints), 1))
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dhpe_lib.network.heatmaps import SIGMA, heatmap_joints, target_heatmaps
+from dhpe_lib.network.heatmaps import MIN_HEIGHT, SIGMA, heatmap_joints, heatmap_statistics, target_heatmaps
 
 F64 = torch.float64
 ALL = torch.ones(2, 21, dtype=torch.bool)
@@ -84,3 +84,38 @@ def test_no_gradient_passes_the_argmax(generator):
     found = heatmap_joints(maps)
     assert not found.joints_2d.requires_grad
     assert not found.score.requires_grad
+
+
+def test_statistics_of_a_target(generator):
+    joints = joints_inside(generator, 0.4)
+    maps = 0.7 * target_heatmaps(joints, torch.ones(joints.shape[:2], dtype=torch.bool), 48)
+    found = heatmap_joints(maps)
+    statistics = heatmap_statistics(maps, found)
+    torch.testing.assert_close(statistics[..., 0], found.score)
+    torch.testing.assert_close(statistics[..., 1:3], torch.zeros_like(joints), atol=2e-2, rtol=0)
+    torch.testing.assert_close(statistics[..., 3], torch.ones_like(found.score), atol=2e-2, rtol=0)
+
+
+def test_statistics_of_any_map(generator):
+    maps = torch.randn(2, 21, 6, 6, generator=generator)
+    found = heatmap_joints(maps)
+    statistics = heatmap_statistics(maps, found)
+    weights = maps.clamp_min(MIN_HEIGHT).double().square()
+    for b, joint in ((0, 3), (1, 20)):
+        cells = [
+            ((c + 0.5) / 6 - 0.5, (r + 0.5) / 6 - 0.5, weights[b, joint, r, c]) for r in range(6) for c in range(6)
+        ]
+        total = sum(w for _, _, w in cells)
+        mean = torch.stack([sum(w * x for x, _, w in cells), sum(w * y for _, y, w in cells)]) / total
+        variance = sum(w * ((x - mean[0]) ** 2 + (y - mean[1]) ** 2) for x, y, w in cells) / total
+        offset = (mean - found.joints_2d[b, joint].double()) / SIGMA
+        expected = torch.stack([found.score[b, joint].double(), *offset, variance.sqrt() / SIGMA])
+        torch.testing.assert_close(statistics[b, joint].double(), expected, rtol=1e-5, atol=1e-5)
+    assert not statistics.requires_grad
+
+
+def test_an_empty_map_has_finite_statistics():
+    maps = torch.zeros(1, 21, 8, 8, requires_grad=True)
+    statistics = heatmap_statistics(maps, heatmap_joints(maps))
+    assert statistics.isfinite().all()
+    assert not statistics.requires_grad
