@@ -337,6 +337,8 @@ def test_self_augmentation_waits_three_times_at_most(gpu, hand, data):
     backgrounds.at = lambda step: pool
     config = tiny_network.config(data, augment_capacity=20, augment_share=0.5)
     augmentation = SelfAugmentation(hand, config, BatchPlan(4, 0, 0, novel_views=2), backgrounds, ViewOptions())
+    augmentation.add_views(batch.h, view, 4)
+    augmentation.extend(view, 5)  # makes the constants
     gpu.waits.clear()
     augmentation.add_views(batch.h, view, 5)
     assert augmentation.extend(view, 6).images.device == GPU

@@ -7,8 +7,8 @@ whatever makes the host wait: `item`, boolean masks, `nonzero`, copies that are 
 wait is an error, as it is while a CUDA graph is captured. A captured graph repeats its operations, and runs no Python.
 A stream that reads a new tensor of another stream must have waited for it.
 
-It shows neither numerics nor speed of a GPU. Of races it finds those of new tensors only, not those of memory that is
-changed or freed. Kernels run on the CPU inside the operators of the renderer.
+It shows neither numerics nor speed of a GPU. It finds races on new tensors, but none on memory that is changed or
+freed. Kernels run on the CPU inside the operators of the renderer.
 """
 
 import concurrent.futures
@@ -61,7 +61,7 @@ FROM_NUMBERS = (torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tenso
 
 
 Known = Counter
-"""What a stream or the host has waited for: the number of tensors of each stream."""
+"""Number of tensors of each stream that a stream or the host has waited for."""
 
 
 class RaceError(RuntimeError):
@@ -94,7 +94,7 @@ class Future(concurrent.futures.Future):
 class AtOnce:
     """An executor that runs its work in the calling thread, since modes hold for one thread.
 
-    What the work has waited for is known to the caller when it asks for the result.
+    The caller knows what the work has waited for when it asks for the result.
     """
 
     def __init__(self, gpu: "PretendedGpu") -> None:
