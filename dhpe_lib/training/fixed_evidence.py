@@ -1,7 +1,7 @@
-"""Train f_E3D alone on evidence that is found once: the second stage of the light network.
+"""Train f_E3D alone on evidence that is found once: the last stage of the light network.
 
 F and f_J2D stay as they are, so no step has a convolution. On a CPU a step of 256 crops takes half a second instead of
-twenty. The whole network could only learn with small batches in that time, and f_E3D with them is worse (LOG.md).
+ten. In the same time the whole network could only learn with small batches, whose gradients are noisy.
 """
 
 import math
@@ -68,7 +68,7 @@ def find_fixed_evidence(
         advance: Called with the number of crops of each view.
 
     Returns:
-        One row for each crop; about 57 kB of memory each.
+        One row for each crop; about 70 kB of memory each.
 
     Raises:
         ValueError: F has no maps that f_J2D shares, as in the preset paper.
@@ -130,6 +130,17 @@ class MeshEstimator(nn.Module):
         super().__init__()
         self.regressor, self.joint_reader, self.hand = regressor, joint_reader, hand
 
+    @classmethod
+    def of(cls, network: Estimator) -> "MeshEstimator":
+        """Return the f_E3D of a network, which is trained in place."""
+        return cls(network.regressor, network.joint_reader, network.hand)
+
+    @classmethod
+    def anew(cls, network: Estimator, seed: int = 0) -> "MeshEstimator":
+        """Return an f_E3D of the same form with random weights."""
+        torch.manual_seed(seed)
+        return cls.of(Estimator(network.config, network.hand))
+
     def forward(self, evidence: FixedEvidence) -> tuple[RegressorState, ...]:
         """Iterate from the evidence.
 
@@ -141,16 +152,9 @@ class MeshEstimator(nn.Module):
         return self.regressor(of_crop, evidence.joints_2d, self.hand)
 
 
-def new_mesh_estimator(network: Estimator, seed: int = 0) -> MeshEstimator:
-    """Build f_E3D as the network's, with random weights."""
-    torch.manual_seed(seed)
-    anew = Estimator(network.config, network.hand)
-    return MeshEstimator(anew.regressor, anew.joint_reader, network.hand)
-
-
 @dataclass(frozen=True)
 class MeshStage:
-    """Budget and losses of the stage.
+    """Budget and losses of the stage, with the rate of a new f_E3D.
 
     Attributes:
         steps: Steps of AdamW, with a warmup and a cosine decay to 0.

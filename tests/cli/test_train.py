@@ -259,7 +259,8 @@ def test_train_mesh_writes_a_network_with_a_new_f_e3d(data, monkeypatch):
     facts = {"step": 7, "feature_input": 32, "config": asdict(TrainingConfig())}
     write_checkpoint(Path("start.safetensors"), network, facts)
     mesh = ("train-mesh", "start.safetensors", "mesh.safetensors", "--data", data)
-    result = dhpe(*mesh, "--count", "4", "--steps", "2", "--shape-weight", "1")
+    few = ("--count", "4", "--shape-weight", "1")
+    result = dhpe(*mesh, *few, "--steps", "2")
     assert result.exit_code == 0, result.output
     trained = read_checkpoint(Path("mesh.safetensors"))
     assert trained.facts["feature_input"] == 32
@@ -268,3 +269,8 @@ def test_train_mesh_writes_a_network_with_a_new_f_e3d(data, monkeypatch):
     assert changed == {"regressor", "joint_reader"}
     measured = dhpe("evaluate", "mesh.safetensors", data, "--device", "cpu")
     assert measured.exit_code == 0, measured.output
+    further = {name: (value - before[name]).abs().max() for name, value in trained.network.items()}
+    assert max(further.values()) < 5e-3  # two small steps from the start
+    assert dhpe(*mesh, *few, "--steps", "1", "--anew").exit_code == 0
+    name = "joint_reader.project.weight"
+    assert (read_checkpoint(Path("mesh.safetensors")).network[name] - before[name]).abs().max() > 5e-3

@@ -27,7 +27,6 @@ from dhpe_lib.training.fixed_evidence import (
     find_fixed_evidence,
     jittered_views,
     mesh_loss,
-    new_mesh_estimator,
     train_mesh_estimator,
 )
 from dhpe_lib.training.losses import articulation_loss, hand_loss, refiner_loss, shape_loss
@@ -70,7 +69,7 @@ def test_f_e3d_sees_what_it_sees_in_the_network(network, view):
     network.train()
     evidence = find_fixed_evidence(network, [view])
     assert network.training
-    mesh = MeshEstimator(network.regressor, network.joint_reader, network.hand)
+    mesh = MeshEstimator.of(network)
     expected = network.predict(view.images, render=False)
     assert torch.equal(evidence.joints_2d, expected.evidence.joints_2d)
     torch.testing.assert_close(mesh(evidence)[-1].h, expected.h, rtol=1e-2, atol=1e-3)  # maps are in half precision
@@ -89,7 +88,7 @@ def test_equal_seeds_learn_the_same_and_the_network_stays_as_it_is(network, evid
     found: list[list[float]] = [[], []]
     trained = []
     for losses in found:
-        mesh = new_mesh_estimator(network, seed=3)
+        mesh = MeshEstimator.anew(network, seed=3)
         train_mesh_estimator(mesh, evidence, stage, lambda step, loss, losses=losses: losses.append(loss))
         trained.append(mesh.state_dict())
     assert found[0] == found[1]
