@@ -252,9 +252,9 @@ def test_train_mesh_needs_maps_at_the_joints_and_a_safetensors_file(data):
     assert "weights are written as .safetensors; name such a file" in words(other.output)
 
 
-def test_train_mesh_writes_a_network_with_a_new_f_e3d(data, monkeypatch):
+def test_train_mesh_goes_on_or_begins_anew(data, monkeypatch):
     monkeypatch.setitem(PRESETS, "light", replace(LIGHT, feature_input=32, hidden=8, joint_features=2))
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     network = Estimator(PRESETS["light"])
     facts = {"step": 7, "feature_input": 32, "config": asdict(TrainingConfig())}
     write_checkpoint(Path("start.safetensors"), network, facts)
