@@ -22,7 +22,7 @@ def train_mesh(
     count: Annotated[int, typer.Option("--count", min=2, help="Crops to train on, over all splits.")] = 24_576,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps with 256 crops each.")] = 2000,
     shape_weight: Annotated[float, typer.Option("--shape-weight", min=0, help="Weight of L_Sh.")] = 0.0,
-    rate: Annotated[float, typer.Option("--rate", min=0, help="Largest learning rate.")] = 5e-4,
+    rate: Annotated[float, typer.Option("--rate", min=0, help="Largest learning rate.")] = 3e-4,
     anew: Annotated[bool, typer.Option("--anew", help="Begin with random weights of f_E3D.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
 ) -> None:
