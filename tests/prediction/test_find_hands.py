@@ -269,10 +269,13 @@ def test_a_box_with_and_without_a_hand(networks, small):
     assert find_hand_in_box(networks, photo, (165, 0, 240, 75)).presence < 0.5
 
 
-def test_a_box_beside_the_hand_is_said(networks, small):
+def test_a_hand_beside_the_box_is_said(networks, small, monkeypatch):
     photo, joints = small
-    left, top = joints.amin(0).tolist()
-    hand = find_hand_in_box(networks, photo, (left, top, left + 12, top + 12))
+    box = (*joints.amin(0).tolist(), *joints.amax(0).tolist())
+    monkeypatch.setattr(
+        "dhpe_lib.prediction.find_hands.inside", lambda hands, box: torch.zeros(len(hands.presence), dtype=torch.bool)
+    )
+    hand = find_hand_in_box(networks, photo, box)
     assert error(hand.joints_px, joints) < 0.1
     assert hand.doubts == (BESIDE,)
 

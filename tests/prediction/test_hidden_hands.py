@@ -13,7 +13,7 @@ from dhpe_lib.prediction.hidden_hands import GREY, SIDE, hands_mask, placed_in_p
 @pytest.fixture
 def joints() -> torch.Tensor:
     """A flat hand of 100 x 120 pixels, its wrist at (150, 200)."""
-    fingers = [[(150 + 25 * (k - 2) * part / 2, 200 - 30 * part) for part in (1, 2, 3, 4)] for k in range(5)]
+    fingers = [[(150 + 25 * (k - 2) * part / 4, 200 - 30 * part) for part in (1, 2, 3, 4)] for k in range(5)]
     return torch.tensor([(150.0, 200.0), *(place for finger in fingers for place in finger)])
 
 
