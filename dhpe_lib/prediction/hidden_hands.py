@@ -1,6 +1,6 @@
 """Hands that cross or touch other hands: the known hands are painted grey, then the search looks once more.
 
-Where two hands cross, both networks see the front hand only: the palm detector has no box for the other palm, and each
+If two hands cross, both networks see the front hand only. The palm detector has no box for the other palm, and each
 look at it slides to the front hand. Without the front hand both networks see the other one. Nothing has a gradient.
 """
 
