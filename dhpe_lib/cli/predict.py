@@ -59,51 +59,101 @@ class FileName(StrEnum):
     bvh = "bvh"
 
 
+EVIDENCE_PANEL = "Hands and their joints"
+CAMERA_PANEL = "Camera"
+MANY_PANEL = "Many photos"
+CLIP_PANEL = "Clips"
+"""Panels of the options in the help."""
+
+
 def predict(
     photos: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="PHOTO...", help="Photos of any format, folders of photos, or clips.", show_default=False
-        ),
+        typer.Argument(metavar="PHOTO", help="Photos of any format, folders of photos, or clips.", show_default=False),
     ] = None,
     keypoints: Annotated[
-        Path | None, typer.Option("--keypoints", metavar="FILE", help="JSON with the 21 joints of each hand.")
+        Path | None,
+        typer.Option(
+            "--keypoints", rich_help_panel=EVIDENCE_PANEL, metavar="FILE", help="JSON with the 21 joints of each hand."
+        ),
     ] = None,
     keypoints_3d: Annotated[
         Path | None,
-        typer.Option("--keypoints-3d", metavar="FILE", help="JSON with the 21 joints of each hand in space; no photo."),
+        typer.Option(
+            "--keypoints-3d",
+            rich_help_panel=EVIDENCE_PANEL,
+            metavar="FILE",
+            help="JSON with the 21 joints of each hand in space; no photo.",
+        ),
     ] = None,
     evidence: Annotated[
         EvidenceName | None,
-        typer.Option("--evidence", help="Source of the joints; by default FILE if given, else the landmark network."),
+        typer.Option(
+            "--evidence",
+            rich_help_panel=EVIDENCE_PANEL,
+            help="Source of the joints; by default FILE if given, else the landmark network.",
+        ),
     ] = None,
     box: Annotated[
         str | None,
         typer.Option(
             "--box",
+            rich_help_panel=EVIDENCE_PANEL,
             metavar="X,Y,W,H|mediapipe|FILE",
-            help="Box of the hand in pixels, or joints that give the box: from MediaPipe or from a JSON.",
+            help="Left, top, width and height of the hand in pixels, or joints that give them: MediaPipe or a JSON.",
         ),
     ] = None,
     max_hands: Annotated[
-        int | None, typer.Option("--max-hands", min=1, help="Largest number of hands in a photo.", show_default="all")
+        int | None,
+        typer.Option(
+            "--max-hands",
+            rich_help_panel=EVIDENCE_PANEL,
+            min=1,
+            help="Largest number of hands in a photo.",
+            show_default="all",
+        ),
     ] = None,
     hand: Annotated[
-        SideName | None, typer.Option("--hand", help="Handedness, if the networks do not know it or are wrong.")
+        SideName | None,
+        typer.Option(
+            "--hand", rich_help_panel=EVIDENCE_PANEL, help="Handedness, if the networks do not know it or are wrong."
+        ),
     ] = None,
     focal: Annotated[
-        float | None, typer.Option("--focal", metavar="PX", help="Focal length of the camera in pixels of the photo.")
+        float | None,
+        typer.Option(
+            "--focal",
+            rich_help_panel=CAMERA_PANEL,
+            metavar="PX",
+            help="Focal length of the camera in pixels of the photo.",
+        ),
     ] = None,
     fov: Annotated[
         float | None,
-        typer.Option("--fov", metavar="DEG", help="Field of view along the photo's larger side in degrees."),
+        typer.Option(
+            "--fov",
+            rich_help_panel=CAMERA_PANEL,
+            metavar="DEG",
+            help="Field of view along the photo's larger side in degrees.",
+        ),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option("--mask", metavar="FILE", help="Image of the photo's size, bright on the hand.")
+        Path | None,
+        typer.Option(
+            "--mask",
+            rich_help_panel=EVIDENCE_PANEL,
+            metavar="FILE",
+            help="Image of the photo's size, bright on the hand.",
+        ),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", metavar="FILE", help="Weights for --evidence estimator, or the folder of a run."),
+        typer.Option(
+            "--weights",
+            rich_help_panel=EVIDENCE_PANEL,
+            metavar="FILE",
+            help="Weights for --evidence estimator, or the folder of a run.",
+        ),
     ] = None,
     model: ModelOption = None,
     write: Annotated[
@@ -114,15 +164,31 @@ def predict(
         ),
     ] = None,
     out: OutOption = OUT,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Number of processes for many photos.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip the photos that an interrupted run finished.")] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", rich_help_panel=MANY_PANEL, min=1, help="Number of processes for many photos.")
+    ] = 1,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", rich_help_panel=MANY_PANEL, help="Skip the photos that an interrupted run finished."),
+    ] = False,
     shard: Annotated[
         str | None,
-        typer.Option("--shard", metavar="I/N", help="Process the I-th of N parts of the photos, for several machines."),
+        typer.Option(
+            "--shard",
+            rich_help_panel=MANY_PANEL,
+            metavar="I/N",
+            help="Process the I-th of N parts of the photos, for several machines.",
+        ),
     ] = None,
-    video: Annotated[bool, typer.Option("--video", help="Each folder holds the frames of a clip, not photos.")] = False,
+    video: Annotated[
+        bool,
+        typer.Option("--video", rich_help_panel=CLIP_PANEL, help="Each folder holds the frames of a clip, not photos."),
+    ] = False,
     fps: Annotated[
-        float, typer.Option("--fps", min=0.1, metavar="RATE", help="Frame rate of a folder of frames.")
+        float,
+        typer.Option(
+            "--fps", rich_help_panel=CLIP_PANEL, min=0.1, metavar="RATE", help="Frame rate of a folder of frames."
+        ),
     ] = 30.0,
     device: DeviceOption = None,
 ) -> None:
@@ -137,6 +203,13 @@ def predict(
     In a clip (.mp4, .mov, .webm, ..., or with --video a folder of frames) each hand is tracked and smoothed over time.
     The output is a clip with the meshes drawn over the frames (NAME_hands.mp4), the numbers (.json), and an animated
     mesh (.glb).
+
+    For example:
+
+    - `dhpe predict photo.jpg`: every hand of a photo, all files, in the folder dhpe_out
+    - `dhpe predict photo.jpg --box 120,80,200,220`: the hand in this box, if the search misses it
+    - `dhpe predict photos/ --out results --write json --write png`: every photo of a folder, two files for each hand
+    - `dhpe predict clip.mp4`: every hand of a clip
     """
     if keypoints_3d is not None:
         unused: dict[str, object] = {

@@ -5,7 +5,7 @@ hand give the joints and their confidence (:mod:`dhpe_lib.prediction.hand_looks`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,10 +17,11 @@ from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.hand.io import Side
 from dhpe_lib.network import palm_detector
-from dhpe_lib.network.palm_detector import Palms
-from dhpe_lib.prediction.hand_estimate import NoHandError
+from dhpe_lib.network.palm_detector import Palms, intersection_over_union
+from dhpe_lib.prediction.hand_estimate import NoHandError, PredictionError
 from dhpe_lib.prediction.hand_looks import Looks, look, look_again
 from dhpe_lib.prediction.hand_search import (
+    KNOWN,
     LEAST_PRESENCE,
     MOST_CANDIDATES,
     SURE,
@@ -34,8 +35,10 @@ from dhpe_lib.prediction.hand_search import (
 )
 from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints, whole_square
 
-KNOWN = 0.25
-"""Distance between the centres of two squares over their side, below which a palm belongs to a known hand."""
+MOST_SHARED = 0.5
+"""Intersection over union of two hands' boxes above which both are doubtful: they may be two readings of one hand."""
+SAME_PLACE = "another hand is found in the same place; one of the two may be wrong"
+BESIDE = "no hand is found in the box; this one lies beside it"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class FoundHand:
         frame: The turned square around the joints; one row.
         confidence: For each joint: presence times exp(-spread of the looks / 5 % of the hand's size).
         outside: Share of the joints that lie outside the photo.
+        doubts: Reasons to doubt that the joints are those of one hand, or of the hand that was asked for.
         source: Name of the network that found the joints.
     """
 
@@ -64,6 +68,7 @@ class FoundHand:
     frame: CropFrame
     confidence: Float[Tensor, " 21"]
     outside: float = 0.0
+    doubts: tuple[str, ...] = ()
     source: str = "hand landmark network"
 
 
@@ -101,14 +106,23 @@ def find_hands(
     hands = take_where(hands, seen)
     rank = hands.certainty if side is None else hands.certainty * _probability(hands, side)
     hands = take_rows(hands, rank.argsort(descending=True, stable=True)[:max_hands])
-    return [_found_hand(photo, hands, k, side) for k in range(len(hands.presence))]
+    doubts = [(SAME_PLACE,) if shared > MOST_SHARED else () for shared in shared_boxes(hands.joints_px)]
+    return [replace(_found_hand(photo, hands, k, side), doubts=doubts[k]) for k in range(len(hands.presence))]
+
+
+def shared_boxes(joints_px: Float[Tensor, "n 21 2"]) -> list[float]:
+    """Largest intersection over union of each hand's box with the box of another hand; 0 for a single hand."""
+    boxes = torch.stack((joints_px.amin(1), joints_px.amax(1)), 1)
+    overlaps = torch.stack([intersection_over_union(box, boxes) for box in boxes])
+    shared: list[float] = overlaps.fill_diagonal_(0).amax(1).tolist()
+    return shared
 
 
 def no_hand(best: float) -> NoHandError:
     """Make the error of a search whose best candidate has too low a presence."""
     return NoHandError(
         f"no hand is found: the best candidate has presence {best:.2f}, a hand needs {LEAST_PRESENCE}; "
-        "say where the hand is with a box",
+        "if there is one, give its place with --box X,Y,W,H",
         best,
     )
 
@@ -121,7 +135,7 @@ def find_hand_in_box(
 ) -> FoundHand:
     """Find the hand in a box that the user gave.
 
-    There is always a result. Its presence says whether the box has a hand: below 0.5 the caller should warn.
+    There is always a result. Its presence and its doubts say whether the box has a hand.
 
     Args:
         networks: From :func:`dhpe_lib.prediction.hand_search.load_hand_networks`.
@@ -133,13 +147,17 @@ def find_hand_in_box(
         The surest hand whose centre lies in the box, or the best guess where there is none.
 
     Raises:
-        ValueError: The box is empty or outside the photo, or the photo is no 8-bit RGB image.
+        PredictionError: The box is empty or outside the photo.
+        ValueError: The photo is no 8-bit RGB image.
     """
     _check(photo)
     height, width = photo.shape[:2]
     left, top, right, bottom = (float(value) for value in box)
     if not (left < right and top < bottom and left < width and top < height and right > 0 and bottom > 0):
-        raise ValueError(f"the box {left:g}, {top:g}, {right:g}, {bottom:g} has no pixels of the photo")
+        raise PredictionError(
+            f"the box from ({left:g}, {top:g}) to ({right:g}, {bottom:g}) has no pixels of the photo, "
+            f"which is {width} pixels wide and {height} high"
+        )
     corners = torch.tensor([[left, top, right, bottom]])
     views = join_rows([CropFrame.from_box(corners, margin) for margin in (1.5, 2.5)])
     hands = verified(networks, photo, *palm_candidates(networks, photo, views))
@@ -148,7 +166,9 @@ def find_hand_in_box(
         first = look(networks.landmarks, photo, turned)
         best = take_rows(first, first.presence.argsort(descending=True)[:2])
         hands = join_rows([hands, refined(networks, photo, best)])
-    return _found_hand(photo, hands, int((hands.certainty + inside(hands, corners)).argmax()), side)
+    within = inside(hands, corners)
+    row = int((hands.certainty + within).argmax())
+    return replace(_found_hand(photo, hands, row, side), doubts=() if within[row] else (BESIDE,))
 
 
 def inside(hands: Looks, box: Float[Tensor, "1 4"]) -> Bool[Tensor, " n"]:

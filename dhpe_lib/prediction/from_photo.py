@@ -166,4 +166,5 @@ def keypoints_of(hand: FoundHand) -> HandKeypoints:
         to_numpy(hand.confidence).astype(float).clip(1e-3),
         hand.side,
         hand.source,
+        hand.doubts,
     )

@@ -12,6 +12,7 @@ from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
 from dhpe_lib.hand.model import HandMesh, HandModel
 from dhpe_lib.hand.parameters import positive_scale, split_h
+from dhpe_lib.prediction.hand_search import LEAST_PRESENCE
 from dhpe_lib.prediction.keypoints import HandKeypoints
 
 SIZE_ASSUMPTION = (
@@ -90,7 +91,8 @@ class HandEstimate:
         """Reasons to doubt the estimate; a good estimate has none."""
         found = list(self.keypoints.doubts)
         if self.presence is not None and self.presence < DOUBTFUL_PRESENCE:
-            found.append(f"the network is not sure that this is a hand (probability {self.presence:.2f})")
+            doubt = "sees no hand here" if self.presence < LEAST_PRESENCE else "is not sure that this is a hand"
+            found.append(f"the network {doubt} (probability {self.presence:.2f})")
         if self.relative_error > LARGE_RESIDUAL:
             found.append(
                 f"the mesh misses the joints by {100 * self.relative_error:.0f} % of the hand's size on average"

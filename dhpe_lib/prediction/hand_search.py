@@ -2,8 +2,10 @@
 
 The palm detector looks at the whole photo first. If that is not enough, it looks again: at the photo with a border
 and turned by quarter turns (a hand that fills the photo, or an unusual view), then at tiles (small hands). The hand
-landmark network looks at each candidate and decides: a palm without a hand has a low presence. If none is a sure hand,
-this network also looks at the whole photo in eight turns: it knows hands that the palm detector misses.
+landmark network looks at each candidate and decides: a palm without a hand has a low presence. In tiles it can take a
+face for a hand, so a hand in a tile counts only if the palm detector sees it again, upright and from further away. If
+none is a sure hand, the landmark network also looks at the whole photo in eight turns: it knows hands that the palm
+detector misses. At last the sure hands are painted grey, to find hands that cross them.
 
 Source: Zhang et al. 2020, "MediaPipe Hands: On-device Real-time Hand Tracking", for a look at the whole photo and at a
 square around each palm; borders, turns, tiles and repeated looks are additions.
@@ -23,7 +25,14 @@ from dhpe_lib.network import palm_detector
 from dhpe_lib.network.hand_landmarks import HandLandmarkNetwork, load_hand_landmarks
 from dhpe_lib.network.palm_detector import PalmDetector, Palms, detect_palms, load_palm_detector
 from dhpe_lib.prediction.hand_looks import Looks, look, look_again
-from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_palms, tile_squares, whole_square
+from dhpe_lib.prediction.hand_squares import (
+    cut_squares,
+    squares_of_joints,
+    squares_of_palms,
+    tile_squares,
+    whole_square,
+)
+from dhpe_lib.prediction.hidden_hands import SIDE, placed_in_photo, view_around, without_hands
 
 LEAST_PALM = 0.3
 """Palms with a lower score are no candidates. MediaPipe asks for 0.5; here the landmark network decides."""
@@ -31,17 +40,20 @@ LEAST_PRESENCE = 0.5
 """Mean presence of the looks below which there is no hand, as in MediaPipe."""
 SURE = 0.9
 """Presence of a sure hand. A hand in a tile must be sure: blurred patches without a hand reach 0.86 there."""
+AROUND = (3.0, 4.5)
+"""Sides of the squares, over the hand's size, in which the palm detector looks again at a hand of a tile."""
+KNOWN = 0.25
+"""Distance between the centres of two squares over their side, below which a palm belongs to a known hand."""
 FIRST_PRESENCE = 0.1
 """First looks with a lower presence are not followed: a second look is better placed and often sees more."""
 MOST_CANDIDATES = 12
 """Candidates of one step of the search that the landmark network looks at."""
 BORDER = 1.5
 """Side of the view with a border over the photo's larger side."""
-TILES = ((0.5, 0.25), (0.25, 0.12))
-"""Side of a tile and a hand's size, both over the photo's larger side. Tiles are skipped if a sure hand is that large.
-
-The detector finds hands from 13 % of its view's side on. If one hand has twice this size, others are rarely smaller
-than half of it."""
+TILES = (0.5, 0.25)
+"""Side of a tile over the photo's larger side. The detector finds hands from 13 % of its view's side on."""
+CLOSE_UP = 0.25
+"""Size of a sure hand over the photo's larger side, from which on a photo is a close-up without small hands."""
 LEAST_TILE = 192
 """Tiles with fewer pixels along their side show nothing new: the detector sees 192."""
 SAME_HAND = 0.35
@@ -71,12 +83,12 @@ class SearchStep:
     Attributes:
         views: Squares of the photo.
         needless_from: The step is skipped if a confident hand is at least this large, pixels.
-        least_presence: Hands with a lower presence are left out.
+        tiles: Whether the views are tiles, whose hands have to be confirmed.
     """
 
     views: CropFrame
     needless_from: float
-    least_presence: float
+    tiles: bool
 
 
 def load_hand_networks(device: torch.device | str = "cpu") -> HandNetworks:
@@ -113,11 +125,26 @@ def search_hands(
         sure = hands.size[hands.presence >= SURE]
         if len(sure) < enough and not (sure >= step.needless_from).any():
             more = verified(networks, photo, *palm_candidates(networks, photo, step.views))
-            hands = keep_distinct(join_rows([hands, take_where(more, more.presence >= step.least_presence)]))
+            more = confirmed(networks, photo, more, hands) if step.tiles else more
+            hands = keep_distinct(join_rows([hands, more]))
     if not (hands.presence >= SURE).any():
         turned = turned_squares(whole_square(height, width, 1.15), 8)
         hands = keep_distinct(join_rows([hands, verified(networks, photo, turned, torch.zeros(8))]))
+    known = take_where(hands, hands.presence >= SURE)
+    if 0 < len(known.presence) < enough:
+        hands = keep_distinct(join_rows([hands, crossing_hands(networks, photo, known)]))
     return hands
+
+
+def crossing_hands(networks: HandNetworks, photo: UInt8[ndarray, "height width 3"], known: Looks) -> Looks:
+    """Sure hands that cross or touch known ones: found in a view around each known hand, where these are grey."""
+    found = [take_rows(known, torch.zeros(0, dtype=torch.int64))]
+    for joints in known.joints_px:
+        view = view_around(joints)
+        picture = without_hands(photo, known.joints_px, view)
+        hands = verified(networks, picture, *palm_candidates(networks, picture, whole_square(SIDE, SIDE)))
+        found.append(placed_in_photo(take_where(hands, hands.presence >= SURE), view))
+    return join_rows(found)
 
 
 def further_steps(height: int, width: int) -> list[SearchStep]:
@@ -133,11 +160,29 @@ def further_steps(height: int, width: int) -> list[SearchStep]:
     larger = max(height, width)
     bordered = whole_square(height, width, BORDER, QUARTER_TURNS)
     turned = whole_square(height, width, 1.0, QUARTER_TURNS[1:])
-    steps = [SearchStep(join_rows([bordered, turned]), 0.0, 0.0)]
-    for share, size in TILES:
+    steps = [SearchStep(join_rows([bordered, turned]), 0.0, False)]
+    for share in TILES:
         if share * larger >= LEAST_TILE:
-            steps.append(SearchStep(tile_squares(height, width, share), size * larger, SURE))
+            steps.append(SearchStep(tile_squares(height, width, share), CLOSE_UP * larger, True))
     return steps
+
+
+def confirmed(networks: HandNetworks, photo: UInt8[ndarray, "height width 3"], hands: Looks, known: Looks) -> Looks:
+    """The sure hands of a tile that are known already, or whose palm is seen again in squares around the hand."""
+    hands = take_where(hands, hands.presence >= SURE)
+    frame, before = squares_of_joints(hands.joints_px), squares_of_joints(known.joints_px)
+    kept = (torch.cdist(frame.center, before.center) < KNOWN * before.side).any(1)
+    for k in (~kept).nonzero()[:, 0].tolist():
+        kept[k] = seen_again(networks, photo, take_rows(frame, torch.tensor([k])), float(hands.size[k]))
+    return take_where(hands, kept)
+
+
+def seen_again(networks: HandNetworks, photo: UInt8[ndarray, "height width 3"], frame: CropFrame, size: float) -> bool:
+    """Whether the palm detector sees a hand of that size, pixels, when its square is upright and wider."""
+    n = len(AROUND)
+    views = CropFrame(frame.center.expand(n, -1), size * torch.tensor(AROUND), frame.angle.expand(n))
+    palms, _ = palm_candidates(networks, photo, views)
+    return bool(((palms.center - frame.center).norm(dim=1) < KNOWN * frame.side).any())
 
 
 def palm_candidates(

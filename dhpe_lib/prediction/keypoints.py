@@ -82,7 +82,7 @@ class HandKeypoints:
         confidence: Confidence of each joint, 0 to 1; an unknown joint has 0.
         side: Handedness, or None if the source does not give it.
         source: Name of the source of the joints.
-        doubts: Reasons to doubt that the joints were read as they were meant.
+        doubts: Reasons to doubt the joints.
     """
 
     joints: Float[ndarray, "21 2"]

@@ -20,8 +20,15 @@ from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.palm_detector import Palms, detect_palms
 from dhpe_lib.prediction import hand_search
 from dhpe_lib.prediction.demo import DemoScene, demo_scene
-from dhpe_lib.prediction.find_hands import find_hand_in_box, find_hands, follow_hand, letterboxed
-from dhpe_lib.prediction.hand_estimate import NoHandError
+from dhpe_lib.prediction.find_hands import (
+    BESIDE,
+    find_hand_in_box,
+    find_hands,
+    follow_hand,
+    letterboxed,
+    shared_boxes,
+)
+from dhpe_lib.prediction.hand_estimate import NoHandError, PredictionError
 from dhpe_lib.prediction.hand_looks import Looks
 from dhpe_lib.prediction.hand_search import HandNetworks, keep_distinct, load_hand_networks
 from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints, squares_of_palms, tile_squares
@@ -119,6 +126,21 @@ def test_hands_that_mediapipe_misses(networks, real):
         assert find_hands(networks, read_photo(REAL_PHOTOS / file), max_hands=1)[0].presence > 0.7
 
 
+def test_a_third_hand_but_no_face(networks, real):
+    """Two hands of 20 % and 13 % of the photo, a left hand of 11 %, and a face that looks like a hand in a tile."""
+    photo = read_photo(REAL_PHOTOS / "hamer" / "test1.jpg")
+    hands = find_hands(networks, photo)
+    assert [hand.side for hand in hands] == ["right", "right", "left"]
+    middle = hands[2].joints_px.mean(0) / torch.tensor([photo.shape[1], photo.shape[0]])
+    assert (middle - torch.tensor([0.2, 0.92])).abs().max() < 0.05
+
+
+def test_a_hand_behind_a_hand(networks, real):
+    hands = find_hands(networks, read_photo(REAL_PHOTOS / "hamer" / "test3.jpg"))
+    assert sorted(hand.side for hand in hands) == ["left", "right"]
+    assert all(hand.presence > hand_search.SURE for hand in hands)
+
+
 def test_the_demo_picture_as_in_mediapipe(networks, demo):
     hands = {hand.side: hand for hand in find_hands(networks, demo.image)}
     assert sorted(hands) == ["left", "right"]
@@ -168,7 +190,7 @@ def test_both_hands_are_found(networks, small):
     assert [hand.side for hand in find_hands(networks, photo, side="left")] == ["left"]
 
 
-def test_a_small_hand_in_a_large_photo(networks, one_hand):
+def test_a_small_hand_in_a_large_photo(networks, one_hand, monkeypatch):
     share, size = 0.05, float(np.ptp(one_hand[1].numpy(), axis=0).max())
     scale = share * 2000 / size
     picture = Image.fromarray(one_hand[0]).resize((round(720 * scale), round(900 * scale)), Image.Resampling.BOX)
@@ -177,6 +199,9 @@ def test_a_small_hand_in_a_large_photo(networks, one_hand):
     (hand,) = find_hands(networks, photo)
     joints = one_hand[1] * scale + torch.tensor([1300.0, 500])
     assert error(hand.joints_px, joints) < 0.06
+    monkeypatch.setattr(hand_search, "seen_again", lambda *hand: False)
+    with pytest.raises(NoHandError):
+        find_hands(networks, photo)
 
 
 def test_a_hand_that_fills_the_photo(networks, small):
@@ -227,9 +252,9 @@ def test_bad_input_is_refused(networks):
     photo = np.zeros((20, 30, 3), np.uint8)
     with pytest.raises(ValueError, match="max_hands is 0"):
         find_hands(networks, photo, max_hands=0)
-    with pytest.raises(ValueError, match="has no pixels"):
+    with pytest.raises(PredictionError, match="has no pixels of the photo, which is 30 pixels wide and 20 high"):
         find_hand_in_box(networks, photo, (40, 0, 50, 10))
-    with pytest.raises(ValueError, match="has no pixels"):
+    with pytest.raises(PredictionError, match="has no pixels"):
         find_hand_in_box(networks, photo, (10, 5, 10, 10))
     with pytest.raises(ValueError, match="not finite"):
         follow_hand(networks, photo, torch.full((21, 2), torch.nan))
@@ -242,6 +267,17 @@ def test_a_box_with_and_without_a_hand(networks, small):
     assert hand.presence > 0.9
     assert error(hand.joints_px, joints) < 0.05
     assert find_hand_in_box(networks, photo, (165, 0, 240, 75)).presence < 0.5
+
+
+def test_a_hand_beside_the_box_is_said(networks, small, monkeypatch):
+    photo, joints = small
+    box = (*joints.amin(0).tolist(), *joints.amax(0).tolist())
+    monkeypatch.setattr(
+        "dhpe_lib.prediction.find_hands.inside", lambda hands, box: torch.zeros(len(hands.presence), dtype=torch.bool)
+    )
+    hand = find_hand_in_box(networks, photo, box)
+    assert error(hand.joints_px, joints) < 0.1
+    assert hand.doubts == (BESIDE,)
 
 
 def test_a_hand_is_followed_to_the_next_frame(networks, small):
@@ -277,6 +313,13 @@ def hands_at(*joints: Tensor, presence: tuple[float, ...]) -> Looks:
     return Looks(
         frame, torch.stack(joints), torch.zeros(n, 21, 3), torch.tensor(presence), one, torch.zeros(n, 21), one
     )
+
+
+def test_the_part_of_a_box_that_two_hands_share():
+    square = torch.tensor([[0.0, 0.0], [10.0, 10.0]]).repeat(11, 1)[:21]
+    places = torch.stack((square, square + torch.tensor([5.0, 0.0]), square + torch.tensor([40.0, 0.0])))
+    assert shared_boxes(places) == pytest.approx([1 / 3, 1 / 3, 0])
+    assert shared_boxes(places[:1]) == [0]
 
 
 def test_hands_found_twice_are_one():

@@ -100,6 +100,8 @@ def test_options_reach_the_search(model, monkeypatch):
     ("change", "warning"),
     [
         ({"presence": 0.6}, "not sure that this is a hand"),
+        ({"presence": 0.2}, "sees no hand here"),
+        ({"doubts": ("another hand",)}, "another hand"),
         ({"right_probability": 0.55}, "left or right is uncertain"),
         ({"confidence": torch.full((21,), 0.1)}, "disagree on its joints"),
     ],

@@ -50,7 +50,7 @@ def test_a_box_in_a_grey_picture_warns(model, networks):
     (found,) = predict_hands(model, networks, np.full((240, 320, 3), 128, np.uint8), box=(100.0, 60.0, 100.0, 100.0))
     assert found.presence is not None
     assert found.presence < 0.5
-    assert any("not sure that this is a hand" in warning for warning in found.warnings)
+    assert any("sees no hand here" in warning for warning in found.warnings)
 
 
 @pytest.mark.parametrize("corner", [(20, 20), (200, 5)])
