@@ -42,7 +42,7 @@ class FixedEvidence:
         feature: F(x).
         readings: F's maps at the joints of j2D(0), in half precision.
         joints_2d: j2D(0), crop frame, units of g.
-        statistics: Of the heat maps.
+        statistics: Height, mean and spread of each heat map.
         targets: Ground truth, with small masks in half precision.
     """
 
