@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +47,6 @@ from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.synthetic.scenery import make_backgrounds
 from dhpe_lib.training.config import ConfigError, TrainingConfig
 
-Made = TypeVar("Made")
 POOL, POSES, REPAINTED = 256, 4096, 500
 """Numbers of backgrounds and of poses in a pool, and number of steps after which a new pool is made."""
 RENDERED_EPOCH = COUNTS["orh"]["train"]
@@ -151,7 +150,7 @@ def shuffled(total: int, seed: int, epoch: int) -> Int64[ndarray, " n"]:
     return np.random.default_rng(seed_of(seed, "order", epoch)).permutation(total)
 
 
-class Ahead(Generic[Made]):
+class Ahead:
     """Results that some steps share; those of the next steps are made in a thread while the present ones are in use.
 
     Args:
@@ -159,12 +158,12 @@ class Ahead(Generic[Made]):
         lasts: Number of steps that use the same result.
     """
 
-    def __init__(self, make: Callable[[int], Made], lasts: int) -> None:
+    def __init__(self, make: Callable[[int], Any], lasts: int) -> None:
         self.make, self.lasts = make, lasts
         self.worker, self.lock = ThreadPoolExecutor(1), Lock()
-        self.made: dict[int, Future[Made]] = {}
+        self.made: dict[int, Future[Any]] = {}
 
-    def at(self, step: int) -> Made:
+    def at(self, step: int) -> Any:
         """Return the result of a step; several threads may call this for steps that are close to each other."""
         number = step // self.lasts
         with self.lock:
