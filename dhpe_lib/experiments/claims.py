@@ -5,16 +5,16 @@ other images and other seeds. The verdict is a function of intervals and is neve
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.stats import t as student
 
-from dhpe_lib.evaluation.metrics import LEVEL, Interval
+from dhpe_lib.evaluation.metrics import LEVEL, Interval, bootstrap
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 RELEVANT = 0.02
@@ -47,6 +47,28 @@ def paired_interval(gains: Float[ndarray, "seeds images"]) -> Interval[float]:
     value = float(gains.mean())
     width = math.hypot(*(half_width(gains.mean(axis)) for axis in (0, 1)))
     return Interval(value, value - width, value + width)
+
+
+def pooled_interval(measure: Callable[[ndarray], float], rows: Int[ndarray, "trainings n k"]) -> Interval[float]:
+    """Mean of a measure over trainings, and its 95 % interval over trainings and images.
+
+    Trainings are as in :func:`paired_interval`; the half width over images is that of a
+    bootstrap, since the pixels of all images are pooled.
+
+    Args:
+        measure: Function of the rows of a training.
+        rows: A row for each training and image.
+    """
+
+    def mean(images: ndarray) -> float:
+        parts = np.split(images, len(rows), 1)
+        return float(np.mean([measure(part) for part in parts]))
+
+    drawn = bootstrap(mean, np.concatenate(list(rows), 1), draws=300)
+    of_trainings = half_width(np.array([measure(one) for one in rows]))
+    below, above = drawn.value - drawn.low, drawn.high - drawn.value
+    low, high = drawn.value - math.hypot(below, of_trainings), drawn.value + math.hypot(above, of_trainings)
+    return Interval(drawn.value, low, high)
 
 
 def half_width(means: Float[ndarray, " n"]) -> float:

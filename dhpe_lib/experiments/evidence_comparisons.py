@@ -9,7 +9,17 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from dhpe_lib.experiments.evidence_refinement import ITERATIONS, MODES
-from dhpe_lib.experiments.evidence_results import NAMES, Run, course, errors, gain, pck_of, pose_off, under_tau
+from dhpe_lib.experiments.evidence_results import (
+    NAMES,
+    Run,
+    course,
+    errors,
+    gain,
+    in_blocks,
+    pck_of,
+    pose_off,
+    under_tau,
+)
 
 PARTS = {
     "f_Ref": ("without-refiner", "full"),
@@ -29,6 +39,16 @@ PARTS = {
     "L_h": ("full", "with-hand-loss"),
     "three iterations of the regressor": ("one-iteration", "full"),
     "five iterations of the regressor": ("full", "five-iterations"),
+    "augmentation, equal real images": ("few-half-batch", "few-novel-views"),
+    "f_Ref, few images": ("few-without-refiner", "few"),
+    "2D losses, few images": ("few-without-2d-losses", "few-without-refiner"),
+    "shape loss of a quarter, few images": ("few-without-shape-loss", "few"),
+    "f_Ref that sees h(t+1), not h(t)": ("refiner-before", "full"),
+    "shape loss with weight 50": ("without-shape-loss", "shape-loss-50"),
+    "shape loss with weight 500": ("without-shape-loss", "shape-loss-500"),
+    "lambda, weight 50": ("constant-lambda-50", "shape-loss-50"),
+    "lambda, weight 500": ("constant-lambda-500", "shape-loss-500"),
+    "600 steps instead of 100": ("weak-start", "full"),
 }
 """For each part of the method the variants without it and with it."""
 CURVES = {
@@ -36,8 +56,11 @@ CURVES = {
     "also w/o f_Ref": "without-refiner",
     "also w/o 2D losses (as HMR)": "without-2d-losses",
     "w/o shape loss, w/o refinement": "without-shape-loss",
+    "w/o refinement, with augmentation": "novel-views",
 }
-"""Variants of Figs. 5d and 5e by their label."""
+"""Variants of Figs. 5d and 5e by their label. The variant *full* has no augmentation."""
+SHAPE_CURVES = {"with shape loss": "shape-loss-of-all", "w/o shape loss": "without-shape-loss"}
+"""Variants of Figs. 5a to 5c by their label; neither is refined."""
 
 Refined = Mapping[str, Float[ndarray, "seeds t n 21"]]
 
@@ -65,9 +88,9 @@ def gains_of(part: str, without: Sequence[Run], with_it: Sequence[Run]) -> dict[
             found[f"{part}, {name}"] = one
 
     for test, name in NAMES.items():
-        add(name, lambda some, test=test: errors(some, test), "mm")  # type: ignore[misc]
-        add(f"aligned, {name}", lambda some, test=test: errors(some, test, "C"), "mm")  # type: ignore[misc]
-        add(f"pose, {name}", lambda some, test=test: pose_off(some, test), "rad")  # type: ignore[misc]
+        add(name, lambda some, test=test: in_blocks(test, errors(some, test)), "mm")  # type: ignore[misc]
+        add(f"aligned, {name}", lambda some, test=test: in_blocks(test, errors(some, test, "C")), "mm")  # type: ignore[misc]
+        add(f"pose, {name}", lambda some, test=test: in_blocks(test, pose_off(some, test)), "rad")  # type: ignore[misc]
     add("under tau", under_tau, "share", True)
     add("course", course, "mm")
     return found
@@ -86,11 +109,20 @@ def refinement_gains(name: str, refined: Refined) -> dict[str, dict[str, Any]]:
         f"refinement, j2D(0) fixed, {name}": gain(fixed[:, 0], fixed[:, -1], "mm"),
         f"refinement, j2D(3) fixed, {name}": gain(kept[:, 0], kept[:, -1], "mm"),
         f"moving against fixed j2D, {name}": gain(fixed[:, -1], moving[:, -1], "mm"),
+        f"j2D(3) against j2D(0), {name}": gain(fixed[:, -1], kept[:, -1], "mm"),
     }
     for k, (a, b) in enumerate(pairwise(ITERATIONS)):
         for label, rows in (("", moving), (", j2D(0) fixed", fixed), (", j2D(3) fixed", kept)):
             found[f"iterations {a} to {b}{label}, {name}"] = gain(rows[:, k], rows[:, k + 1], "mm")
     return found
+
+
+def weak_start_gains(name: str, refined: Refined) -> dict[str, dict[str, Any]]:
+    """Compute the gain of each refinement of a variant that was trained for a short time only."""
+    rows = {mode: np.nanmean(errors, -1) for mode, errors in refined.items()}
+    return {
+        f"refinement of a weak start, {mode}, {name}": gain(one[:, 0], one[:, -1], "mm") for mode, one in rows.items()
+    }
 
 
 def refinement_course(refined: Refined) -> dict[str, dict[str, Any]]:
@@ -114,8 +146,10 @@ def landmark_gains(name: str, found: Mapping[str, ndarray]) -> dict[str, dict[st
             the shipped network.
     """
     gains = {}
+    (test,) = (test for test, own in NAMES.items() if own == name)
     for protocol in ("A8", "C"):
-        with_it, without = (np.nanmean(found[key], 1)[None] for key in (f"shipped_{protocol}", protocol))
+        keys = f"shipped_{protocol}", protocol
+        with_it, without = (in_blocks(test, np.nanmean(found[key], 1)[None]) for key in keys)
         gains[f"instead of the hand landmark network, {protocol}, {name}"] = gain(without, with_it, "mm")
     return gains
 
@@ -124,7 +158,14 @@ def pck_rows(runs: Mapping[str, Sequence[Run]], refined: Refined, test: str) -> 
     """PCK curves of Figs. 5d and 5e; the seeds of a variant are columns."""
     rows = {"ours": np.concatenate(list(refined[MODES[2]][:, -1]), 1)}
     rows["j2D(0) fixed in refinement"] = np.concatenate(list(refined[MODES[0]][:, -1]), 1)
-    for label, name in CURVES.items():
+    return {label: pck_of(errors_mm) for label, errors_mm in rows.items()} | pck_of_runs(runs, test, CURVES)
+
+
+def pck_of_runs(runs: Mapping[str, Sequence[Run]], test: str, labels: Mapping[str, str]) -> dict[str, Any]:
+    """PCK curves of variants on a test by label; a variant that was not trained is left out."""
+    found = {}
+    for label, name in labels.items():
         if runs[name]:
-            rows[label] = np.concatenate([run.errors[test]["A8"] for run in runs[name]], 1)
-    return {label: pck_of(errors_mm) for label, errors_mm in rows.items()}
+            rows = np.concatenate([run.errors[test]["A8"] for run in runs[name]], 1)
+            found[label] = pck_of(rows, test)
+    return found

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
+from safetensors.torch import load_file
+from torch import Tensor
 
 from dhpe_lib.common.files import atomic_writes
 from dhpe_lib.common.records import join_rows
@@ -27,6 +29,7 @@ from dhpe_lib.experiments.cached_evidence import (
 )
 from dhpe_lib.experiments.distractors import distractor_pairs
 from dhpe_lib.experiments.evidence_forms import FEW, Form, seen_by, weakly_labelled, with_whole_masks
+from dhpe_lib.experiments.evidence_photos import labelled_photos
 from dhpe_lib.experiments.evidence_results import Run, run_from
 from dhpe_lib.experiments.evidence_training import spread
 from dhpe_lib.experiments.novel_view_evidence import Seeds, novel_view_evidence
@@ -46,12 +49,27 @@ class Workplace:
         train, test: Folders of prepared splits.
         pictures, tests: Number of training images over all splits, and of images of each test split.
         pairs: Number of hands that are rendered without and with distractors.
+        photos: Prepared split of photos whose labels a network found, or None.
+        labelled: Folder of labelled photos, or None.
     """
 
     def __init__(
-        self, out: Path, train: Sequence[Path], test: Sequence[Path], pictures: int, tests: int, pairs: int
+        self,
+        out: Path,
+        train: Sequence[Path],
+        test: Sequence[Path],
+        pictures: int,
+        tests: int,
+        pairs: int,
+        photos: Path | None = None,
+        labelled: Path | None = None,
     ) -> None:
         self.out, self.network, self.pairs = out, load_shipped(), pairs
+        self.photo_crops: dict[str, Crops | Prepared] = {}
+        if photos is not None:
+            self.photo_crops["pseudo"] = Prepared(photos)
+        if labelled is not None and labelled.is_dir():
+            self.photo_crops["labelled"] = labelled_photos(labelled)
         self.train, self.tests = [Prepared(path) for path in train], [Prepared(path) for path in test]
         self.rows = first_rows(self.train, pictures)
         self.test_rows = {test.name: test.evenly_spaced(tests) for test in self.tests}
@@ -104,6 +122,15 @@ class Workplace:
         return found
 
     @cached_property
+    def photos(self) -> dict[str, CachedEvidence]:
+        """Evidence of the sets of photos that there are; the names are those of ``PHOTOS``."""
+        found = {}
+        for name, crops in self.photo_crops.items():
+            find = partial(tested_evidence, self.network, crops, np.arange(len(crops)))
+            found[name] = self.kept(f"photos_{name}", find)
+        return found
+
+    @cached_property
     def trained(self) -> CachedEvidence:
         """Evidence of the training images."""
         parts = []
@@ -137,6 +164,11 @@ class Workplace:
             return novel_view_evidence(self.network, rows_of(self.train, chosen), seeds, SEED)
 
         return self.kept(f"novel_{seeds}", find)
+
+    def weights(self, name: str) -> list[dict[str, Tensor]]:
+        """Read the weights of f_E3D of the seeds of a variant; none if a seed is missing."""
+        paths = [self.out / "runs" / f"{name}_seed{seed}.safetensors" for seed in range(SEEDS)]
+        return [load_file(path) for path in paths] if all(path.is_file() for path in paths) else []
 
     def load_runs(self, name: str) -> list[Run]:
         """Read the runs of a variant; none if a seed is missing."""

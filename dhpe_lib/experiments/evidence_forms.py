@@ -21,6 +21,8 @@ WITHOUT_MASK = 30_000 / 71_258
 """Share of the paper's training images without a mask: those of STB."""
 FEW = 512
 """Number of real images from which the augmentation has something to add."""
+STEPS, WEAK_STEPS = 600, 100
+"""Steps of a training, and of one that ends early for a weak start of the refinement."""
 AT_A_TIME = 256
 
 
@@ -41,6 +43,9 @@ class Form:
         weight_h: Weight of L_h, with known pose and shape.
         few: Number of real images, evenly spaced in all; 0 for all.
         novel_views: Name of the novel views that take half of each batch; None for real images in their place.
+        half_batch: Whether each batch has only the real images that a batch with novel views has, and nothing else.
+        refiner_before: Whether f_Ref sees h(t) and v(t), from before the step of f_J3D, instead of h(t+1) and v(t+1).
+        steps: Steps of the training.
     """
 
     iterations: int = 3
@@ -55,6 +60,9 @@ class Form:
     weight_h: float = 0.0
     few: int = 0
     novel_views: str | None = None
+    half_batch: bool = False
+    refiner_before: bool = False
+    steps: int = STEPS
 
 
 FORMS = {
@@ -77,6 +85,16 @@ FORMS = {
     "one-iteration": Form(iterations=1),
     "five-iterations": Form(iterations=5),
     "few-true-views": Form(few=FEW, novel_views="true"),
+    "few-half-batch": Form(few=FEW, half_batch=True),
+    "weak-start": Form(steps=WEAK_STEPS),
+    "few-without-shape-loss": Form(few=FEW, weight_sh=0.0),
+    "few-without-refiner": Form(few=FEW, refiner=False),
+    "few-without-2d-losses": Form(few=FEW, refiner=False, joints_2d=False),
+    "refiner-before": Form(refiner_before=True),
+    "shape-loss-50": Form(weight_sh=50.0),
+    "constant-lambda-50": Form(weight_sh=50.0, constant_lambda=0.01),
+    "shape-loss-500": Form(weight_sh=500.0),
+    "constant-lambda-500": Form(weight_sh=500.0, constant_lambda=0.01),
 }
 """The variants that are trained, by name."""
 

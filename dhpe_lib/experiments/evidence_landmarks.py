@@ -13,6 +13,7 @@ from dhpe_lib.evaluation.alignment import align_similarity
 from dhpe_lib.evaluation.evaluate import undo_eq8
 from dhpe_lib.evaluation.metrics import joint_errors
 from dhpe_lib.experiments.cached_evidence import AT_A_TIME, CachedEvidence, same_view
+from dhpe_lib.experiments.evidence_photos import hand_of_photo
 from dhpe_lib.experiments.evidence_results import gain
 from dhpe_lib.hand.skeleton import MIDDLE_MCP
 from dhpe_lib.network.hand_landmarks import load_hand_landmarks
@@ -50,9 +51,12 @@ def photo_gain(photos: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         The gain as a share of the hand's size, as of :func:`dhpe_lib.experiments.evidence_results.gain`; its interval
-        is over photos.
+        is over hands: photos of one hand before several backgrounds count once.
     """
     public, own = "landmarks to label", "estimator to label"
-    rows = [row for name, row in photos["results"].items() if name not in ("mean", "wanted")]
-    pairs = np.array([(row[public], row[own]) for row in rows if row.get(public) and row.get(own)])
+    hands: dict[str, list[tuple[float, float]]] = {}
+    for name, row in photos["results"].items():
+        if name not in ("mean", "wanted") and row.get(public) and row.get(own):
+            hands.setdefault(hand_of_photo(name), []).append((row[public], row[own]))
+    pairs = np.array([np.mean(rows, 0) for rows in hands.values()])
     return gain(pairs[None, :, 0], pairs[None, :, 1], "share")

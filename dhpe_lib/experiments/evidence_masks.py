@@ -4,7 +4,6 @@ All masks are counted at 128 pixels, in the upright view that the shipped networ
 trainings: three for a segmentation network or a variant of f_E3D, one for the shipped network.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,11 +20,11 @@ from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.views import View
 from dhpe_lib.evaluation.evaluate import Predictions, rounded
 from dhpe_lib.evaluation.mask_metrics import mask_counts, mask_scores
-from dhpe_lib.evaluation.metrics import Interval, bootstrap
 from dhpe_lib.experiments.cached_evidence import AT_A_TIME, TESTED_MASK, CachedEvidence, same_view
-from dhpe_lib.experiments.claims import half_width
+from dhpe_lib.experiments.claims import pooled_interval
 from dhpe_lib.experiments.evidence_files import PAIR, SEED, SEEDS, Workplace
 from dhpe_lib.experiments.evidence_refinement import estimate_of
+from dhpe_lib.experiments.evidence_results import in_blocks, iou
 from dhpe_lib.experiments.evidence_training import Iterations, compare
 from dhpe_lib.experiments.segmentation import SEGMENTERS, fit_segmenters, segmenter_counts
 from dhpe_lib.hand.model import HandModel
@@ -141,33 +140,6 @@ def all_counts(place: Workplace, steps: int) -> dict[str, dict[str, Counts]]:
     return found
 
 
-def pooled_interval(measure: Callable[[ndarray], float], rows: Int[ndarray, "trainings n k"]) -> Interval[float]:
-    """Mean of a measure over trainings, and its 95 % interval over trainings and images.
-
-    Trainings are as in :func:`dhpe_lib.experiments.claims.paired_interval`; the half width over images is that of a
-    bootstrap, since the pixels of all images are pooled.
-
-    Args:
-        measure: Function of the rows of a training.
-        rows: A row for each training and image.
-    """
-
-    def mean(images: ndarray) -> float:
-        parts = np.split(images, len(rows), 1)
-        return float(np.mean([measure(part) for part in parts]))
-
-    drawn = bootstrap(mean, np.concatenate(list(rows), 1), draws=300)
-    of_trainings = half_width(np.array([measure(one) for one in rows]))
-    below, above = drawn.value - drawn.low, drawn.high - drawn.value
-    low, high = drawn.value - math.hypot(below, of_trainings), drawn.value + math.hypot(above, of_trainings)
-    return Interval(drawn.value, low, high)
-
-
-def iou(counts: Int[ndarray, "n 3"]) -> float:
-    """Pooled IoU."""
-    return mask_scores(counts).iou
-
-
 def beside(*methods: Counts) -> Int[ndarray, "trainings n _"]:
     """Put the counts of several methods side by side; a single training stands beside each of many."""
     trainings = max(map(len, methods))
@@ -239,8 +211,14 @@ def mask_row(counts: Counts) -> dict[str, Any]:
     }
 
 
+def joined(test: str, rows: Mapping[str, Counts]) -> dict[str, Counts]:
+    """Join the counts of neighbouring frames of a sequence."""
+    return {who: in_blocks(test, one, np.sum) for who, one in rows.items()}
+
+
 def mask_comparisons(counts: Mapping[str, Mapping[str, Counts]]) -> dict[str, dict[str, Any]]:
     """Compute the gains of the mesh's mask over that of each segmentation network, as far as they were measured."""
+    counts = {test: joined(test, rows) for test, rows in counts.items()}
     found = {}
     for name in SEGMENTERS:
         for test, rows in counts.items():

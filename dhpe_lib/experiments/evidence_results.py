@@ -1,22 +1,25 @@
 """Compute every row of ``evidence.json`` from the predictions of the trained variants."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from dhpe_lib.evaluation.evaluate import Predictions, protocol_errors, rounded
 from dhpe_lib.evaluation.mask_metrics import mask_scores
-from dhpe_lib.evaluation.metrics import THRESHOLDS, auc, mean_epe
-from dhpe_lib.experiments.claims import paired_interval
+from dhpe_lib.evaluation.metrics import THRESHOLDS, auc
+from dhpe_lib.experiments.claims import paired_interval, pooled_interval
 
-PLACES = {"mm": 2, "rad": 4, "share": 4, "IoU": 4}
+PLACES = {"mm": 2, "px": 2, "rad": 4, "share": 4, "IoU": 4}
 NAMES = {"orh_test": "ORH", "orh-s_test": "ORH-S", "orh-o_test": "ORH-O"}
 """Names of the tests in the names of comparisons."""
+SEQUENCES, BLOCK = ("orh-s_test",), 64
+"""Tests whose images are frames of a sequence. Intervals are over blocks of so many frames, two seconds each: over
+frames they would be too narrow. All frames show one hand, and no interval knows other sequences."""
 Curve = list[dict[str, float]]
 
 
@@ -85,7 +88,7 @@ def gain(
     Args:
         without: The quantity without the part, for each seed and image.
         with_it: The quantity with it.
-        unit: "mm", "rad", "share" or "IoU".
+        unit: "mm", "px", "rad", "share" or "IoU".
         more: Whether a larger quantity is better.
 
     Returns:
@@ -108,41 +111,74 @@ def gain(
 
 
 def scores(runs: Sequence[Run], test: str) -> dict[str, Any]:
-    """Scores of a variant on a test, for JSON: each with a value for each seed."""
+    """Scores of a variant on a test, for JSON: each with its mean, its interval and a value for each seed."""
 
-    def row(values: Sequence[float], places: int) -> dict[str, Any]:
-        return {
-            "mean": round(float(np.mean(values)), places),
-            "seeds": [round(float(value), places) for value in values],
-        }
+    def row(values: Float[ndarray, "seeds n"], places: int) -> dict[str, Any]:
+        interval = paired_interval(in_blocks(test, values))
+        seeds = [round(float(value), places) for value in values.mean(1)]
+        ends = {end: round(getattr(interval, end), places) for end in ("low", "high")}
+        return {"mean": round(float(values.mean()), places), **ends, "seeds": seeds}
+
+    def area(grid: str) -> Float[ndarray, "seeds n"]:
+        return np.stack([[auc(image[None], THRESHOLDS[grid]) for image in run.errors[test]["A8"]] for run in runs])
 
     found = [run.found[test] for run in runs]
-    every = [run.errors[test] for run in runs]
     result = {
-        "epe_a_mm": row([mean_epe(one["A8"]) for one in every], 2),
-        "epe_c_mm": row([mean_epe(one["C"]) for one in every], 2),
-        "auc_20-50": row([auc(one["A8"], THRESHOLDS["20-50"]) for one in every], 4),
-        "auc_0-100": row([auc(one["A8"], THRESHOLDS["0-100"]) for one in every], 4),
-        "mesh_px": row([float(one.error_px.mean()) for one in found], 2),
-        "j2d_first_px": row([float(one.first_px.mean()) for one in found], 2),
-        "j2d_last_px": row([float(one.last_px.mean()) for one in found], 2),
+        "epe_a_mm": row(errors(runs, test), 2),
+        "epe_c_mm": row(errors(runs, test, "C"), 2),
+        "auc_20-50": row(area("20-50"), 4),
+        "auc_0-100": row(area("0-100"), 4),
+        "mesh_px": row(np.stack([one.error_px for one in found]), 2),
+        "j2d_first_px": row(np.stack([one.first_px for one in found]), 2),
+        "j2d_last_px": row(np.stack([one.last_px for one in found]), 2),
     }
     if np.isfinite(pose := pose_off(runs, test)).all():
-        result["pose_rad"] = row(pose.mean(1).tolist(), 4)
-    if all(one.counts.any() for one in found):
-        result["mask_iou"] = row([mask_scores(one.counts[one.counts.any(1)]).iou for one in found], 4)
+        result["pose_rad"] = row(pose, 4)
+    if (counts := np.stack([one.counts for one in found])).any():
+        result["mask_iou"] = iou_score(test, counts)
     return result
 
 
-def pck_of(rows: Float[ndarray, "n _"]) -> dict[str, Any]:
+def iou_score(test: str, counts: Int[ndarray, "seeds n 3"]) -> dict[str, Any]:
+    """Pooled IoU with its interval and that of each seed."""
+    interval = pooled_interval(iou, in_blocks(test, counts, np.sum))
+    seeds = [round(iou(one), 4) for one in counts]
+    return {"mean": round(float(np.mean(seeds)), 4), "low": round(interval.low, 4), "high": round(interval.high, 4),
+            "seeds": seeds}  # fmt: skip
+
+
+def iou(counts: Int[ndarray, "n 3"]) -> float:
+    """Pooled IoU."""
+    return mask_scores(counts).iou
+
+
+def in_blocks(test: str, rows: ndarray, join: Callable[..., ndarray] = np.mean) -> ndarray:
+    """Join neighbouring frames of a sequence, which are no independent images; other tests stay as they are.
+
+    Args:
+        test: Name of the test.
+        rows: Values with the axes seeds, images and others.
+        join: Mean or sum.
+
+    Returns:
+        The values of blocks of frames; a last block that is not whole is left out.
+    """
+    if test not in SEQUENCES:
+        return rows
+    whole = rows[:, : rows.shape[1] // BLOCK * BLOCK]
+    return join(whole.reshape(len(rows), -1, BLOCK, *rows.shape[2:]), axis=2)
+
+
+def pck_of(rows: Float[ndarray, "n _"], test: str = "") -> dict[str, Any]:
     """PCK curve with its 95 % band over images for JSON, from 20 to 50 mm, or from 0 to 100 mm for fingertips alone.
 
     Args:
         rows: Errors of each image, mm; a joint is labelled in all images or in none.
+        test: Name of the test; the band of a sequence is over blocks of frames.
     """
     labelled = ~np.isnan(rows).all(0)
     grid = "20-50" if labelled.all() else "0-100"
-    shares = (rows[:, labelled, None] <= THRESHOLDS[grid]).mean(1)
-    value, width = shares.mean(0), 1.96 * shares.std(0, ddof=1) / np.sqrt(len(rows))
+    (shares,) = in_blocks(test, (rows[:, labelled, None] <= THRESHOLDS[grid]).mean(1)[None])
+    value, width = shares.mean(0), 1.96 * shares.std(0, ddof=1) / np.sqrt(len(shares))
     curves = {"value": value, "low": value - width, "high": value + width}
-    return {"grid": grid} | {name: curve.round(4).tolist() for name, curve in curves.items()}
+    return {"grid": grid, "images": len(rows)} | {name: curve.round(4).tolist() for name, curve in curves.items()}

@@ -34,7 +34,7 @@ from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.training.losses import LossOptions, articulation_loss, refiner_loss, shape_gate, shape_loss
 
-STEPS, BATCH, RATE, DECAY, WARMUP, CLIP = 600, 256, 1e-3, 1e-3, 100, 1.0
+BATCH, RATE, DECAY, WARMUP, CLIP = 256, 1e-3, 1e-3, 100, 1.0
 TEST_EVERY, TESTED = 50, 256
 """Steps between the tests of Fig. 5f, and images of each of these tests."""
 
@@ -109,7 +109,9 @@ class Iterations:
     refined: Float[Tensor, "b t 21 2"]
 
 
-def iterate(regressor: Regressor, evidence: CachedEvidence, body: JointHand) -> Iterations:
+def iterate(
+    regressor: Regressor, evidence: CachedEvidence, body: JointHand, refiner_before: bool = False
+) -> Iterations:
     """Iterate f_E3D as `Regressor.forward` does, without what is equal in all iterations and without meshes.
 
     F(x) is most of the input of f_J3D and f_Ref and does not change, so its product with the weights is computed once.
@@ -118,6 +120,7 @@ def iterate(regressor: Regressor, evidence: CachedEvidence, body: JointHand) -> 
         regressor: f_E3D without hidden layers.
         evidence: Evidence of crops.
         body: From the hand model.
+        refiner_before: Whether f_Ref sees h(t) and v(t), not h(t+1) and v(t+1).
     """
     layer, unit = regressor.f_j3d, regressor.unit
     assert isinstance(layer, nn.Linear)
@@ -126,14 +129,17 @@ def iterate(regressor: Regressor, evidence: CachedEvidence, body: JointHand) -> 
     of_feature, changing = layer.weight.split((features, JOINTS_2D + len(unit)), 1)
     shared = linear(of_crop, of_feature, layer.bias)
     if regressor.f_ref is not None:
-        before, of_ref, after = regressor.f_ref.weight.split((JOINTS_2D, features, len(unit) + 63), 1)
-        shared_ref, moving = linear(of_crop, of_ref, regressor.f_ref.bias), torch.cat((before, after), 1)
+        of_joints, of_ref, of_hand = regressor.f_ref.weight.split((JOINTS_2D, features, len(unit) + 63), 1)
+        shared_ref, moving = linear(of_crop, of_ref, regressor.f_ref.bias), torch.cat((of_joints, of_hand), 1)
     h, refined = neutral_h(body.hand).expand(len(of_crop), -1), []
+    joints = body.joints(h)
     for _ in range(regressor.iterations):
+        before = h, joints
         h = h + unit * (shared + linear(torch.cat((joints_2d.flatten(1), h / unit), 1), changing))
         joints = body.joints(h)
         if regressor.f_ref is not None:
-            inputs = torch.cat((joints_2d.flatten(1), h / unit, joints.flatten(1)), 1)
+            own_h, own_joints = before if refiner_before else (h, joints)
+            inputs = torch.cat((joints_2d.flatten(1), own_h / unit, own_joints.flatten(1)), 1)
             joints_2d = (shared_ref + linear(inputs, moving)).unflatten(1, (21, 2))
         refined.append(joints_2d)
     return Iterations(h, joints, torch.stack(refined, 1))
@@ -193,19 +199,23 @@ class Batches:
         novel: Evidence of the novel views, or None.
         seed: Random seed of the order.
         few: Number of real images, evenly spaced in all; 0 for all.
+        half: Whether a batch without novel views has only the real images of a batch with them.
     """
 
     real: CachedEvidence
     novel: CachedEvidence | None
     seed: int
     few: int = 0
+    half: bool = False
 
     def real_rows(self, step: int) -> Int64[Tensor, " n"]:
-        """Rows of the real images of a step; with novel views the first half of them."""
+        """Rows of the real images of a step; with novel views or of half a batch the first half of them."""
         generator = torch.Generator().manual_seed(seed_of(self.seed, "real", step))
         count = self.few or len(self.real)
         chosen = spread(len(self.real), count)
-        return chosen[torch.randint(count, (BATCH,), generator=generator)][: BATCH // (2 if self.novel else 1)]
+        return chosen[torch.randint(count, (BATCH,), generator=generator)][
+            : BATCH // (2 if self.novel or self.half else 1)
+        ]
 
     def at(self, step: int) -> CachedEvidence:
         """Return the batch of a step."""
@@ -217,9 +227,7 @@ class Batches:
         return join_rows([real, take_rows(self.novel, rows)])
 
 
-def fit(
-    form: Form, batches: Batches, hand: HandModel, test: CachedEvidence, crops: Crops, steps: int = STEPS
-) -> Training:
+def fit(form: Form, batches: Batches, hand: HandModel, test: CachedEvidence, crops: Crops) -> Training:
     """Train f_E3D with AdamW, a warmup and a cosine decay.
 
     Args:
@@ -228,8 +236,8 @@ def fit(
         hand: The hand model.
         test: Evidence of the test of the curve.
         crops: Its crops.
-        steps: Number of steps.
     """
+    steps, before = form.steps, form.refiner_before
     regressor, laplacian = new_regressor(form, batches.real.of_crop.shape[1], batches.seed), Laplacian(hand)
     body = JointHand.of(hand)
     optimiser = torch.optim.AdamW(regressor.parameters(), RATE, weight_decay=DECAY, fused=True)
@@ -238,7 +246,7 @@ def fit(
     near: list[Tensor] = []
     for step in range(steps + 1):
         if step % TEST_EVERY == 0:
-            error = mean_epe(joint_errors(joints_mm(regressor, test, crops, body), truth))
+            error = mean_epe(joint_errors(joints_mm(form, regressor, test, crops, body), truth))
             curve.append({"step": float(step), "epe_a_mm": error, "share_under_tau": share(near)})
             near = []
         if step == steps:
@@ -246,7 +254,7 @@ def fit(
         decay = 0.5 + 0.5 * math.cos(math.pi * step / steps)
         optimiser.param_groups[0]["lr"] = RATE * min(1, (step + 1) / WARMUP) * decay
         batch = batches.at(step)
-        path = iterate(regressor, batch, body)
+        path = iterate(regressor, batch, body, before)
         near.append(joint_error_px(path.joints, batch.targets) < TAU)
         optimiser.zero_grad()
         loss_of(form, path, batch.targets, hand, laplacian).backward()
@@ -254,7 +262,7 @@ def fit(
         optimiser.step()
     some = take_rows(batches.real, spread(len(batches.real), 4 * BATCH))
     with torch.no_grad():
-        near_at_end = joint_error_px(iterate(regressor, some, body).joints, some.targets) < TAU
+        near_at_end = joint_error_px(iterate(regressor, some, body, before).joints, some.targets) < TAU
     return Training(regressor, curve, to_numpy(near_at_end))
 
 
@@ -264,15 +272,16 @@ def share(near: Sequence[Tensor]) -> float:
 
 
 @torch.no_grad()
-def joints_mm(regressor: Regressor, evidence: CachedEvidence, crops: Crops, body: JointHand) -> np.ndarray:
+def joints_mm(form: Form, regressor: Regressor, evidence: CachedEvidence, crops: Crops, body: JointHand) -> np.ndarray:
     """Return the joints of the mesh in the camera frame, mm (protocol A8)."""
-    return undo_eq8(iterate(regressor, evidence, body).joints, crops, evidence.frame)
+    return undo_eq8(iterate(regressor, evidence, body, form.refiner_before).joints, crops, evidence.frame)
 
 
 @torch.no_grad()
-def predict(regressor: Regressor, evidence: CachedEvidence, crops: Crops, hand: HandModel) -> Predictions:
+def predict(form: Form, regressor: Regressor, evidence: CachedEvidence, crops: Crops, hand: HandModel) -> Predictions:
     """Compare f_E3D's hands with the ground truth of a test; see :func:`compare`."""
-    return compare(iterate(regressor, evidence, JointHand.of(hand)), evidence, crops, hand)
+    path = iterate(regressor, evidence, JointHand.of(hand), form.refiner_before)
+    return compare(path, evidence, crops, hand)
 
 
 @torch.no_grad()

@@ -72,6 +72,19 @@ def test_iterations_equal_those_of_the_regressor(form, hand, evidence):
     torch.testing.assert_close(*gradients, atol=1e-3 * float(gradients[1].abs().max()), rtol=1e-2)
 
 
+def test_the_refiner_may_see_the_hand_before_the_step(hand, evidence):
+    regressor = new_regressor(Form(iterations=1), FEATURES, 0)
+    for weights in regressor.parameters():
+        torch.nn.init.normal_(weights, std=0.02)
+    body = JointHand.of(hand)
+    early, late = (iterate(regressor, evidence.plain, body, before) for before in (True, False))
+    first = regressor(evidence.of_crop, evidence.joints_2d, hand)[0]
+    seen = regressor.refine_joints(evidence.joints_2d, evidence.of_crop, first.h, first.mesh.joints)
+    torch.testing.assert_close(early.refined[:, 0], seen, atol=1e-4, rtol=1e-4)
+    assert torch.equal(early.h, late.h)
+    assert not torch.allclose(early.refined, late.refined)
+
+
 def test_hands_without_lambda_are_not_rendered(hand, evidence):
     vertices = evidence.truth_mesh.vertices * 1.1
     gate = torch.tensor([1.0, 1.0, 0.0, 1.0, 0.01, 1.0])
@@ -126,6 +139,7 @@ def test_batches_depend_on_seed_and_step_alone(hand, evidence):
     assert set(Batches(real, None, 0, few=2).real_rows(0).tolist()) == {0, 5}
     batch = with_views.at(0)
     assert len(batch) == 2 * half
+    assert torch.equal(Batches(real, None, 0, half=True).at(0).of_crop, batch.of_crop[:half])
     assert (batch.of_crop[half:] == evidence.of_crop[1]).all()
 
 
@@ -134,11 +148,12 @@ def test_a_short_training_ends_nearer_to_the_truth(hand, evidence, monkeypatch):
     monkeypatch.setattr(evidence_training, "TEST_EVERY", 20)
     monkeypatch.setattr(evidence_training, "WARMUP", 5)
     crops = crops_of(evidence)
-    training = fit(FORMS["without-shape-loss"], Batches(evidence.plain, None, 0), hand, evidence.plain, crops, 80)
+    form = replace(FORMS["without-shape-loss"], steps=80)
+    training = fit(form, Batches(evidence.plain, None, 0), hand, evidence.plain, crops)
     errors = [point["epe_a_mm"] for point in training.curve]
     assert [point["step"] for point in training.curve] == [0, 20, 40, 60, 80]
     assert errors[-1] < 0.8 * errors[0]
-    found = predict(training.regressor, evidence.plain, crops, hand)
+    found = predict(form, training.regressor, evidence.plain, crops, hand)
     assert np.linalg.norm(found.eq8_mm - found.truth_mm, axis=-1).mean() == pytest.approx(errors[-1], rel=1e-4)
     assert found.counts.sum() > 0
 
