@@ -22,6 +22,7 @@ import torch
 from numpy import ndarray
 from reporting import write_result
 from safetensors.torch import save_file
+from torch import Tensor
 
 from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.cache.reader import Prepared
@@ -45,14 +46,16 @@ from dhpe_lib.experiments.evidence_feature import (
     options_with,
     refined_courses,
 )
-from dhpe_lib.experiments.evidence_files import SEEDS, Workplace
+from dhpe_lib.experiments.evidence_files import PAIR, SEEDS, Workplace
 from dhpe_lib.experiments.evidence_forms import FEW, FORMS, STEPS, seen_by
 from dhpe_lib.experiments.evidence_landmarks import landmark_errors
 from dhpe_lib.experiments.evidence_masks import BATCH as SEGMENTED
 from dhpe_lib.experiments.evidence_masks import (
     MASKED,
     all_counts,
+    fit_first_segmenters,
     joined,
+    kept_segmenters,
     mask_comparisons,
     mask_row,
     mesh_counts,
@@ -60,6 +63,7 @@ from dhpe_lib.experiments.evidence_masks import (
     segmented_file,
     shipped_predictions,
 )
+from dhpe_lib.experiments.evidence_masks import pictures as tested_pictures
 from dhpe_lib.experiments.evidence_photos import (
     PHOTOS,
     photo_errors,
@@ -67,8 +71,10 @@ from dhpe_lib.experiments.evidence_photos import (
     refined_photo_errors,
     refined_photo_gains,
 )
+from dhpe_lib.experiments.evidence_pictures import mesh_masks, shown_images, stored_hands, stored_masks
 from dhpe_lib.experiments.evidence_reasons import eigenvalues, told_apart
-from dhpe_lib.experiments.evidence_refinement import MODES, moved_px, refined_errors
+from dhpe_lib.experiments.evidence_refinement import MODES, estimate_of, moved_px, refined_errors
+from dhpe_lib.experiments.evidence_refinement import refined as refined_hands
 from dhpe_lib.experiments.evidence_results import BLOCK, NAMES, errors_of, scores
 from dhpe_lib.experiments.evidence_training import BATCH, TESTED, Batches, error_px, fit, new_regressor, predict, spread
 from dhpe_lib.network.estimator import Estimator
@@ -76,10 +82,12 @@ from dhpe_lib.network.hand_landmarks import FEATURES
 from dhpe_lib.network.regressor import Regressor
 from dhpe_lib.refinement.test_time import EvidenceMode
 
+FIG_6 = {"w/o shape loss": "without-shape-loss", "with shape loss": "shape-loss-of-all"}
+"""Variants whose hands Fig. 6 shows."""
 REFINED = ("orh_test", "orh-o_test")
 """Tests that are refined."""
 REFINED_IMAGES, MOVED_IMAGES, FEATURE_IMAGES = 512, 128, 64
-STAGES = ("train", "refine", "feature", "photos", "segment", "meshes", "landmarks", "write")
+STAGES = ("train", "refine", "feature", "photos", "segment", "meshes", "landmarks", "pictures", "write")
 
 
 def train(place: Workplace, name: str, seed: int) -> None:
@@ -229,6 +237,33 @@ def feature_row_of(place: Workplace, test: str) -> dict[str, float]:
     return feature_row(place.kept_arrays(f"feature/{test}_facts", find))
 
 
+def pictures(place: Workplace, steps: int) -> dict[str, Any]:
+    """Return what Figs. 4 and 6 show: masks of hands without and with distractors, and hands of two variants."""
+    network, hand = place.network, place.network.hand
+    masks = []
+    for test in ("orh_test", *PAIR):
+        evidence, crops = tested_pictures(place, test)
+        rows = spread(len(crops), 4)[1:3].tolist()
+        images, some = shown_images(evidence, crops, rows), take_rows(evidence, torch.tensor(rows))
+        found = {"true mask": some.targets.mask > 0.5, "mesh": mesh_masks(hand, estimate_of(network, some).h)}
+        masks += stored_masks(images, found | network_masks(place, steps, images))
+    rows = spread(len(place.tested["orh_test"]), 6)[1:5].tolist()
+    some = take_rows(place.tested["orh_test"], torch.tensor(rows))
+    hands = {}
+    for label, name in FIG_6.items():
+        own, seen = estimator_of(place, name, 0), seen_by(FORMS[name], some)
+        hands[label] = estimate_of(own, seen).h
+        hands[f"{label}, 20 steps of refinement"] = refined_hands(own, seen, MODES[2], 20).path[-1]
+    return {"masks": masks, "hands": stored_hands(shown_images(some, place.crops["orh_test"], rows), hands)}
+
+
+def network_masks(place: Workplace, steps: int, images: Tensor) -> dict[str, Tensor]:
+    """Return the masks of the segmentation networks of the first seed, if their weights were kept."""
+    networks = kept_segmenters(place, steps)
+    with torch.no_grad():
+        return {name: network(images) > 0 for name, network in networks.items()}
+
+
 def results_of(place: Workplace, steps: int) -> dict[str, Any]:
     """Compute the rows of the result file from what was measured."""
     runs = {name: place.load_runs(name) for name in FORMS}
@@ -349,7 +384,10 @@ def main() -> None:
     if "landmarks" in arguments.stage:
         for test in place.tested:
             landmarks(place, test)
+    if "pictures" in arguments.stage:
+        fit_first_segmenters(place, arguments.segment_steps)
     if "write" in arguments.stage:
+        write_result("evidence_pictures", pictures(place, arguments.segment_steps), 0, load, show=False)
         write_result("evidence", results_of(place, arguments.segment_steps), 0, load, show=False)
 
 

@@ -64,9 +64,9 @@ CHOICES = (
         "dhpe_lib.hand.laplacian.Laplacian",
     ),
     Choice(
-        "losses that the variant without 2D losses lacks",
-        "L_J2D, L_Ref and L_Feat; f_J2D and f_Ref are removed",
-        "L_Feat stays",
+        "losses that the variant without 2D losses lacks, beside the paper's L_Feat and L_J2D",
+        "L_Ref, too: L_J2D, L_Ref and L_Feat; f_J2D and f_Ref are removed",
+        "f_J2D and f_Ref stay, trained by L_Ref and L_Art alone",
         "dhpe_lib.training.config.ABLATIONS",
     ),
     Choice(
@@ -125,8 +125,8 @@ CHOICES = (
     ),
     Choice(
         "instances of Fig. 5f",
-        "the test hands; the log has the training hands too",
-        "the training hands",
+        "dhpe ablate: the test hands; evidence.json: training hands, as in the paper",
+        "the training hands everywhere; the log has them",
         "dhpe_lib.experiments.ablation_figures.PANELS",
     ),
 )

@@ -1,4 +1,4 @@
-"""Figures 5d, 5e and 5f, and Table 2, drawn from ``evidence.json``."""
+"""Figures 5a to 5f and Table 2, drawn from ``evidence.json``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,37 @@ from dhpe_lib.evaluation.metrics import THRESHOLDS, Interval
 from dhpe_lib.evaluation.plots import METHOD_COLORS, curves_figure, pck_curves_figure
 from dhpe_lib.evaluation.published import PUBLISHED_MASKS
 
+SHAPE_FIGURES = {"5a": "orh_test", "5b": "orh-s_test", "5c": "orh-o_test"}
+"""Tests that stand for RHD, STB and Dexter+Object."""
+COURSES = {
+    "shape-loss-as-sum": "lambda of Eq. 12, sum",
+    "constant-lambda-as-sum": "0.01, sum",
+    "full": "Eq. 12, 10 x mean",
+    "constant-lambda": "0.01, 10 x mean",
+    "without-shape-loss": "no shape loss",
+}
+"""Variants of Fig. 5f, with their labels."""
+HEAD = ("method", "IoU", "precision", "recall", "F1", "IoU, 95 %")
+"""Columns of Table 2."""
 PANELS = {"epe_a_mm": "test error, mm", "share_under_tau": "share of training instances under tau"}
 
 
-def pck_figure(result: Mapping[str, Any], test: str) -> go.Figure:
-    """Draw Fig. 5d (ORH) or 5e (ORH-O): a PCK curve with its 95 % band over images for each method."""
-    shown = result["pck"][test]
+def figures(result: Mapping[str, Any]) -> dict[str, go.Figure]:
+    """Draw Figs. 5a to 5f, by name."""
+    drawn = {name: pck_figure(result, test, "pck_shape_loss") for name, test in SHAPE_FIGURES.items()}
+    drawn |= {"5d": pck_figure(result, "orh_test"), "5e": pck_figure(result, "orh-o_test")}
+    return drawn | {"5f": course_figure(result, COURSES)}
+
+
+def pck_figure(result: Mapping[str, Any], test: str, part: str = "pck") -> go.Figure:
+    """Draw a PCK curve with its 95 % band over images for each method.
+
+    Args:
+        result: Content of `evidence.json`.
+        test: Name of the test.
+        part: "pck" for Figs. 5d (ORH) and 5e (ORH-O), "pck_shape_loss" for Figs. 5a to 5c.
+    """
+    shown = result[part][test]
     curves = {
         label: Interval(*(np.array(one[name]) for name in ("value", "low", "high"))) for label, one in shown.items()
     }

@@ -6,12 +6,14 @@ trainings: three for a segmentation network or a variant of f_E3D, one for the s
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from numpy import ndarray
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dhpe_lib.common.records import take_rows
@@ -75,6 +77,32 @@ def segmented(place: Workplace, steps: int) -> dict[str, ndarray]:
         return found
 
     return place.kept_arrays(segmented_file(steps), find)
+
+
+def fit_first_segmenters(place: Workplace, steps: int) -> None:
+    """Train the first of each kind of segmentation network again and keep its weights, for Fig. 4."""
+    files = {name: segmenter_file(place, name, steps) for name in SEGMENTERS}
+    if not all(path.is_file() for path in files.values()):
+        networks = {name: new_network(kind, 0) for name, kind in SEGMENTERS.items()}
+        fit_segmenters(list(networks.values()), lambda step: training_batch(place, step), steps)
+        for name, network in networks.items():
+            save_file(network.state_dict(), files[name])
+
+
+def kept_segmenters(place: Workplace, steps: int) -> dict[str, nn.Module]:
+    """Read the networks of :func:`fit_first_segmenters`, in evaluation mode; those that were not kept are left out."""
+    found = {}
+    for name, kind in SEGMENTERS.items():
+        if (path := segmenter_file(place, name, steps)).is_file():
+            network = new_network(kind, 0)
+            network.load_state_dict(load_file(path))
+            found[name] = network.eval()
+    return found
+
+
+def segmenter_file(place: Workplace, name: str, steps: int) -> Path:
+    """Path of the weights of a segmentation network."""
+    return place.out / f"segmenter_{name}_{steps}.safetensors"
 
 
 def segmented_file(steps: int) -> str:

@@ -27,9 +27,8 @@ ABLATIONS = {
     "constant-lambda": "lambda of L_Sh is always 0.01 (Fig. 5f) instead of Eq. 12",
     "without-augmentation": "no novel views (Sec. 3.5): batches hold only data and rendered hands",
 }
-"""Ablations and what they remove. The paper does not say which losses are "the 2D losses". Here they are all losses
-that compare in the image and not through the mesh. L_Feat is one of them, since the paper compares the variant with
-earlier HMR-like work, which has no L_Feat."""
+"""Ablations and what they remove. The paper says that L_Feat and L_J2D are "the 2D losses". Without f_J2D there is no
+j2D that f_Ref could mend, so L_Ref and f_Ref go, too; the paper does not say this."""
 MAY_CHANGE = ("steps", "log_every", "test_every", "save_every", "test_count")
 """Fields that may change when a run is resumed."""
 

@@ -1,0 +1,50 @@
+"""Draw the figures and the table of the paper from `book/results/evidence.json` and `evidence_pictures.json` alone.
+
+    python benchmarks/evidence_figures.py OUT [--figure 4 5a 5b 5c 5d 5e 5f 6 table-2]
+
+Writes an HTML file for each: `figure_5a.html` and so on.
+"""
+
+import argparse
+from pathlib import Path
+
+from dhpe_lib.experiments.evidence_figures import HEAD, figures, mask_rows
+from dhpe_lib.experiments.evidence_pictures import hand_pictures, mask_pictures
+from dhpe_lib.figures.chapters import read_result
+from dhpe_lib.hand.model import HandModel
+
+TABLE = "table-2"
+NAMES = ("4", "5a", "5b", "5c", "5d", "5e", "5f", "6", TABLE)
+
+
+def html_of(name: str) -> str:
+    """Return a figure or the table as HTML."""
+    if name == "4":
+        return mask_pictures(read_result("evidence_pictures")["results"]["masks"]).html
+    if name == "6":
+        return hand_pictures(read_result("evidence_pictures")["results"]["hands"], HandModel.open_hand()).html
+    result = read_result("evidence")["results"]
+    if name == TABLE:
+        lines = (HEAD, *mask_rows(result))
+        return (
+            "<table>"
+            + "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in lines)
+            + "</table>"
+        )
+    return figures(result)[name].to_html(include_plotlyjs=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--figure", choices=NAMES, nargs="+", default=NAMES)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name in arguments.figure:
+        path = arguments.out / f"{name if name == TABLE else f'figure_{name}'}.html"
+        path.write_text(html_of(name), encoding="utf-8")
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
