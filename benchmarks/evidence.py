@@ -27,9 +27,11 @@ from torch import Tensor
 from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.crops import Crops
+from dhpe_lib.experiments.evidence_collapse import collapse_rows, masked_features
 from dhpe_lib.experiments.evidence_comparisons import (
     PARTS,
     SHAPE_CURVES,
+    fit_gain,
     landmark_gains,
     part_gains,
     pck_of_runs,
@@ -73,7 +75,7 @@ from dhpe_lib.experiments.evidence_photos import (
 )
 from dhpe_lib.experiments.evidence_pictures import mesh_masks, shown_images, stored_hands, stored_masks
 from dhpe_lib.experiments.evidence_reasons import eigenvalues, told_apart
-from dhpe_lib.experiments.evidence_refinement import MODES, estimate_of, moved_px, refined_errors
+from dhpe_lib.experiments.evidence_refinement import MODES, estimate_of, fitted_errors, moved_px, refined_errors
 from dhpe_lib.experiments.evidence_refinement import refined as refined_hands
 from dhpe_lib.experiments.evidence_results import BLOCK, NAMES, errors_of, scores
 from dhpe_lib.experiments.evidence_training import BATCH, TESTED, Batches, error_px, fit, new_regressor, predict, spread
@@ -86,8 +88,20 @@ FIG_6 = {"w/o shape loss": "without-shape-loss", "with shape loss": "shape-loss-
 """Variants whose hands Fig. 6 shows."""
 REFINED = ("orh_test", "orh-o_test")
 """Tests that are refined."""
-REFINED_IMAGES, MOVED_IMAGES, FEATURE_IMAGES = 512, 128, 64
-STAGES = ("train", "refine", "feature", "photos", "segment", "meshes", "landmarks", "pictures", "write")
+REFINED_IMAGES, MOVED_IMAGES, FEATURE_IMAGES, FITTED_IMAGES = 512, 128, 64, 128
+STAGES = (
+    "train",
+    "refine",
+    "feature",
+    "fit",
+    "collapse",
+    "photos",
+    "segment",
+    "meshes",
+    "landmarks",
+    "pictures",
+    "write",
+)
 
 
 def train(place: Workplace, name: str, seed: int) -> None:
@@ -173,6 +187,28 @@ def refined_photos(place: Workplace) -> dict[str, ndarray]:
         }
 
     return place.kept_arrays("photos/refined", find)
+
+
+def fitted(place: Workplace, test: str) -> ndarray:
+    """Return the errors of *full* before and after a fit without a network: seeds, 2, images, joints."""
+
+    def find() -> dict[str, ndarray]:
+        rows = spread(len(place.tested[test]), FITTED_IMAGES)
+        evidence = take_rows(seen_by(FORMS["full"], place.tested[test]), rows)
+        networks = [estimator_of(place, "full", seed) for seed in range(SEEDS)]
+        return {"errors": np.stack([fitted_errors(one, evidence, place.crops[test][rows]) for one in networks])}
+
+    return place.kept_arrays(f"fitted/{test}", find)["errors"]
+
+
+def collapsed(place: Workplace) -> dict[str, dict[str, float]]:
+    """Return what L_Feat does to features of ORH in each of its norms."""
+
+    def find() -> dict[str, ndarray]:
+        features = masked_features(place.network, place.tested["orh_test"], place.crops["orh_test"])
+        return {"rows": np.array(json.dumps(collapse_rows(features)))}
+
+    return json.loads(str(place.kept_arrays("collapse", find)["rows"]))
 
 
 def photo_results(place: Workplace) -> dict[str, Any]:
@@ -274,6 +310,7 @@ def results_of(place: Workplace, steps: int) -> dict[str, Any]:
         gains |= refinement_gains(NAMES[test], modes)
         if runs["weak-start"]:
             gains |= weak_start_gains(NAMES[test], refined(place, test, "weak-start"))
+        gains[f"fit without a network, {NAMES[test]}"] = fit_gain(fitted(place, test))
         gains |= feature_gains(NAMES[test], feature_courses(place, test))
     gains |= mask_comparisons(counts)
     of_photos = photo_results(place)
@@ -295,6 +332,7 @@ def results_of(place: Workplace, steps: int) -> dict[str, Any]:
         "feature_term": {test: feature_row_of(place, test) for test in raw},
         "pck": {test: pck_rows(runs, modes, test) for test, modes in raw.items()},
         "pck_shape_loss": {test: pck_of_runs(runs, test, SHAPE_CURVES) for test in NAMES},
+        "feature_loss": collapsed(place),
         "f_ref_eigenvalue": eigenvalues({name: place.weights(name) for name in FORMS}),
         "novel_views_told_apart": likeness(place),
         "masks": {
@@ -370,6 +408,11 @@ def main() -> None:
         for test in REFINED:
             feature_row_of(place, test)
             feature_courses(place, test)
+    if "fit" in arguments.stage:
+        for test in REFINED:
+            fitted(place, test)
+    if "collapse" in arguments.stage:
+        collapsed(place)
     if "photos" in arguments.stage and place.photo_crops:
         for name in arguments.form:
             if place.weights(name):

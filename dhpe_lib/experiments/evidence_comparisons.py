@@ -117,6 +117,12 @@ def refinement_gains(name: str, refined: Refined) -> dict[str, dict[str, Any]]:
     return found
 
 
+def fit_gain(errors: Float[ndarray, "seeds 2 n 21"]) -> dict[str, Any]:
+    """Compute the gain of a fit without a network over the estimate that it starts from."""
+    before, after = np.nanmean(errors, -1).swapaxes(0, 1)
+    return gain(before, after, "mm")
+
+
 def weak_start_gains(name: str, refined: Refined) -> dict[str, dict[str, Any]]:
     """Compute the gain of each refinement of a variant that was trained for a short time only."""
     rows = {mode: np.nanmean(errors, -1) for mode, errors in refined.items()}

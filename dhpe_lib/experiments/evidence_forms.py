@@ -97,6 +97,38 @@ FORMS = {
     "constant-lambda-500": Form(weight_sh=500.0, constant_lambda=0.01),
 }
 """The variants that are trained, by name."""
+MEANINGS = {
+    "full": "all of the paper's losses but L_Feat, L_J2D; L_Sh is 10 times the mean over pixels of every fourth image",
+    "without-shape-loss": "no L_Sh",
+    "without-refiner": "no f_Ref, so j2D stays j2D(0)",
+    "without-loss-ref": "f_Ref, but no L_Ref: only L_Art trains it",
+    "without-2d-losses": "neither f_Ref nor j2D: f_E3D sees F(x) alone, as HMR does",
+    "shape-loss-of-all": "L_Sh over all images of a batch",
+    "small-shape-loss": "L_Sh with weight 1 instead of 10",
+    "exact-silhouette": "L_Sh with the exact gradient of a silhouette (coverage) instead of the paper's",
+    "whole-masks": "L_Sh compares with the mask of the whole true hand, which no thing cuts",
+    "shape-loss-as-sum": "L_Sh is the sum over the pixels, as the paper writes it",
+    "constant-lambda-as-sum": "the sum, with lambda 0.01 throughout instead of Eq. 12",
+    "constant-lambda": "lambda 0.01 throughout; with weight 10 this is 0.1 of a mean",
+    "few": "512 of the images",
+    "few-novel-views": "512 images; children of them, in the estimated poses, fill half of each batch",
+    "novel-views": "all images; children of the 512 images replace half of the real images of each batch",
+    "with-hand-loss": "L_h: pose and shape have labels",
+    "one-iteration": "one iteration of the regressor instead of three",
+    "five-iterations": "five iterations of the regressor",
+    "few-true-views": "as few-novel-views, but the children have the true poses",
+    "few-half-batch": "512 images, and half as many in a batch: as many real ones as few-novel-views has",
+    "weak-start": "100 steps instead of 600, as a weak start for the refinement",
+    "few-without-shape-loss": "512 images, no L_Sh",
+    "few-without-refiner": "512 images, no f_Ref",
+    "few-without-2d-losses": "512 images, neither f_Ref nor j2D",
+    "refiner-before": "f_Ref sees h(t) and v(t), from before the step of f_J3D",
+    "shape-loss-50": "L_Sh with weight 50",
+    "constant-lambda-50": "weight 50, with lambda 0.01 throughout",
+    "shape-loss-500": "L_Sh with weight 500",
+    "constant-lambda-500": "weight 500, with lambda 0.01 throughout",
+}
+"""What each variant is, or how it differs from *full*."""
 
 
 def seen_by(form: Form, evidence: CachedEvidence) -> CachedEvidence:

@@ -22,10 +22,13 @@ from dhpe_lib.evaluation.metrics import joint_errors
 from dhpe_lib.experiments.cached_evidence import CachedEvidence
 from dhpe_lib.network.estimator import Estimate, Estimator
 from dhpe_lib.network.evidence import Evidence2D
+from dhpe_lib.refinement.energy import Observations
+from dhpe_lib.refinement.fitting import FitOptions, fit_hands
 from dhpe_lib.refinement.test_time import REFINEMENTS, Refinement, RefineOptions, refine
 
 ITERATIONS = (0, 1, 5, 10, 20, 50)
 AT_A_TIME = 256
+FIT = FitOptions()
 MODES = ("j2D(0) fixed", "j2D(3) fixed", "j2D by f_Ref")
 """The 2D evidence of a refinement: what f_J2D found, as in earlier work; what f_Ref made of it in the regressor; or
 what f_Ref makes of it in every step, as in the paper."""
@@ -62,6 +65,29 @@ def refined_errors(
         truth = to_numpy(own.joints_3d).astype(float)
         parts.append(np.stack([joint_errors(undo_eq8(path[step], own, some.frame), truth) for step in iterations]))
     return np.concatenate(parts, 1)
+
+
+def fitted_errors(
+    network: Estimator, evidence: CachedEvidence, crops: Crops, options: FitOptions = FIT
+) -> Float[ndarray, "2 n 21"]:
+    """Fit hands to j2D(3) without the network, from its estimate; :func:`fit_hands` also tries starts of its own.
+
+    Args:
+        network: An estimator with the regressor to start from.
+        evidence: Evidence of the test, as its regressor sees it.
+        crops: Crops of the test.
+        options: Options of the fit.
+
+    Returns:
+        Errors (protocol A8, mm) of the estimate and of the fit.
+    """
+    estimate = estimate_of(network, evidence)
+    joints_2d = estimate.joints_2d
+    target = Observations(joints_2d, torch.ones_like(joints_2d[..., 0]))
+    fit = fit_hands(network.hand, target, options, estimate.h)
+    truth = to_numpy(crops.joints_3d).astype(float)
+    both = estimate.joints, fit.mesh.joints
+    return np.stack([joint_errors(undo_eq8(joints, crops, evidence.frame), truth) for joints in both])
 
 
 def moved_px(network: Estimator, evidence: CachedEvidence, iterations: Sequence[int] = ITERATIONS) -> dict[int, float]:

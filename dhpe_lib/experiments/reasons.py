@@ -10,6 +10,7 @@ from dhpe_lib.experiments.claims import gain_text
 from dhpe_lib.experiments.evidence_results import NAMES
 
 TESTS = ("orh_test", "orh-o_test")
+FIRST_LAST = tuple(NAMES[test] for test in TESTS)
 
 
 def reasons(result: Mapping[str, Any]) -> dict[str, str]:
@@ -22,7 +23,7 @@ def reasons(result: Mapping[str, Any]) -> dict[str, str]:
         "moving-evidence": moved_evidence,
         "iterations": moved_evidence,
         "iterations-kept": fixed_iterations,
-        "refiner": calls_of_refiner,
+        "refiner": worth_of_refiner,
         "2d-losses": joints_behind,
         "shape-loss": other_shape_losses,
         "augmentation": other_augmentations,
@@ -50,9 +51,28 @@ def by_test(result: Mapping[str, Any], text: str, *names: str) -> str:
     return "; ".join(f"{NAMES[test]}: {part}" for test, part in zip(TESTS, parts, strict=True))
 
 
+def measured(result: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """List gains by label, as far as they were measured; each begins with a semicolon."""
+    gains = result["comparisons"]
+    return "".join(f"; {label} {gain_text(gains[name])}" for name, label in names.items() if name in gains)
+
+
+def on_photos(result: Mapping[str, Any], part: str) -> str:
+    """Gain of a part in the image on photos, as far as it was measured."""
+    return measured(
+        result,
+        {
+            f"{part}, photos with labels of a network": "photos with labels of a network",
+            f"{part}, labelled photos": "labelled photos",
+        },
+    )
+
+
 def goal_of_refinement(result: Mapping[str, Any]) -> str:
-    """Compare the skeleton with the j2D that the refinement follows."""
-    return by_test(result, "skeleton {:.1f} px off, j2D(0) {:.1f} px", "mesh_px", "j2d_first_px")
+    """Compare the skeleton with the j2D that the refinement follows; the gain from a weak start if it was measured."""
+    text = by_test(result, "skeleton {:.1f} px off, j2D(0) {:.1f} px", "mesh_px", "j2d_first_px")
+    names = {f"refinement of a weak start, j2D(3) fixed, {name}": f"from a weak start, {name}" for name in FIRST_LAST}
+    return text + measured(result, names)
 
 
 def calls_of_refiner(result: Mapping[str, Any]) -> str:
@@ -61,13 +81,23 @@ def calls_of_refiner(result: Mapping[str, Any]) -> str:
     return by_test(result, text, "j2d_first_px", "j2d_last_px")
 
 
+def worth_of_refiner(result: Mapping[str, Any]) -> str:
+    """Compare j2D before and after the three calls; the gain of f_Ref from few images and on photos."""
+    few = measured(result, {"f_Ref, few images, ORH": "from few images, ORH"})
+    return calls_of_refiner(result) + few + on_photos(result, "f_Ref")
+
+
 def moved_evidence(result: Mapping[str, Any]) -> str:
-    """Say where j2D is after the 50 calls of f_Ref."""
-    parts = (
+    """Say where j2D is after the 50 calls of f_Ref, and why."""
+    parts = [
         f"{NAMES[test]}: j2D {rows['0']:.1f} px off at first, {rows['50']:.1f} px after 50 calls"
         for test, rows in result["moved_j2d_px"].items()
-    )
-    return "; ".join(parts)
+    ]
+    if "f_ref_eigenvalue" in result:
+        seeds = result["f_ref_eigenvalue"]["full"]
+        parts.append(f"largest eigenvalue of f_Ref {min(seeds):.2f} to {max(seeds):.2f}")
+    return "; ".join(parts) + measured(result, {f"j2D(3) against j2D(0), {name}": f"j2D(3) against j2D(0), {name}"
+                                                for name in FIRST_LAST})  # fmt: skip
 
 
 def fixed_iterations(result: Mapping[str, Any]) -> str:
@@ -80,9 +110,9 @@ def fixed_iterations(result: Mapping[str, Any]) -> str:
 def joints_behind(result: Mapping[str, Any]) -> str:
     """Say how well each variant places the skeleton in the image."""
     with_it, without = (score(result, form, "orh_test", "mesh_px") for form in ("without-refiner", "without-2d-losses"))
-    return (
-        f"ORH: skeleton {with_it:.1f} px off with j2D and {without:.1f} px from F(x) alone; F learnt from L_J2D in both"
-    )
+    text = f"ORH: skeleton {with_it:.1f} px off with j2D and {without:.1f} px from F(x) alone"
+    few = measured(result, {"2D losses, few images, ORH": "from few images, ORH"})
+    return f"{text}; F learnt from L_J2D in both{few}{on_photos(result, '2D losses')}"
 
 
 def other_shape_losses(result: Mapping[str, Any]) -> str:
@@ -98,7 +128,9 @@ def other_shape_losses(result: Mapping[str, Any]) -> str:
     }
     gains = {label: result["comparisons"].get(f"{part}, ORH") for label, part in forms.items()}
     parts = [f"{label} {gain_text(one)}" for label, one in gains.items() if one]
-    return f"{text}; ORH: {', '.join(parts)}" if parts else text
+    text = f"{text}; ORH: {', '.join(parts)}" if parts else text
+    few = measured(result, {"shape loss of a quarter, few images, ORH": "a quarter of few images"})
+    return text + few + on_photos(result, "shape loss")
 
 
 def other_augmentations(result: Mapping[str, Any]) -> str:
@@ -108,7 +140,11 @@ def other_augmentations(result: Mapping[str, Any]) -> str:
     name = "augmentation with true poses, few images, ORH"
     if name in result["comparisons"]:
         text += f"; children of true poses gain {gain_text(result['comparisons'][name])}"
-    return text
+    text += measured(result, {"augmentation, equal real images, ORH": "with equally many real images in a batch"})
+    if "novel_views_told_apart" in result:
+        told = result["novel_views_told_apart"]
+        text += f"; by F(x) a linear classifier tells {100 * told['accuracy']:.0f} % of children and images apart"
+    return text + on_photos(result, "augmentation, few images")
 
 
 def lambda_as_mean(result: Mapping[str, Any]) -> str:
@@ -117,7 +153,8 @@ def lambda_as_mean(result: Mapping[str, Any]) -> str:
     parts = (f"{label} {score(result, form, 'orh_test', 'epe_a_mm'):.1f} mm" for label, form in forms.items())
     text = f"ORH: {', '.join(parts)}"
     mean = result["comparisons"].get("lambda, mean, ORH")
-    return f"{text}; with L_Sh as a mean {gain_text(mean)}" if mean else text
+    text = f"{text}; with 10 times a mean as L_Sh {gain_text(mean)}" if mean else text
+    return text + measured(result, {f"lambda, weight {weight}, ORH": f"with {weight} times" for weight in (50, 500)})
 
 
 def budget_of_masks(result: Mapping[str, Any]) -> str:

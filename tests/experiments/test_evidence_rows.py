@@ -12,20 +12,34 @@ from dhpe_lib.evaluation.evaluate import Predictions
 from dhpe_lib.experiments.claims import CLAIMS, SPANS
 from dhpe_lib.experiments.evidence_comparisons import (
     PARTS,
+    fit_gain,
     landmark_gains,
     part_gains,
     pck_rows,
     refinement_course,
     refinement_gains,
+    weak_start_gains,
 )
-from dhpe_lib.experiments.evidence_figures import course_figure, mask_rows, pck_figure, refinement_figure
-from dhpe_lib.experiments.evidence_forms import FORMS
+from dhpe_lib.experiments.evidence_figures import course_figure, figures, mask_rows, pck_figure, refinement_figure
+from dhpe_lib.experiments.evidence_forms import FORMS, MEANINGS
 from dhpe_lib.experiments.evidence_landmarks import photo_gain
 from dhpe_lib.experiments.evidence_masks import mask_row
-from dhpe_lib.experiments.evidence_refinement import ITERATIONS, MODES, estimate_of, refined_errors
-from dhpe_lib.experiments.evidence_results import NAMES, Run, course, errors, gain, pck_of, run_from, scores
+from dhpe_lib.experiments.evidence_refinement import ITERATIONS, MODES, estimate_of, fitted_errors, refined_errors
+from dhpe_lib.experiments.evidence_results import (
+    BLOCK,
+    NAMES,
+    Run,
+    course,
+    errors,
+    gain,
+    in_blocks,
+    pck_of,
+    run_from,
+    scores,
+)
 from dhpe_lib.network.estimator import PRESETS, Estimator
 from dhpe_lib.network.hand_landmarks import FEATURES
+from dhpe_lib.refinement.fitting import FitOptions
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +62,16 @@ def test_refinement_follows_the_evidence_of_its_mode(network):
     still, moved = (refined_errors(network, exact, crops, mode, (0, 40)) for mode in (MODES[0], MODES[2]))
     np.testing.assert_allclose(still, fixed, atol=0.5)
     assert moved[1].mean() > still[1].mean()
+
+
+def test_a_fit_without_a_network_follows_j2d(network):
+    hands = cached_hands(network.hand, 2, FEATURES)
+    exact = replace(hands.plain, joints_2d=hands.targets.joints_2d)
+    still = torch.eye(42, network.regressor.f_ref.weight.shape[1])
+    network.regressor.f_ref.weight = torch.nn.Parameter(still)
+    options = FitOptions(starts=3, iterations=40, finalists=1, final_iterations=30)
+    before, after = fitted_errors(network, exact, crops_of(hands), options).mean((1, 2))
+    assert after < 0.7 * before
 
 
 def predictions(off: float, n: int = 8, tips: bool = False) -> Predictions:
@@ -83,7 +107,10 @@ def test_a_gain_is_positive_if_the_part_helps():
 def test_scores_of_each_seed_and_of_a_file():
     runs = [run(1.0), run(3.0)]
     rows = scores(runs, "orh_test")
-    assert rows["epe_a_mm"] == {"mean": 2.0, "seeds": [1.0, 3.0]}
+    found = rows["epe_a_mm"]
+    assert (found["mean"], found["seeds"]) == (2.0, [1.0, 3.0])
+    assert found["low"] < 1 < 3 < found["high"]  # two seeds say little
+    assert rows["mask_iou"]["low"] == rows["mask_iou"]["high"] == 0.8
     assert rows["epe_c_mm"]["mean"] == pytest.approx(0, abs=1e-6)
     assert rows["mask_iou"]["mean"] == 0.8
     values = {f"orh_test.{name}": array for name, array in vars(predictions(1.0)).items()}
@@ -94,7 +121,7 @@ def test_scores_of_each_seed_and_of_a_file():
 def test_every_claim_about_trainings_and_iterations_has_its_comparison():
     """All that a claim names is computed by some function; masks have a test of their own."""
     runs = {name: [run(3.0, tuple(NAMES)), run(2.0, tuple(NAMES))] for name in FORMS}
-    assert {name for pair in PARTS.values() for name in pair} == set(FORMS)
+    assert {name for pair in PARTS.values() for name in pair} == set(FORMS) == set(MEANINGS)
     refined = {mode: np.ones((2, len(ITERATIONS), 4, 21)) for mode in MODES}
     found = part_gains(runs) | refinement_gains("ORH", refined) | refinement_gains("ORH-O", refined)
     named = {name for claim in CLAIMS.values() for name in claim.comparisons}
@@ -105,16 +132,28 @@ def test_every_claim_about_trainings_and_iterations_has_its_comparison():
     assert not any("few images" in name for name in part_gains(runs | {"few": []}))
 
 
+def test_frames_of_a_sequence_are_joined():
+    rows = np.arange(2 * BLOCK + 3.0)[None]
+    (joined,) = in_blocks("orh-s_test", rows)
+    np.testing.assert_array_equal(joined, [(BLOCK - 1) / 2, BLOCK + (BLOCK - 1) / 2])
+    assert in_blocks("orh_test", rows) is rows
+    assert in_blocks("orh-s_test", np.ones((1, BLOCK, 3)), np.sum).tolist() == [[[BLOCK] * 3]]
+
+
 def test_refinement_gains_follow_the_iterations():
     falling = 20.0 - np.arange(len(ITERATIONS))[None, :, None, None] * np.ones((2, 1, 4, 21))
     refined = dict.fromkeys(MODES, falling)
     found = refinement_gains("ORH", refined)
     assert found["refinement, ORH"]["value"] == len(ITERATIONS) - 1
     assert found["moving against fixed j2D, ORH"]["value"] == 0
+    assert found["j2D(3) against j2D(0), ORH"]["value"] == 0
+    assert weak_start_gains("ORH", refined)[f"refinement of a weak start, {MODES[0]}, ORH"]["value"] == 5
+    assert fit_gain(falling[:, :2])["value"] == 1
     assert found["iterations 1 to 5, j2D(3) fixed, ORH"]["value"] == 1
     assert refinement_course(refined)[MODES[0]]["5"]["value"] == 2
     curves = pck_rows({name: [run(2.0)] for name in FORMS} | {"without-refiner": []}, refined, "orh_test")
-    assert len(curves) == 5
+    assert len(curves) == 6
+    assert curves["ours"]["images"] == 4
     assert curves["ours"]["value"][0] == 1
 
 
@@ -123,9 +162,10 @@ def test_a_user_may_take_another_network():
     found = landmark_gains("ORH", {name: np.full((4, 21), value) for name, value in mm.items()})
     assert [one["value"] for one in found.values()] == [2, -1]
     rows = {f"{k}.png": {"landmarks to label": 0.1, "estimator to label": 0.12} for k in range(3)}
+    rows |= {f"freihand/{k:08}.jpg": {"landmarks to label": 0.1, "estimator to label": 0.12} for k in (5, 32_565)}
     rows |= {"unlabelled.png": {"hands": 1}, "mean": {"landmarks to label": 9.0, "estimator to label": 1.0}}
     one = photo_gain({"results": rows})
-    assert (one["value"], one["images"], one["unit"]) == (-0.02, 3, "share")
+    assert (one["value"], one["images"], one["unit"]) == (-0.02, 4, "share")
 
 
 def test_figures_and_tables_of_a_result(tmp_path):
@@ -137,11 +177,13 @@ def test_figures_and_tables_of_a_result(tmp_path):
         "forms": {"full": {"curves": [run(2.0).curve, run(3.0).curve]}},
         "refinement": {"orh_test": {MODES[0]: {"5": one, "50": one}}},
         "pck": {"orh_test": {"ours": pck_of(rows)}, "orh-o_test": {"ours": pck_of(tips)}},
+        "pck_shape_loss": {test: {"with shape loss": pck_of(rows)} for test in NAMES},
         "masks": {"ORH": {"mesh": mask_row(np.tile([8, 1, 1], (1, 4, 1)))}},
     }
     assert result["pck"]["orh-o_test"]["ours"]["grid"] == "0-100"
     for test in result["pck"]:
         assert len(pck_figure(result, test).data) == 2
     assert len(course_figure(result, {"full": "Eq. 12", "constant-lambda": "0.01"}).data) == 4
+    assert set(figures(result)) == {"5a", "5b", "5c", "5d", "5e", "5f"}
     assert list(refinement_figure(result, "orh_test").data[0].x) == [5, 50]
     assert mask_rows(result)[-1] == ("mesh (ORH)", "80.0", "88.9", "88.9", "88.9", "[80.0, 80.0]")
