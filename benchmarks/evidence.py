@@ -8,28 +8,40 @@ trainings of f_E3D, refinement, segmentation networks, meshes' masks, hand landm
 """
 
 import argparse
-import copy
-import json
 import os
 from collections.abc import Mapping
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from evidence_stages import (
+    FEATURE_IMAGES,
+    FITTED_IMAGES,
+    MOVED_IMAGES,
+    REFINED_IMAGES,
+    collapsed,
+    estimator_of,
+    feature_course,
+    feature_file,
+    feature_row_of,
+    fitted,
+    landmarks,
+    likeness,
+    moved,
+    photo_results,
+    photos,
+    refined,
+    refined_photos,
+    train,
+)
 from numpy import ndarray
 from reporting import write_result
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.cache.reader import Prepared
-from dhpe_lib.data.crops import Crops
-from dhpe_lib.experiments.evidence_collapse import collapse_rows, masked_features
 from dhpe_lib.experiments.evidence_comparisons import (
-    PARTS,
     SHAPE_CURVES,
     fit_gain,
     landmark_gains,
@@ -42,15 +54,10 @@ from dhpe_lib.experiments.evidence_comparisons import (
 )
 from dhpe_lib.experiments.evidence_feature import (
     COURSES,
-    feature_facts,
     feature_gains,
-    feature_row,
-    options_with,
-    refined_courses,
 )
 from dhpe_lib.experiments.evidence_files import PAIR, SEEDS, Workplace
 from dhpe_lib.experiments.evidence_forms import FEW, FORMS, STEPS, seen_by
-from dhpe_lib.experiments.evidence_landmarks import landmark_errors
 from dhpe_lib.experiments.evidence_masks import BATCH as SEGMENTED
 from dhpe_lib.experiments.evidence_masks import (
     MASKED,
@@ -63,32 +70,19 @@ from dhpe_lib.experiments.evidence_masks import (
     mesh_counts,
     segmented,
     segmented_file,
-    shipped_predictions,
 )
 from dhpe_lib.experiments.evidence_masks import pictures as tested_pictures
-from dhpe_lib.experiments.evidence_photos import (
-    PHOTOS,
-    photo_errors,
-    photo_gains,
-    refined_photo_errors,
-    refined_photo_gains,
-)
 from dhpe_lib.experiments.evidence_pictures import mesh_masks, shown_images, stored_hands, stored_masks
-from dhpe_lib.experiments.evidence_reasons import eigenvalues, told_apart
-from dhpe_lib.experiments.evidence_refinement import MODES, estimate_of, fitted_errors, moved_px, refined_errors
+from dhpe_lib.experiments.evidence_reasons import eigenvalues
+from dhpe_lib.experiments.evidence_refinement import MODES, estimate_of
 from dhpe_lib.experiments.evidence_refinement import refined as refined_hands
-from dhpe_lib.experiments.evidence_results import BLOCK, NAMES, errors_of, scores
-from dhpe_lib.experiments.evidence_training import BATCH, TESTED, Batches, error_px, fit, new_regressor, predict, spread
-from dhpe_lib.network.estimator import Estimator
-from dhpe_lib.network.hand_landmarks import FEATURES
-from dhpe_lib.network.regressor import Regressor
-from dhpe_lib.refinement.test_time import EvidenceMode
+from dhpe_lib.experiments.evidence_results import BLOCK, NAMES, scores
+from dhpe_lib.experiments.evidence_training import BATCH, TESTED, spread
 
 FIG_6 = {"w/o shape loss": "without-shape-loss", "with shape loss": "shape-loss-of-all"}
 """Variants whose hands Fig. 6 shows."""
 REFINED = ("orh_test", "orh-o_test")
 """Tests that are refined."""
-REFINED_IMAGES, MOVED_IMAGES, FEATURE_IMAGES, FITTED_IMAGES = 512, 128, 64, 128
 STAGES = (
     "train",
     "refine",
@@ -102,175 +96,6 @@ STAGES = (
     "pictures",
     "write",
 )
-
-
-def train(place: Workplace, name: str, seed: int) -> None:
-    """Train a variant, and write its predictions on the tests, its curve and its weights."""
-    form, run = FORMS[name], f"runs/{name}_seed{seed}"
-
-    def find() -> dict[str, ndarray]:
-        novel = seen_by(form, place.novel_views(form.novel_views)) if form.novel_views else None
-        batches = Batches(place.trained_for(form), novel, seed, form.few, form.half_batch)
-        tests = {test: seen_by(form, evidence) for test, evidence in place.tested.items()}
-        first = next(iter(tests))
-        hand, some = place.network.hand, take_rows(tests[first], torch.arange(TESTED))
-        training = fit(form, batches, hand, some, place.crops[first][:TESTED])
-        values = {"curve": np.array(json.dumps(training.curve)), "under_tau": training.under_tau}
-        for test, evidence in tests.items():
-            found = predict(form, training.regressor, evidence, place.crops[test], hand)
-            values |= {f"{test}.{field}": array for field, array in vars(found).items()}
-        save_file(training.regressor.state_dict(), place.out / f"{run}.safetensors")
-        print(f"{run}: {training.curve[-1]}", flush=True)
-        return values
-
-    place.kept_arrays(run, find)
-
-
-def estimator_of(place: Workplace, name: str, seed: int) -> Estimator:
-    """Return the shipped network with the f_E3D of a run, which sees F(x) and j2D alone."""
-    network = copy.copy(place.network)
-    network._modules = dict(place.network._modules)
-    network.joint_reader = None
-    network.regressor = regressor_of(place, name, seed)
-    return network
-
-
-def regressor_of(place: Workplace, name: str, seed: int) -> Regressor:
-    """Return the f_E3D of a run."""
-    regressor = new_regressor(FORMS[name], FEATURES, seed)
-    regressor.load_state_dict(place.weights(name)[seed])
-    return regressor.eval()
-
-
-def refine(place: Workplace, test: str, mode: str, seed: int, name: str = "full") -> ndarray:
-    """Return the errors along the refinement of a variant: iterations, images, joints."""
-
-    def find() -> dict[str, ndarray]:
-        rows = spread(len(place.tested[test]), REFINED_IMAGES)
-        evidence = take_rows(seen_by(FORMS[name], place.tested[test]), rows)
-        network = estimator_of(place, name, seed)
-        return {"errors": refined_errors(network, evidence, place.crops[test][rows], mode)}
-
-    own = "" if name == "full" else f"{name}_"
-    return place.kept_arrays(f"refined/{own}{test}_{MODES.index(mode)}_seed{seed}", find)["errors"]
-
-
-def refined(place: Workplace, test: str, name: str = "full") -> dict[str, ndarray]:
-    """Return the errors of each mode: seeds, iterations, images, joints."""
-    return {mode: np.stack([refine(place, test, mode, seed, name) for seed in range(SEEDS)]) for mode in MODES}
-
-
-def photos(place: Workplace, name: str) -> dict[str, ndarray]:
-    """Return the errors of a variant on each set of photos: seeds, photos."""
-
-    def find() -> dict[str, ndarray]:
-        form, found = FORMS[name], {}
-        regressors = [regressor_of(place, name, seed) for seed in range(SEEDS)]
-        for photo_set, evidence in place.photos.items():
-            seen = seen_by(form, evidence)
-            found[photo_set] = np.stack([photo_errors(form, one, seen, place.network.hand) for one in regressors])
-        return found
-
-    return place.kept_arrays(f"photos/{name}", find)
-
-
-def refined_photos(place: Workplace) -> dict[str, ndarray]:
-    """Errors of *full* on the photos with labels of a network along each refinement: seeds, steps, photos."""
-
-    def find() -> dict[str, ndarray]:
-        evidence, networks = seen_by(FORMS["full"], place.photos["pseudo"]), range(SEEDS)
-        return {
-            mode: np.stack(
-                [refined_photo_errors(estimator_of(place, "full", seed), evidence, mode) for seed in networks]
-            )
-            for mode in MODES
-        }
-
-    return place.kept_arrays("photos/refined", find)
-
-
-def fitted(place: Workplace, test: str) -> ndarray:
-    """Return the errors of *full* before and after a fit without a network: seeds, 2, images, joints."""
-
-    def find() -> dict[str, ndarray]:
-        rows = spread(len(place.tested[test]), FITTED_IMAGES)
-        evidence = take_rows(seen_by(FORMS["full"], place.tested[test]), rows)
-        networks = [estimator_of(place, "full", seed) for seed in range(SEEDS)]
-        return {"errors": np.stack([fitted_errors(one, evidence, place.crops[test][rows]) for one in networks])}
-
-    return place.kept_arrays(f"fitted/{test}", find)["errors"]
-
-
-def collapsed(place: Workplace) -> dict[str, dict[str, float]]:
-    """Return what L_Feat does to features of ORH in each of its norms."""
-
-    def find() -> dict[str, ndarray]:
-        features = masked_features(place.network, place.tested["orh_test"], place.crops["orh_test"])
-        return {"rows": np.array(json.dumps(collapse_rows(features)))}
-
-    return json.loads(str(place.kept_arrays("collapse", find)["rows"]))
-
-
-def photo_results(place: Workplace) -> dict[str, Any]:
-    """Compute the gains and scores on the photos: "gains" and "photos"; nothing without photos."""
-    names = [name for name in FORMS if place.file(f"photos/{name}").is_file()]
-    errors, gains = {name: photos(place, name) for name in names}, {}
-    for photo_set in place.photo_crops:
-        gains |= photo_gains({name: one[photo_set] for name, one in errors.items()}, PARTS, PHOTOS[photo_set])
-    if "pseudo" in place.photo_crops and names:
-        gains |= refined_photo_gains(refined_photos(place))
-    means = {name: {one: round(float(rows.mean()), 2) for one, rows in errors[name].items() if one in PHOTOS}
-             for name in names}  # fmt: skip
-    return {"gains": gains, "photos_px": means}
-
-
-def likeness(place: Workplace) -> dict[str, Any]:
-    """Compare the novel views of the estimated hands with the real images that they were made from."""
-    real = take_rows(place.trained, spread(len(place.trained), FEW))
-    novel = place.novel_views("predicted")
-    features = (one.of_crop[:, :FEATURES].numpy() for one in (real, novel))
-    px = {name: round(float(error_px(one.joints_2d, one.targets).mean()), 2) for name, one in
-          (("real", real), ("novel views", novel))}  # fmt: skip
-    return told_apart(*features, same=len(novel) // len(real)) | {"j2d_px": px, "rows": [len(real), len(novel)]}
-
-
-def moved(place: Workplace, test: str) -> dict[str, float]:
-    """Return the error of j2D on the way, if f_Ref moves it, for the first seed of the full variant."""
-    evidence = seen_by(FORMS["full"], place.tested[test])
-    some = take_rows(evidence, spread(len(evidence), MOVED_IMAGES))
-    return {str(step): round(px, 2) for step, px in moved_px(estimator_of(place, "full", 0), some).items()}
-
-
-def landmarks(place: Workplace, test: str) -> dict[str, ndarray]:
-    """Return the errors of the hand landmark network, and of the shipped network on the same images."""
-
-    def find() -> dict[str, ndarray]:
-        evidence, crops = place.tested[test], place.crops[test]
-        shipped = errors_of(shipped_predictions(place.network, evidence, crops))
-        return landmark_errors(evidence, crops) | {f"shipped_{name}": rows for name, rows in shipped.items()}
-
-    return place.kept_arrays(f"landmarks/{test}", find)
-
-
-def feature_courses(place: Workplace, test: str) -> dict[tuple[EvidenceMode, float], dict[str, ndarray]]:
-    """Return the courses of the shipped network's refinement by kind of j2D and weight of the feature term."""
-    found = {}
-    for evidence, weight in COURSES:
-        find = partial(refined_courses, place.network, some_crops(place, test), options_with(weight, evidence))
-        found[evidence, weight] = place.kept_arrays(f"feature/{test}_{evidence}_{weight:g}", find)
-    return found
-
-
-def some_crops(place: Workplace, test: str) -> Crops:
-    """Return the crops that are refined with the feature term, which takes long."""
-    (split,) = (one for one in place.tests if one.name == test)
-    return split[split.evenly_spaced(FEATURE_IMAGES)]
-
-
-def feature_row_of(place: Workplace, test: str) -> dict[str, float]:
-    """Return gradients and values of the feature term."""
-    find = partial(feature_facts, place.network, some_crops(place, test))
-    return feature_row(place.kept_arrays(f"feature/{test}_facts", find))
 
 
 def pictures(place: Workplace, steps: int) -> dict[str, Any]:
@@ -310,8 +135,10 @@ def results_of(place: Workplace, steps: int) -> dict[str, Any]:
         gains |= refinement_gains(NAMES[test], modes)
         if runs["weak-start"]:
             gains |= weak_start_gains(NAMES[test], refined(place, test, "weak-start"))
-        gains[f"fit without a network, {NAMES[test]}"] = fit_gain(fitted(place, test))
-        gains |= feature_gains(NAMES[test], feature_courses(place, test))
+        if place.file(f"fitted/{test}").is_file():
+            gains[f"fit without a network, {NAMES[test]}"] = fit_gain(fitted(place, test))
+        there = [one for one in COURSES if place.file(feature_file(test, *one)).is_file()]
+        gains |= feature_gains(NAMES[test], {one: feature_course(place, test, *one) for one in there})
     gains |= mask_comparisons(counts)
     of_photos = photo_results(place)
     gains |= of_photos.pop("gains")
@@ -332,7 +159,7 @@ def results_of(place: Workplace, steps: int) -> dict[str, Any]:
         "feature_term": {test: feature_row_of(place, test) for test in raw},
         "pck": {test: pck_rows(runs, modes, test) for test, modes in raw.items()},
         "pck_shape_loss": {test: pck_of_runs(runs, test, SHAPE_CURVES) for test in NAMES},
-        "feature_loss": collapsed(place),
+        "feature_loss": collapsed(place) if place.file("collapse").is_file() else {},
         "f_ref_eigenvalue": eigenvalues({name: place.weights(name) for name in FORMS}),
         "novel_views_told_apart": likeness(place),
         "masks": {
@@ -360,6 +187,8 @@ def setting(place: Workplace, steps: int) -> dict[str, Any]:
         "few": FEW,
         "refined_images": REFINED_IMAGES,
         "moved_images": MOVED_IMAGES,
+        "feature_images": FEATURE_IMAGES,
+        "fitted_images": FITTED_IMAGES,
         "curve_images": TESTED,
         "block_of_frames": BLOCK,
         "segmentation": segmentation_setting(place, steps),
@@ -407,7 +236,8 @@ def main() -> None:
     if "feature" in arguments.stage:
         for test in REFINED:
             feature_row_of(place, test)
-            feature_courses(place, test)
+            for evidence, weight in COURSES:
+                feature_course(place, test, evidence, weight)
     if "fit" in arguments.stage:
         for test in REFINED:
             fitted(place, test)

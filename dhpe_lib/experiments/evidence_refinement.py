@@ -28,7 +28,8 @@ from dhpe_lib.refinement.test_time import REFINEMENTS, Refinement, RefineOptions
 
 ITERATIONS = (0, 1, 5, 10, 20, 50)
 AT_A_TIME = 256
-FIT = FitOptions()
+FIT = FitOptions(starts=1, finalists=1)
+"""Options of the fit without a network: beside the estimate it has one start of its own."""
 MODES = ("j2D(0) fixed", "j2D(3) fixed", "j2D by f_Ref")
 """The 2D evidence of a refinement: what f_J2D found, as in earlier work; what f_Ref made of it in the regressor; or
 what f_Ref makes of it in every step, as in the paper."""
@@ -70,7 +71,7 @@ def refined_errors(
 def fitted_errors(
     network: Estimator, evidence: CachedEvidence, crops: Crops, options: FitOptions = FIT
 ) -> Float[ndarray, "2 n 21"]:
-    """Fit hands to j2D(3) without the network, from its estimate; :func:`fit_hands` also tries starts of its own.
+    """Fit hands to j2D(3) without the network, from its estimate; :func:`fit_hands` also tries a start of its own.
 
     Args:
         network: An estimator with the regressor to start from.

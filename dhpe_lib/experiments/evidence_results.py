@@ -18,8 +18,8 @@ PLACES = {"mm": 2, "px": 2, "rad": 4, "share": 4, "IoU": 4}
 NAMES = {"orh_test": "ORH", "orh-s_test": "ORH-S", "orh-o_test": "ORH-O"}
 """Names of the tests in the names of comparisons."""
 SEQUENCES, BLOCK = ("orh-s_test",), 64
-"""Tests whose images are frames of a sequence. Intervals are over blocks of so many frames, two seconds each: over
-frames they would be too narrow. All frames show one hand, and no interval knows other sequences."""
+"""Tests whose images are frames of sequences. Intervals are over blocks of so many neighbouring frames: over frames
+they would be too narrow. No interval knows other sequences."""
 Curve = list[dict[str, float]]
 
 
@@ -161,9 +161,10 @@ def in_blocks(test: str, rows: ndarray, join: Callable[..., ndarray] = np.mean) 
         join: Mean or sum.
 
     Returns:
-        The values of blocks of frames; a last block that is not whole is left out.
+        The values of blocks of frames; a last block that is not whole is left out. Fewer frames than two blocks stay
+        as they are.
     """
-    if test not in SEQUENCES:
+    if test not in SEQUENCES or rows.shape[1] < 2 * BLOCK:
         return rows
     whole = rows[:, : rows.shape[1] // BLOCK * BLOCK]
     return join(whole.reshape(len(rows), -1, BLOCK, *rows.shape[2:]), axis=2)

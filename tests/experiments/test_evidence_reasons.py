@@ -71,7 +71,8 @@ def test_the_feature_loss_alone_collapses_the_feature():
 def test_the_feature_term_is_measured_by_its_weight():
     torch.manual_seed(0)
     network = Estimator(replace(PRESETS["light"], joint_features=0)).eval()
-    crops = SyntheticHands().batch(2, 0).crops()
+    engine = SyntheticHands()
+    crops = engine.batch(2, 0, engine.backgrounds(2, seed=0)).crops()
     options = replace(options_with(0.01, "fixed"), iterations=1)
     assert options.weights.feature == 0.01
     course = refined_courses(network, crops, options)
@@ -88,7 +89,7 @@ def test_the_feature_term_is_measured_by_its_weight():
 
 def test_twice_as_large_hands_keep_their_centre():
     hand = HandModel.open_hand()
-    mesh = hand.forward_h(neutral_h(hand)[None])
+    mesh = hand.forward_h(neutral_h(hand))
     large = twice_as_large(mesh)
     torch.testing.assert_close(large.vertices.mean(1), mesh.vertices.mean(1), atol=1e-5, rtol=0)
     spread = [(one.joints - one.vertices.mean(1, keepdim=True)).norm() for one in (mesh, large)]
@@ -123,7 +124,7 @@ def test_gains_on_photos_are_those_of_variants_that_were_measured():
 
 def test_pictures_survive_the_file():
     hand = HandModel.open_hand()
-    h = neutral_h(hand)[None].repeat(2, 1)
+    h = neutral_h(hand).repeat(2, 1)
     masks = mesh_masks(hand, h)
     assert 0.02 < masks.float().mean() < 0.9
     assert np.array_equal(loaded(stored_mask(masks[0])) > 0.5, masks[0].numpy())

@@ -137,7 +137,7 @@ def test_frames_of_a_sequence_are_joined():
     (joined,) = in_blocks("orh-s_test", rows)
     np.testing.assert_array_equal(joined, [(BLOCK - 1) / 2, BLOCK + (BLOCK - 1) / 2])
     assert in_blocks("orh_test", rows) is rows
-    assert in_blocks("orh-s_test", np.ones((1, BLOCK, 3)), np.sum).tolist() == [[[BLOCK] * 3]]
+    assert in_blocks("orh-s_test", np.ones((1, 2 * BLOCK, 3)), np.sum).tolist() == [[[BLOCK] * 3] * 2]
 
 
 def test_refinement_gains_follow_the_iterations():
