@@ -1,4 +1,4 @@
-"""What the feature term of Eq. 13 does to the shipped network's hands: gradients, values, and errors by its weight."""
+"""Measure the feature term of Eq. 13 in the shipped network: gradients, values, and errors by its weight."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

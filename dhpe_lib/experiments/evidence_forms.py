@@ -128,7 +128,7 @@ MEANINGS = {
     "shape-loss-500": "L_Sh with weight 500",
     "constant-lambda-500": "weight 500, with lambda 0.01 throughout",
 }
-"""What each variant is, or how it differs from *full*."""
+"""Descriptions of the variants, or of their difference to *full*."""
 
 
 def seen_by(form: Form, evidence: CachedEvidence) -> CachedEvidence:
