@@ -109,13 +109,14 @@ def pictures(place: Workplace, steps: int) -> dict[str, Any]:
         found = {"true mask": some.targets.mask > 0.5, "mesh": mesh_masks(hand, estimate_of(network, some).h)}
         masks += stored_masks(images, found | network_masks(place, steps, images))
     rows = spread(len(place.tested["orh_test"]), 6)[1:5].tolist()
-    some = take_rows(place.tested["orh_test"], torch.tensor(rows))
+    whole = place.tested["orh_test"]
+    some = take_rows(whole, torch.tensor(rows))
     hands = {}
     for label, name in FIG_6.items():
         own, seen = estimator_of(place, name, 0), seen_by(FORMS[name], some)
         hands[label] = estimate_of(own, seen).h
         hands[f"{label}, 20 steps of refinement"] = refined_hands(own, seen, MODES[2], 20).path[-1]
-    return {"masks": masks, "hands": stored_hands(shown_images(some, place.crops["orh_test"], rows), hands)}
+    return {"masks": masks, "hands": stored_hands(shown_images(whole, place.crops["orh_test"], rows), hands)}
 
 
 def network_masks(place: Workplace, steps: int, images: Tensor) -> dict[str, Tensor]:

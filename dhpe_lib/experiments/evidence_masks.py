@@ -152,6 +152,15 @@ def true_mesh_counts(hand: HandModel, crops: Crops) -> Counts:
     return np.concatenate(parts)[None]
 
 
+def kept_true_mesh_counts(place: Workplace, test: str) -> Counts:
+    """Read or count the pixels of the true hands' masks of a test."""
+
+    def find() -> dict[str, ndarray]:
+        return {"counts": true_mesh_counts(place.network.hand, pictures(place, test)[1])}
+
+    return place.kept_arrays(f"true_mesh_{test}", find)["counts"]
+
+
 def all_counts(place: Workplace, steps: int) -> dict[str, dict[str, Counts]]:
     """Collect the pixel counts of each test by method; a method that was not measured is left out."""
     runs, found = place.load_runs("full"), {}
@@ -163,7 +172,7 @@ def all_counts(place: Workplace, steps: int) -> dict[str, dict[str, Counts]]:
         rows[MESH] = mesh_counts(place, test)
         if runs and test not in PAIR:
             rows[OWN_MESH] = np.stack([run.found[test].counts for run in runs])
-        rows[TRUE_MESH] = true_mesh_counts(place.network.hand, pictures(place, test)[1])
+        rows[TRUE_MESH] = kept_true_mesh_counts(place, test)
         found[test] = rows
     return found
 

@@ -1,17 +1,19 @@
 """Compute every row of ``evidence.json`` from the predictions of the trained variants."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
+from scipy.integrate import trapezoid
 
-from dhpe_lib.evaluation.evaluate import Predictions, protocol_errors, rounded
+from dhpe_lib.evaluation.alignment import align_similarity
+from dhpe_lib.evaluation.evaluate import Predictions, rounded
 from dhpe_lib.evaluation.mask_metrics import mask_scores
-from dhpe_lib.evaluation.metrics import THRESHOLDS, auc
+from dhpe_lib.evaluation.metrics import THRESHOLDS, joint_errors
 from dhpe_lib.experiments.claims import paired_interval, pooled_interval
 
 PLACES = {"mm": 2, "px": 2, "rad": 4, "share": 4, "IoU": 4}
@@ -44,8 +46,12 @@ class Run:
 
 
 def errors_of(found: Predictions) -> dict[str, Float[ndarray, "_ 21"]]:
-    """Errors of the joints in each protocol, mm; all of them, also "B" and "C", are of the points of A8."""
-    return protocol_errors(replace(found, joints_mm=found.eq8_mm))
+    """Errors of the joints in protocols A8 and C, mm; those of "C" are of the points of A8, too.
+
+    Protocol B is left out: a variant whose hands shrink to a point cannot be aligned by a bone.
+    """
+    truth = found.truth_mm
+    return {"A8": joint_errors(found.eq8_mm, truth), "C": joint_errors(align_similarity(found.eq8_mm, truth), truth)}
 
 
 def run_from(values: Mapping[str, Any], curve: Curve) -> Run:
@@ -120,7 +126,7 @@ def scores(runs: Sequence[Run], test: str) -> dict[str, Any]:
         return {"mean": round(float(values.mean()), places), **ends, "seeds": seeds}
 
     def area(grid: str) -> Float[ndarray, "seeds n"]:
-        return np.stack([[auc(image[None], THRESHOLDS[grid]) for image in run.errors[test]["A8"]] for run in runs])
+        return np.stack([image_areas(run.errors[test]["A8"], THRESHOLDS[grid]) for run in runs])
 
     found = [run.found[test] for run in runs]
     result = {
@@ -137,6 +143,13 @@ def scores(runs: Sequence[Run], test: str) -> dict[str, Any]:
     if (counts := np.stack([one.counts for one in found])).any():
         result["mask_iou"] = iou_score(test, counts)
     return result
+
+
+def image_areas(rows: Float[ndarray, "n 21"], thresholds: Float[ndarray, " t"]) -> Float[ndarray, " n"]:
+    """Area under the PCK curve of each image; their mean is the AUC if all images have the same labelled joints."""
+    labelled = ~np.isnan(rows).all(0)
+    shares = (rows[:, labelled, None] <= thresholds).mean(1)
+    return trapezoid(shares, thresholds, axis=1) / (thresholds[-1] - thresholds[0])
 
 
 def iou_score(test: str, counts: Int[ndarray, "seeds n 3"]) -> dict[str, Any]:

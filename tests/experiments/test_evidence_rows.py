@@ -9,6 +9,7 @@ import torch
 from cached_hands import cached_hands, crops_of
 
 from dhpe_lib.evaluation.evaluate import Predictions
+from dhpe_lib.evaluation.metrics import THRESHOLDS, auc
 from dhpe_lib.experiments.claims import CLAIMS, SPANS
 from dhpe_lib.experiments.evidence_comparisons import (
     PARTS,
@@ -32,6 +33,7 @@ from dhpe_lib.experiments.evidence_results import (
     course,
     errors,
     gain,
+    image_areas,
     in_blocks,
     pck_of,
     run_from,
@@ -130,6 +132,13 @@ def test_every_claim_about_trainings_and_iterations_has_its_comparison():
     assert all(name.startswith(("mask against", "distractors against")) for name in left)
     assert tuple(f"{a} to {b}" for a, b in pairwise(ITERATIONS)) == SPANS
     assert not any("augmentation, few images" in name for name in part_gains(runs | {"few": []}))
+
+
+def test_areas_of_images_have_the_auc_as_mean():
+    rows = np.random.default_rng(0).uniform(0, 80, (5, 21))
+    rows[:, [0, 3]] = np.nan
+    for thresholds in THRESHOLDS.values():
+        assert image_areas(rows, thresholds).mean() == pytest.approx(auc(rows, thresholds))
 
 
 def test_frames_of_a_sequence_are_joined():
