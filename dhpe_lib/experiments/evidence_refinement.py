@@ -2,7 +2,8 @@
 
 The energy is that of :mod:`dhpe_lib.refinement.test_time` without the feature term. That term needs the images, and F
 of the light network was not trained for it: its gradient is far larger than that of the joints, and it is not larger
-for a mesh of twice the size (:mod:`dhpe_lib.experiments.evidence_feature`). Every answer is the last iterate, as Eq. 13 says.
+for a mesh of twice the size (:mod:`dhpe_lib.experiments.evidence_feature`). Every answer is the last iterate, as Eq. 13
+says.
 """
 
 from collections.abc import Sequence
