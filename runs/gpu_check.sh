@@ -20,10 +20,10 @@ step() { # seconds, name, command...
 }
 
 python -c 'import torch; torch.zeros(1, device="cuda")' || { echo "there is no GPU for PyTorch here"; exit 2; }
-step 160 "tests" python -m pytest -q tests/common tests/hand tests/rendering tests/refinement tests/network -k "cuda or gpu or Cuda"
+step 160 "tests" python -m pytest -q tests/common tests/hand tests/rendering tests/refinement tests/network -k "cuda or gpu"
 step 60 "30 steps of a training on rendered hands" python -m dhpe_lib.cli.__main__ train --out "$(mktemp -d)/run" \
   --preset light --device cuda --set steps=30 --set test_count=64
-step 90 "renderer" python benchmarks/renderer.py --device cuda
+step 90 "renderer" python benchmarks/renderer.py --device cuda --warm
 step 50 "synthetic pictures" python benchmarks/synthetic.py --device cuda
 step 65 "training, light network" python benchmarks/training.py --device cuda --preset light --batch 128
 step 75 "training, paper's network" python benchmarks/training.py --device cuda --preset paper --batch 128 \

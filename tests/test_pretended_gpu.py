@@ -14,7 +14,7 @@ import tiny_network
 import torch
 import torch._dynamo  # takes the true `torch.Generator` when it is imported
 from dot_dataset import Dots, write_dots
-from pretended_gpu import GPU, CaptureError, PretendedGpu, RaceError, Stream
+from pretended_gpu import GPU, CaptureError, PretendedGpu, RaceError, Stream, unseen
 from rich.console import Console
 from small_nets import CONFIG, random_images, random_targets
 
@@ -30,8 +30,11 @@ from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.hand.parameters import mirror_h
 from dhpe_lib.network.checkpoints import read_checkpoint
-from dhpe_lib.network.estimator import Estimator
+from dhpe_lib.network.estimator import PRESETS, Estimator
+from dhpe_lib.prediction.demo import demo_scene
+from dhpe_lib.prediction.find_hands import find_hands
 from dhpe_lib.prediction.from_keypoints import estimate_hand
+from dhpe_lib.prediction.hand_search import load_hand_networks
 from dhpe_lib.prediction.keypoints import HandKeypoints
 from dhpe_lib.refinement.descent import descend, descent_step, make_optimizer
 from dhpe_lib.refinement.energy import EQ_13, Observations
@@ -47,6 +50,13 @@ from dhpe_lib.training import batches as training_batches
 from dhpe_lib.training import loop
 from dhpe_lib.training.agreement import Flags
 from dhpe_lib.training.batches import Backgrounds, BatchPlan, TrainingBatches, ViewOptions
+from dhpe_lib.training.fixed_evidence import (
+    MeshEstimator,
+    MeshStage,
+    find_fixed_evidence,
+    jittered_views,
+    train_mesh_estimator,
+)
 from dhpe_lib.training.losses import losses_of
 from dhpe_lib.training.optimiser import build_optimiser
 from dhpe_lib.training.run_folder import LAST
@@ -54,6 +64,7 @@ from dhpe_lib.training.self_augmentation import SelfAugmentation
 from dhpe_lib.training.setup import build_network, launch_fabric
 
 SIDE = 32
+LIGHT = replace(PRESETS["light"], feature_input=SIDE, hidden=8, joint_features=2)
 SHORT = FitOptions(starts=2, iterations=2, final_iterations=2)
 
 
@@ -132,6 +143,18 @@ def test_the_pretence_finds_a_stream_that_reads_what_another_one_may_not_have_ma
     assert (shared + 1).device == GPU  # the host has waited for a new constant
     torch.cuda.current_stream().wait_event(done)
     assert (values + 1).device == GPU
+
+
+def test_a_constant_is_not_made_while_a_graph_is_captured(gpu):
+    def scaled(values: torch.Tensor) -> torch.Tensor:
+        return values * constant((0.5, 2.0), torch.float32, GPU)
+
+    values = torch.ones(2, device="cuda")
+    with gpu.capturing(), pytest.raises(RuntimeError, match="call the function once before it is captured"):
+        scaled(values)
+    scaled(values)
+    with gpu.capturing():
+        assert scaled(values).device == GPU
 
 
 # ------------------------------------------------------------------------------------------- what a CUDA graph can hold
@@ -311,6 +334,28 @@ def test_prediction_from_keypoints(gpu, hand):
         assert found.mesh.vertices.device == GPU
 
 
+def test_detection(gpu):
+    with unseen():
+        photo = demo_scene(HandModel.open_hand()).image[::3, :720:3]
+    (found,), (on_cpu,) = (find_hands(load_hand_networks(place), photo, 1) for place in ("cuda", "cpu"))
+    assert found.joints_px.device == on_cpu.joints_px.device == torch.device("cpu")
+    assert torch.equal(found.joints_px, on_cpu.joints_px)
+
+
+def test_f_e3d_on_fixed_evidence(gpu, data):
+    torch.manual_seed(0)
+    network, losses = Estimator(LIGHT), {}
+    for place in ("cpu", "cuda"):
+        network.to(place)
+        evidence = find_fixed_evidence(network, jittered_views(network, [Prepared(data)], 6))
+        mesh = MeshEstimator.anew(network)
+        assert evidence.feature.device == next(mesh.parameters()).device == network.hand.v_template.device
+        stage = MeshStage(steps=2, batch=4, weight_sh=1.0, shape_share=1)
+        losses[place] = []
+        train_mesh_estimator(mesh, evidence, stage, lambda step, loss, place=place: losses[place].append(loss))
+    assert losses["cpu"] == losses["cuda"]
+
+
 def test_evaluation(gpu, network, data):
     cache = Prepared(data)
     assert full_scores(evaluate(network, cache, GPU, 4))
@@ -352,7 +397,8 @@ def test_self_augmentation_waits_three_times_at_most(gpu, hand, data):
 @pytest.mark.parametrize("free", [100 << 30, 1])
 def test_batches_of_caches_in_the_memory_of_the_gpu_or_streamed(gpu, data, monkeypatch, free):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (free, free))
-    batches = TrainingBatches([Prepared(data)], BatchPlan(4, 0, 0), ViewOptions(), GPU)
+    cache = Prepared(data)
+    batches = TrainingBatches([cache], BatchPlan(4, 0, 0, photos=1), ViewOptions(), GPU, weak=[cache])
     assert (batches.resident is None) == (free == 1)
     batches.view(0)
     gpu.waits.clear()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dhpe_lib.cli.options import clean_exit, prepare_folder, usage_error
+from dhpe_lib.cli.options import DeviceOption, clean_exit, prepare_folder, usage_error
 from dhpe_lib.common.console import Terminal, say
 
 
@@ -25,6 +25,7 @@ def train_mesh(
     rate: Annotated[float, typer.Option("--rate", min=0, help="Largest learning rate.")] = 3e-4,
     anew: Annotated[bool, typer.Option("--anew", help="Begin with random weights of f_E3D.")] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
+    device: DeviceOption = None,
 ) -> None:
     """Train f_E3D of a light network further, while F and f_J2D stay as they are.
 
@@ -32,6 +33,7 @@ def train_mesh(
     and an interrupted training begins again.
     """
     from dhpe_lib.common.console import progress_bar
+    from dhpe_lib.common.devices import find_device
     from dhpe_lib.data.cache.reader import Prepared
     from dhpe_lib.network.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
     from dhpe_lib.network.trained import load_trained
@@ -43,8 +45,10 @@ def train_mesh(
         train_mesh_estimator,
     )
 
+    with usage_error("--device"):
+        torch_device = find_device(device)
     with clean_exit():
-        network, facts = load_trained(checkpoint), read_checkpoint(checkpoint).facts
+        network, facts = load_trained(checkpoint).to(torch_device), read_checkpoint(checkpoint).facts
         splits = [Prepared(path) for path in data]
     with usage_error("OUT"):
         if out.suffix.lower() != ".safetensors":

@@ -86,8 +86,9 @@ class Replayed:
         graph, kept = torch.cuda.CUDAGraph(), tuple(value.clone() for value in inputs)
         torch.clear_autocast_cache()  # weights that an earlier call has cast are freed, and the graph would read them
         try:
-            # Other threads, which make pools and read ahead, may go on allocating and copying.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            # The stream is named, since PyTorch's own may lie on another GPU, and the graph would be empty. Other
+            # threads, which make pools and read ahead, may go on allocating and copying.
+            with torch.cuda.graph(graph, stream=torch.cuda.Stream(self.device), capture_error_mode="thread_local"):
                 results = self.function(*kept)
         except RuntimeError as error:
             warnings.warn(f"no CUDA graph, so each step is launched kernel by kernel: {error}", stacklevel=3)

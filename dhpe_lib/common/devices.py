@@ -73,8 +73,7 @@ def to_device(values: Shaped[Tensor, "..."], device: torch.device | str) -> Shap
 def constant(values: Any, dtype: torch.dtype, device: torch.device) -> Shaped[Tensor, "..."]:
     """Make a tensor of numbers once; later calls return it without a copy to the device.
 
-    The first call waits for a GPU, since later ones may come from other streams. While a CUDA graph is captured nothing
-    may wait, and nothing else runs.
+    The first call waits for a GPU, since later ones may come from other streams.
 
     Args:
         values: A number or nested tuples of numbers.
@@ -83,9 +82,15 @@ def constant(values: Any, dtype: torch.dtype, device: torch.device) -> Shaped[Te
 
     Returns:
         The tensor. It is shared, so it must not be changed.
+
+    Raises:
+        RuntimeError: The first call is made while a CUDA graph is captured. The numbers would be copied in each replay
+            only, from memory that is free by then.
     """
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError("a constant is not on the GPU yet; call the function once before it is captured")
     made = to_device(torch.tensor(values, dtype=dtype), device)
-    if device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
+    if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
     return made
 

@@ -304,7 +304,8 @@ class TrainingBatches:
         self.backgrounds = Backgrounds(photos, (plan.seed, plan.rank), device)
         self.poses = Ahead(self._make_poses, REPAINTED)
         self.weak_chance = chances([name for cache in weak for name in cache.ids])
-        self.read = Ahead(self._pinned, 1)
+        self.read = Ahead(lambda step: pinned(self._read_rows(step)), 1)
+        self.read_photos = Ahead(lambda step: pinned(self._read_photos(step)), 1)
         self.drawn = Ahead(self._render_aside, 1)
         self.aside = torch.cuda.Stream(device) if device.type == "cuda" else None
         if self.aside is not None:
@@ -321,7 +322,7 @@ class TrainingBatches:
             parts.append(training_view(crops, self._turns(step, len(crops), "rendered", options=still), still))
         if self.plan.photos:
             turns = self._turns(step, self.plan.photos, "photos")
-            parts.append(training_view(self._photos(step).to(self.device), turns, self.views))
+            parts.append(training_view(self._photos(step), turns, self.views))
         return parts[0] if len(parts) == 1 else join_rows(parts)
 
     def _turns(self, step: int, n: int, *use: str, options: ViewOptions | None = None) -> Turns:
@@ -332,7 +333,12 @@ class TrainingBatches:
         return Turns(turns.jitter[rows], turns.any_angle[rows])
 
     def _photos(self, step: int) -> Crops:
-        """Return random rows of the splits with 2D labels only, on the CPU."""
+        """Return random rows of the splits with 2D labels only, on the device."""
+        if self.device.type == "cpu":
+            return self._read_photos(step)
+        return self.read_photos.at(step).to(self.device)
+
+    def _read_photos(self, step: int) -> Crops:
         random = np.random.default_rng(seed_of(self.plan.seed, self.plan.rank, "photos", step))
         chosen = random.choice(len(self.weak_chance), self.plan.photos, p=self.weak_chance)
         return rows_of(self.weak, chosen)
@@ -342,13 +348,11 @@ class TrainingBatches:
         if self.resident is not None:
             return self.resident[self.plan.rows(step, self.total)]
         if self.device.type == "cpu":
-            return rows_of(self.caches, self.plan.rows(step, self.total))
+            return self._read_rows(step)
         return self.read.at(step).to(self.device)
 
-    def _pinned(self, step: int) -> Crops:
-        """Return rows of the caches in pinned memory, which a GPU can copy while it computes."""
-        crops = rows_of(self.caches, self.plan.rows(step, self.total))
-        return map_rows(crops, Tensor.pin_memory)
+    def _read_rows(self, step: int) -> Crops:
+        return rows_of(self.caches, self.plan.rows(step, self.total))
 
     def _rendered_crops(self, step: int) -> Crops:
         """Return the rendered hands of a step; a GPU renders those of the next step beside the training."""
@@ -387,6 +391,11 @@ class TrainingBatches:
 
     def _make_poses(self, pool: int) -> Float[Tensor, "count 45"]:
         return draw_pose_pool(POSES, seed_of(self.plan.seed, self.plan.rank, "poses", pool)).to(self.device)
+
+
+def pinned(crops: Crops) -> Crops:
+    """Copy crops to pinned memory, from which a GPU can copy while it computes."""
+    return map_rows(crops, Tensor.pin_memory)
 
 
 def chances(ids: Sequence[str]) -> Float64[ndarray, " n"]:

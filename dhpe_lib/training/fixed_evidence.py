@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dhpe_lib.common.devices import to_device
 from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.targets import Targets
@@ -64,11 +65,11 @@ def find_fixed_evidence(
 
     Args:
         network: f_DHPE whose f_J2D is a head on its F, as in the preset light.
-        views: Views of crops, one after another, since the images of all take gigabytes.
+        views: Views of crops on the network's device, one after another, since the images of all take gigabytes.
         advance: Called with the number of crops of each view.
 
     Returns:
-        One row for each crop; about 70 kB of memory each.
+        One row for each crop, on the views' device; about 70 kB of memory each.
 
     Raises:
         ValueError: F has no maps that f_J2D shares, as in the preset paper.
@@ -100,15 +101,16 @@ def jittered_views(network: Estimator, splits: Sequence[Prepared], count: int, s
         seed: Random seed of the jitter.
 
     Returns:
-        Views of at most 64 crops.
+        Views of at most 64 crops, on the network's device.
     """
+    device = network.hand.v_template.device
     options = ViewOptions(size=network.features.input_size, upright=network.config.upright)
     for number, split in enumerate(splits):
         rows = split.evenly_spaced(min(len(split), max(count // len(splits), 1)))
         for start in range(0, len(rows), AT_A_TIME):
             part = rows[start : start + AT_A_TIME]
             turns = draw_turns(len(part), seed_of(seed, number, start), options)
-            yield training_view(split[part], turns, options)
+            yield training_view(split[part].to(device), turns, options)
 
 
 def with_small_masks(targets: Targets) -> Targets:
@@ -137,9 +139,9 @@ class MeshEstimator(nn.Module):
 
     @classmethod
     def anew(cls, network: Estimator, seed: int = 0) -> "MeshEstimator":
-        """Return an f_E3D of the same form with random weights."""
+        """Return an f_E3D of the same form with random weights, on the same device."""
         torch.manual_seed(seed)
-        return cls.of(Estimator(network.config, network.hand))
+        return cls.of(Estimator(network.config, network.hand).to(network.hand.v_template.device))
 
     def forward(self, evidence: FixedEvidence) -> tuple[RegressorState, ...]:
         """Iterate from the evidence.
@@ -198,7 +200,7 @@ def train_mesh_estimator(
 
     Args:
         mesh: f_E3D; changed in place.
-        evidence: The crops to train on.
+        evidence: The crops to train on, on the device of f_E3D.
         stage: Budget and losses.
         report: Called after each step with its number and its loss.
     """
@@ -206,7 +208,8 @@ def train_mesh_estimator(
     generator = torch.Generator().manual_seed(stage.seed)
     for step in range(stage.steps):
         optimiser.param_groups[0]["lr"] = stage.rate(step)
-        batch = take_rows(evidence, torch.randint(len(evidence), (stage.batch,), generator=generator))
+        rows = torch.randint(len(evidence), (stage.batch,), generator=generator)
+        batch = take_rows(evidence, to_device(rows, evidence.feature.device))
         loss = mesh_loss(mesh(batch), batch.targets, mesh.hand, stage)
         optimiser.zero_grad()
         loss.backward()
@@ -228,7 +231,7 @@ def mesh_loss(
     loss = (loss + stage.weight_h * hand_loss(path, targets)).mean()
     if not stage.weight_sh:
         return loss
-    rows = torch.arange(0, len(joints), stage.shape_share)
+    rows = torch.arange(0, len(joints), stage.shape_share, device=joints.device)
     near = rows[shape_gate(joints[rows], take_rows(targets, rows)) > 0]
     if not len(near):
         return loss

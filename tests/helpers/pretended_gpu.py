@@ -258,8 +258,8 @@ class PretendedGpu:
             self.is_capturing = False
 
     @contextmanager
-    def graph(self, graph: Graph, capture_error_mode: str = "global") -> Iterator[None]:
-        """Capture the operations inside the block."""
+    def graph(self, graph: Graph, *, stream: Stream, capture_error_mode: str) -> Iterator[None]:
+        """Capture the operations inside the block; the stream must be named, as its device may not be the first."""
         self.graphs.append(graph)
         with self.capturing():
             yield

@@ -1,7 +1,7 @@
 """Launch Warp kernels on torch tensors without a copy: on torch's current CUDA stream, or in several CPU threads."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from threading import Thread
 from typing import Any
 
@@ -29,6 +29,16 @@ def _load(module: str, device: str) -> None:
     if device.startswith("cuda") and (reason := missing_gpu()) is not None:
         raise RuntimeError(f"the renderer cannot run on {device}: {reason}")
     wp.load_module(module, device=device)
+
+
+@cache
+def _stream_of(stream: torch.cuda.Stream) -> wp.Stream:
+    """Return Warp's handle of a stream of PyTorch, made once.
+
+    Warp's list of streams is not safe for threads, and two threads of a training launch kernels. PyTorch never destroys
+    its streams.
+    """
+    return wp.stream_from_torch(stream)
 
 
 @lru_cache
@@ -101,7 +111,7 @@ def launch(kernel: wp.Kernel, dim: tuple[int, ...], arguments: Sequence[Argument
     overload, scalar = _overload_for(kernel, tuple(t.dtype for t in tensors)), wp.dtype_from_torch(tensors[0].dtype)
     inputs = [_argument(argument, scalar) for argument in arguments]
     if device.type == "cuda":
-        wp.launch(overload, dim, [0, 1, *inputs], stream=wp.stream_from_torch(device))
+        wp.launch(overload, dim, [0, 1, *inputs], stream=_stream_of(torch.cuda.current_stream(device)))
         return
     bands = count_bands(device)
     failures: list[Exception] = []
