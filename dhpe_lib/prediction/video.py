@@ -30,7 +30,7 @@ from dhpe_lib.hand.io import Side
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.prediction.find_hands import FoundHand, find_hands, follow_hand, glimpse_hands
 from dhpe_lib.prediction.from_photo import fit_found_hands
-from dhpe_lib.prediction.hand_estimate import DOUBTFUL_PRESENCE, LARGE_RESIDUAL, SURE_SIDE, NoHandError
+from dhpe_lib.prediction.hand_estimate import DOUBTFUL_PRESENCE, LARGE_RESIDUAL, NoHandError, side_doubts
 from dhpe_lib.prediction.hand_search import LEAST_PRESENCE, HandNetworks
 from dhpe_lib.prediction.tracking import (
     COAST,
@@ -116,9 +116,7 @@ class ClipHand:
             found.append(
                 f"the mesh misses the joints by {100 * np.mean(self.errors):.0f} % of the hand's size on average"
             )
-        sure = max(self.right_probability, 1 - self.right_probability)
-        if not self.side_known and sure < SURE_SIDE:
-            found.append(f"left or right is uncertain (mean probability {sure:.2f}); say it with --hand")
+        found += side_doubts(self.model.side, self.side_known, self.right_probability)
         gaps = len(self.parts) - 1
         if gaps:
             found.append(f"the hand was out of sight {gaps} time{'s' * (gaps != 1)}")
