@@ -38,6 +38,7 @@ class IndexLine(Struct):
     photo: str
     hands: list[IndexedHand]
     problem: str
+    no_hand: bool = False
 
 
 def photos_in(paths: Sequence[Path]) -> list[Path]:
@@ -85,12 +86,15 @@ def index_file(folder: Path, shard: tuple[int, int] = (1, 1)) -> Path:
 
 
 def read_index(path: Path) -> dict[str, list[str]]:
-    """Read the files of each photo that the index lists without a problem; lines that are no record are skipped."""
+    """Read the files of each finished photo in the index; none for a photo without a hand."""
     return {photo: files for photo, files, _ in finished_lines(path)}
 
 
 def finished_lines(path: Path) -> Iterator[tuple[str, list[str], str]]:
-    """Yield photo, files and text of each line of the index that is a record without a problem."""
+    """Yield photo, files and text of each line of the index that is a record of a finished photo.
+
+    A photo without a hand is finished; a photo with another problem, such as a full disk, is not.
+    """
     if not path.is_file():
         return
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -98,7 +102,7 @@ def finished_lines(path: Path) -> Iterator[tuple[str, list[str], str]]:
             record = parse_json(line, IndexLine)
         except JsonError:
             continue
-        if not record.problem:
+        if record.no_hand or not record.problem:
             yield record.photo, [file for hand in record.hands for file in hand.files], line
 
 
@@ -113,7 +117,7 @@ def index_line(result: Result) -> str:
         }
         for hand in result.hands
     ]
-    record = {"photo": result.photo.name, "hands": hands, "problem": result.problem}
+    record = {"photo": result.photo.name, "hands": hands, "problem": result.problem, "no_hand": result.no_hand}
     return json.dumps(record, ensure_ascii=True)
 
 
@@ -140,7 +144,7 @@ def start_index(index: Path, photos: Sequence[Photo], to_do: Sequence[Photo]) ->
 def left_to_do(photos: Sequence[Photo], folder: Path, index: Path) -> list[Photo]:
     """Return the photos that an interrupted run has not finished, and the other photos of their groups.
 
-    A photo is finished if the index has a line without a problem for it, and all files of that line exist. The photos
+    A photo is finished if the index says that it has no hand, or lists its hands and all their files exist. The photos
     of a group are computed together, so a group that begins again has the numbers of an uninterrupted run, bit for bit.
 
     Args:

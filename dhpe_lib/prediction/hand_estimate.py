@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
+from dhpe_lib.hand.io import Side
 from dhpe_lib.hand.model import HandMesh, HandModel
 from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.prediction.hand_search import LEAST_PRESENCE
@@ -27,7 +28,9 @@ LARGE_RESIDUAL = 0.05
 
 Real hands stay below 4 % in 98 of 100 photos."""
 SURE_SIDE = 0.8
-"""Probability of the handedness below which a hand is doubtful, unless the caller gave the handedness."""
+"""Probability of the handedness below which a hand is doubtful.
+
+If the caller gave the handedness, this probability of the other one makes the hand doubtful."""
 LOW_CONFIDENCE = 0.3
 """Mean confidence of the keypoints below which a hand is doubtful."""
 MOST_OUTSIDE = 0.3
@@ -97,10 +100,8 @@ class HandEstimate:
             found.append(
                 f"the mesh misses the joints by {100 * self.relative_error:.0f} % of the hand's size on average"
             )
-        if self.right_probability is not None and not self.side_known:
-            sure = max(self.right_probability, 1 - self.right_probability)
-            if sure < SURE_SIDE:
-                found.append(f"left or right is uncertain (probability {sure:.2f}); give it with --hand")
+        if self.right_probability is not None:
+            found += side_doubts(self.model.side, self.side_known, self.right_probability)
         if self.outside > MOST_OUTSIDE:
             found.append(f"{100 * self.outside:.0f} % of the joints lie outside the photo; they are a guess")
         if self.presence is not None and self.keypoints.confidence.mean() < LOW_CONFIDENCE:
@@ -134,6 +135,26 @@ class HandEstimate:
         The axes remain those of the photo. ``SIZE_ASSUMPTION`` says how reliable the size is.
         """
         return to_numpy((points - self.mesh.joints[:, :1]) / self.scale)[0].astype(float)
+
+
+def side_doubts(side: Side, side_known: bool, right_probability: float) -> list[str]:
+    """Reasons to doubt the handedness; empty for a good one.
+
+    Args:
+        side: Handedness of the estimate.
+        side_known: Whether the caller gave it.
+        right_probability: Probability of a right hand, from the hand landmark network.
+
+    Returns:
+        No or one reason.
+    """
+    seen: Side = "right" if right_probability >= 0.5 else "left"
+    sure = max(right_probability, 1 - right_probability)
+    if not side_known and sure < SURE_SIDE:
+        return [f"left or right is uncertain (probability {sure:.2f}); give it with --hand"]
+    if side_known and seen != side and sure >= SURE_SIDE:
+        return [f"the network sees a {seen} hand (probability {sure:.2f}), not the {side} hand of --hand"]
+    return []
 
 
 def crop_around(keypoints: HandKeypoints, like: Tensor) -> CropFrame:

@@ -123,7 +123,8 @@ def run_group(
             written = write_hands(hands, image, photo, request)
             results.append(Result(photo, written, share + time.perf_counter() - write_start))
         except EXPECTED as error:
-            results.append(Result(photo, problem=str(error).removeprefix(f"{photo.path}: ")))
+            problem = str(error).removeprefix(f"{photo.path}: ")
+            results.append(Result(photo, problem=problem, no_hand=isinstance(error, NoHandError)))
         except Exception as error:  # a bug of this program must not stop the other photos
             results.append(Result(photo, problem=f"{type(error).__name__}: {error}"))
     return results

@@ -93,12 +93,21 @@ class HandResult:
 
 @dataclass(frozen=True)
 class Result:
-    """Result for one photo: its hands and the seconds that it took, or the problem."""
+    """Result for one photo: its hands and the seconds that it took, or the problem.
+
+    Attributes:
+        photo: The photo.
+        hands: Its hands.
+        seconds: Seconds that it took.
+        problem: Why it has no result; empty if it has one.
+        no_hand: Whether the problem is that the photo has no hand; another run would find the same.
+    """
 
     photo: Photo
     hands: tuple[HandResult, ...] = ()
     seconds: float = 0.0
     problem: str = ""
+    no_hand: bool = False
 
 
 def names_in(folder: Path, paths: Sequence[Path]) -> set[str]:

@@ -252,20 +252,25 @@ def followed_hands(
     return tuple(hands)
 
 
-def split_at_gaps(times: Sequence[float]) -> list[slice]:
-    """Cut a track where the hand was out of sight for more than ``GAP`` seconds.
+def split_at_gaps(frames: Sequence[int], times: Sequence[float]) -> list[slice]:
+    """Cut a track where frames for more than ``GAP`` seconds lack the hand.
+
+    Consecutive frames are never cut, however low the frame rate of the clip is.
 
     Args:
-        times: Times of the sightings, increasing, seconds.
+        frames: Indices of the frames that show the hand, increasing.
+        times: Their times, seconds.
 
     Returns:
         One slice for each part.
     """
-    cuts = [k for k in range(1, len(times)) if times[k] - times[k - 1] > GAP]
+    cuts = [k for k in range(1, len(times)) if frames[k] - frames[k - 1] > 1 and times[k] - times[k - 1] > GAP]
     return [slice(start, stop) for start, stop in zip([0, *cuts], [*cuts, len(times)], strict=True)]
 
 
-def smooth_track(h: Float[Tensor, "n 63"], crops: CropFrame, times: Sequence[float]) -> Float[Tensor, "n 63"]:
+def smooth_track(
+    h: Float[Tensor, "n 63"], crops: CropFrame, frames: Sequence[int], times: Sequence[float]
+) -> Float[Tensor, "n 63"]:
     """Filter the parameters of one hand over time; each part between gaps by itself.
 
     The One-Euro filter lags behind a hand that moves. A whole clip is known here, so the filter also runs backwards in
@@ -274,7 +279,8 @@ def smooth_track(h: Float[Tensor, "n 63"], crops: CropFrame, times: Sequence[flo
     Args:
         h: Fitted parameters, one row for each sighting.
         crops: Their crop frames.
-        times: Their times, increasing, seconds.
+        frames: Indices of their frames, increasing.
+        times: Their times, seconds.
 
     Returns:
         Filtered parameters, each in its own crop frame.
@@ -282,7 +288,7 @@ def smooth_track(h: Float[Tensor, "n 63"], crops: CropFrame, times: Sequence[flo
     Source: :func:`dhpe_lib.prediction.one_euro.smooth_hand`; forward-backward filtering as in Gustafsson 1996.
     """
     smooth = []
-    for part in split_at_gaps(times):
+    for part in split_at_gaps(frames, times):
         rows = torch.arange(part.start, part.stop, device=h.device)
         forward = filtered(h, crops, times, rows)
         backward = filtered(h, crops, [-time for time in times], rows.flip(0))

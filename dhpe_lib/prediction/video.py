@@ -30,7 +30,7 @@ from dhpe_lib.hand.io import Side
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.prediction.find_hands import FoundHand, find_hands, follow_hand, glimpse_hands
 from dhpe_lib.prediction.from_photo import fit_found_hands
-from dhpe_lib.prediction.hand_estimate import DOUBTFUL_PRESENCE, LARGE_RESIDUAL, SURE_SIDE, NoHandError
+from dhpe_lib.prediction.hand_estimate import DOUBTFUL_PRESENCE, LARGE_RESIDUAL, NoHandError, side_doubts
 from dhpe_lib.prediction.hand_search import LEAST_PRESENCE, HandNetworks
 from dhpe_lib.prediction.tracking import (
     COAST,
@@ -103,7 +103,7 @@ class ClipHand:
     @property
     def parts(self) -> list[slice]:
         """The rows between gaps of the track."""
-        return split_at_gaps(self.times)
+        return split_at_gaps(self.frames, self.times)
 
     @property
     def warnings(self) -> list[str]:
@@ -116,11 +116,10 @@ class ClipHand:
             found.append(
                 f"the mesh misses the joints by {100 * np.mean(self.errors):.0f} % of the hand's size on average"
             )
-        sure = max(self.right_probability, 1 - self.right_probability)
-        if not self.side_known and sure < SURE_SIDE:
-            found.append(f"left or right is uncertain (mean probability {sure:.2f}); say it with --hand")
-        if len(self.parts) > 1:
-            found.append(f"the hand was out of sight {len(self.parts) - 1} times")
+        found += side_doubts(self.model.side, self.side_known, self.right_probability)
+        gaps = len(self.parts) - 1
+        if gaps:
+            found.append(f"the hand was out of sight {gaps} time{'s' * (gaps != 1)}")
         return found
 
 
@@ -241,14 +240,15 @@ def fit_followed(model: HandModel, mirrored: HandModel, hand: FollowedHand, side
         for start in range(0, len(found), HANDS_AT_A_TIME)
         for one in fit_found_hands(model, found[start : start + HANDS_AT_A_TIME], side_known)
     ]
+    frames = tuple(one.frame for one in hand.sightings)
     times = tuple(one.time for one in hand.sightings)
     crops = join_rows([one.frame for one in estimates])
-    h = smooth_track(torch.cat([one.h for one in estimates]), crops, times)
+    h = smooth_track(torch.cat([one.h for one in estimates]), crops, frames, times)
     return ClipHand(
         model=model if hand.side == "right" else mirrored,
         side_known=side_known,
         right_probability=hand.right_probability,
-        frames=tuple(one.frame for one in hand.sightings),
+        frames=frames,
         times=times,
         crops=crops,
         h=h,

@@ -24,7 +24,7 @@ from dhpe_lib.prediction.find_hands import no_hand
 from dhpe_lib.prediction.photo_groups import load_tools
 from dhpe_lib.prediction.request import Request, name_photos
 
-GREY, BLACK = 200, 0
+GREY, BLACK, WHITE = 200, 0, 255
 
 
 def photo(path: Path, shade: int = GREY) -> Path:
@@ -39,7 +39,7 @@ def finder(monkeypatch):
     hands = [*known_hands(1, 1)[0], *known_hands(1, 2, "left")[0]]
 
     def find(networks, image, max_hands, side, palms):
-        if image[0, 0, 0] == 255:
+        if image[0, 0, 0] == WHITE:
             raise ZeroDivisionError("ours")
         if image[0, 0, 0] == BLACK:
             raise no_hand(0.2)
@@ -63,7 +63,7 @@ def test_names_of_photos_on_several_drives(tmp_path, monkeypatch):
 
 def test_each_photo_gets_its_result_and_a_failure_stops_nothing(tmp_path, finder):
     paths = [photo(tmp_path / f"{k}.png") for k in range(3)]
-    paths += [photo(tmp_path / "black.png", BLACK), photo(tmp_path / "white.png", 255), tmp_path / "missing.png"]
+    paths += [photo(tmp_path / "black.png", BLACK), photo(tmp_path / "white.png", WHITE), tmp_path / "missing.png"]
     (tmp_path / "broken.png").write_text("no image")
     paths += [tmp_path / "broken.png", photo(tmp_path / "later" / "0.png")]
     request = Request(tmp_path / "out", suffixes=(".json", ".glb"), device="cpu")
@@ -148,9 +148,9 @@ def test_shards_are_a_partition(tmp_path):
 
 
 def test_a_resumed_run_processes_the_groups_of_missing_photos(tmp_path, finder, monkeypatch):
-    """A group is computed together: other groups could differ in the last bits."""
+    """A group is computed together: other groups could differ in the last bits. A photo without a hand is finished."""
     monkeypatch.setattr(batch, "GROUP", 2)
-    paths = [photo(tmp_path / f"{k}.png", BLACK if k == 3 else GREY) for k in range(7)]
+    paths = [photo(tmp_path / f"{k}.png", {3: BLACK, 5: WHITE}.get(k, GREY)) for k in range(7)]
     request = Request(tmp_path / "out", suffixes=(".json",), device="cpu")
     photos, index = name_photos(paths, request), index_file(tmp_path / "out")
     assert left_to_do(photos, request.folder, index) == photos
@@ -158,11 +158,12 @@ def test_a_resumed_run_processes_the_groups_of_missing_photos(tmp_path, finder, 
     lines = "".join(f"{index_line(result)}\n" for result in results)
     index.write_text(lines + lines.splitlines()[0][:20])  # the last line is truncated
     (request.folder / "1_hand2.json").unlink()
-    assert [one.path.stem for one in left_to_do(photos, request.folder, index)] == ["0", "1", "2", "3", "6"]
-    assert read_index(index) == {f"{k}.png": [f"{k}_hand.json", f"{k}_hand2.json"] for k in (0, 1, 2, 4, 5)}
+    assert [one.path.stem for one in left_to_do(photos, request.folder, index)] == ["0", "1", "4", "5", "6"]
+    with_hands = {f"{k}.png": [f"{k}_hand.json", f"{k}_hand2.json"] for k in (0, 1, 2, 4)}
+    assert read_index(index) == with_hands | {"3.png": []}
     assert json.loads(lines.splitlines()[0])["hands"][1]["hand"] == "left"
     start_index(index, photos, left_to_do(photos, request.folder, index))
-    assert index.read_text().splitlines() == [lines.splitlines()[k] for k in (4, 5)]
+    assert index.read_text().splitlines() == [lines.splitlines()[k] for k in (2, 3)]
     start_index(index, photos, photos)
     assert not index.exists()
 

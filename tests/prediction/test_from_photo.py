@@ -115,6 +115,16 @@ def test_doubts_are_said(model, change, warning):
     assert warning in doubtful.warnings[0]
 
 
+def test_a_given_side_that_the_network_contradicts_is_said(model):
+    (hand,), _ = known_hands(1)  # a right hand
+    (agreed,) = fit_found_hands(model, [replace(hand, right_probability=0.55)], side_known=True)
+    assert agreed.warnings == []
+    (contradicted,) = fit_found_hands(model, [replace(hand, right_probability=0.1)], side_known=True)
+    assert contradicted.warnings == ["the network sees a left hand (probability 0.90), not the right hand of --hand"]
+    (unsure,) = fit_found_hands(model, [replace(hand, right_probability=0.4)], side_known=True)
+    assert unsure.warnings == []
+
+
 def test_joints_that_are_no_hand_are_said(model):
     (hand,), _ = known_hands(1)
     scrambled = hand.joints_px[torch.randperm(21, generator=torch.Generator().manual_seed(1))]

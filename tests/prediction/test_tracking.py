@@ -154,8 +154,14 @@ def test_false_alarms_are_left_out_and_a_named_side_counts():
 
 def test_a_gap_cuts_a_track():
     times = [0.0, 0.1, 0.1 + GAP - 0.01, 1.0, 1.1]
-    assert split_at_gaps(times) == [slice(0, 3), slice(3, 5)]
-    assert split_at_gaps([2.0]) == [slice(0, 1)]
+    assert split_at_gaps([0, 2, 5, 20, 22], times) == [slice(0, 3), slice(3, 5)]
+    assert split_at_gaps([4], [2.0]) == [slice(0, 1)]
+
+
+def test_a_low_frame_rate_is_no_gap():
+    times = [0.0, 2 * GAP, 4 * GAP, 8 * GAP]
+    assert split_at_gaps([0, 1, 2, 3], times) == [slice(0, 4)]
+    assert split_at_gaps([0, 1, 2, 4], times) == [slice(0, 3), slice(3, 4)]
 
 
 def moving(n: int, generator: torch.Generator) -> tuple[Tensor, CropFrame, list[float]]:
@@ -186,12 +192,12 @@ def test_jitter_is_reduced_and_lag_is_bounded(generator):
     h, crops, times = moving(45, generator)
     noisy = h + 0.02 * torch.randn(h.shape, generator=generator, dtype=torch.float64)
     goal, before = pixels(h, crops), pixels(noisy, crops)
-    after = pixels(smooth_track(noisy, crops, times), crops)
+    after = pixels(smooth_track(noisy, crops, range(45), times), crops)
     jitter = [(x - goal).diff(n=2, dim=0).norm(dim=-1).mean() for x in (before, after)]
     assert jitter[1] < 0.35 * jitter[0]
     assert (after - goal).norm(dim=-1).mean() < (before - goal).norm(dim=-1).mean()
     size = float((goal.amax(1) - goal.amin(1)).max())
-    clean = pixels(smooth_track(h, crops, times), crops)
+    clean = pixels(smooth_track(h, crops, range(45), times), crops)
     assert (clean - goal)[5:-5].norm(dim=-1).mean() < 0.02 * size
     assert (clean - goal).norm(dim=-1).max() < 0.1 * size  # at the ends one direction has not begun
     state, one_way = None, []
@@ -205,11 +211,12 @@ def test_jitter_is_reduced_and_lag_is_bounded(generator):
 def test_motion_before_a_gap_does_not_touch_motion_after_it(generator):
     h, crops, times = moving(8, generator)
     late = [time + (k >= 4) for k, time in enumerate(times)]
-    whole = smooth_track(h, crops, late)
+    frames = [k + RATE * (k >= 4) for k in range(8)]
+    whole = smooth_track(h, crops, frames, late)
     rows = torch.arange(4, 8)
-    torch.testing.assert_close(whole[4:], smooth_track(h[rows], take_rows(crops, rows), late[4:]))
+    torch.testing.assert_close(whole[4:], smooth_track(h[rows], take_rows(crops, rows), frames[4:], late[4:]))
     row = torch.tensor([0])
-    alone = smooth_track(h[row], take_rows(crops, row), times[:1])
+    alone = smooth_track(h[row], take_rows(crops, row), [0], times[:1])
     torch.testing.assert_close(pixels(alone, take_rows(crops, row)), pixels(h[row], take_rows(crops, row)))
 
 

@@ -103,7 +103,7 @@ def test_two_hands_keep_their_sides_and_one_comes_back(hands):
     assert right.right_probability > 0.8
     assert left.right_probability < 0.2
     assert len(right.parts) == 2
-    assert right.warnings == ["the hand was out of sight 1 times"]
+    assert right.warnings == ["the hand was out of sight 1 time"]
     assert left.warnings == []
 
 
