@@ -6,6 +6,7 @@ import struct
 import threading
 import warnings
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,8 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[ndarray, "height 
     return values > values.max() / 2
 
 
-def open_image(path: str | Path) -> Image.Image:
-    """Open an image file of one of ``FORMATS``; its pixels are not read yet.
+def open_image(path: str | Path | BytesIO) -> Image.Image:
+    """Open an image, in a file or in memory, of one of ``FORMATS``; its pixels are not read yet.
 
     Raises:
         OSError: The file does not exist, or is no such image (`UnidentifiedImageError`).

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dhpe_lib.common.records import take_rows, to_numpy
 from dhpe_lib.data.crops import Crops
+from dhpe_lib.data.photos import open_image
 from dhpe_lib.experiments.cached_evidence import TESTED_MASK, CachedEvidence, same_view
 from dhpe_lib.figures.data_urls import data_url
 from dhpe_lib.figures.gallery import mask_comparison, mesh_over
@@ -53,7 +54,8 @@ def stored_mask(mask: Bool[Tensor, "s s"]) -> str:
 
 def loaded(address: str) -> ndarray:
     """Decode a data URL to the pixels of its image, in [0, 1]."""
-    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
+    file = io.BytesIO(base64.b64decode(address.partition(",")[2]))
+    pixels = np.asarray(open_image(file))
     return pixels.astype(np.float32) / (1 if pixels.dtype == bool else 255)
 
 
