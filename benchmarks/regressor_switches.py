@@ -31,7 +31,7 @@ from dhpe_lib.network.upright import network_view
 from dhpe_lib.rendering.renderer import silhouette
 from dhpe_lib.training.fixed_evidence import (
     AT_A_TIME,
-    MASK,
+    TRAINED_MASK,
     FixedEvidence,
     MeshEstimator,
     MeshStage,
@@ -108,7 +108,7 @@ def describe(h: Tensor, mesh: HandMesh, targets: Targets, hand: HandModel) -> di
     off = (mesh.joints - targets.joints)[..., :2].norm(dim=-1).mean()
     pose = (h[:, :45] - targets.pose_shape[:, :45]).square().mean().sqrt()
     parts = torch.arange(len(h)).split(AT_A_TIME)
-    masks = torch.cat([silhouette(mesh.vertices[rows], hand.faces, MASK, "coverage") for rows in parts])
+    masks = torch.cat([silhouette(mesh.vertices[rows], hand.faces, TRAINED_MASK, "coverage") for rows in parts])
     both = torch.minimum(masks, targets.mask).sum((1, 2)) / torch.maximum(masks, targets.mask).sum((1, 2))
     return {
         "aligned_mm": round(aligned_mm(h[:, :55], targets, hand), 2),

@@ -15,6 +15,10 @@ from dhpe_lib.common.files import clear_drafts
 
 OUT = Path("dhpe_out")
 """Default folder of the files that a command writes."""
+CheckpointArgument = Annotated[
+    Path,
+    typer.Argument(metavar="CHECKPOINT", help="A .safetensors file, or the folder of a run.", show_default=False),
+]
 DeviceOption = Annotated[
     str | None,
     typer.Option("--device", metavar="cpu|cuda|cuda:N", help="Device to compute on; by default a GPU if there is one."),

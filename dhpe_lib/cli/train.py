@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from dhpe_lib.cli.options import DeviceOption, clean_exit, prepare_folder, usage_error
+from dhpe_lib.cli.options import CheckpointArgument, DeviceOption, clean_exit, prepare_folder, usage_error
 from dhpe_lib.common.console import Terminal, say
 from dhpe_lib.common.locks import LOCK, locked
 
@@ -96,10 +96,7 @@ def train(
 
 
 def evaluate(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(metavar="CHECKPOINT", help="A .safetensors file, or the folder of a run.", show_default=False),
-    ],
+    checkpoint: CheckpointArgument,
     folder: Annotated[Path, typer.Argument(metavar="DATASET_DIR", help="Prepared split.", show_default=False)],
     out: Annotated[
         Path | None,

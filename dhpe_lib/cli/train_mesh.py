@@ -5,15 +5,12 @@ from typing import Annotated
 
 import typer
 
-from dhpe_lib.cli.options import DeviceOption, clean_exit, prepare_folder, usage_error
+from dhpe_lib.cli.options import CheckpointArgument, DeviceOption, clean_exit, prepare_folder, usage_error
 from dhpe_lib.common.console import Terminal, say
 
 
 def train_mesh(
-    checkpoint: Annotated[
-        Path,
-        typer.Argument(metavar="CHECKPOINT", help="A .safetensors file, or the folder of a run.", show_default=False),
-    ],
+    checkpoint: CheckpointArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.", show_default=False)],
     data: Annotated[
         list[Path],
@@ -35,7 +32,7 @@ def train_mesh(
     from dhpe_lib.common.console import progress_bar
     from dhpe_lib.common.devices import find_device
     from dhpe_lib.data.cache.reader import Prepared
-    from dhpe_lib.network.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+    from dhpe_lib.network.checkpoints import CheckpointError, read_checkpoint, require_safetensors, write_checkpoint
     from dhpe_lib.network.trained import load_trained
     from dhpe_lib.training.fixed_evidence import (
         MeshEstimator,
@@ -51,8 +48,7 @@ def train_mesh(
         network, facts = load_trained(checkpoint).to(torch_device), read_checkpoint(checkpoint).facts
         splits = [Prepared(path) for path in data]
     with usage_error("OUT"):
-        if out.suffix.lower() != ".safetensors":
-            raise ValueError(f"{out}: weights are written as .safetensors; name such a file")
+        require_safetensors(out)
         prepare_folder(out.parent)
     stage = MeshStage(steps=steps, learning_rate=rate, weight_sh=shape_weight, seed=seed)
     with progress_bar(Terminal()) as progress, clean_exit():

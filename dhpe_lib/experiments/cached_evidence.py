@@ -5,7 +5,7 @@ into some hours of a CPU. All variants see the same F(x), the same j2D(0) and th
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,7 +13,6 @@ from jaxtyping import Float, Int64
 from numpy import ndarray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional
 
 from dhpe_lib.common.files import atomic_writes
 from dhpe_lib.common.records import join_rows
@@ -26,10 +25,10 @@ from dhpe_lib.network.estimator import Estimator, evaluating
 from dhpe_lib.network.upright import network_view
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.training.batches import ViewOptions, draw_turns, training_view
+from dhpe_lib.training.fixed_evidence import TRAINED_MASK, with_small_masks
 
-TRAINED_MASK, TESTED_MASK = 64, 128
-"""Sides of the masks that L_Sh is trained on and that masks are tested on, pixels. At 64 pixels the direction of L_Sh's
-gradient to h has a cosine of 0.99 with that at 224 pixels."""
+TESTED_MASK = 128
+"""Side of the masks that masks are tested on, pixels."""
 AT_A_TIME = 64
 
 
@@ -67,8 +66,8 @@ def find_evidence(network: Estimator, view: View, mask_size: int) -> CachedEvide
     """
     with evaluating(network):
         evidence = network.find_evidence(view.images)
-    mask = functional.interpolate(view.targets.mask[:, None], (mask_size, mask_size), mode="area")[:, 0]
-    return CachedEvidence(evidence.of_crop, evidence.joints_2d, replace(view.targets, mask=mask.half()), view.frame)
+    targets = with_small_masks(view.targets, mask_size)
+    return CachedEvidence(evidence.of_crop, evidence.joints_2d, targets, view.frame)
 
 
 def training_evidence(network: Estimator, split: Prepared, rows: Int64[ndarray, " n"], seed: int) -> CachedEvidence:

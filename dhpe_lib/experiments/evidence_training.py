@@ -6,9 +6,8 @@ have no label, and a share of the images has no mask, as in the paper's training
 equal weights, as far as they have the same layers, and see the same images in the same order.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from dhpe_lib.data.targets import Targets, joint_error_px
 from dhpe_lib.evaluation.evaluate import TAU, Predictions, millimetres, undo_eq8
 from dhpe_lib.evaluation.mask_metrics import mask_counts
 from dhpe_lib.evaluation.metrics import joint_errors, mean_epe
-from dhpe_lib.experiments.cached_evidence import TRAINED_MASK, CachedEvidence
+from dhpe_lib.experiments.cached_evidence import CachedEvidence
 from dhpe_lib.experiments.evidence_forms import SHARE, Form
 from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.hand.model import HandModel, neutral_h
@@ -30,9 +29,11 @@ from dhpe_lib.hand.parameters import positive_scale, split_h
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, quaternion_to_matrix
 from dhpe_lib.hand.skinning import joint_transforms, pose_features, skin
 from dhpe_lib.network.regressor import JOINTS_2D, POSE_SPREAD, Regressor
-from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
+from dhpe_lib.rendering.renderer import silhouette
 from dhpe_lib.synthetic.sampling import seed_of
-from dhpe_lib.training.losses import LossOptions, articulation_loss, refiner_loss, shape_gate, shape_loss
+from dhpe_lib.training.config import half_cosine
+from dhpe_lib.training.fixed_evidence import masked_loss
+from dhpe_lib.training.losses import LossOptions, articulation_loss, refiner_loss, shape_gate
 
 BATCH, RATE, DECAY, WARMUP, CLIP = 256, 1e-3, 1e-3, 100, 1.0
 TEST_EVERY, TESTED = 50, 256
@@ -145,19 +146,6 @@ def iterate(
     return Iterations(h, joints, torch.stack(refined, 1))
 
 
-def masked_loss(
-    vertices: Tensor, targets: Targets, gate: Float[Tensor, " b"], hand: HandModel, method: Method = DEFAULT_METHOD
-) -> Float[Tensor, " b"]:
-    """Compute lambda L_Sh; hands whose lambda is 0 are not rendered."""
-    rows = gate.nonzero()[:, 0]
-    if not len(rows):
-        return torch.zeros_like(gate)
-    some = take_rows(targets, rows)
-    some = replace(some, mask=some.mask.float())
-    mask = silhouette(vertices.index_select(0, rows), hand.faces, TRAINED_MASK, method)
-    return torch.zeros_like(gate).index_put((rows,), gate[rows] * shape_loss(mask, some))
-
-
 def loss_of(form: Form, path: Iterations, targets: Targets, hand: HandModel, laplacian: Laplacian) -> Float[Tensor, ""]:
     """Compute the mean loss of a batch; pose and shape count as unknown unless L_h has a weight.
 
@@ -251,8 +239,7 @@ def fit(form: Form, batches: Batches, hand: HandModel, test: CachedEvidence, cro
             near = []
         if step == steps:
             break
-        decay = 0.5 + 0.5 * math.cos(math.pi * step / steps)
-        optimiser.param_groups[0]["lr"] = RATE * min(1, (step + 1) / WARMUP) * decay
+        optimiser.param_groups[0]["lr"] = RATE * min(1, (step + 1) / WARMUP) * half_cosine(step, steps)
         batch = batches.at(step)
         path = iterate(regressor, batch, body, before)
         near.append(joint_error_px(path.joints, batch.targets) < TAU)

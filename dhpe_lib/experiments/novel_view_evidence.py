@@ -7,11 +7,12 @@ import torch
 from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.views import JitterRange
-from dhpe_lib.experiments.cached_evidence import AT_A_TIME, TRAINED_MASK, CachedEvidence, find_evidence
+from dhpe_lib.experiments.cached_evidence import AT_A_TIME, CachedEvidence, find_evidence
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.upright import network_view
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.synthetic.scenery import make_backgrounds
+from dhpe_lib.training.fixed_evidence import TRAINED_MASK
 from dhpe_lib.training.novel_views import NovelViewRenderer, NovelViews
 
 Seeds = Literal["predicted", "true"]

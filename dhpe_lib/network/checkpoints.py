@@ -111,6 +111,12 @@ def write_checkpoint(
         ) from error
 
 
+def require_safetensors(path: Path) -> None:
+    """Raise CheckpointError if a file to write is not named .safetensors."""
+    if path.suffix.lower() != ".safetensors":
+        raise CheckpointError(f"{path}: weights are written as .safetensors; name such a file")
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 

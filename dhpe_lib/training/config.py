@@ -191,7 +191,12 @@ class TrainingConfig:
         rise = min(1.0, (step + 1) / (self.warmup + 1))
         if self.decay == "constant":
             return rise
-        return rise * (1 + math.cos(math.pi * step / self.steps)) / 2
+        return rise * half_cosine(step, self.steps)
+
+
+def half_cosine(step: int, steps: int) -> float:
+    """Factor of a learning rate that decays along half a cosine, from 1 at step 0 to 0 at the last step."""
+    return 0.5 + 0.5 * math.cos(math.pi * step / steps)
 
 
 PAPER = {

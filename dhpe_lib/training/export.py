@@ -6,7 +6,13 @@ from pathlib import Path
 import torch
 
 from dhpe_lib.common.files import refuse_input
-from dhpe_lib.network.checkpoints import CheckpointError, read_checkpoint, weights_file, write_checkpoint
+from dhpe_lib.network.checkpoints import (
+    CheckpointError,
+    read_checkpoint,
+    require_safetensors,
+    weights_file,
+    write_checkpoint,
+)
 from dhpe_lib.network.trained import load_trained
 from dhpe_lib.training.config import config_from, with_paths
 
@@ -25,8 +31,7 @@ def export_weights(run: Path, out: Path) -> None:
         FileExistsError: `out` is the checkpoint itself.
         CheckpointError: The file is not a checkpoint, `out` cannot be written, or a weight is too large for 16 bits.
     """
-    if out.suffix.lower() != ".safetensors":
-        raise CheckpointError(f"{out}: weights are written as .safetensors; name such a file")
+    require_safetensors(out)
     refuse_input(out, [weights_file(run)])
     facts = read_checkpoint(run).facts
     network = load_trained(run).half()

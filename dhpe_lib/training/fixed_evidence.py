@@ -4,7 +4,6 @@ F and f_J2D stay as they are, so no step has a convolution. On a CPU a step of 2
 ten. In the same time the whole network could only learn with small batches, whose gradients are noisy.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,15 +23,16 @@ from dhpe_lib.network.evidence import find_joints
 from dhpe_lib.network.hand_evidence import HandFeatureNet, JointReader, PyramidMachine, read_at_joints
 from dhpe_lib.network.heatmaps import heatmap_statistics
 from dhpe_lib.network.regressor import Regressor, RegressorState
-from dhpe_lib.rendering.renderer import silhouette
+from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.training.batches import ViewOptions, draw_turns, training_view
+from dhpe_lib.training.config import half_cosine
 from dhpe_lib.training.losses import articulation_loss, hand_loss, refiner_loss, shape_gate, shape_loss
 
 AT_A_TIME = 64
-MASK = 64
-"""Side of the masks of L_Sh, pixels. L_Sh's gradient to h has nearly the direction that it has at 224 pixels (cosine
-0.99)."""
+TRAINED_MASK = 64
+"""Side of the masks that L_Sh is trained on, pixels. Its gradient to h has nearly the direction that it has at 224
+pixels (cosine 0.99)."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ def jittered_views(network: Estimator, splits: Sequence[Prepared], count: int, s
             yield training_view(split[part].to(device), turns, options)
 
 
-def with_small_masks(targets: Targets) -> Targets:
-    """Reduce the masks to 64 x 64 pixels in half precision, since thousands of masks take much memory."""
-    mask = functional.interpolate(targets.mask[:, None], (MASK, MASK), mode="area")[:, 0]
+def with_small_masks(targets: Targets, size: int = TRAINED_MASK) -> Targets:
+    """Reduce the masks to size x size pixels in half precision, since thousands of masks take much memory."""
+    mask = functional.interpolate(targets.mask[:, None], (size, size), mode="area")[:, 0]
     return replace(targets, mask=mask.half())
 
 
@@ -184,8 +184,7 @@ class MeshStage:
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
-        decay = 0.5 + 0.5 * math.cos(math.pi * step / self.steps)
-        return self.learning_rate * min(1, (step + 1) / self.warmup) * decay
+        return self.learning_rate * min(1, (step + 1) / self.warmup) * half_cosine(step, self.steps)
 
 
 def train_mesh_estimator(
@@ -221,7 +220,7 @@ def train_mesh_estimator(
 def mesh_loss(
     path: tuple[RegressorState, ...], targets: Targets, hand: HandModel, stage: MeshStage
 ) -> Float[Tensor, ""]:
-    """Compute the mean loss of a batch; hands whose lambda is 0 are not rendered.
+    """Compute the mean loss of a batch.
 
     Source: Eqs. 6, 8, 9 and 12, and L_h.
     """
@@ -232,10 +231,36 @@ def mesh_loss(
     if not stage.weight_sh:
         return loss
     rows = torch.arange(0, len(joints), stage.shape_share, device=joints.device)
-    near = rows[shape_gate(joints[rows], take_rows(targets, rows)) > 0]
-    if not len(near):
-        return loss
-    some = take_rows(targets, near)
-    masks = silhouette(vertices[near], hand.faces, MASK, "coverage")
-    shape = shape_loss(masks, replace(some, mask=some.mask.float())).sum() / len(rows)
-    return loss + stage.weight_sh * shape
+    some = take_rows(targets, rows)
+    gate = shape_gate(joints[rows], some)
+    return loss + stage.weight_sh * masked_loss(vertices[rows], some, gate, hand, "coverage").mean()
+
+
+def masked_loss(
+    vertices: Float[Tensor, "b v 3"],
+    targets: Targets,
+    gate: Float[Tensor, " b"],
+    hand: HandModel,
+    method: Method = DEFAULT_METHOD,
+) -> Float[Tensor, " b"]:
+    """Compute lambda L_Sh with masks of 64 x 64 pixels; hands whose lambda is 0 are not rendered.
+
+    Args:
+        vertices: Vertices of the meshes, crop frame, units of g.
+        targets: Ground truth with small masks.
+        gate: Lambda of each hand.
+        hand: The hand model, for its faces.
+        method: Method of f_Ren.
+
+    Returns:
+        One number for each hand.
+
+    Source: Eqs. 9 and 12.
+    """
+    rows = gate.nonzero()[:, 0]
+    if not len(rows):
+        return torch.zeros_like(gate)
+    some = take_rows(targets, rows)
+    some = replace(some, mask=some.mask.float())
+    mask = silhouette(vertices.index_select(0, rows), hand.faces, TRAINED_MASK, method)
+    return torch.zeros_like(gate).index_put((rows,), gate[rows] * shape_loss(mask, some))

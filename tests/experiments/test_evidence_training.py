@@ -25,7 +25,6 @@ from dhpe_lib.experiments.evidence_training import (
     fit,
     iterate,
     known_hand_loss,
-    masked_loss,
     new_regressor,
     predict,
 )
@@ -33,6 +32,7 @@ from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.hand_landmarks import FEATURES
 from dhpe_lib.network.regressor import RegressorState
 from dhpe_lib.rendering.renderer import silhouette
+from dhpe_lib.training.fixed_evidence import masked_loss
 from dhpe_lib.training.losses import hand_loss, shape_loss
 
 

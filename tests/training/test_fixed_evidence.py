@@ -20,7 +20,7 @@ from dhpe_lib.network.hand_evidence import CHANNELS
 from dhpe_lib.network.regressor import RegressorState
 from dhpe_lib.rendering.renderer import silhouette
 from dhpe_lib.training.fixed_evidence import (
-    MASK,
+    TRAINED_MASK,
     FixedEvidence,
     MeshEstimator,
     MeshStage,
@@ -73,7 +73,7 @@ def test_f_e3d_sees_what_it_sees_in_the_network(network, view):
     expected = network.predict(view.images, render=False)
     assert torch.equal(evidence.joints_2d, expected.evidence.joints_2d)
     torch.testing.assert_close(mesh(evidence)[-1].h, expected.h, rtol=1e-2, atol=1e-3)  # maps are in half precision
-    assert evidence.targets.mask.shape == (4, MASK, MASK)
+    assert evidence.targets.mask.shape == (4, TRAINED_MASK, TRAINED_MASK)
     torch.testing.assert_close(evidence.targets.mask.float().mean((1, 2)), view.targets.mask.mean((1, 2)))
 
 
@@ -106,7 +106,7 @@ def test_the_loss_is_the_sum_of_its_terms(network, evidence):
     torch.testing.assert_close(plain, (terms + 0.5 * hand_loss(path, targets)).mean())
     with_shape = mesh_loss(path, targets, network.hand, MeshStage(weight_h=0.5, weight_sh=10.0))
     rows = torch.arange(0, 12, 4)
-    masks = silhouette(path[-1].mesh.vertices[rows], network.hand.faces, MASK, "coverage")
+    masks = silhouette(path[-1].mesh.vertices[rows], network.hand.faces, TRAINED_MASK, "coverage")
     some = take_rows(targets, rows)
     shape = shape_loss(masks, replace(some, mask=some.mask.float())).mean()
     assert shape > 1e-3
