@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from open_hand import anthropometry as body
-from open_hand import correctives, joint_limits, joint_regressor, numbering, remesh, source, texture
+from open_hand import correctives, fingertips, joint_limits, joint_regressor, numbering, remesh, source, texture
 
 ASSET = Path(__file__).parent.parent / "dhpe_lib" / "hand" / "assets" / "open_hand.npz"
 SEED, POSES_FOR_PCA, POSES_KEPT = 0, 8192, 512
 
 
 def numbered_surface(path: Path) -> source.Surface:
-    """Load the starting surface, and give it MANO's counts of vertices and faces and MANO's vertex numbers."""
+    """Load the starting surface, give it MANO's counts and vertex numbers, and round its fingertips."""
     surface = source.load(path)
     mesh = remesh.simplify(surface)
     kept, faces = np.unique(np.array(list(mesh.faces.values())), return_inverse=True)
@@ -40,7 +40,8 @@ def numbered_surface(path: Path) -> source.Surface:
     order = np.argsort(number)
     uv = {(int(number[np.searchsorted(kept, v)]), c): t for (v, c), t in surface.uv.items() if v in kept}
     charts = surface.charts[list(mesh.faces)]
-    return source.Surface(vertices[order], number[faces], charts, uv, weights[order], surface.joints, surface.axes)
+    hand = replace(surface, vertices=vertices[order], faces=number[faces], charts=charts, uv=uv, weights=weights[order])
+    return fingertips.rounded(hand, surface)
 
 
 def mean_hand(surface: source.Surface) -> source.Surface:

@@ -34,7 +34,7 @@ from dhpe_lib.synthetic.hands import TIPS
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.synthetic.sequences import sequence_batch
 
-VERSION = 3
+VERSION = 4
 """Version of the engine; it is increased when a seed no longer gives the same pictures."""
 COUNTS = {
     "orh": {"train": 41_258, "test": 2_728},

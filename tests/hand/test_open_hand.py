@@ -105,6 +105,15 @@ def test_fingertips_are_where_smplx_looks_for_them(hand: dict[str, np.ndarray]) 
         assert hand["v_template"][tip] @ along > reach.max() - 2e-3
 
 
+def test_fingertips_are_round(model: HandModel) -> None:
+    """Nine of ten edges within 18 mm of each fingertip turn by less than 42 degrees; edge collapse alone leaves 53."""
+    mesh = trimesh.Trimesh(model.v_template.numpy(), model.faces.numpy(), process=False)
+    ends = mesh.vertices[mesh.face_adjacency_edges]
+    for tip in FINGERTIP_VERTICES:
+        near = (np.linalg.norm(ends - mesh.vertices[tip], axis=2) < 0.018).all(1)
+        assert np.degrees(np.quantile(mesh.face_adjacency_angles[near], 0.9)) < 42
+
+
 def test_skin_weights_and_joint_regressor_are_weighted_means(hand: dict[str, np.ndarray]) -> None:
     for rows in (hand["weights"], hand["J_regressor"]):
         assert rows.min() >= 0
