@@ -14,7 +14,7 @@ from typing import Any
 
 from dhpe_lib.evaluation.paper_sets import PAPER_SETS, PaperSet
 from dhpe_lib.evaluation.published import PUBLISHED_AUC, PUBLISHED_MASKS
-from dhpe_lib.experiments.claims import CLAIMS, gain_text, here, verdict_of
+from dhpe_lib.experiments.claims import CLAIMS, deciding, gain_text, here, verdict_of
 from dhpe_lib.experiments.paper_verdicts import (
     Difference,
     Verdict,
@@ -28,7 +28,6 @@ from dhpe_lib.figures.chapters import machine_line, markdown_table, read_result
 Read = Callable[[str], Mapping[str, Any] | None]
 
 OURS = "Baek et al. 2019"
-HEAD = ("claim of the paper", "paper", "here", "verdict", "why", "file")
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class Row:
         why: Reason for the difference, or for the missing verdict.
         file: Name of the result file in ``book/results``; empty if there is none.
         difference: The difference behind the verdict, if it is one.
+        decides: The comparison that decides, if there are several.
     """
 
     claim: str
@@ -54,6 +54,12 @@ class Row:
     why: str
     file: str = ""
     difference: Difference | None = None
+    decides: str = ""
+
+    @property
+    def line(self) -> str:
+        """The number that decides, for one line."""
+        return self.decides or self.here
 
 
 def read_if_there(name: str) -> Mapping[str, Any] | None:
@@ -118,14 +124,14 @@ def refinement_row(split: str, neutral: bool, read: Read) -> Row:
 
 
 def without_feature_term(split: str, read: Read) -> str:
-    """Say how large the feature term is in the fourth light network, and what the refinement does without it."""
+    """Say how large the feature term is, and what the refinement does without it, in the network of the evidence."""
     name = f"shipped network refined, feature weight 0, j2D by f_Ref, {split.upper()}"
     if (result := read("evidence")) is None or name not in result["results"]["comparisons"]:
         return "without the feature term: not measured"
     row = result["results"]["feature_term"][f"{split}_test"]
     times = row["gradient_feature"] / row["gradient_joints"]
     gain = gain_text(result["results"]["comparisons"][name])
-    return f"the feature term pulls {times:.0f} times as hard as the joints; without it {gain} (fourth light network)"
+    return f"the feature term pulls {times:.0f} times as hard as the joints; without it {gain} (`evidence.json`)"
 
 
 def claim_row(name: str, read: Read = read_if_there) -> Row:
@@ -147,8 +153,9 @@ def claim_row(name: str, read: Read = read_if_there) -> Row:
     difference = None
     if first["unit"] == "mm":
         difference = Difference(*(float(first[end]) for end in ("value", "low", "high")))
-    why = reasons(result).get(name, "")
-    return Row(claim.text, claim.source, claim.paper, here(claim, result), verdict, why, "evidence", difference)
+    why, numbers, decides = reasons(result).get(name, ""), here(claim, result), deciding(claim, result)
+    text = f"{gain_text(result['comparisons'][decides])} ({decides})"
+    return Row(claim.text, claim.source, claim.paper, numbers, verdict, why, "evidence", difference, text)
 
 
 def refiner_row(read: Read) -> Row:
@@ -211,25 +218,6 @@ def paper_rows(read: Read = read_if_there) -> list[Row]:
         One row for each claim.
     """
     return [row(read) for row in ROWS]
-
-
-def rows_table(rows: Sequence[Row], with_files: bool = True) -> str:
-    """Return rows as a table in Markdown.
-
-    Args:
-        rows: From :func:`paper_rows`.
-        with_files: Whether the last column names the result file by its number in :func:`commands_table`.
-
-    Returns:
-        The lines of the table.
-    """
-    numbers = file_numbers(rows)
-    cells = [
-        (f"{row.claim} ({row.where})", row.paper, row.here, f"**{row.verdict}**", row.why, numbers.get(row.file, ""))
-        for row in rows
-    ]
-    columns = len(HEAD) if with_files else len(HEAD) - 1
-    return markdown_table(HEAD[:columns], [line[:columns] for line in cells], text_columns=columns)
 
 
 def file_numbers(rows: Sequence[Row]) -> dict[str, int]:
