@@ -219,6 +219,8 @@ def test_figures_and_tables_of_a_result(tmp_path):
     for test in result["pck"]:
         assert len(pck_figure(result, test).data) == 2
     assert len(course_figure(result, {"full": "Eq. 12", "constant-lambda": "0.01"}).data) == 4
-    assert set(figures(result)) == {"5a", "5b", "5c", "5d", "5e", "5f"}
+    drawn = figures(result)
+    assert set(drawn) == {"5a", "5b", "5c", "5d", "5e", "5f", "5f-half-open"}
+    assert not drawn["5f-half-open"].data  # these variants were not trained
     assert list(refinement_figure(result, "orh_test").data[0].x) == [5, 50]
     assert mask_rows(result)[-1] == ("mesh (ORH)", "80.0", "88.9", "88.9", "88.9", "[80.0, 80.0]")
