@@ -20,6 +20,9 @@ Verdict = Literal["holds", "does not hold", "undecided"]
 RELEVANT = 0.02
 """A change of less than this share of the quantity itself is no gain worth the name, and counts as neutral."""
 
+NO_WIDTH = 1e-9
+"""Stands for the width of an interval that has none."""
+
 
 def paired_interval(gains: Float[ndarray, "seeds images"]) -> Interval[float]:
     r"""Compute the mean gain and its 95 % interval over seeds and images.
@@ -255,11 +258,14 @@ def here(claim: Claim, result: Mapping[str, Any]) -> str:
 
 
 def deciding(claim: Claim, result: Mapping[str, Any]) -> str:
-    """Name the comparison that decides a claim: of those with its verdict the one that speaks least for it."""
+    """Name the comparison that decides a claim: of those with its verdict the one that speaks least for it.
+
+    Comparisons have several units, so the lower ends are compared in units of the intervals' widths.
+    """
     rows = {name: result["comparisons"][name] for name in claim.comparisons}
     own = verdict(list(rows.values()), claim.neutral)
     alike = [name for name, one in rows.items() if verdict([one], claim.neutral) == own]
-    return min(alike, key=lambda name: rows[name]["low"] / rows[name]["of"])
+    return min(alike, key=lambda name: rows[name]["low"] / max(rows[name]["high"] - rows[name]["low"], NO_WIDTH))
 
 
 def gain_text(one: Mapping[str, Any]) -> str:
