@@ -54,7 +54,7 @@ PARTS = {
     "erased joints in training": ("full", "erased-joints"),
     "shifted joints in training": ("full", "shifted-joints"),
     "f_Ref, erased joints in training": ("erased-joints-without-refiner", "erased-joints"),
-    "600 more steps after 300": ("half-open", "half-open-without-shape-loss"),
+    "600 more steps after 200": ("half-open", "half-open-without-shape-loss"),
     "shape loss with weight 50, half-open gates": ("half-open-without-shape-loss", "half-open-50"),
     "shape loss as a sum, half-open gates": ("half-open-without-shape-loss", "half-open-as-sum"),
     "constant lambda with weight 50, half-open gates": ("half-open-without-shape-loss", "half-open-constant-50"),

@@ -26,7 +26,7 @@ WITHOUT_MASK = 30_000 / 71_258
 """Share of the paper's training images without a mask: those of STB."""
 FEW = 512
 """Number of real images from which the augmentation has something to add."""
-STEPS, WEAK_STEPS, HALF_OPEN_STEPS = 600, 100, 300
+STEPS, WEAK_STEPS, HALF_OPEN_STEPS = 600, 100, 200
 """Steps of a training; of one that ends early for a weak start of the refinement; and of one after which about half of
 the images are within tau, so that the gates of Eq. 12 are half open."""
 DISTURBED_SHARE, SHIFT = 0.15, 0.1
@@ -165,7 +165,7 @@ MEANINGS = {
     "erased-joints": "15 % of the joints of j2D(0) in training are those of another hand",
     "erased-joints-without-refiner": "the same, and no f_Ref",
     "shifted-joints": "15 % of the joints of j2D(0) in training are shifted by about 22 pixels",
-    "half-open": "300 steps without L_Sh; after them about half of the images are within tau",
+    "half-open": "200 steps without L_Sh; after them about half of the images are within tau",
     "half-open-without-shape-loss": "600 more steps from *half-open*, no L_Sh",
     "half-open-50": "600 more steps from *half-open*, L_Sh with weight 50",
     "half-open-constant-50": "the same, with lambda 0.01 throughout",

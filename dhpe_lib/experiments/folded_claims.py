@@ -36,20 +36,20 @@ def claims_list(rows: Sequence[Row], grouped: bool = False) -> ClaimsList:
         The list.
     """
     if not grouped:
-        return ClaimsList("".join(folded(row) for row in rows))
+        return ClaimsList("".join(folded(row, row.verdict) for row in rows))
     numbers, parts = file_numbers(rows), []
     for verdict in get_args(Verdict):
         some = [row for row in rows if row.verdict == verdict]
-        lines = "".join(folded(row, str(numbers.get(row.file, ""))) for row in some)
+        lines = "".join(folded(row, file=str(numbers.get(row.file, ""))) for row in some)
         parts.append(f"<p><strong>{verdict}: {len(some)}</strong></p>{lines}")
     return ClaimsList("".join(parts))
 
 
-def folded(row: Row, file: str = "") -> str:
+def folded(row: Row, verdict: str = "", file: str = "") -> str:
     """Return a row as HTML: verdict, claim and deciding number; below, what the paper says, all numbers and why."""
     dot = f'<span style="{DOT.format(COLORS[row.verdict])}"></span>'
     number = f": {marked(row.line)}" if row.line else ""
-    summary = f"{dot}<strong>{row.verdict}</strong> {marked(row.claim)} ({row.where}){number}"
+    summary = f"{dot}{f'<strong>{verdict}</strong> ' if verdict else ''}{marked(row.claim)} ({row.where}){number}"
     here = "<br>".join(map(marked, row.here.split("; ")))
     parts = {"paper": marked(row.paper), "here": here, "why": marked(row.why), "file": file}
     lines = "".join(f'<div style="{PART}"><em>{name}:</em> {text}</div>' for name, text in parts.items() if text)

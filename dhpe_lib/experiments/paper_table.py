@@ -43,7 +43,7 @@ class Row:
         why: Reason for the difference, or for the missing verdict.
         file: Name of the result file in ``book/results``; empty if there is none.
         difference: The difference behind the verdict, if it is one.
-        decides: The comparison that decides, if there are several.
+        decides: The gain that decides, if there are several, with the last part of its name, as the test.
     """
 
     claim: str
@@ -112,7 +112,7 @@ def mask_row(read: Read) -> Row:
 def refinement_row(split: str, neutral: bool, read: Read) -> Row:
     """Row of what 50 steps of Eq. 13 with f_Ref change on a split."""
     name, of_paper = f"light_cpu_refined_{split}", {"orh": "RHD", "orh-o": "Dexter+Object"}[split]
-    claim = f"refinement {'is neutral' if neutral else 'helps much'} on {of_paper} (shipped network)"
+    claim = f"Refinement {'is neutral' if neutral else 'helps much'} on {of_paper} (shipped network)"
     where = "Fig. 5d" if neutral else "Fig. 5e"
     paper = "no change" if neutral else "smaller error"
     if (result := read(name)) is None:
@@ -154,7 +154,7 @@ def claim_row(name: str, read: Read = read_if_there) -> Row:
     if first["unit"] == "mm":
         difference = Difference(*(float(first[end]) for end in ("value", "low", "high")))
     why, numbers, decides = reasons(result).get(name, ""), here(claim, result), deciding(claim, result)
-    text = f"{gain_text(result['comparisons'][decides])} ({decides})"
+    text = f"{gain_text(result['comparisons'][decides])} ({decides.rpartition(', ')[2]})"
     return Row(claim.text, claim.source, claim.paper, numbers, verdict, why, "evidence", difference, text)
 
 
@@ -174,7 +174,7 @@ def refiner_row(read: Read) -> Row:
 
 def time_row(read: Read) -> Row:
     """Row of the time of an estimate with refinement."""
-    claim, where, paper = "time of one hand with 50 steps of refinement", "Sec. 3.4", "100 ms + 50 x 5 ms, GPU"
+    claim, where, paper = "Time of one hand with 50 steps of refinement", "Sec. 3.4", "100 ms + 50 x 5 ms, GPU"
     if (result := read("refinement_speed_cpu")) is None:
         return Row(claim, where, paper, "", "not measured", "not run")
     ms = {name.split(",")[0]: row["ms"] for name, row in result["results"].items() if "batch 1 " in name}
@@ -193,7 +193,7 @@ ROWS: tuple[Callable[[Read], Row], ...] = (
     lambda read: area_row(PAPER_SETS[1], read),
     lambda read: area_row(PAPER_SETS[2], read),
     lambda read: unmeasured_row(
-        "mean error on RHD about 4 mm below Cai et al.", "Sec. 4", "about 4 mm", "needs RHD and the paper's training"
+        "Mean error on RHD about 4 mm below Cai et al.", "Sec. 4", "about 4 mm", "needs RHD and the paper's training"
     ),
     mask_row,
     lambda read: refinement_row("orh", True, read),
@@ -202,7 +202,7 @@ ROWS: tuple[Callable[[Read], Row], ...] = (
     *(partial(claim_row, name) for name in CLAIMS),
     time_row,
     lambda read: unmeasured_row(
-        "the network at full size learns from 71,258 images", "Sec. 4", "trained", "no GPU run and no licensed data"
+        "The network at full size learns from 71,258 images", "Sec. 4", "trained", "no GPU run and no licensed data"
     ),
 )
 """Functions that make the rows, in the paper's order."""
