@@ -19,20 +19,23 @@ from evidence_stages import (
     FEATURE_IMAGES,
     FITTED_IMAGES,
     MOVED_IMAGES,
-    REFINED_IMAGES,
     collapsed,
     estimator_of,
     feature_course,
     feature_file,
     feature_row_of,
     fitted,
+    has_feature_row,
     landmarks,
     likeness,
     moved,
+    photo_landmarks,
     photo_results,
     photos,
     refined,
     refined_photos,
+    refinement_is_there,
+    rigid,
     train,
 )
 from numpy import ndarray
@@ -52,10 +55,7 @@ from dhpe_lib.experiments.evidence_comparisons import (
     refinement_gains,
     weak_start_gains,
 )
-from dhpe_lib.experiments.evidence_feature import (
-    COURSES,
-    feature_gains,
-)
+from dhpe_lib.experiments.evidence_feature import FEATURE_FORMS, feature_gains
 from dhpe_lib.experiments.evidence_files import PAIR, SEEDS, Workplace
 from dhpe_lib.experiments.evidence_forms import FEW, FORMS, STEPS, seen_by
 from dhpe_lib.experiments.evidence_masks import BATCH as SEGMENTED
@@ -72,17 +72,18 @@ from dhpe_lib.experiments.evidence_masks import (
     segmented_file,
 )
 from dhpe_lib.experiments.evidence_masks import pictures as tested_pictures
+from dhpe_lib.experiments.evidence_photos import PHOTOS
 from dhpe_lib.experiments.evidence_pictures import mesh_masks, shown_images, stored_hands, stored_masks
 from dhpe_lib.experiments.evidence_reasons import eigenvalues
 from dhpe_lib.experiments.evidence_refinement import MODES, estimate_of
 from dhpe_lib.experiments.evidence_refinement import refined as refined_hands
-from dhpe_lib.experiments.evidence_results import BLOCK, NAMES, scores
+from dhpe_lib.experiments.evidence_results import BLOCKS, NAMES, network_facts, scores
 from dhpe_lib.experiments.evidence_training import BATCH, TESTED, spread
 
 FIG_6 = {"w/o shape loss": "without-shape-loss", "with shape loss": "shape-loss-of-all"}
 """Variants whose hands Fig. 6 shows."""
 REFINED = ("orh_test", "orh-o_test")
-"""Tests that are refined."""
+"""Tests of Figs. 5d and 5e, whose refinement has all forms. On the others *full* is refined."""
 STAGES = (
     "train",
     "refine",
@@ -102,7 +103,7 @@ def pictures(place: Workplace, steps: int) -> dict[str, Any]:
     """Return what Figs. 4 and 6 show: masks of hands without and with distractors, and hands of two variants."""
     network, hand = place.network, place.network.hand
     masks = []
-    for test in ("orh_test", *PAIR):
+    for test in filter(place.is_kept, ("orh_test", *PAIR)):
         evidence, crops = tested_pictures(place, test)
         rows = spread(len(crops), 4)[1:3].tolist()
         images, some = shown_images(evidence, crops, rows), take_rows(evidence, torch.tensor(rows))
@@ -113,6 +114,8 @@ def pictures(place: Workplace, steps: int) -> dict[str, Any]:
     some = take_rows(whole, torch.tensor(rows))
     hands = {}
     for label, name in FIG_6.items():
+        if not place.weights(name):
+            continue
         own, seen = estimator_of(place, name, 0), seen_by(FORMS[name], some)
         hands[label] = estimate_of(own, seen).h
         hands[f"{label}, 20 steps of refinement"] = refined_hands(own, seen, MODES[2], 20).path[-1]
@@ -127,47 +130,59 @@ def network_masks(place: Workplace, steps: int, images: Tensor) -> dict[str, Ten
 
 
 def results_of(place: Workplace, steps: int) -> dict[str, Any]:
-    """Compute the rows of the result file from what was measured."""
+    """Compute the rows of the result file from what was measured; what was not measured is left out."""
     runs = {name: place.load_runs(name) for name in FORMS}
-    raw = {test: refined(place, test) for test in REFINED}
+    raw = {test: refined(place, test) for test in place.tested if refinement_is_there(place, test, "full")}
     counts = all_counts(place, steps)
-    gains = part_gains(runs)
-    for test, modes in raw.items():
-        gains |= refinement_gains(NAMES[test], modes)
-        if runs["weak-start"]:
-            gains |= weak_start_gains(NAMES[test], refined(place, test, "weak-start"))
-        if place.file(f"fitted/{test}").is_file():
-            gains[f"fit without a network, {NAMES[test]}"] = fit_gain(fitted(place, test))
-        there = [one for one in COURSES if place.file(feature_file(test, *one)).is_file()]
-        gains |= feature_gains(NAMES[test], {one: feature_course(place, test, *one) for one in there})
-    gains |= mask_comparisons(counts)
+    gains = part_gains(runs) | mask_comparisons(counts)
+    for test in place.tested:
+        gains |= refinement_gains(test, raw[test]) if test in raw else {}
+        gains |= gains_of_test(place, test)
     of_photos = photo_results(place)
     gains |= of_photos.pop("gains")
-    for test, name in NAMES.items():
-        if place.file(f"landmarks/{test}").is_file():
-            gains |= landmark_gains(name, landmarks(place, test))
+    if place.file("landmarks/photos").is_file():
+        gains |= landmark_gains(PHOTOS["labelled"], photo_landmarks(place), "px")
     return {
         "setting": setting(place, steps),
         "comparisons": gains,
         "forms": {
-            name: {"tests": {test: scores(group, test) for test in NAMES}, "curves": [run.curve for run in group]}
+            name: {
+                "tests": {test: scores(group, test) for test in place.tested},
+                "curves": [one.curve for one in group],
+            }
             for name, group in runs.items()
             if group
         },
-        "refinement": {test: refinement_course(modes) for test, modes in raw.items()},
-        "moved_j2d_px": {test: moved(place, test) for test in REFINED},
+        "refinement": {test: refinement_course(test, modes) for test, modes in raw.items()},
+        "moved_j2d_px": {test: moved(place, test) for test in raw},
         **of_photos,
-        "feature_term": {test: feature_row_of(place, test) for test in raw},
-        "pck": {test: pck_rows(runs, modes, test) for test, modes in raw.items()},
-        "pck_shape_loss": {test: pck_of_runs(runs, test, SHAPE_CURVES) for test in NAMES},
+        "feature_term": {test: feature_row_of(place, test) for test in REFINED if has_feature_row(place, test)},
+        "pck": {test: pck_rows(runs, raw[test], test) for test in REFINED if test in raw},
+        "pck_shape_loss": {test: pck_of_runs(runs, test, SHAPE_CURVES) for test in place.tested},
         "feature_loss": collapsed(place) if place.file("collapse").is_file() else {},
         "f_ref_eigenvalue": eigenvalues({name: place.weights(name) for name in FORMS}),
-        "novel_views_told_apart": likeness(place),
+        "novel_views_told_apart": likeness(place) if place.is_kept("novel_predicted") else {},
         "masks": {
             MASKED[test]: {who: mask_row(one) for who, one in joined(test, rows).items()}
             for test, rows in counts.items()
         },
     }
+
+
+def gains_of_test(place: Workplace, test: str) -> dict[str, Any]:
+    """Compute the gains on a test that need no run of a variant, as far as they were measured."""
+    name, gains = NAMES[test], {}
+    if refinement_is_there(place, test, "weak-start"):
+        gains |= weak_start_gains(test, refined(place, test, "weak-start"))
+    if place.file(f"fitted/{test}").is_file():
+        gains[f"fit without a network, {name}"] = fit_gain(fitted(place, test))
+    there = [form for form in FEATURE_FORMS if place.file(feature_file(test, form)).is_file()]
+    gains |= feature_gains(name, {form: feature_course(place, test, form) for form in there})
+    if place.file(f"landmarks/{test}").is_file():
+        gains |= landmark_gains(name, landmarks(place, test))
+    if place.file(f"landmarks/{test}_rigid").is_file():
+        gains |= landmark_gains(name, rigid(place, test))
+    return gains
 
 
 def setting(place: Workplace, steps: int) -> dict[str, Any]:
@@ -181,17 +196,17 @@ def setting(place: Workplace, steps: int) -> dict[str, Any]:
     return {
         "train": [facts(split, rows) for split, rows in zip(place.train, place.rows, strict=True) if len(rows)],
         "test": [facts(split, place.test_rows[split.name]) for split in place.tests],
+        "network": network_facts(),
         "seeds": SEEDS,
         "steps": STEPS,
         "batch": BATCH,
         "images_seen": STEPS * BATCH,
         "few": FEW,
-        "refined_images": REFINED_IMAGES,
         "moved_images": MOVED_IMAGES,
         "feature_images": FEATURE_IMAGES,
         "fitted_images": FITTED_IMAGES,
         "curve_images": TESTED,
-        "block_of_frames": BLOCK,
+        "blocks_of_frames": BLOCKS,
         "segmentation": segmentation_setting(place, steps),
     }
 
@@ -231,14 +246,14 @@ def main() -> None:
             for seed in range(SEEDS):
                 train(place, name, seed)
     if "refine" in arguments.stage:
-        for test, name in product(REFINED, ("full", "weak-start")):
+        for test, name in (*product(place.tested, ("full",)), *product(REFINED, ("weak-start",))):
             if place.weights(name):
                 refined(place, test, name)
     if "feature" in arguments.stage:
         for test in REFINED:
             feature_row_of(place, test)
-            for evidence, weight in COURSES:
-                feature_course(place, test, evidence, weight)
+            for form in FEATURE_FORMS:
+                feature_course(place, test, form)
     if "fit" in arguments.stage:
         for test in REFINED:
             fitted(place, test)
@@ -258,6 +273,9 @@ def main() -> None:
     if "landmarks" in arguments.stage:
         for test in place.tested:
             landmarks(place, test)
+            rigid(place, test)
+        if "labelled" in place.photo_crops:
+            photo_landmarks(place)
     if "pictures" in arguments.stage:
         fit_first_segmenters(place, arguments.segment_steps)
     if "write" in arguments.stage:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy import ndarray
 from safetensors.torch import save_file
+from torch import Tensor
 
 from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.crops import Crops
@@ -17,14 +18,16 @@ from dhpe_lib.experiments.evidence_comparisons import (
     PARTS,
 )
 from dhpe_lib.experiments.evidence_feature import (
+    FeatureForm,
     feature_facts,
     feature_row,
-    options_with,
     refined_courses,
+    side_facts,
+    side_row,
 )
 from dhpe_lib.experiments.evidence_files import SEEDS, Workplace
 from dhpe_lib.experiments.evidence_forms import FEW, FORMS, seen_by
-from dhpe_lib.experiments.evidence_landmarks import landmark_errors
+from dhpe_lib.experiments.evidence_landmarks import image_errors, landmark_errors, rigid_errors
 from dhpe_lib.experiments.evidence_masks import (
     shipped_predictions,
 )
@@ -36,33 +39,38 @@ from dhpe_lib.experiments.evidence_photos import (
     refined_photo_gains,
 )
 from dhpe_lib.experiments.evidence_reasons import told_apart
-from dhpe_lib.experiments.evidence_refinement import MODES, fitted_errors, moved_px, refined_errors
+from dhpe_lib.experiments.evidence_refinement import MODES, estimate_of, fitted_errors, moved_px, refined_errors
 from dhpe_lib.experiments.evidence_results import errors_of
 from dhpe_lib.experiments.evidence_training import TESTED, Batches, error_px, fit, new_regressor, predict, spread
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.hand_landmarks import FEATURES
 from dhpe_lib.network.regressor import Regressor
-from dhpe_lib.refinement.test_time import EvidenceMode
 
-REFINED_IMAGES, MOVED_IMAGES, FEATURE_IMAGES, FITTED_IMAGES = 512, 128, 64, 64
+MOVED_IMAGES, FEATURE_IMAGES, FITTED_IMAGES = 128, 64, 64
 
 
 def train(place: Workplace, name: str, seed: int) -> None:
     """Train a variant, and write its predictions on the tests, its curve and its weights."""
     form, run = FORMS[name], f"runs/{name}_seed{seed}"
 
+    def start() -> dict[str, Tensor] | None:
+        if form.start is None:
+            return None
+        train(place, form.start, seed)
+        return place.seed_weights(form.start, seed)
+
     def find() -> dict[str, ndarray]:
-        novel = seen_by(form, place.novel_views(form.novel_views)) if form.novel_views else None
+        novel = seen_by(form, place.novel_views(form)) if form.novel_views else None
         batches = Batches(place.trained_for(form), novel, seed, form.few, form.half_batch)
         tests = {test: seen_by(form, evidence) for test, evidence in place.tested.items()}
         first = next(iter(tests))
         hand, some = place.network.hand, take_rows(tests[first], torch.arange(TESTED))
-        training = fit(form, batches, hand, some, place.crops[first][:TESTED])
+        training = fit(form, batches, hand, some, place.crops[first][:TESTED], start())
         values = {"curve": np.array(json.dumps(training.curve)), "under_tau": training.under_tau}
         for test, evidence in tests.items():
             found = predict(form, training.regressor, evidence, place.crops[test], hand)
             values |= {f"{test}.{field}": array for field, array in vars(found).items()}
-        save_file(training.regressor.state_dict(), place.out / f"{run}.safetensors")
+        save_file(training.regressor.state_dict(), place.weights_file(name, seed))
         print(f"{run}: {training.curve[-1]}", flush=True)
         return values
 
@@ -81,7 +89,7 @@ def estimator_of(place: Workplace, name: str, seed: int) -> Estimator:
 def regressor_of(place: Workplace, name: str, seed: int) -> Regressor:
     """Return the f_E3D of a run."""
     regressor = new_regressor(FORMS[name], FEATURES, seed)
-    regressor.load_state_dict(place.weights(name)[seed])
+    regressor.load_state_dict(place.seed_weights(name, seed))
     return regressor.eval()
 
 
@@ -89,17 +97,24 @@ def refine(place: Workplace, test: str, mode: str, seed: int, name: str = "full"
     """Return the errors along the refinement of a variant: iterations, images, joints."""
 
     def find() -> dict[str, ndarray]:
-        rows = spread(len(place.tested[test]), REFINED_IMAGES)
-        evidence = take_rows(seen_by(FORMS[name], place.tested[test]), rows)
-        network = estimator_of(place, name, seed)
-        return {"errors": refined_errors(network, evidence, place.crops[test][rows], mode)}
+        evidence, network = seen_by(FORMS[name], place.tested[test]), estimator_of(place, name, seed)
+        return {"errors": refined_errors(network, evidence, place.crops[test], mode)}
 
-    own = "" if name == "full" else f"{name}_"
-    return place.kept_arrays(f"refined/{own}{test}_{MODES.index(mode)}_seed{seed}", find)["errors"]
+    return place.kept_arrays(refined_file(test, mode, seed, name), find)["errors"]
+
+
+def refined_file(test: str, mode: str, seed: int, name: str) -> str:
+    """Name of the file of a refinement."""
+    return f"refined_whole/{name}_{test}_{MODES.index(mode)}_seed{seed}"
+
+
+def refinement_is_there(place: Workplace, test: str, name: str) -> bool:
+    """Whether all refinements of a variant on a test were measured."""
+    return all(place.file(refined_file(test, mode, seed, name)).is_file() for mode in MODES for seed in range(SEEDS))
 
 
 def refined(place: Workplace, test: str, name: str = "full") -> dict[str, ndarray]:
-    """Return the errors of each mode: seeds, iterations, images, joints."""
+    """Return the errors of each mode on a whole test: seeds, iterations, images, joints."""
     return {mode: np.stack([refine(place, test, mode, seed, name) for seed in range(SEEDS)]) for mode in MODES}
 
 
@@ -170,7 +185,7 @@ def photo_results(place: Workplace) -> dict[str, Any]:
 def likeness(place: Workplace) -> dict[str, Any]:
     """Compare the novel views of the estimated hands with the real images that they were made from."""
     real = take_rows(place.trained, spread(len(place.trained), FEW))
-    novel = place.novel_views("predicted")
+    novel = place.novel_views(FORMS["few-novel-views"])
     features = (one.of_crop[:, :FEATURES].numpy() for one in (real, novel))
     px = {name: round(float(error_px(one.joints_2d, one.targets).mean()), 2) for name, one in
           (("real", real), ("novel views", novel))}  # fmt: skip
@@ -195,14 +210,39 @@ def landmarks(place: Workplace, test: str) -> dict[str, ndarray]:
     return place.kept_arrays(f"landmarks/{test}", find)
 
 
-def feature_course(place: Workplace, test: str, evidence: EvidenceMode, weight: float) -> dict[str, ndarray]:
-    """Return the course of the shipped network's refinement with a weight of the feature term."""
-    find = partial(refined_courses, place.network, some_crops(place, test), options_with(weight, evidence))
-    return place.kept_arrays(feature_file(test, evidence, weight), find)
+def rigid(place: Workplace, test: str) -> dict[str, ndarray]:
+    """Return the errors of the hand landmark network and of the shipped network in protocols A and B."""
+
+    def find() -> dict[str, ndarray]:
+        evidence, crops = place.tested[test], place.crops[test]
+        return rigid_errors(evidence, crops, shipped_predictions(place.network, evidence, crops))
+
+    return place.kept_arrays(f"landmarks/{test}_rigid", find)
 
 
-def feature_file(test: str, evidence: EvidenceMode, weight: float) -> str:
-    return f"feature/{test}_{evidence}_{weight:g}"
+def photo_landmarks(place: Workplace) -> dict[str, ndarray]:
+    """Return the errors of the hand landmark network and of the shipped network in labelled photos.
+
+    The other photos have labels from the hand landmark network itself, so it has no error there.
+    """
+
+    def find() -> dict[str, ndarray]:
+        evidence, crops = place.photos["labelled"], place.photo_crops["labelled"]
+        assert isinstance(crops, Crops)
+        return image_errors(evidence, crops, estimate_of(place.network, evidence).joints)
+
+    return place.kept_arrays("landmarks/photos", find)
+
+
+def feature_course(place: Workplace, test: str, form: FeatureForm) -> dict[str, ndarray]:
+    """Return the course of the shipped network's refinement with a form of the feature term."""
+    find = partial(refined_courses, place.network, some_crops(place, test), form.options)
+    return place.kept_arrays(feature_file(test, form), find)
+
+
+def feature_file(test: str, form: FeatureForm) -> str:
+    """Name of the file of a refinement with the feature term."""
+    return f"feature/{test}_{form.evidence}_{form.weight:g}{'_same_size' if form.keeps_size else ''}"
 
 
 def some_crops(place: Workplace, test: str) -> Crops:
@@ -211,7 +251,14 @@ def some_crops(place: Workplace, test: str) -> Crops:
     return split[split.evenly_spaced(FEATURE_IMAGES)]
 
 
+def has_feature_row(place: Workplace, test: str) -> bool:
+    """Whether gradients and values of the feature term were measured."""
+    return all(place.file(f"feature/{test}_{part}").is_file() for part in ("facts", "sides"))
+
+
 def feature_row_of(place: Workplace, test: str) -> dict[str, float]:
-    """Return gradients and values of the feature term."""
-    find = partial(feature_facts, place.network, some_crops(place, test))
-    return feature_row(place.kept_arrays(f"feature/{test}_facts", find))
+    """Return gradients and values of the feature term, and what images lose inside and outside of several masks."""
+    crops = some_crops(place, test)
+    facts = place.kept_arrays(f"feature/{test}_facts", partial(feature_facts, place.network, crops))
+    sides = place.kept_arrays(f"feature/{test}_sides", partial(side_facts, place.network, crops))
+    return feature_row(facts) | side_row(sides)

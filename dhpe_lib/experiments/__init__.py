@@ -10,6 +10,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "choices": ["choices_table"],
         "claims": ["CLAIMS", "paired_interval", "verdict", "verdict_of"],
         "claims_figures": ["differences_figure", "verdicts_figure"],
-        "paper_table": ["commands_table", "paper_rows", "rows_table"],
+        "folded_claims": ["claims_list"],
+        "paper_table": ["commands_table", "paper_rows"],
     },
 )

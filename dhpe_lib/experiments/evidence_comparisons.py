@@ -49,6 +49,23 @@ PARTS = {
     "lambda, weight 50": ("constant-lambda-50", "shape-loss-50"),
     "lambda, weight 500": ("constant-lambda-500", "shape-loss-500"),
     "600 steps instead of 100": ("weak-start", "full"),
+    "L_Ref as a distance": ("full", "distance-ref"),
+    "f_Ref with L_Ref as a distance": ("without-refiner", "distance-ref"),
+    "erased joints in training": ("full", "erased-joints"),
+    "shifted joints in training": ("full", "shifted-joints"),
+    "f_Ref, erased joints in training": ("erased-joints-without-refiner", "erased-joints"),
+    "600 more steps after 200": ("half-open", "half-open-without-shape-loss"),
+    "shape loss with weight 50, half-open gates": ("half-open-without-shape-loss", "half-open-50"),
+    "shape loss as a sum, half-open gates": ("half-open-without-shape-loss", "half-open-as-sum"),
+    "constant lambda with weight 50, half-open gates": ("half-open-without-shape-loss", "half-open-constant-50"),
+    "constant lambda as a sum, half-open gates": ("half-open-without-shape-loss", "half-open-constant-as-sum"),
+    "lambda, weight 50, half-open gates": ("half-open-constant-50", "half-open-50"),
+    "lambda, sum, half-open gates": ("half-open-constant-as-sum", "half-open-as-sum"),
+    "augmentation with smaller shapes, few images": ("few", "few-smaller-shapes"),
+    "shapes of children within 1.5, not 3": ("few-novel-views", "few-smaller-shapes"),
+    "augmentation with near seeds, few images": ("few", "few-near-seeds"),
+    "augmentation, few viewpoints": ("few-viewpoints", "few-viewpoints-novel-views"),
+    "augmentation, few viewpoints, equal real images": ("few-viewpoints-half-batch", "few-viewpoints-novel-views"),
 }
 """For each part of the method the variants without it and with it."""
 CURVES = {
@@ -87,7 +104,7 @@ def gains_of(part: str, without: Sequence[Run], with_it: Sequence[Run]) -> dict[
         if np.isfinite(one["value"]):  # hands of ORH-O have no known pose
             found[f"{part}, {name}"] = one
 
-    for test, name in NAMES.items():
+    for test, name in ((test, name) for test, name in NAMES.items() if test in without[0].found):
         add(name, lambda some, test=test: in_blocks(test, errors(some, test)), "mm")  # type: ignore[misc]
         add(f"aligned, {name}", lambda some, test=test: in_blocks(test, errors(some, test, "C")), "mm")  # type: ignore[misc]
         add(f"pose, {name}", lambda some, test=test: in_blocks(test, pose_off(some, test)), "rad")  # type: ignore[misc]
@@ -96,14 +113,21 @@ def gains_of(part: str, without: Sequence[Run], with_it: Sequence[Run]) -> dict[
     return found
 
 
-def refinement_gains(name: str, refined: Refined) -> dict[str, dict[str, Any]]:
+def image_means(test: str, errors: Float[ndarray, "seeds t n 21"]) -> Float[ndarray, "seeds t _"]:
+    """Mean error of the labelled joints of each image, or of each block of frames, mm."""
+    rows = np.nanmean(errors, -1)
+    return np.stack([in_blocks(test, rows[:, step]) for step in range(rows.shape[1])], 1)
+
+
+def refinement_gains(test: str, refined: Refined) -> dict[str, dict[str, Any]]:
     """Compute the gains of the refinement on a test, as a whole and from one number of iterations to the next.
 
     Args:
-        name: Name of the test.
+        test: Name of the test's split.
         refined: Errors of the joints by seed, iteration and image for each mode, mm.
     """
-    fixed, kept, moving = (np.nanmean(refined[mode], -1) for mode in MODES)
+    name = NAMES[test]
+    fixed, kept, moving = (image_means(test, refined[mode]) for mode in MODES)
     found = {
         f"refinement, {name}": gain(moving[:, 0], moving[:, -1], "mm"),
         f"refinement, j2D(0) fixed, {name}": gain(fixed[:, 0], fixed[:, -1], "mm"),
@@ -123,40 +147,41 @@ def fit_gain(errors: Float[ndarray, "seeds 2 n 21"]) -> dict[str, Any]:
     return gain(before, after, "mm")
 
 
-def weak_start_gains(name: str, refined: Refined) -> dict[str, dict[str, Any]]:
+def weak_start_gains(test: str, refined: Refined) -> dict[str, dict[str, Any]]:
     """Compute the gain of each refinement of a variant that was trained for a short time only."""
-    rows = {mode: np.nanmean(errors, -1) for mode, errors in refined.items()}
+    rows = {mode: image_means(test, errors) for mode, errors in refined.items()}
     return {
-        f"refinement of a weak start, {mode}, {name}": gain(one[:, 0], one[:, -1], "mm") for mode, one in rows.items()
+        f"refinement of a weak start, {mode}, {NAMES[test]}": gain(one[:, 0], one[:, -1], "mm")
+        for mode, one in rows.items()
     }
 
 
-def refinement_course(refined: Refined) -> dict[str, dict[str, Any]]:
+def refinement_course(test: str, refined: Refined) -> dict[str, dict[str, Any]]:
     """Gain of each mode after each number of iterations."""
+    rows = {mode: image_means(test, errors) for mode, errors in refined.items()}
     return {
-        mode: {
-            str(t): gain(np.nanmean(rows[:, 0], -1), np.nanmean(rows[:, k], -1), "mm")
-            for k, t in enumerate(ITERATIONS)
-            if t
-        }
-        for mode, rows in refined.items()
+        mode: {str(t): gain(one[:, 0], one[:, k], "mm") for k, t in enumerate(ITERATIONS) if t}
+        for mode, one in rows.items()
     }
 
 
-def landmark_gains(name: str, found: Mapping[str, ndarray]) -> dict[str, dict[str, Any]]:
-    """Compute the gains of the shipped network over the hand landmark network on a test.
+def landmark_gains(name: str, found: Mapping[str, ndarray], unit: str = "mm") -> dict[str, dict[str, Any]]:
+    """Compute the gains of the shipped network over the hand landmark network on a test or on photos.
 
     Args:
-        name: Name of the test.
-        found: Errors of the joints, mm: "A8" and "C" of the hand landmark network, ``shipped_A8`` and ``shipped_C`` of
-            the shipped network.
+        name: Name of the test or of the photos.
+        found: Errors of the joints by protocol: "A" and so on of the hand landmark network, ``shipped_A`` of the
+            shipped network. An image without a joint that counts is left out.
+        unit: Unit of the errors.
     """
     gains = {}
-    (test,) = (test for test, own in NAMES.items() if own == name)
-    for protocol in ("A8", "C"):
-        keys = f"shipped_{protocol}", protocol
-        with_it, without = (in_blocks(test, np.nanmean(found[key], 1)[None]) for key in keys)
-        gains[f"instead of the hand landmark network, {protocol}, {name}"] = gain(without, with_it, "mm")
+    test = next((test for test, own in NAMES.items() if own == name), "")
+    for protocol in ("A", "A8", "B", "C"):
+        if protocol in found:
+            counted = np.isfinite(found[protocol]).any(1)
+            keys = f"shipped_{protocol}", protocol
+            with_it, without = (in_blocks(test, np.nanmean(found[key][counted], 1)[None]) for key in keys)
+            gains[f"instead of the hand landmark network, {protocol}, {name}"] = gain(without, with_it, unit)
     return gains
 
 

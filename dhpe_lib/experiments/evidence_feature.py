@@ -1,12 +1,13 @@
 """Measure the feature term of Eq. 13 in the shipped network: gradients, values, and errors by its weight."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy import ndarray
+from torch import Tensor
 
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.crops import Crops
@@ -15,6 +16,7 @@ from dhpe_lib.evaluation.evaluate_refined import course_of
 from dhpe_lib.experiments.evidence_results import gain
 from dhpe_lib.hand.model import HandMesh
 from dhpe_lib.network.estimator import Estimate, Estimator, evaluating
+from dhpe_lib.network.evidence import resize
 from dhpe_lib.network.upright import network_view
 from dhpe_lib.refinement.energy import (
     EQ_13,
@@ -26,17 +28,43 @@ from dhpe_lib.refinement.energy import (
     without_depth,
 )
 from dhpe_lib.refinement.test_time import EvidenceMode, RefineOptions, refine
+from dhpe_lib.rendering.renderer import silhouette
 
-COURSES: tuple[tuple[EvidenceMode, float], ...] = (("fixed", 0.0), ("recursive", 0.0), ("fixed", 0.01))
-"""Kind of j2D and weight of the feature term of each refinement: without it, and near the gradient of the joints. That
-of Eq. 13, 1, is measured by `dhpe evaluate --refine`."""
 EVIDENCE: dict[EvidenceMode, str] = {"fixed": "j2D(3) fixed", "recursive": "j2D by f_Ref"}
+
+
+@dataclass(frozen=True)
+class FeatureForm:
+    """A refinement with the feature term.
+
+    Attributes:
+        evidence: Kind of j2D.
+        weight: Weight of the feature term; Eq. 13 has 1.
+        keeps_size: Whether the term has no gradient to size and shape, so that it cannot make a hand grow.
+    """
+
+    evidence: EvidenceMode
+    weight: float
+    keeps_size: bool = False
+
+    @property
+    def options(self) -> RefineOptions:
+        """Options of the refinement."""
+        weights = replace(EQ_13, feature=self.weight)
+        return RefineOptions(weights, evidence=self.evidence, feature_keeps_size=self.keeps_size)
+
+    @property
+    def label(self) -> str:
+        """Weight, form and kind of j2D."""
+        return f"{self.weight:g}{' of the same size' if self.keeps_size else ''}, {EVIDENCE[self.evidence]}"
+
+
+FEATURE_FORMS = (
+    *(FeatureForm(evidence, weight) for weight in (0.0, 0.01, 1.0) for evidence in EVIDENCE),
+    *(FeatureForm("fixed", weight, True) for weight in (0.01, 1.0)),
+)
+"""Without the term, near the gradient of the joints, and as in Eq. 13; with each kind of j2D. Then of the same size."""
 AT_A_TIME = 32
-
-
-def options_with(weight: float, evidence: EvidenceMode) -> RefineOptions:
-    """Options of Eq. 13 with a weight of the feature term."""
-    return RefineOptions(replace(EQ_13, feature=weight), evidence=evidence)
 
 
 def refined_courses(network: Estimator, crops: Crops, options: RefineOptions) -> dict[str, ndarray]:
@@ -96,22 +124,20 @@ def twice_as_large(mesh: HandMesh) -> HandMesh:
     return HandMesh(2 * mesh.vertices - centre, 2 * mesh.joints - centre)
 
 
-def feature_gains(name: str, courses: Mapping[tuple[EvidenceMode, float], Mapping[str, ndarray]]) -> dict[str, Any]:
-    """Compute the gain of each refinement, and of each weight of the feature term over no feature term.
+def feature_gains(name: str, courses: Mapping[FeatureForm, Mapping[str, ndarray]]) -> dict[str, Any]:
+    """Compute the gain of each refinement, and of each form of the feature term over no feature term.
 
     Args:
         name: Name of the test.
-        courses: Courses by kind of j2D and weight.
+        courses: Courses by form; those without the feature term are needed.
     """
     found = {}
-    for (evidence, weight), course in courses.items():
-        mm, label = course["epe_mm"], f"{EVIDENCE[evidence]}, {name}"
-        found[f"shipped network refined, feature weight {weight:g}, {label}"] = gain(
-            mm[None, :, 0], mm[None, :, -1], "mm"
-        )
-        if weight:
-            without = courses[evidence, 0.0]["epe_mm"]
-            found[f"feature term of weight {weight:g}, {label}"] = gain(without[None, :, -1], mm[None, :, -1], "mm")
+    for form, course in courses.items():
+        mm = course["epe_mm"][None]
+        found[f"shipped network refined, feature weight {form.label}, {name}"] = gain(mm[..., 0], mm[..., -1], "mm")
+        if form.weight:
+            without = courses[FeatureForm(form.evidence, 0.0)]["epe_mm"][None]
+            found[f"feature term of weight {form.label}, {name}"] = gain(without[..., -1], mm[..., -1], "mm")
     return found
 
 
@@ -121,3 +147,48 @@ def feature_row(facts: Mapping[str, ndarray], shown: Sequence[str] = ("joints", 
     row = {f"gradient_{name}": round(float(np.median(facts[name][near])), 3) for name in shown}
     values = {name: round(float(facts[name][near].mean()), 4) for name in ("value", "value_twice")}
     return row | values | {"images_near": int(near.sum()), "images": len(near)}
+
+
+@torch.no_grad()
+def side_facts(network: Estimator, crops: Crops) -> dict[str, ndarray]:
+    """Compute what images lose inside and outside of masks: of the mesh, of a mesh of twice its size, and of the truth.
+
+    Args:
+        network: f_DHPE.
+        crops: Crops with their margin.
+
+    Returns:
+        For each image "inside", mean ``| F(x) - F(m (.) x) |^2``, which is the feature term of a mask m, and "outside",
+        mean ``| F((1 - m) (.) x) - F(0) |^2``, which asks whether anything is outside of it; with the suffix
+        ``_twice`` those of a mesh of twice the size, and with ``_true`` those of the true mask if it is known. Both
+        are 0 for a mask of everything.
+    """
+    parts = []
+    for start in range(0, len(crops), AT_A_TIME):
+        view = network_view(network, crops[start : start + AT_A_TIME])
+        mesh = network.predict(view.images, render=False).steps[-1].mesh
+        with evaluating(network):
+            parts.append(sides_of(network, view, {"": mesh, "_twice": twice_as_large(mesh)}))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def sides_of(network: Estimator, view: View, meshes: Mapping[str, HandMesh]) -> dict[str, ndarray]:
+    """Facts of one batch; see :func:`side_facts`."""
+    hand, side = network.hand, network.features.input_size
+    images = resize(view.images, side)
+    masks = {
+        name: silhouette(mesh.vertices, hand.faces, side, network.config.silhouette) for name, mesh in meshes.items()
+    }
+    if view.targets.has_mask.all():
+        masks["_true"] = resize(view.targets.mask[:, None].expand(-1, 3, -1, -1), side)[:, 0]
+    feature, nothing = network.features(images), network.features(torch.zeros_like(images))
+    found: dict[str, Tensor] = {}
+    for name, mask in masks.items():
+        inside, outside = (network.features(images * part[:, None]) for part in (mask, 1 - mask))
+        found |= {f"inside{name}": inside - feature, f"outside{name}": outside - nothing}
+    return {name: to_numpy(off.square().mean(1)).astype(float) for name, off in found.items()}
+
+
+def side_row(facts: Mapping[str, ndarray]) -> dict[str, float]:
+    """Means over the images."""
+    return {name: round(float(values.mean()), 4) for name, values in facts.items() if name != "seconds"}

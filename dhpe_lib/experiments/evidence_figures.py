@@ -20,16 +20,24 @@ COURSES = {
     "without-shape-loss": "no shape loss",
 }
 """Variants of Fig. 5f, with their labels."""
+HALF_OPEN_COURSES = {
+    "half-open-as-sum": "lambda of Eq. 12, sum",
+    "half-open-constant-as-sum": "0.01, sum",
+    "half-open-50": "Eq. 12, 50 x mean",
+    "half-open-constant-50": "0.01, 50 x mean",
+    "half-open-without-shape-loss": "no shape loss",
+}
+"""Variants of Fig. 5f from a start whose gates are half open, with their labels."""
 HEAD = ("method", "IoU", "precision", "recall", "F1", "IoU, 95 %")
 """Columns of Table 2."""
 PANELS = {"epe_a_mm": "test error, mm", "share_under_tau": "share of training instances under tau"}
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, go.Figure]:
-    """Draw Figs. 5a to 5f, by name."""
+    """Draw Figs. 5a to 5f by name; 5f from both starts."""
     drawn = {name: pck_figure(result, test, "pck_shape_loss") for name, test in SHAPE_FIGURES.items()}
     drawn |= {"5d": pck_figure(result, "orh_test"), "5e": pck_figure(result, "orh-o_test")}
-    return drawn | {"5f": course_figure(result, COURSES)}
+    return drawn | {"5f": course_figure(result, COURSES), "5f-half-open": course_figure(result, HALF_OPEN_COURSES)}
 
 
 def pck_figure(result: Mapping[str, Any], test: str, part: str = "pck") -> go.Figure:
@@ -52,7 +60,7 @@ def course_figure(result: Mapping[str, Any], names: Mapping[str, str]) -> go.Fig
 
     Args:
         result: Content of `evidence.json`.
-        names: Variants, with their labels.
+        names: Variants, with their labels; a variant that was not trained is left out.
     """
     courses = {
         label: [

@@ -11,14 +11,17 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64
 from numpy import ndarray
 from safetensors.torch import load_file
 from torch import Tensor
 
 from dhpe_lib.common.files import atomic_writes
-from dhpe_lib.common.records import join_rows
+from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.crops import Crops
+from dhpe_lib.data.targets import joint_error_px
+from dhpe_lib.evaluation.evaluate import TAU
 from dhpe_lib.experiments.cached_evidence import (
     CachedEvidence,
     first_rows,
@@ -28,13 +31,22 @@ from dhpe_lib.experiments.cached_evidence import (
     write_evidence,
 )
 from dhpe_lib.experiments.distractors import distractor_pairs
-from dhpe_lib.experiments.evidence_forms import FEW, Form, seen_by, weakly_labelled, with_whole_masks
+from dhpe_lib.experiments.evidence_forms import (
+    FEW,
+    Form,
+    facing_rows,
+    seen_by,
+    weakly_labelled,
+    with_whole_masks,
+)
 from dhpe_lib.experiments.evidence_photos import labelled_photos
+from dhpe_lib.experiments.evidence_refinement import estimate_of
 from dhpe_lib.experiments.evidence_results import Run, run_from
 from dhpe_lib.experiments.evidence_training import spread
-from dhpe_lib.experiments.novel_view_evidence import Seeds, novel_view_evidence
+from dhpe_lib.experiments.novel_view_evidence import novel_view_evidence
 from dhpe_lib.network.trained import load_shipped
 from dhpe_lib.training.batches import rows_of
+from dhpe_lib.training.novel_views import VIEWS_PER_SEED
 
 SEED, SEEDS = 0, 3
 PAIR = ("undisturbed", "disturbed")
@@ -81,6 +93,10 @@ class Workplace:
             write_evidence(path, find())
             print(f"wrote {path.name}", flush=True)
         return read_evidence(path)
+
+    def is_kept(self, name: str) -> bool:
+        """Whether evidence is there."""
+        return (self.out / f"{name}.safetensors").is_file()
 
     def kept_arrays(self, name: str, find: Callable[[], dict[str, ndarray]]) -> dict[str, ndarray]:
         """Read arrays, or find them and write them; "seconds" is the processor time that it took to find them."""
@@ -147,8 +163,8 @@ class Workplace:
 
     def trained_for(self, form: Form) -> CachedEvidence:
         """Evidence of the training images as a variant sees them."""
-        evidence = self.trained_with_whole_masks if form.whole_masks else self.trained
-        return weakly_labelled(seen_by(form, evidence))
+        evidence = weakly_labelled(seen_by(form, self.trained_with_whole_masks if form.whole_masks else self.trained))
+        return take_rows(evidence, self.few_rows(form)) if form.few_viewpoints else evidence
 
     @property
     def all_rows(self) -> ndarray:
@@ -156,19 +172,40 @@ class Workplace:
         starts = np.cumsum([0, *map(len, self.train)])[:-1]
         return np.concatenate([start + rows for start, rows in zip(starts, self.rows, strict=True)])
 
-    def novel_views(self, seeds: Seeds) -> CachedEvidence:
-        """Evidence of novel views of a few training images."""
+    def few_rows(self, form: Form) -> Int64[Tensor, " n"]:
+        """Rows of the few training images of which a variant sees novel views."""
+        if form.few_viewpoints:
+            return facing_rows(self.trained.targets.joints, min(FEW, len(self.trained)))
+        return spread(len(self.all_rows), FEW)
+
+    def novel_views(self, form: Form) -> CachedEvidence:
+        """Evidence of the novel views of a variant."""
+        seeds, rows = form.novel_views, self.few_rows(form)
+        assert seeds is not None
 
         def find() -> CachedEvidence:
-            chosen = self.all_rows[spread(len(self.all_rows), FEW).numpy()]
-            return novel_view_evidence(self.network, rows_of(self.train, chosen), seeds, SEED)
+            crops = rows_of(self.train, self.all_rows[rows.numpy()])
+            return novel_view_evidence(self.network, crops, seeds, SEED)
 
-        return self.kept(f"novel_{seeds}", find)
+        views = self.kept(f"novel_{seeds}{'_viewpoints' if form.few_viewpoints else ''}", find)
+        if not form.near_seeds:
+            return views
+        some = take_rows(self.trained, rows)
+        near = joint_error_px(estimate_of(self.network, some).joints, some.targets) < TAU
+        return take_rows(views, near.repeat_interleave(VIEWS_PER_SEED).nonzero()[:, 0])
 
     def weights(self, name: str) -> list[dict[str, Tensor]]:
         """Read the weights of f_E3D of the seeds of a variant; none if a seed is missing."""
-        paths = [self.out / "runs" / f"{name}_seed{seed}.safetensors" for seed in range(SEEDS)]
-        return [load_file(path) for path in paths] if all(path.is_file() for path in paths) else []
+        there = all(self.weights_file(name, seed).is_file() for seed in range(SEEDS))
+        return [self.seed_weights(name, seed) for seed in range(SEEDS)] if there else []
+
+    def seed_weights(self, name: str, seed: int) -> dict[str, Tensor]:
+        """Read the weights of f_E3D of a run."""
+        return load_file(self.weights_file(name, seed))
+
+    def weights_file(self, name: str, seed: int) -> Path:
+        """Path of the weights of a run."""
+        return self.out / "runs" / f"{name}_seed{seed}.safetensors"
 
     def load_runs(self, name: str) -> list[Run]:
         """Read the runs of a variant; none if a seed is missing."""

@@ -1,15 +1,20 @@
 """The variants of f_E3D and of its training, and the evidence and labels that each of them sees."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 from torch.nn.functional import pad
 
 from dhpe_lib.common.records import take_rows, to_numpy
 from dhpe_lib.evaluation.alignment import align_similarity
 from dhpe_lib.experiments.cached_evidence import CachedEvidence
+from dhpe_lib.experiments.novel_view_evidence import Seeds
 from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.skeleton import JOINT_NAMES
 from dhpe_lib.network.hand_landmarks import FEATURES
 from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
 
@@ -21,8 +26,12 @@ WITHOUT_MASK = 30_000 / 71_258
 """Share of the paper's training images without a mask: those of STB."""
 FEW = 512
 """Number of real images from which the augmentation has something to add."""
-STEPS, WEAK_STEPS = 600, 100
-"""Steps of a training, and of one that ends early for a weak start of the refinement."""
+STEPS, WEAK_STEPS, HALF_OPEN_STEPS = 600, 100, 200
+"""Steps of a training; of one that ends early for a weak start of the refinement; and of one after which about half of
+the images are within tau, so that the gates of Eq. 12 are half open."""
+DISTURBED_SHARE, SHIFT = 0.15, 0.1
+"""Share of the joints of j2D(0) that are erased or shifted in training, and the deviation of a shift, units of g."""
+PALM = [JOINT_NAMES.index(name) for name in ("wrist", "index_1", "little_1")]
 AT_A_TIME = 256
 
 
@@ -34,6 +43,8 @@ class Form:
         iterations: Iterations of the regressor.
         refiner: Whether there is f_Ref.
         loss_ref: Whether L_Ref trains f_Ref; else only the other losses do.
+        distance_ref: Whether L_Ref is a distance, which far joints do not rule, instead of its square.
+        disturbed: Whether some joints of j2D(0) are "erased" or "shifted" in training, as by things before a hand.
         joints_2d: Whether f_E3D sees j2D(0); else j2D(0) is 0 and f_E3D sees F(x) alone, as in HMR.
         weight_sh: Weight of L_Sh, a mean over the pixels; 0 for none.
         shape_share: L_Sh is the mean over every image of a batch (1), or to save time over every second (2) or fourth.
@@ -42,15 +53,20 @@ class Form:
         constant_lambda: A constant lambda instead of Eq. 12.
         weight_h: Weight of L_h, with known pose and shape.
         few: Number of real images, evenly spaced in all; 0 for all.
-        novel_views: Name of the novel views that take half of each batch; None for real images in their place.
+        few_viewpoints: Whether the real images are the ``FEW`` whose palm or back of the hand faces the camera most.
+        novel_views: Kind of the novel views that take half of each batch; None for real images in their place.
+        near_seeds: Whether only estimates within tau have novel views.
         half_batch: Whether each batch has only the real images that a batch with novel views has, and nothing else.
         refiner_before: Whether f_Ref sees h(t) and v(t), from before the step of f_J3D, instead of h(t+1) and v(t+1).
+        start: Name of the form whose trained weights of the same seed are the start; None for random weights.
         steps: Steps of the training.
     """
 
     iterations: int = 3
     refiner: bool = True
     loss_ref: bool = True
+    distance_ref: bool = False
+    disturbed: Literal["erased", "shifted"] | None = None
     joints_2d: bool = True
     weight_sh: float = 10.0
     shape_share: int = SHARE
@@ -59,9 +75,12 @@ class Form:
     constant_lambda: float | None = None
     weight_h: float = 0.0
     few: int = 0
-    novel_views: str | None = None
+    few_viewpoints: bool = False
+    novel_views: Seeds | None = None
+    near_seeds: bool = False
     half_batch: bool = False
     refiner_before: bool = False
+    start: str | None = None
     steps: int = STEPS
 
 
@@ -95,6 +114,21 @@ FORMS = {
     "constant-lambda-50": Form(weight_sh=50.0, constant_lambda=0.01),
     "shape-loss-500": Form(weight_sh=500.0),
     "constant-lambda-500": Form(weight_sh=500.0, constant_lambda=0.01),
+    "distance-ref": Form(distance_ref=True),
+    "erased-joints": Form(disturbed="erased"),
+    "erased-joints-without-refiner": Form(disturbed="erased", refiner=False),
+    "shifted-joints": Form(disturbed="shifted"),
+    "half-open": Form(weight_sh=0.0, steps=HALF_OPEN_STEPS),
+    "half-open-without-shape-loss": Form(start="half-open", weight_sh=0.0),
+    "half-open-50": Form(start="half-open", weight_sh=50.0),
+    "half-open-constant-50": Form(start="half-open", weight_sh=50.0, constant_lambda=0.01),
+    "half-open-as-sum": Form(start="half-open", weight_sh=AS_SUM),
+    "half-open-constant-as-sum": Form(start="half-open", weight_sh=AS_SUM, constant_lambda=0.01),
+    "few-smaller-shapes": Form(few=FEW, novel_views="smaller-shapes"),
+    "few-near-seeds": Form(few=FEW, novel_views="predicted", near_seeds=True),
+    "few-viewpoints": Form(few_viewpoints=True),
+    "few-viewpoints-half-batch": Form(few_viewpoints=True, half_batch=True),
+    "few-viewpoints-novel-views": Form(few_viewpoints=True, novel_views="predicted"),
 }
 """The variants that are trained, by name."""
 MEANINGS = {
@@ -127,6 +161,21 @@ MEANINGS = {
     "constant-lambda-50": "weight 50, with lambda 0.01 throughout",
     "shape-loss-500": "L_Sh with weight 500",
     "constant-lambda-500": "weight 500, with lambda 0.01 throughout",
+    "distance-ref": "L_Ref is a distance, not its square",
+    "erased-joints": "15 % of the joints of j2D(0) in training are those of another hand",
+    "erased-joints-without-refiner": "the same, and no f_Ref",
+    "shifted-joints": "15 % of the joints of j2D(0) in training are shifted by about 22 pixels",
+    "half-open": "200 steps without L_Sh; after them about half of the images are within tau",
+    "half-open-without-shape-loss": "600 more steps from *half-open*, no L_Sh",
+    "half-open-50": "600 more steps from *half-open*, L_Sh with weight 50",
+    "half-open-constant-50": "the same, with lambda 0.01 throughout",
+    "half-open-as-sum": "600 more steps from *half-open*, L_Sh is the sum",
+    "half-open-constant-as-sum": "the same, with lambda 0.01 throughout",
+    "few-smaller-shapes": "as few-novel-views, but the children's shapes are within 1.5 standard deviations, not 3",
+    "few-near-seeds": "as few-novel-views, but only estimates within tau have children",
+    "few-viewpoints": "the 512 images whose palm or back of the hand faces the camera most",
+    "few-viewpoints-half-batch": "the same images, and half as many in a batch",
+    "few-viewpoints-novel-views": "the same images, and children of them fill half of each batch",
 }
 """Descriptions of the variants, or of their difference to *full*."""
 
@@ -165,3 +214,35 @@ def with_whole_masks(evidence: CachedEvidence, hand: HandModel) -> CachedEvidenc
         whole = silhouette(placed, hand.faces, some.mask.shape[-1]).to(some.mask)
         parts.append(torch.where(some.has_h[:, None, None], whole, some.mask))
     return replace(evidence, targets=replace(targets, mask=torch.cat(parts)))
+
+
+def disturbed(form: Form, evidence: CachedEvidence, seed: int) -> CachedEvidence:
+    """Erase or shift some joints of j2D(0), as things before a hand do; with neither the evidence stays as it is.
+
+    An erased joint lies where this joint lies in the image before, so its place says nothing.
+
+    Args:
+        form: The variant.
+        evidence: A batch in random order.
+        seed: Random seed of the batch.
+    """
+    if form.disturbed is None:
+        return evidence
+    generator, joints = torch.Generator().manual_seed(seed), evidence.joints_2d
+    chosen = torch.rand(joints.shape[:2], generator=generator) < DISTURBED_SHARE
+    shifted = joints + SHIFT * torch.randn(joints.shape, generator=generator)
+    moved = joints.roll(1, 0) if form.disturbed == "erased" else shifted
+    return replace(evidence, joints_2d=torch.where(chosen[..., None], moved, joints))
+
+
+def facing_rows(joints: Float[Tensor, "n 21 3"], count: int) -> Int64[Tensor, " count"]:
+    """Return the rows of the hands whose palm or back faces the camera most, in order.
+
+    Args:
+        joints: True joints, crop frame.
+        count: Number of rows.
+    """
+    wrist, index, little = joints[:, PALM].unbind(1)
+    normal = torch.linalg.cross(index - wrist, little - wrist)
+    facing = normal[:, 2].abs() / normal.norm(dim=1)
+    return facing.topk(count).indices.sort().values

@@ -1,9 +1,8 @@
 """Test-time refinement (Eq. 13) from evidence that was found once: which j2D it follows, and after how many steps.
 
-The energy is that of :mod:`dhpe_lib.refinement.test_time` without the feature term. That term needs the images, and F
-of the light network was not trained for it: its gradient is far larger than that of the joints, and it is not larger
-for a mesh of twice the size (:mod:`dhpe_lib.experiments.evidence_feature`). Every answer is the last iterate, as Eq. 13
-says.
+The energy is that of :mod:`dhpe_lib.refinement.test_time` without the feature term. That term needs the images and
+twenty times as long, and F of the light network was not trained for it; :mod:`dhpe_lib.experiments.evidence_feature`
+measures it on few images. Every answer is the last iterate, as Eq. 13 says.
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,6 @@
 """Compute every row of ``evidence.json`` from the predictions of the trained variants."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -15,13 +16,17 @@ from dhpe_lib.evaluation.evaluate import Predictions, rounded
 from dhpe_lib.evaluation.mask_metrics import mask_scores
 from dhpe_lib.evaluation.metrics import THRESHOLDS, joint_errors
 from dhpe_lib.experiments.claims import paired_interval, pooled_interval
+from dhpe_lib.network.trained import default_weights
 
+HASH = 16
+"""Digits of a hash that are kept."""
 PLACES = {"mm": 2, "px": 2, "rad": 4, "share": 4, "IoU": 4}
 NAMES = {"orh_test": "ORH", "orh-s_test": "ORH-S", "orh-o_test": "ORH-O"}
 """Names of the tests in the names of comparisons."""
-SEQUENCES, BLOCK = ("orh-s_test",), 64
-"""Tests whose images are frames of sequences. Intervals are over blocks of so many neighbouring frames: over frames
-they would be too narrow. No interval knows other sequences."""
+SEQUENCES, BLOCKS = ("orh-s_test",), 16
+"""Tests whose images are frames of sequences. Intervals are over so many blocks of neighbouring frames: over frames
+they would be too narrow. Half of the blocks of ORH-S are in each of its two sequences, which have equally many frames.
+No interval knows other sequences."""
 Curve = list[dict[str, float]]
 
 
@@ -43,6 +48,22 @@ class Run:
     def errors(self) -> dict[str, dict[str, ndarray]]:
         """Errors of the joints on each test in each protocol, mm."""
         return {test: errors_of(found) for test, found in self.found.items()}
+
+
+def network_facts() -> dict[str, str]:
+    """Name the network whose F and f_J2D are measured: the hash of the shipped weights."""
+    return {"sha256": hashlib.sha256(default_weights().read_bytes()).hexdigest()[:HASH]}
+
+
+def network_text(file: Mapping[str, Any]) -> str:
+    """Say which network a result file of the evidence is about, and whether the library ships it today.
+
+    Args:
+        file: `evidence.json`.
+    """
+    measured = file["results"]["setting"]["network"]["sha256"]
+    today = "the library ships it today" if measured == network_facts()["sha256"] else "the library ships another today"
+    return f"the light network whose weights have the SHA-256 {measured} ({today}; measured {file['date']})"
 
 
 def errors_of(found: Predictions) -> dict[str, Float[ndarray, "_ 21"]]:
@@ -174,13 +195,13 @@ def in_blocks(test: str, rows: ndarray, join: Callable[..., ndarray] = np.mean) 
         join: Mean or sum.
 
     Returns:
-        The values of blocks of frames; a last block that is not whole is left out. Fewer frames than two blocks stay
-        as they are.
+        The values of ``BLOCKS`` blocks of equally many frames; the last frames that do not fill a block are left out.
+        Fewer than two frames a block stay as they are.
     """
-    if test not in SEQUENCES or rows.shape[1] < 2 * BLOCK:
+    size = rows.shape[1] // BLOCKS
+    if test not in SEQUENCES or size < 2:
         return rows
-    whole = rows[:, : rows.shape[1] // BLOCK * BLOCK]
-    return join(whole.reshape(len(rows), -1, BLOCK, *rows.shape[2:]), axis=2)
+    return join(rows[:, : size * BLOCKS].reshape(len(rows), BLOCKS, size, *rows.shape[2:]), axis=2)
 
 
 def pck_of(rows: Float[ndarray, "n _"], test: str = "") -> dict[str, Any]:

@@ -6,7 +6,7 @@ have no label, and a share of the images has no mask, as in the paper's training
 equal weights, as far as they have the same layers, and see the same images in the same order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
 from dhpe_lib.common.records import join_rows, take_rows, to_numpy
+from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.crops import Crops
-from dhpe_lib.data.targets import Targets, joint_error_px
+from dhpe_lib.data.targets import Targets, joint_error_px, weighted_mean
 from dhpe_lib.evaluation.evaluate import TAU, Predictions, millimetres, undo_eq8
 from dhpe_lib.evaluation.mask_metrics import mask_counts
 from dhpe_lib.evaluation.metrics import joint_errors, mean_epe
 from dhpe_lib.experiments.cached_evidence import CachedEvidence
-from dhpe_lib.experiments.evidence_forms import SHARE, Form
+from dhpe_lib.experiments.evidence_forms import SHARE, Form, disturbed
 from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.hand.parameters import positive_scale, split_h
@@ -38,6 +39,8 @@ from dhpe_lib.training.losses import LossOptions, articulation_loss, refiner_los
 BATCH, RATE, DECAY, WARMUP, CLIP = 256, 1e-3, 1e-3, 100, 1.0
 TEST_EVERY, TESTED = 50, 256
 """Steps between the tests of Fig. 5f, and images of each of these tests."""
+NO_DISTANCE = 1e-4
+"""Added to a distance so that its gradient is finite at 0, units of g."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def loss_of(form: Form, path: Iterations, targets: Targets, hand: HandModel, lap
     scale = positive_scale(split_h(path.h[::SHARE]).scale[:, 0])
     loss = loss + laplacian(vertices[:: SHARE // form.shape_share], scale).mean()
     if form.loss_ref and form.refiner:
-        loss = loss + refiner_loss(path.refined, targets).mean()
+        loss = loss + (distance_loss if form.distance_ref else refiner_loss)(path.refined, targets).mean()
     if form.weight_sh:
         some = take_rows(targets, rows)
         gate = shape_gate(path.joints[rows], some, LossOptions(constant_lambda=form.constant_lambda))
@@ -165,6 +168,21 @@ def loss_of(form: Form, path: Iterations, targets: Targets, hand: HandModel, lap
     if form.weight_h:
         loss = loss + form.weight_h * known_hand_loss(path.h, targets).mean()
     return loss
+
+
+def distance_loss(refined: Float[Tensor, "b t 21 2"], targets: Targets) -> Float[Tensor, " b"]:
+    """Compute L_Ref with distances instead of their squares; for a joint tau away from the truth both are equal.
+
+    Args:
+        refined: j2D(1), j2D(2), ..., units of g.
+        targets: Ground truth; unlabelled joints do not count.
+
+    Returns:
+        As :func:`dhpe_lib.training.losses.refiner_loss`.
+    """
+    off = torch.where(targets.known_2d[:, None, :, None], refined - targets.joints_2d[:, None], 0)
+    distance = (off.square().sum(-1) + NO_DISTANCE**2).sqrt().mean(1)
+    return 21 * TAU / SIZE * weighted_mean(distance, targets.known_2d.to(distance.dtype))
 
 
 def known_hand_loss(h: Float[Tensor, "b 63"], targets: Targets) -> Float[Tensor, " b"]:
@@ -215,7 +233,14 @@ class Batches:
         return join_rows([real, take_rows(self.novel, rows)])
 
 
-def fit(form: Form, batches: Batches, hand: HandModel, test: CachedEvidence, crops: Crops) -> Training:
+def fit(
+    form: Form,
+    batches: Batches,
+    hand: HandModel,
+    test: CachedEvidence,
+    crops: Crops,
+    start: Mapping[str, Tensor] | None = None,
+) -> Training:
     """Train f_E3D with AdamW, a warmup and a cosine decay.
 
     Args:
@@ -224,9 +249,12 @@ def fit(form: Form, batches: Batches, hand: HandModel, test: CachedEvidence, cro
         hand: The hand model.
         test: Evidence of the test of the curve.
         crops: Its crops.
+        start: Weights to start from; None for random weights.
     """
     steps, before = form.steps, form.refiner_before
     regressor, laplacian = new_regressor(form, batches.real.of_crop.shape[1], batches.seed), Laplacian(hand)
+    if start is not None:
+        regressor.load_state_dict(start)
     body = JointHand.of(hand)
     optimiser = torch.optim.AdamW(regressor.parameters(), RATE, weight_decay=DECAY, fused=True)
     curve: list[dict[str, float]] = []
@@ -240,7 +268,7 @@ def fit(form: Form, batches: Batches, hand: HandModel, test: CachedEvidence, cro
         if step == steps:
             break
         optimiser.param_groups[0]["lr"] = RATE * min(1, (step + 1) / WARMUP) * half_cosine(step, steps)
-        batch = batches.at(step)
+        batch = disturbed(form, batches.at(step), seed_of(batches.seed, "disturbed", step))
         path = iterate(regressor, batch, body, before)
         near.append(joint_error_px(path.joints, batch.targets) < TAU)
         optimiser.zero_grad()

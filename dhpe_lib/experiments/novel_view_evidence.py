@@ -13,10 +13,12 @@ from dhpe_lib.network.upright import network_view
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.synthetic.scenery import make_backgrounds
 from dhpe_lib.training.fixed_evidence import TRAINED_MASK
-from dhpe_lib.training.novel_views import NovelViewRenderer, NovelViews
+from dhpe_lib.training.novel_views import SHAPE_RANGE, NovelViewRenderer, NovelViews
 
-Seeds = Literal["predicted", "true"]
-BACKGROUNDS = 64
+Seeds = Literal["predicted", "true", "smaller-shapes"]
+"""Novel views of the estimated poses, as in the paper; of the true poses; or of the estimated poses with shapes within
+1.5 standard deviations, the other reading of the paper's "three standard deviations"."""
+BACKGROUNDS, SMALLER_SHAPES = 64, SHAPE_RANGE / 2
 
 
 def novel_view_evidence(network: Estimator, crops: Crops, seeds: Seeds, seed: int) -> CachedEvidence:
@@ -25,7 +27,7 @@ def novel_view_evidence(network: Estimator, crops: Crops, seeds: Seeds, seed: in
     Args:
         network: f_DHPE; it estimates the seeds and finds the evidence.
         crops: Crops with their margin.
-        seeds: "predicted" takes the network's pose, as in the paper; "true" takes the pose that was rendered.
+        seeds: Kind of the novel views.
         seed: Random seed of shapes, rotations, backgrounds and jitter.
     """
     renderer, pool, parts = NovelViewRenderer.of(network.hand), make_backgrounds(BACKGROUNDS, seed), []
@@ -46,8 +48,9 @@ def lifted(network: Estimator, renderer: NovelViewRenderer, crops: Crops, seeds:
     """
     view = network_view(network, crops)
     h = network.predict(view.images, render=False).h
-    novel_views = renderer.lift_views(h, view, seed)
-    if seeds == "predicted":
+    shape_range = SMALLER_SHAPES if seeds == "smaller-shapes" else SHAPE_RANGE
+    novel_views = renderer.lift_views(h, view, seed, shape_range=shape_range)
+    if seeds != "true":
         return novel_views
     true_pose = torch.cat((crops.h[:, :45], h[:, 45:]), 1)
     return NovelViews(renderer.lift_views(true_pose, view, seed).h, novel_views.colors, novel_views.light)

@@ -14,7 +14,7 @@ from typing import Any
 
 from dhpe_lib.evaluation.paper_sets import PAPER_SETS, PaperSet
 from dhpe_lib.evaluation.published import PUBLISHED_AUC, PUBLISHED_MASKS
-from dhpe_lib.experiments.claims import CLAIMS, gain_text, here, verdict_of
+from dhpe_lib.experiments.claims import CLAIMS, deciding, gain_text, here, verdict_of
 from dhpe_lib.experiments.paper_verdicts import (
     Difference,
     Verdict,
@@ -28,7 +28,6 @@ from dhpe_lib.figures.chapters import machine_line, markdown_table, read_result
 Read = Callable[[str], Mapping[str, Any] | None]
 
 OURS = "Baek et al. 2019"
-HEAD = ("claim of the paper", "paper", "here", "verdict", "why", "file")
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class Row:
         why: Reason for the difference, or for the missing verdict.
         file: Name of the result file in ``book/results``; empty if there is none.
         difference: The difference behind the verdict, if it is one.
+        decides: The gain that decides, if there are several, with the last part of its name, as the test.
     """
 
     claim: str
@@ -54,6 +54,12 @@ class Row:
     why: str
     file: str = ""
     difference: Difference | None = None
+    decides: str = ""
+
+    @property
+    def line(self) -> str:
+        """The number that decides, for one line."""
+        return self.decides or self.here
 
 
 def read_if_there(name: str) -> Mapping[str, Any] | None:
@@ -106,7 +112,7 @@ def mask_row(read: Read) -> Row:
 def refinement_row(split: str, neutral: bool, read: Read) -> Row:
     """Row of what 50 steps of Eq. 13 with f_Ref change on a split."""
     name, of_paper = f"light_cpu_refined_{split}", {"orh": "RHD", "orh-o": "Dexter+Object"}[split]
-    claim = f"refinement {'is neutral' if neutral else 'helps much'} on {of_paper} (shipped network)"
+    claim = f"Refinement {'is neutral' if neutral else 'helps much'} on {of_paper} (shipped network)"
     where = "Fig. 5d" if neutral else "Fig. 5e"
     paper = "no change" if neutral else "smaller error"
     if (result := read(name)) is None:
@@ -118,14 +124,14 @@ def refinement_row(split: str, neutral: bool, read: Read) -> Row:
 
 
 def without_feature_term(split: str, read: Read) -> str:
-    """Say how large the feature term is in the fourth light network, and what the refinement does without it."""
+    """Say how large the feature term is, and what the refinement does without it, in the network of the evidence."""
     name = f"shipped network refined, feature weight 0, j2D by f_Ref, {split.upper()}"
     if (result := read("evidence")) is None or name not in result["results"]["comparisons"]:
         return "without the feature term: not measured"
     row = result["results"]["feature_term"][f"{split}_test"]
     times = row["gradient_feature"] / row["gradient_joints"]
     gain = gain_text(result["results"]["comparisons"][name])
-    return f"the feature term pulls {times:.0f} times as hard as the joints; without it {gain} (fourth light network)"
+    return f"the feature term pulls {times:.0f} times as hard as the joints; without it {gain} (`evidence.json`)"
 
 
 def claim_row(name: str, read: Read = read_if_there) -> Row:
@@ -147,8 +153,9 @@ def claim_row(name: str, read: Read = read_if_there) -> Row:
     difference = None
     if first["unit"] == "mm":
         difference = Difference(*(float(first[end]) for end in ("value", "low", "high")))
-    why = reasons(result).get(name, "")
-    return Row(claim.text, claim.source, claim.paper, here(claim, result), verdict, why, "evidence", difference)
+    why, numbers, decides = reasons(result).get(name, ""), here(claim, result), deciding(claim, result)
+    text = f"{gain_text(result['comparisons'][decides])} ({decides.rpartition(', ')[2]})"
+    return Row(claim.text, claim.source, claim.paper, numbers, verdict, why, "evidence", difference, text)
 
 
 def refiner_row(read: Read) -> Row:
@@ -167,7 +174,7 @@ def refiner_row(read: Read) -> Row:
 
 def time_row(read: Read) -> Row:
     """Row of the time of an estimate with refinement."""
-    claim, where, paper = "time of one hand with 50 steps of refinement", "Sec. 3.4", "100 ms + 50 x 5 ms, GPU"
+    claim, where, paper = "Time of one hand with 50 steps of refinement", "Sec. 3.4", "100 ms + 50 x 5 ms, GPU"
     if (result := read("refinement_speed_cpu")) is None:
         return Row(claim, where, paper, "", "not measured", "not run")
     ms = {name.split(",")[0]: row["ms"] for name, row in result["results"].items() if "batch 1 " in name}
@@ -186,7 +193,7 @@ ROWS: tuple[Callable[[Read], Row], ...] = (
     lambda read: area_row(PAPER_SETS[1], read),
     lambda read: area_row(PAPER_SETS[2], read),
     lambda read: unmeasured_row(
-        "mean error on RHD about 4 mm below Cai et al.", "Sec. 4", "about 4 mm", "needs RHD and the paper's training"
+        "Mean error on RHD about 4 mm below Cai et al.", "Sec. 4", "about 4 mm", "needs RHD and the paper's training"
     ),
     mask_row,
     lambda read: refinement_row("orh", True, read),
@@ -195,7 +202,7 @@ ROWS: tuple[Callable[[Read], Row], ...] = (
     *(partial(claim_row, name) for name in CLAIMS),
     time_row,
     lambda read: unmeasured_row(
-        "the network at full size learns from 71,258 images", "Sec. 4", "trained", "no GPU run and no licensed data"
+        "The network at full size learns from 71,258 images", "Sec. 4", "trained", "no GPU run and no licensed data"
     ),
 )
 """Functions that make the rows, in the paper's order."""
@@ -211,25 +218,6 @@ def paper_rows(read: Read = read_if_there) -> list[Row]:
         One row for each claim.
     """
     return [row(read) for row in ROWS]
-
-
-def rows_table(rows: Sequence[Row], with_files: bool = True) -> str:
-    """Return rows as a table in Markdown.
-
-    Args:
-        rows: From :func:`paper_rows`.
-        with_files: Whether the last column names the result file by its number in :func:`commands_table`.
-
-    Returns:
-        The lines of the table.
-    """
-    numbers = file_numbers(rows)
-    cells = [
-        (f"{row.claim} ({row.where})", row.paper, row.here, f"**{row.verdict}**", row.why, numbers.get(row.file, ""))
-        for row in rows
-    ]
-    columns = len(HEAD) if with_files else len(HEAD) - 1
-    return markdown_table(HEAD[:columns], [line[:columns] for line in cells], text_columns=columns)
 
 
 def file_numbers(rows: Sequence[Row]) -> dict[str, int]:

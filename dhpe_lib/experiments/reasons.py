@@ -23,11 +23,15 @@ def reasons(result: Mapping[str, Any]) -> dict[str, str]:
         "moving-evidence": moved_evidence,
         "iterations": moved_evidence,
         "iterations-kept": fixed_iterations,
+        "feature-term": sizes_of_feature_term,
         "refiner": worth_of_refiner,
+        "refiner-erased": worth_of_erased_joints,
         "2d-losses": joints_behind,
         "shape-loss": other_shape_losses,
         "augmentation": other_augmentations,
+        "augmentation-viewpoints": few_viewpoints,
         "lambda": lambda_as_mean,
+        "lambda-half-open": half_open_gates,
         "masks": budget_of_masks,
         "distractors": masks_with_distractors,
     }
@@ -83,8 +87,37 @@ def calls_of_refiner(result: Mapping[str, Any]) -> str:
 
 def worth_of_refiner(result: Mapping[str, Any]) -> str:
     """Compare j2D before and after the three calls; the gain of f_Ref from few images and on photos."""
-    few = measured(result, {"f_Ref, few images, ORH": "from few images, ORH"})
-    return calls_of_refiner(result) + few + on_photos(result, "f_Ref")
+    others = {
+        "f_Ref, few images, ORH": "from few images, ORH",
+        "f_Ref with L_Ref as a distance, ORH": "with L_Ref as a distance, ORH",
+        "f_Ref that sees h(t+1), not h(t), ORH": "h(t+1) as its input instead of h(t), ORH",
+    }
+    return calls_of_refiner(result) + measured(result, others) + on_photos(result, "f_Ref")
+
+
+def worth_of_erased_joints(result: Mapping[str, Any]) -> str:
+    """Compare j2D before and after the three calls of f_Ref that was trained with hidden joints."""
+    first, last = (score(result, "erased-joints", "orh-o_test", name) for name in ("j2d_first_px", "j2d_last_px"))
+    text = f"ORH-O: j2D {first:.1f} px off from f_J2D, {last:.1f} px after three calls"
+    kinds = ("erased", "shifted")
+    names = {f"{kind} joints in training, {test}": f"{kind} joints, {test}" for kind in kinds for test in FIRST_LAST}
+    return text + measured(result, names)
+
+
+def sizes_of_feature_term(result: Mapping[str, Any]) -> str:
+    """Compare the gradients of the terms of Eq. 13, and the term of the mesh with that of a mesh of twice the size."""
+    parts = []
+    for test, row in result["feature_term"].items():
+        times = row["gradient_feature"] / row["gradient_joints"]
+        values = f"value {row['value']:.3f}, for a mesh of twice the size {row['value_twice']:.3f}"
+        parts.append(f"{NAMES[test]}: gradient {times:.0f} times that of the joints, {values}")
+    forms = {"0.01": "with weight 0.01", "1 of the same size": "without gradient to size and shape"}
+    names = {
+        f"feature term of weight {form}, j2D(3) fixed, {test}": f"{label}, {test}"
+        for form, label in forms.items()
+        for test in FIRST_LAST
+    }
+    return "; ".join(parts) + measured(result, names)
 
 
 def moved_evidence(result: Mapping[str, Any]) -> str:
@@ -144,7 +177,29 @@ def other_augmentations(result: Mapping[str, Any]) -> str:
     if "novel_views_told_apart" in result:
         told = result["novel_views_told_apart"]
         text += f"; by F(x) a linear classifier tells {100 * told['accuracy']:.0f} % of children and images apart"
-    return text + on_photos(result, "augmentation, few images")
+    others = {
+        "augmentation with smaller shapes, few images, ORH": "with shapes within 1.5 deviations",
+        "augmentation with near seeds, few images, ORH": "with seeds within tau alone",
+    }
+    return text + measured(result, others) + on_photos(result, "augmentation, few images")
+
+
+def few_viewpoints(result: Mapping[str, Any]) -> str:
+    """Say what few viewpoints cost, and the gain with equally many real images."""
+    few, from_all = (score(result, form, "orh_test", "epe_a_mm") for form in ("few-viewpoints", "few"))
+    text = f"ORH: {few:.1f} mm from {result['setting']['few']} images of few viewpoints, {from_all:.1f} mm of all"
+    name = "augmentation, few viewpoints, equal real images, ORH"
+    return text + measured(result, {name: "with equally many real images in a batch"})
+
+
+def half_open_gates(result: Mapping[str, Any]) -> str:
+    """Share within tau at the start, errors with either lambda as a sum, and the gain with weight 50."""
+    near = [curve[-1]["share_under_tau"] for curve in result["forms"]["half-open"]["curves"]]
+    forms = {"0.01": "half-open-constant-as-sum", "Eq. 12": "half-open-as-sum"}
+    forms["no shape loss"] = "half-open-without-shape-loss"
+    errors = (f"{label} {score(result, form, 'orh_test', 'epe_a_mm'):.1f} mm" for label, form in forms.items())
+    text = f"{100 * sum(near) / len(near):.0f} % of the images within tau at the start; ORH: {', '.join(errors)}"
+    return text + measured(result, {"lambda, weight 50, half-open gates, ORH": "with 50 times a mean"})
 
 
 def lambda_as_mean(result: Mapping[str, Any]) -> str:

@@ -43,12 +43,15 @@ class Appearance:
         images: x in [0, 1], at the input size of F.
         feature: F(x).
         silhouette: Method of the silhouette renderer f_Ren.
+        keeps_size: Whether the feature term has no gradient to size and shape. Its value is the same, but a mesh cannot
+            lower it by growing until it covers all that F sees.
     """
 
     network: FeatureNet | HandFeatureNet
     images: Float[Tensor, "b 3 n n"]
     feature: Float[Tensor, "b f"]
     silhouette: Method = DEFAULT_METHOD
+    keeps_size: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,11 @@ def without_depth(h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
     return torch.cat((h[:, :-1], h[:, -1:].detach()), 1)
 
 
+def of_fixed_size(h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
+    """Detach the shape and the scale of h."""
+    return torch.cat((h[:, :45], h[:, 45:55].detach(), h[:, 55:59], h[:, 59:60].detach(), h[:, 60:]), 1)
+
+
 def energy_terms(
     model: HandModel,
     h: Float[Tensor, "b 63"],
@@ -195,7 +203,8 @@ def energy_terms(
         "limits": lambda: limit_penalty(parts.pose, prior.limits),
     }
     if (appearance := evidence.appearance) is not None:
-        terms["feature"] = lambda: feature_term(mesh, model, appearance, near)
+        seen = model.forward_h(of_fixed_size(h)) if appearance.keeps_size else mesh
+        terms["feature"] = lambda: feature_term(seen, model, appearance, near)
     if (mask := evidence.mask) is not None:
         terms["mask"] = lambda: mask_term(mesh, model, mask)
     values = {name: torch.zeros_like(h[:, 0]) for name in TERMS}

@@ -54,6 +54,8 @@ class RefineOptions:
         steps: "adam", as in the paper's text, or "gradient" for the plain steps of Eq. 13.
         evidence: "recursive" is the paper's: j2D(t+1) is f_Ref of j2D(t). "anchored": j2D(t+1) is f_Ref of the
             network's j2D. "fixed", as in earlier work: j2D does not change.
+        feature_keeps_size: Whether the feature term has no gradient to size and shape; see
+            :class:`dhpe_lib.refinement.energy.Appearance`. Ours; the paper's term can make a hand grow.
     """
 
     weights: EnergyWeights = EQ_13
@@ -61,6 +63,7 @@ class RefineOptions:
     rate: float = 1e-3
     steps: StepRule = "adam"
     evidence: EvidenceMode = "recursive"
+    feature_keeps_size: bool = False
 
 
 REFINEMENTS = {
@@ -165,7 +168,9 @@ class RefinementEnergy:
         self.of_crop = estimate.evidence.of_crop.detach()
         resized = resize(images, network.features.input_size)
         feature = estimate.evidence.feature.detach()
-        self.appearance = Appearance(network.features, resized, feature, network.config.silhouette)
+        self.appearance = Appearance(
+            network.features, resized, feature, network.config.silhouette, options.feature_keeps_size
+        )
         self.start = estimate.h.detach()
         self.track = Track(options.iterations + 1, self.start.device)
 

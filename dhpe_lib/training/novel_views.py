@@ -125,15 +125,20 @@ def recropped(
 
 @torch.no_grad()
 def draw_novel_views(
-    model: HandModel, h: Float[Tensor, "b 63"], seed: int, distribution: str = "axes"
+    model: HandModel,
+    h: Float[Tensor, "b 63"],
+    seed: int,
+    distribution: str = "axes",
+    shape_range: float = SHAPE_RANGE,
 ) -> Float[Tensor, "views 63"]:
-    """Sample three novel views of each seed: p is kept, s is uniform within 3 deviations, the rotation is random.
+    """Sample three novel views of each seed: p is kept, s is uniform within a range, the rotation is random.
 
     Args:
         model: The hand model.
         h: Hand parameters of the seeds.
         seed: Random seed; the result is a function of it.
         distribution: Distribution of the rotations; see :func:`draw_rotations`.
+        shape_range: Largest absolute value of a number of s, standard deviations.
 
     Returns:
         Hand parameters in the crop of each hand (see :func:`framed`); the views of a seed are consecutive rows.
@@ -147,7 +152,7 @@ def draw_novel_views(
         raise ValueError("h of a seed is not finite, so it has no novel views; leave this seed out")
     sampler = Sampler.from_seed(seed, VIEWS_PER_SEED * len(h), h.device)
     pose = split_h(h).pose.repeat_interleave(VIEWS_PER_SEED, 0)
-    shape = sampler.uniform(-SHAPE_RANGE, SHAPE_RANGE, 10)
+    shape = sampler.uniform(-shape_range, shape_range, 10)
     quaternion = matrix_to_quaternion(draw_rotations(sampler, distribution)) - model.identity
     return framed(model, torch.cat((pose, shape, quaternion, h.new_zeros(len(pose), 4)), 1))
 
@@ -186,7 +191,14 @@ class NovelViewRenderer:
         return cls(model, skin, torch.cat((model.faces, lid)), corners)
 
     @torch.no_grad()
-    def lift_views(self, h: Float[Tensor, "b 63"], view: View, seed: int, distribution: str = "axes") -> NovelViews:
+    def lift_views(
+        self,
+        h: Float[Tensor, "b 63"],
+        view: View,
+        seed: int,
+        distribution: str = "axes",
+        shape_range: float = SHAPE_RANGE,
+    ) -> NovelViews:
         """Sample novel views of seeds, with skin and light lifted from the seeds' images.
 
         If the mask is labelled, no colour outside it is used. If the mesh does not overlap the hand, the skin is the
@@ -197,6 +209,7 @@ class NovelViewRenderer:
             view: Images and masks of the seeds.
             seed: Random seed; the result is a function of it.
             distribution: Distribution of the rotations; see :func:`draw_rotations`.
+            shape_range: Largest absolute value of a number of s, standard deviations.
 
         Returns:
             Three novel views for each image, in consecutive rows.
@@ -206,7 +219,7 @@ class NovelViewRenderer:
 
         Source: Sec. 3.5; PAPER.md Sec. 9.7.
         """
-        drawn = draw_novel_views(self.model, h, seed, distribution)
+        drawn = draw_novel_views(self.model, h, seed, distribution, shape_range)
         targets = view.targets
         mask = torch.where(targets.has_mask[:, None, None], targets.mask, 1).to(h)
         photo, vertices = view.images.permute(0, 2, 3, 1), self.model.forward_h(h).vertices

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from dhpe_lib.experiments.claims import CLAIMS, here, paired_interval, single_verdict, verdict, verdict_of
+from dhpe_lib.experiments.claims import (
+    CLAIMS,
+    deciding,
+    here,
+    paired_interval,
+    single_verdict,
+    verdict,
+    verdict_of,
+)
 
 
 def crossed(generator, seeds, images, of_seed, of_image, noise):
@@ -72,3 +80,19 @@ def test_a_claim_is_judged_by_its_comparisons():
     assert verdict_of(CLAIMS["refiner"], result) == "holds"
     assert here(CLAIMS["refiner"], result) == "f_Ref, ORH: +1.0 [+0.5, +1.5] mm; f_Ref, ORH-O: +1.0 [+0.5, +1.5] mm"
     assert verdict_of(CLAIMS["masks"], result) is None
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdict_there", "number"),
+    [
+        (((1.0, 2.0), (0.5, 9.0)), "holds", 1),
+        (((0.1, 0.15), (-1.0, 0.1)), "does not hold", 1),
+        (((-0.1, 5.0), (1.0, 2.0)), "undecided", 0),
+    ],
+)
+def test_the_comparison_that_decides_speaks_least_for_the_claim(ends, verdict_there, number):
+    claim = CLAIMS["refiner"]
+    rows = [{"low": low, "high": high, "of": 20.0} for low, high in ends]
+    result = {"comparisons": dict(zip(claim.comparisons, rows, strict=True))}
+    assert verdict_of(claim, result) == verdict_there
+    assert deciding(claim, result) == claim.comparisons[number]

@@ -8,13 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
+from dhpe_lib.experiments import evidence_feature
 from dhpe_lib.experiments.evidence_collapse import MaskedFeatures, collapse
 from dhpe_lib.experiments.evidence_feature import (
+    FEATURE_FORMS,
+    FeatureForm,
     feature_facts,
     feature_gains,
     feature_row,
-    options_with,
     refined_courses,
+    side_facts,
+    side_row,
     twice_as_large,
 )
 from dhpe_lib.experiments.evidence_photos import hand_of_photo, labelled_photos, photo_gains
@@ -73,18 +77,36 @@ def test_the_feature_term_is_measured_by_its_weight():
     network = Estimator(replace(PRESETS["light"], joint_features=0)).eval()
     engine = SyntheticHands()
     crops = engine.batch(2, 0, engine.backgrounds(2, seed=0)).crops()
-    options = replace(options_with(0.01, "fixed"), iterations=1)
-    assert options.weights.feature == 0.01
+    options = replace(FeatureForm("fixed", 0.01).options, iterations=1)
+    assert (options.weights.feature, options.feature_keeps_size) == (0.01, False)
     course = refined_courses(network, crops, options)
     assert course["epe_mm"].shape == (2, 2)
     facts = feature_facts(network, crops)
     assert (facts["joints"] > 0).all()
     assert ((facts["feature"] > 0) == (facts["near"] > 0)).all()
     assert feature_row(facts | {"near": np.ones(2)})["images_near"] == 2
-    mm = {key: {"epe_mm": np.array([[5.0, after], [5.0, after]])} for key, after in
-          ((("fixed", 0.0), 4.0), (("fixed", 0.01), 4.5))}  # fmt: skip
+    after = {FeatureForm("fixed", 0.0): 4.0, FeatureForm("fixed", 0.01): 4.5, FeatureForm("fixed", 0.01, True): 3.5}
+    mm = {form: {"epe_mm": np.array([[5.0, last], [5.0, last]])} for form, last in after.items()}
+    assert set(mm) < set(FEATURE_FORMS)
     found = {name: one["value"] for name, one in feature_gains("ORH", mm).items()}
-    assert list(found.values()) == [1, 0.5, -0.5]
+    assert list(found.values()) == [1, 0.5, -0.5, 1.5, 0.5]
+    assert "feature term of weight 0.01 of the same size, j2D(3) fixed, ORH" in found
+
+
+def test_both_sides_of_the_feature_term_are_0_for_a_mask_of_everything(monkeypatch):
+    """So neither of them keeps a hand from growing."""
+    torch.manual_seed(0)
+    network = Estimator(replace(PRESETS["light"], joint_features=0)).eval()
+    engine = SyntheticHands()
+    crops = engine.batch(2, 0, engine.backgrounds(2, seed=0)).crops()
+    facts = side_facts(network, crops)
+    sides = {f"{side}{mask}" for side in ("inside", "outside") for mask in ("", "_twice", "_true")}
+    assert set(facts) == set(side_row(facts)) == sides
+    assert all((values > 0).all() and len(values) == 2 for values in facts.values())
+    monkeypatch.setattr(evidence_feature, "silhouette", lambda vertices, faces, side, method: torch.ones(2, side, side))
+    facts = side_facts(network, replace(crops, has_mask=torch.zeros(2, dtype=torch.bool)))
+    assert set(facts) == sides - {"inside_true", "outside_true"}
+    assert all((values == 0).all() for values in facts.values())
 
 
 def test_twice_as_large_hands_keep_their_centre():

@@ -21,13 +21,14 @@ from dhpe_lib.experiments.evidence_comparisons import (
     refinement_gains,
     weak_start_gains,
 )
+from dhpe_lib.experiments.evidence_feature import FEATURE_FORMS, feature_gains
 from dhpe_lib.experiments.evidence_figures import course_figure, figures, mask_rows, pck_figure, refinement_figure
 from dhpe_lib.experiments.evidence_forms import FORMS, MEANINGS
 from dhpe_lib.experiments.evidence_landmarks import photo_gain
 from dhpe_lib.experiments.evidence_masks import mask_row
 from dhpe_lib.experiments.evidence_refinement import ITERATIONS, MODES, estimate_of, fitted_errors, refined_errors
 from dhpe_lib.experiments.evidence_results import (
-    BLOCK,
+    BLOCKS,
     NAMES,
     Run,
     course,
@@ -125,10 +126,13 @@ def test_every_claim_about_trainings_and_iterations_has_its_comparison():
     runs = {name: [run(3.0, tuple(NAMES)), run(2.0, tuple(NAMES))] for name in FORMS}
     assert {name for pair in PARTS.values() for name in pair} == set(FORMS) == set(MEANINGS)
     refined = {mode: np.ones((2, len(ITERATIONS), 4, 21)) for mode in MODES}
-    found = part_gains(runs) | refinement_gains("ORH", refined) | refinement_gains("ORH-O", refined)
+    found = part_gains(runs) | refinement_gains("orh_test", refined) | refinement_gains("orh-o_test", refined)
+    forms = {form: {"epe_mm": np.ones((2, 3))} for form in FEATURE_FORMS}
     named = {name for claim in CLAIMS.values() for name in claim.comparisons}
     left = named - set(found)
     assert left
+    of_shipped = feature_gains("ORH", forms) | feature_gains("ORH-O", forms)
+    left -= set(of_shipped)
     assert all(name.startswith(("mask against", "distractors against")) for name in left)
     assert tuple(f"{a} to {b}" for a, b in pairwise(ITERATIONS)) == SPANS
     assert not any("augmentation, few images" in name for name in part_gains(runs | {"few": []}))
@@ -142,24 +146,41 @@ def test_areas_of_images_have_the_auc_as_mean():
 
 
 def test_frames_of_a_sequence_are_joined():
-    rows = np.arange(2 * BLOCK + 3.0)[None]
+    rows = np.arange(4 * BLOCKS + 3.0)[None]
     (joined,) = in_blocks("orh-s_test", rows)
-    np.testing.assert_array_equal(joined, [(BLOCK - 1) / 2, BLOCK + (BLOCK - 1) / 2])
+    np.testing.assert_array_equal(joined, 1.5 + 4 * np.arange(BLOCKS))
     assert in_blocks("orh_test", rows) is rows
-    assert in_blocks("orh-s_test", np.ones((1, 2 * BLOCK, 3)), np.sum).tolist() == [[[BLOCK] * 3] * 2]
+    assert in_blocks("orh-s_test", rows[:, : 2 * BLOCKS - 1]).shape == (1, 2 * BLOCKS - 1)
+    assert in_blocks("orh-s_test", np.ones((1, 2 * BLOCKS, 3)), np.sum).tolist() == [[[2] * 3] * BLOCKS]
+
+
+def test_no_block_holds_frames_of_both_sequences():
+    """The prepared split has 3,000 frames of each sequence, and evenly spaced frames have as many of each."""
+    for frames in (6000, 1024):
+        sequence = (np.arange(frames) >= frames // 2).astype(float)[None]
+        (joined,) = in_blocks("orh-s_test", sequence)
+        assert joined.tolist() == [0] * (BLOCKS // 2) + [1] * (BLOCKS // 2)
+
+
+def test_the_refinement_of_a_sequence_is_judged_by_its_blocks():
+    errors_mm = np.random.default_rng(0).normal(20, 1, (2, len(ITERATIONS), 3 * BLOCKS, 21))
+    refined = dict.fromkeys(MODES, errors_mm)
+    assert refinement_gains("orh-s_test", refined)["refinement, ORH-S"]["images"] == BLOCKS
+    assert refinement_course("orh-s_test", refined)[MODES[0]]["50"]["images"] == BLOCKS
+    assert refinement_gains("orh_test", refined)["refinement, ORH"]["images"] == 3 * BLOCKS
 
 
 def test_refinement_gains_follow_the_iterations():
     falling = 20.0 - np.arange(len(ITERATIONS))[None, :, None, None] * np.ones((2, 1, 4, 21))
     refined = dict.fromkeys(MODES, falling)
-    found = refinement_gains("ORH", refined)
+    found = refinement_gains("orh_test", refined)
     assert found["refinement, ORH"]["value"] == len(ITERATIONS) - 1
     assert found["moving against fixed j2D, ORH"]["value"] == 0
     assert found["j2D(3) against j2D(0), ORH"]["value"] == 0
-    assert weak_start_gains("ORH", refined)[f"refinement of a weak start, {MODES[0]}, ORH"]["value"] == 5
+    assert weak_start_gains("orh_test", refined)[f"refinement of a weak start, {MODES[0]}, ORH"]["value"] == 5
     assert fit_gain(falling[:, :2])["value"] == 1
     assert found["iterations 1 to 5, j2D(3) fixed, ORH"]["value"] == 1
-    assert refinement_course(refined)[MODES[0]]["5"]["value"] == 2
+    assert refinement_course("orh_test", refined)[MODES[0]]["5"]["value"] == 2
     curves = pck_rows({name: [run(2.0)] for name in FORMS} | {"without-refiner": []}, refined, "orh_test")
     assert len(curves) == 6
     assert curves["ours"]["images"] == 4
@@ -170,6 +191,11 @@ def test_a_user_may_take_another_network():
     mm = {"A8": 9.0, "C": 3.0, "shipped_A8": 7.0, "shipped_C": 4.0}
     found = landmark_gains("ORH", {name: np.full((4, 21), value) for name, value in mm.items()})
     assert [one["value"] for one in found.values()] == [2, -1]
+    one_blind = np.where(np.arange(4)[:, None] == 2, np.nan, 5.0) * np.ones(21)
+    some = landmark_gains("ORH", {"B": one_blind, "shipped_B": one_blind - 1})
+    assert [(name, one["value"], one["images"]) for name, one in some.items()] == [
+        ("instead of the hand landmark network, B, ORH", 1, 3)
+    ]
     rows = {f"{k}.png": {"landmarks to label": 0.1, "estimator to label": 0.12} for k in range(3)}
     rows |= {f"freihand/{k:08}.jpg": {"landmarks to label": 0.1, "estimator to label": 0.12} for k in (5, 32_565)}
     rows |= {"unlabelled.png": {"hands": 1}, "mean": {"landmarks to label": 9.0, "estimator to label": 1.0}}
@@ -193,6 +219,8 @@ def test_figures_and_tables_of_a_result(tmp_path):
     for test in result["pck"]:
         assert len(pck_figure(result, test).data) == 2
     assert len(course_figure(result, {"full": "Eq. 12", "constant-lambda": "0.01"}).data) == 4
-    assert set(figures(result)) == {"5a", "5b", "5c", "5d", "5e", "5f"}
+    drawn = figures(result)
+    assert set(drawn) == {"5a", "5b", "5c", "5d", "5e", "5f", "5f-half-open"}
+    assert not drawn["5f-half-open"].data  # these variants were not trained
     assert list(refinement_figure(result, "orh_test").data[0].x) == [5, 50]
     assert mask_rows(result)[-1] == ("mesh (ORH)", "80.0", "88.9", "88.9", "88.9", "[80.0, 80.0]")

@@ -12,9 +12,14 @@ from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.experiments import evidence_training
 from dhpe_lib.experiments.cached_evidence import first_rows, read_evidence, write_evidence
 from dhpe_lib.experiments.evidence_forms import (
+    DISTURBED_SHARE,
     FORMS,
+    HALF_OPEN_STEPS,
+    SHIFT,
     WITHOUT_MASK,
     Form,
+    disturbed,
+    facing_rows,
     seen_by,
     weakly_labelled,
     with_whole_masks,
@@ -22,6 +27,7 @@ from dhpe_lib.experiments.evidence_forms import (
 from dhpe_lib.experiments.evidence_training import (
     Batches,
     JointHand,
+    distance_loss,
     fit,
     iterate,
     known_hand_loss,
@@ -33,7 +39,7 @@ from dhpe_lib.network.hand_landmarks import FEATURES
 from dhpe_lib.network.regressor import RegressorState
 from dhpe_lib.rendering.renderer import silhouette
 from dhpe_lib.training.fixed_evidence import masked_loss
-from dhpe_lib.training.losses import hand_loss, shape_loss
+from dhpe_lib.training.losses import hand_loss, refiner_loss, shape_loss
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +181,52 @@ def test_rows_are_taken_from_the_first_splits():
 
     rows = first_rows([split(5), split(9), split(4)], 8)
     assert [some.tolist() for some in rows] == [[0, 1, 2, 3, 4], [0, 4, 8], []]
+
+
+def test_far_joints_do_not_rule_a_distance(evidence):
+    targets, known = evidence.targets, evidence.targets.known_2d.clone()
+    known[0, 3] = False
+    targets = replace(targets, known_2d=known)
+    at = [targets.joints_2d[:, None] + torch.tensor([off / 224, 0]) for off in (15.0, 30.0)]
+    near, far = (distance_loss(one, targets) for one in at)
+    torch.testing.assert_close(near, refiner_loss(at[0], targets), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(far, 2 * near, atol=1e-5, rtol=1e-4)
+    exact = targets.joints_2d[:, None].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(distance_loss(exact, targets).sum(), exact)
+    assert slope.abs().max() < 1e-6
+
+
+def test_erased_joints_say_nothing_and_shifted_ones_say_less(hand):
+    many = cached_hands(hand, 300, 2, masks=False).plain
+    assert disturbed(Form(), many, 0) is many
+    for kind in ("erased", "shifted"):
+        found = disturbed(Form(disturbed=kind), many, 0).joints_2d
+        moved = (found != many.joints_2d).any(-1)
+        assert moved.float().mean() == pytest.approx(DISTURBED_SHARE, abs=0.02)
+        assert torch.equal(found, disturbed(Form(disturbed=kind), many, 0).joints_2d)
+        assert not torch.equal(found, disturbed(Form(disturbed=kind), many, 1).joints_2d)
+        if kind == "erased":
+            assert torch.equal(found[moved], many.joints_2d.roll(1, 0)[moved])
+        else:
+            assert (found - many.joints_2d)[moved].std() == pytest.approx(SHIFT, rel=0.1)
+
+
+def test_few_viewpoints_are_those_of_palms_and_backs():
+    palm = torch.zeros(6, 21, 3)
+    palm[:, 5], palm[:, 17] = torch.tensor([0.3, 1.0, 0.0]), torch.tensor([-0.3, 0.9, 0.0])
+    angles = torch.tensor([80.0, 5.0, 60.0, 175.0, 90.0, 30.0]).deg2rad()
+    for row, angle in enumerate(angles):
+        turn = torch.tensor([[angle.cos(), 0, angle.sin()], [0, 1, 0], [-angle.sin(), 0, angle.cos()]])
+        palm[row] = palm[row] @ turn.mT
+    assert facing_rows(palm, 3).tolist() == [1, 3, 5]
+
+
+def test_a_training_may_start_from_another(hand, evidence, monkeypatch):
+    monkeypatch.setattr(evidence_training, "BATCH", 12)
+    crops = crops_of(evidence)
+    assert FORMS["half-open"].steps == HALF_OPEN_STEPS
+    assert {form.start for form in FORMS.values()} == {None, "half-open"}
+    batches = Batches(evidence.plain, None, 0)
+    first = fit(Form(weight_sh=0.0, steps=5), batches, hand, evidence.plain, crops).regressor.state_dict()
+    again = fit(Form(weight_sh=0.0, steps=0), batches, hand, evidence.plain, crops, first).regressor.state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)

@@ -1,14 +1,17 @@
 """Verdicts follow from intervals alone, and each row changes with its result file."""
 
 import copy
+import re
 
 import pytest
 
 from dhpe_lib.evaluation.paper_sets import PAPER_SETS
 from dhpe_lib.experiments.claims import CLAIMS
 from dhpe_lib.experiments.claims_figures import COLORS, differences_figure, verdicts_figure
+from dhpe_lib.experiments.folded_claims import claims_list, folded
 from dhpe_lib.experiments.paper_table import (
     ROWS,
+    Row,
     area_row,
     claim_row,
     commands_table,
@@ -17,7 +20,6 @@ from dhpe_lib.experiments.paper_table import (
     paper_rows,
     read_if_there,
     refinement_row,
-    rows_table,
 )
 from dhpe_lib.experiments.paper_verdicts import (
     Difference,
@@ -84,16 +86,27 @@ def test_rows_of_the_book_come_from_files_that_exist():
         assert not row.file or read_if_there(row.file) is not None
     claims = [row.claim for row in rows]
     assert len(set(claims)) == len(claims)
-    table, commands = rows_table(rows), commands_table(rows)
-    assert len(table.split("\n")) == len(rows) + 2
+    commands = commands_table(rows)
     for file in {row.file for row in rows if row.file}:
         assert f"| `{file}.json` |" in commands
-    assert table.split("\n")[2].endswith("| 1 |")
-    bare = rows_table(rows, with_files=False)
-    assert len(bare.split("\n")) == len(rows) + 2
-    assert "| file |" in table
-    assert "| file |" not in bare
     assert commands.split("\n")[2].startswith(f"| 1 | `{rows[0].file}.json` |")
+
+
+def test_a_claim_is_one_line_and_the_rest_is_folded():
+    rows = paper_rows()
+    shown = claims_list(rows).html
+    assert shown.count("<details>") == shown.count("</summary>") == len(rows)
+    grouped = claims_list(rows, grouped=True)._repr_html_()
+    counts = [int(count) for count in re.findall(r"<strong>[a-z ]+: (\d+)</strong>", grouped)]
+    assert sum(counts) == len(rows)
+    assert grouped.count("<em>file:</em>") == sum(bool(row.file) for row in rows)
+    assert "<em>file:</em>" not in shown
+    one = Row("a < b", "Fig. 1", "better", "x: 1; y: 2", "holds", "*full* of `a.json`", decides="2 (y)")
+    line, _, rest = folded(one, "holds").partition("</summary>")
+    assert line.endswith("<strong>holds</strong> a &lt; b (Fig. 1): 2 (y)")
+    assert "x: 1<br>y: 2" in rest
+    assert "<em>full</em> of <code>a.json</code>" in rest
+    assert "2 (y)" not in rest
 
 
 def test_an_area_counts_on_the_papers_data_only():
@@ -146,6 +159,7 @@ def test_a_claim_about_a_part_has_the_verdict_of_its_comparisons():
         row = claim_row("2d-losses", evidence(low, high))
         assert (row.verdict, row.difference, row.file) == (verdict, Difference((low + high) / 2, low, high), "evidence")
         assert row.here.startswith("2D losses, ORH: ")
+        assert row.line.endswith(" mm (ORH)")
     assert claim_row("2d-losses", evidence(1.0, 2.0, "rad")).difference is None
     assert claim_row("masks", evidence(1.0, 2.0)).verdict == "not measured"
 

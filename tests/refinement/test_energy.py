@@ -108,6 +108,20 @@ def test_the_feature_term_by_hand_is_near_0_for_the_masked_image(network, h, evi
     assert (twice_masked < 0.05 * expected).all()
 
 
+def test_the_feature_term_of_a_fixed_size_cannot_make_a_hand_grow(network, h, evidence):
+    prior, x = hand_prior(network.hand), h.clone().requires_grad_()
+    fixed = replace(evidence, appearance=replace(evidence.appearance, keeps_size=True))
+    weights = EnergyWeights(feature=1.0)
+    plain, kept = (energy(network.hand, x, one, weights, prior) for one in (evidence, fixed))
+    torch.testing.assert_close(plain, kept)
+    free, bound = (torch.autograd.grad(one.sum(), x)[0] for one in (plain, kept))
+    size = torch.zeros(63, dtype=torch.bool)
+    size[45:55] = size[59] = True
+    assert (free[:, size] != 0).any(1).all()
+    assert bound[:, size].eq(0).all()
+    torch.testing.assert_close(bound[:, ~size], free[:, ~size])
+
+
 def test_each_hand_has_its_own_gate(network, h, evidence):
     """The threshold is 15 pixels of the 224, for the mean over the joints weighted by confidence."""
     mesh, prior = network.hand.forward_h(h), hand_prior(network.hand)

@@ -68,6 +68,8 @@ def test_articulation_is_kept_and_shape_is_within_three_deviations(model, seeds)
     assert shape.abs().max() <= SHAPE_RANGE
     assert shape.std() == pytest.approx(2 * SHAPE_RANGE / math.sqrt(12), rel=0.03)  # uniform distribution
     assert shape.mean().abs() < 0.1
+    half = draw_novel_views(model, seeds[1], 0, shape_range=SHAPE_RANGE / 2)
+    torch.testing.assert_close(split_h(half).shape, parts.shape / 2)
     assert not torch.equal(parts.shape[0], parts.shape[1])
 
 
