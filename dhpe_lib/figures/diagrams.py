@@ -182,7 +182,7 @@ def augmentation_loop() -> Drawing:
         words(((left + middle) / 2, top - 8), "x", color=BLUE),
         line([(middle + 85, top), (right - 88, top)], f'stroke="{BLUE}"', arrow=True),
         words(((middle + right) / 2, top - 8), "seed", color=BLUE),
-        line([(left + 60, top - 29), (left + 60, 55), (right, 55), (right, top - 32)], f'opacity="{FAINT + 0.2}"', True),
+        line([(left + 60, top - 29), (left + 60, 55), (right, 55), (right, top - 32)], 'opacity="0.65"', arrow=True),
         words(((left + right) / 2 + 30, 47), "skin and light of the photo", size=12),
         line([(right, top + 29), (right, bottom - 32)], f'stroke="{BLUE}"', arrow=True),
         words((right + 10, (top + bottom) / 2 + 5), "add", "start", 13, BLUE),
@@ -194,8 +194,8 @@ def augmentation_loop() -> Drawing:
     ]
     return Drawing(
         parts, 700, 295,
-        "A loop. The network estimates h for a batch. Each estimate of a photo gives three novel views, which a growing "
-        "set keeps. The renderers draw some of them, with labels, and they fill half of the next batch.",
+        "A loop. The network estimates h for a batch. Each estimate of a photo gives three novel views, which a set "
+        "keeps. The renderers draw some of them, with labels, and they fill half of the next batch.",
     )  # fmt: skip
 
 
