@@ -9,7 +9,7 @@ An estimate lies in the crop frame, whose camera is scaled orthographic. Three s
 3. The translation is the one that projects the joints onto their pixels (:func:`solve_translation`).
 
 :func:`place_hand` does all three. Metres come from the hand model's size: one photo does not tell how large a hand is.
-Depth is proportional to that size and to the focal length. The chapter is *Conventions*.
+Depth is proportional to that size and to the focal length. The chapter is *Any photo*.
 """
 
 from dataclasses import dataclass

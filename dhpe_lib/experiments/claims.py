@@ -272,3 +272,10 @@ def gain_text(one: Mapping[str, Any]) -> str:
     """Format a gain with its interval and unit."""
     places = one["places"]
     return f"{one['value']:+.{places}f} [{one['low']:+.{places}f}, {one['high']:+.{places}f}] {one['unit']}"
+
+
+def gain_word(one: Mapping[str, Any]) -> Literal["better", "worse", "undecided"]:
+    """Say in one word which way a gain goes: "undecided" if its interval contains 0."""
+    if one["low"] > 0:
+        return "better"
+    return "worse" if one["high"] < 0 else "undecided"

@@ -9,6 +9,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "plotly_figures": ["mesh_figure", "mesh_trace", "scene", "skeleton_traces"],
         "sliders": ["picture_figure", "picture_slider", "slider_figure", "slider_view"],
         "diagrams": [
+            "augmentation_loop",
             "bone_tree",
             "energy_line",
             "gradient_reach",

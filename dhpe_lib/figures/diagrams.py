@@ -161,6 +161,44 @@ def viewpoint_spheres() -> Drawing:
     )  # fmt: skip
 
 
+def augmentation_loop() -> Drawing:
+    """Draw the way from a batch to its novel views and back into the next batch."""
+    left, middle, right, top, bottom = 120, 350, 590, 105, 250
+    places = {
+        "batch": ((left, top), "a batch", "photos and children"),
+        "network": ((middle, top), "network", "estimates h"),
+        "views": ((right, top), "three novel views", "keep p; draw s and R"),
+        "set": ((right, bottom), "growing set", "h, colours, light"),
+        "render": ((middle, bottom), "f_TRen, f_Ren, f_Reg", "draw them"),
+        "children": ((left, bottom), "children", "picture, mask, joints"),
+    }
+    parts: list[str] = []
+    for (x, y), name, note in places.values():
+        parts += [box((x, y), (170, 58), ""), words((x, y - 3), name), words((x, y + 17), note, size=12)]
+    parts += [
+        words((left, 30), "photos"),
+        line([(left, 38), (left, top - 32)], arrow=True),
+        line([(left + 85, top), (middle - 88, top)], f'stroke="{BLUE}"', arrow=True),
+        words(((left + middle) / 2, top - 8), "x", color=BLUE),
+        line([(middle + 85, top), (right - 88, top)], f'stroke="{BLUE}"', arrow=True),
+        words(((middle + right) / 2, top - 8), "seed", color=BLUE),
+        line([(left + 60, top - 29), (left + 60, 55), (right, 55), (right, top - 32)], 'opacity="0.65"', arrow=True),
+        words(((left + right) / 2 + 30, 47), "skin and light of the photo", size=12),
+        line([(right, top + 29), (right, bottom - 32)], f'stroke="{BLUE}"', arrow=True),
+        words((right + 10, (top + bottom) / 2 + 5), "add", "start", 13, BLUE),
+        line([(right - 85, bottom), (middle + 88, bottom)], f'stroke="{GREEN}"', arrow=True),
+        words(((middle + right) / 2, bottom - 8), "draw", color=GREEN),
+        line([(middle - 85, bottom), (left + 88, bottom)], f'stroke="{GREEN}"', arrow=True),
+        line([(left, bottom - 29), (left, top + 32)], f'stroke="{GREEN}"', arrow=True),
+        words((left + 10, (top + bottom) / 2 + 5), "half of the next batch", "start", 13, GREEN),
+    ]
+    return Drawing(
+        parts, 700, 295,
+        "A loop. The network estimates h for a batch. Each estimate of a photo gives three novel views, which a set "
+        "keeps. The renderers draw some of them, with labels, and they fill half of the next batch.",
+    )  # fmt: skip
+
+
 def energy_line() -> Drawing:
     """Sketch an energy and an error along a line of hands, and the short way that fifty steps go."""
     begin, end, evidence, truth = 215, 268, 330, 405

@@ -6,6 +6,7 @@ import pytest
 from dhpe_lib.experiments.claims import (
     CLAIMS,
     deciding,
+    gain_word,
     here,
     paired_interval,
     single_verdict,
@@ -63,6 +64,13 @@ def test_equal_gains_have_no_width_and_one_gain_no_interval():
 )
 def test_one_interval_one_verdict(low, high, neutral, expected):
     assert single_verdict(low, high, 0.2, neutral) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(0.1, 2, "better"), (-2, -0.1, "worse"), (-1, 1, "undecided"), (0, 1, "undecided")]
+)
+def test_a_gain_has_a_direction_if_its_interval_leaves_out_0(low, high, expected):
+    assert gain_word({"low": low, "high": high}) == expected
 
 
 def test_every_comparison_of_a_claim_counts():

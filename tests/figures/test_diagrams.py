@@ -16,6 +16,7 @@ DRAWINGS = {
     "regressor": diagrams.unrolled_regressor,
     "reach": diagrams.gradient_reach,
     "spheres": diagrams.viewpoint_spheres,
+    "augmentation": diagrams.augmentation_loop,
     "energy": diagrams.energy_line,
 }
 
