@@ -14,10 +14,13 @@ import tiny_network
 import torch
 import torch._dynamo  # takes the true `torch.Generator` when it is imported
 from dot_dataset import Dots, write_dots
+from PIL import Image
 from pretended_gpu import GPU, CaptureError, PretendedGpu, RaceError, Stream, unseen
 from rich.console import Console
 from small_nets import CONFIG, random_images, random_targets
+from typer.testing import CliRunner
 
+from dhpe_lib.cli.__main__ import app
 from dhpe_lib.common.cuda_graphs import SWITCH, WARM_UP
 from dhpe_lib.common.devices import constant
 from dhpe_lib.data.cache.preparation import Job, prepare
@@ -371,10 +374,45 @@ def test_f_e3d_on_fixed_evidence_waits_neither_for_views_nor_in_its_steps(gpu, d
     assert torch.equal(torch.stack(losses["cpu"]), torch.stack(losses["cuda"]).cpu())
 
 
-def test_evaluation(gpu, network, data):
-    cache = Prepared(data)
-    assert full_scores(evaluate(network, cache, GPU, 4))
-    evaluate_refined(network, cache, GPU, {"a": RefineOptions(iterations=1)}, 4, count=4)
+def test_evaluation_reads_the_results_of_a_batch_only(gpu, network, data):
+    cache, waits = Prepared(data), [gpu.waits.copy()]
+    assert full_scores(evaluate(network, cache, GPU, 4, lambda n: waits.append(gpu.waits.copy())))
+    of_a_batch = waits[-1] - waits[-2]
+    assert {kind for kind, _ in of_a_batch} == {"copy from the GPU"}
+    assert of_a_batch.total() <= 12, of_a_batch
+    few, many = (waits_of_refined(gpu, network, cache, iterations) for iterations in (1, 3))
+    assert many - few <= 2  # an iteration is not read by itself
+
+
+def waits_of_refined(gpu: PretendedGpu, network: Estimator, cache: Prepared, iterations: int) -> int:
+    """Waits of an evaluation with refinement."""
+    before = gpu.total()
+    evaluate_refined(network, cache, GPU, {"a": RefineOptions(iterations=iterations)}, 4, count=4)
+    return gpu.total() - before
+
+
+def test_a_copy_to_the_host_must_be_complete_before_it_is_read(gpu):
+    with pytest.raises(RaceError, match="may not be complete"):
+        torch.ones(3, device="cuda").to("cpu", non_blocking=True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "{photo}", "--max-hands", "1", "--write", "json", "--write", "png"],
+        ["predict", "{photo}", "--max-hands", "1", "--evidence", "estimator", "--write", "json"],
+    ],
+    ids=["landmarks", "estimator"],
+)
+def test_the_command_that_predicts(gpu, tmp_path, command):
+    with unseen():
+        scene = demo_scene(HandModel.open_hand())
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.ascontiguousarray(scene.image[::3, :720:3])).save(photo)
+    parts = [part.format(photo=photo) for part in command]
+    done = CliRunner().invoke(app, [*parts, "--device", "cuda", "--out", str(tmp_path / "out")], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "out").iterdir())) == command.count("--write")
 
 
 def test_a_synthetic_batch_waits_four_times_at_most(gpu):
@@ -385,7 +423,9 @@ def test_a_synthetic_batch_waits_four_times_at_most(gpu):
     gpu.waits.clear()
     batch = engine.batch(6, 0, pool, crossing)  # has second hands in front and behind
     assert batch.images.device == GPU
-    assert gpu.total() == 4, gpu.waits  # one for the two kinds of second hands, one for each picture of them and the hands
+    assert gpu.total() == 4, (
+        gpu.waits
+    )  # one for the two kinds of second hands, one for each picture of them and the hands
     style = Style(fingertips=True, things=1.0, new_people=True, new_things=True, jitter=False)
     assert engine.batch(2, 0, pool, style, 16).images.device == GPU
 
@@ -481,8 +521,15 @@ def waits_of_a_step(gpu: PretendedGpu, monkeypatch, train_once) -> int:
 SELDOM = {"test_every": 100, "save_every": 100, "log_every": 100}
 
 
-def test_a_training_step_does_not_wait(gpu, data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_training_step_does_not_wait(gpu, data, tmp_path, monkeypatch, upright):
+    set_upright(monkeypatch, upright)
     assert waits_of_a_step(gpu, monkeypatch, lambda: train(data, tmp_path / "run", steps=4, **SELDOM)) == 0
+
+
+def set_upright(monkeypatch, upright: bool) -> None:
+    """Let the tiny network turn crops upright, as the light network does."""
+    monkeypatch.setitem(PRESETS, "light", replace(tiny_network.TINY, upright=upright))
 
 
 def test_the_flags_of_a_training_are_read_every_ten_steps_and_before_a_log(gpu, data, tmp_path, monkeypatch):
@@ -519,6 +566,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_until_the_flags_are_read(g
 
 def test_a_training_step_with_novel_views_waits_once(gpu, data, tmp_path, monkeypatch):
     children = {"augment_share": 0.5, "augment_after": 0.0, "augment_capacity": 20}
+    set_upright(monkeypatch, True)
     found = waits_of_a_step(gpu, monkeypatch, lambda: train(data, tmp_path / "run", steps=4, **SELDOM, **children))
     assert found == 1  # the flags, which say that h of the seeds is finite
 

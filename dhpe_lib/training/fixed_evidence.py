@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dhpe_lib.common.devices import to_device
-from dhpe_lib.common.records import join_rows, map_rows, take_rows
+from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.targets import Targets
 from dhpe_lib.data.views import View
@@ -110,8 +110,7 @@ def jittered_views(network: Estimator, splits: Sequence[Prepared], count: int, s
         for start in range(0, len(rows), AT_A_TIME):
             part = rows[start : start + AT_A_TIME]
             turns = draw_turns(len(part), seed_of(seed, number, start), options)
-            crops = map_rows(split[part], lambda values: to_device(values, device))
-            yield training_view(crops, turns, options)
+            yield training_view(split[part].to(device), turns, options)
 
 
 def with_small_masks(targets: Targets, size: int = TRAINED_MASK) -> Targets:

@@ -413,6 +413,8 @@ class _Calls(TorchFunctionMode):
         before = self.gpu.place(tensor)
         if (target.type == "cuda") == (before == "gpu"):
             return Tensor.to(tensor, *rest, **kwargs)
+        if before == "gpu" and lazy:
+            raise RaceError(f"the host reads a copy that may not be complete, at {line_of_library()}")
         self.gpu.in_transfer = True
         try:
             with torch._C.DisableTorchFunction():
