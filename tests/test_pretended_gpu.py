@@ -67,7 +67,8 @@ from dhpe_lib.training.self_augmentation import SelfAugmentation
 from dhpe_lib.training.setup import build_network, launch_fabric
 
 SIDE = 32
-LIGHT = replace(PRESETS["light"], feature_input=SIDE, hidden=8, joint_features=2)
+SHIPPED = PRESETS["light"]
+LIGHT = replace(SHIPPED, feature_input=SIDE, hidden=8, joint_features=2)
 SHORT = FitOptions(starts=2, iterations=2, final_iterations=2)
 
 
@@ -404,7 +405,8 @@ def test_a_copy_to_the_host_must_be_complete_before_it_is_read(gpu):
     ],
     ids=["landmarks", "estimator"],
 )
-def test_the_command_that_predicts(gpu, tmp_path, command):
+def test_the_command_that_predicts(gpu, tmp_path, monkeypatch, command):
+    monkeypatch.setitem(PRESETS, "light", SHIPPED)
     with unseen():
         scene = demo_scene(HandModel.open_hand())
     photo = tmp_path / "photo.png"

@@ -110,11 +110,11 @@ def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predicti
         One row for each crop.
     """
     assert estimate.mask is not None
-    crops = crops.to("cpu")
+    crops, frame = crops.to("cpu"), view.frame.to("cpu")
     counts = mask_counts(to_numpy(estimate.mask > 0.5), to_numpy(view.targets.mask > 0.5))
     return Predictions(
-        joints_mm=millimetres(estimate.joints, crops, view.frame),
-        eq8_mm=undo_eq8(estimate.joints, crops, view.frame),
+        joints_mm=millimetres(estimate.joints, crops, frame),
+        eq8_mm=undo_eq8(estimate.joints, crops, frame),
         truth_mm=to_numpy(crops.joints_3d).astype(float),
         visible=to_numpy(crops.visible),
         palm=to_numpy(crops.palm),
