@@ -50,7 +50,7 @@ def measure(config: TrainingConfig, device: str, rounds: int, steps: int) -> dic
     def step() -> None:
         set_mode(network, config)
         forward()
-        flags.note(losses["objective"], 0)
+        flags.note(losses["objective"], losses["h"], 0)
         fabric.backward(losses["objective"])
         adam()
 

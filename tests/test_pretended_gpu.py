@@ -14,10 +14,13 @@ import tiny_network
 import torch
 import torch._dynamo  # takes the true `torch.Generator` when it is imported
 from dot_dataset import Dots, write_dots
+from PIL import Image
 from pretended_gpu import GPU, CaptureError, PretendedGpu, RaceError, Stream, unseen
 from rich.console import Console
 from small_nets import CONFIG, random_images, random_targets
+from typer.testing import CliRunner
 
+from dhpe_lib.cli.__main__ import app
 from dhpe_lib.common.cuda_graphs import SWITCH, WARM_UP
 from dhpe_lib.common.devices import constant
 from dhpe_lib.data.cache.preparation import Job, prepare
@@ -64,7 +67,8 @@ from dhpe_lib.training.self_augmentation import SelfAugmentation
 from dhpe_lib.training.setup import build_network, launch_fabric
 
 SIDE = 32
-LIGHT = replace(PRESETS["light"], feature_input=SIDE, hidden=8, joint_features=2)
+SHIPPED = PRESETS["light"]
+LIGHT = replace(SHIPPED, feature_input=SIDE, hidden=8, joint_features=2)
 SHORT = FitOptions(starts=2, iterations=2, final_iterations=2)
 
 
@@ -334,47 +338,101 @@ def test_prediction_from_keypoints(gpu, hand):
         assert found.mesh.vertices.device == GPU
 
 
-def test_detection(gpu):
+def test_a_search_for_hands_waits_once_for_each_look(gpu):
     with unseen():
         photo = demo_scene(HandModel.open_hand()).image[::3, :720:3]
-    (found,), (on_cpu,) = (find_hands(load_hand_networks(place), photo, 1) for place in ("cuda", "cpu"))
-    assert found.joints_px.device == on_cpu.joints_px.device == torch.device("cpu")
-    assert torch.equal(found.joints_px, on_cpu.joints_px)
+    on_gpu, on_cpu = (load_hand_networks(place) for place in ("cuda", "cpu"))
+    find_hands(on_gpu, photo, 1)  # makes the constants
+    for most, waits in ((1, 3), (None, 6)):  # one for the palms, one for a first look, one for three further looks
+        gpu.waits.clear()
+        (found,), (expected,) = (find_hands(networks, photo, most) for networks in (on_gpu, on_cpu))
+        assert gpu.total() == waits, gpu.waits
+        assert found.joints_px.device == expected.joints_px.device == torch.device("cpu")
+        assert torch.equal(found.joints_px, expected.joints_px)
 
 
-def test_f_e3d_on_fixed_evidence(gpu, data):
+def test_f_e3d_on_fixed_evidence_waits_neither_for_views_nor_in_its_steps(gpu, data):
     torch.manual_seed(0)
     network, losses = Estimator(LIGHT), {}
+    stage = MeshStage(steps=3, batch=4, weight_sh=1.0, shape_share=1)
     for place in ("cpu", "cuda"):
         network.to(place)
-        evidence = find_fixed_evidence(network, jittered_views(network, [Prepared(data)], 6))
+        waits = [gpu.waits.copy()]
+        views = jittered_views(network, [Prepared(data)] * 2, 12)
+        evidence = find_fixed_evidence(network, views, lambda n, waits=waits: waits.append(gpu.waits.copy()))
+        assert len(waits) == 3
+        assert waits[-1] == waits[-2], waits[-1] - waits[-2]
         mesh = MeshEstimator.anew(network)
         assert evidence.feature.device == next(mesh.parameters()).device == network.hand.v_template.device
-        stage = MeshStage(steps=2, batch=4, weight_sh=1.0, shape_share=1)
         losses[place] = []
-        train_mesh_estimator(mesh, evidence, stage, lambda step, loss, place=place: losses[place].append(loss))
-    assert losses["cpu"] == losses["cuda"]
+
+        def report(step: int, loss: torch.Tensor, place=place, waits=waits) -> None:
+            losses[place].append(loss)
+            waits.append(gpu.waits.copy())
+
+        train_mesh_estimator(mesh, evidence, stage, report)
+        assert waits[-1] == waits[-2], waits[-1] - waits[-2]
+    assert torch.equal(torch.stack(losses["cpu"]), torch.stack(losses["cuda"]).cpu())
 
 
-def test_evaluation(gpu, network, data):
-    cache = Prepared(data)
-    assert full_scores(evaluate(network, cache, GPU, 4))
-    evaluate_refined(network, cache, GPU, {"a": RefineOptions(iterations=1)}, 4, count=4)
+def test_evaluation_reads_the_results_of_a_batch_only(gpu, network, data):
+    cache, waits = Prepared(data), [gpu.waits.copy()]
+    assert full_scores(evaluate(network, cache, GPU, 4, lambda n: waits.append(gpu.waits.copy())))
+    of_a_batch = waits[-1] - waits[-2]
+    assert {kind for kind, _ in of_a_batch} == {"copy from the GPU"}
+    assert of_a_batch.total() <= 12, of_a_batch
+    few, many = (waits_of_refined(gpu, network, cache, iterations) for iterations in (1, 3))
+    assert many - few <= 2  # an iteration is not read by itself
 
 
-def test_a_synthetic_batch_waits_ten_times_at_most(gpu):
+def waits_of_refined(gpu: PretendedGpu, network: Estimator, cache: Prepared, iterations: int) -> int:
+    """Waits of an evaluation with refinement."""
+    before = gpu.total()
+    evaluate_refined(network, cache, GPU, {"a": RefineOptions(iterations=iterations)}, 4, count=4)
+    return gpu.total() - before
+
+
+def test_a_copy_to_the_host_must_be_complete_before_it_is_read(gpu):
+    with pytest.raises(RaceError, match="may not be complete"):
+        torch.ones(3, device="cuda").to("cpu", non_blocking=True)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "{photo}", "--max-hands", "1", "--write", "json", "--write", "png"],
+        ["predict", "{photo}", "--max-hands", "1", "--evidence", "estimator", "--write", "json"],
+    ],
+    ids=["landmarks", "estimator"],
+)
+def test_the_command_that_predicts(gpu, tmp_path, monkeypatch, command):
+    monkeypatch.setitem(PRESETS, "light", SHIPPED)
+    with unseen():
+        scene = demo_scene(HandModel.open_hand())
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.ascontiguousarray(scene.image[::3, :720:3])).save(photo)
+    parts = [part.format(photo=photo) for part in command]
+    done = CliRunner().invoke(app, [*parts, "--device", "cuda", "--out", str(tmp_path / "out")], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "out").iterdir())) == command.count("--write")
+
+
+def test_a_synthetic_batch_waits_four_times_at_most(gpu):
     engine = SyntheticHands("cuda")
     pool = engine.backgrounds(2, 0)
-    engine.batch(2, 1, pool)
+    crossing = Style(crossing=1.0)
+    engine.batch(6, 1, pool, crossing)  # makes the constants
     gpu.waits.clear()
-    batch = engine.batch(2, 0, pool)
+    batch = engine.batch(6, 0, pool, crossing)  # has second hands in front and behind
     assert batch.images.device == GPU
-    assert gpu.total() <= 10, gpu.waits  # two for the rows with a second hand, behind and in front
+    assert gpu.total() == 4, (
+        gpu.waits
+    )  # one for the two kinds of second hands, one for each picture of them and the hands
     style = Style(fingertips=True, things=1.0, new_people=True, new_things=True, jitter=False)
     assert engine.batch(2, 0, pool, style, 16).images.device == GPU
 
 
-def test_self_augmentation_waits_three_times_at_most(gpu, hand, data):
+def test_self_augmentation_does_not_wait(gpu, hand, data):
     engine = SyntheticHands("cuda")
     pool = engine.backgrounds(2, 0)
     batch = engine.batch(2, 0, pool)
@@ -387,10 +445,11 @@ def test_self_augmentation_waits_three_times_at_most(gpu, hand, data):
     gpu.waits.clear()
     augmentation.add_views(batch.h, view, 5)
     assert augmentation.extend(view, 6).images.device == GPU
-    assert gpu.total() <= 3, gpu.waits  # h and vertices are finite, and every hand has a size
+    assert not gpu.waits
     filtered = replace(config, augment_filter=True, augment_rotation="uniform")
     augmentation.config = filtered
     augmentation.add_views(batch.h, view, 7)
+    assert gpu.total() <= 1, gpu.waits  # the number of seeds that fit
     augmentation.grown.load(augmentation.grown.state())
 
 
@@ -417,7 +476,7 @@ def test_hands_of_the_next_step_are_rendered_aside_with_equal_bits(gpu, monkeypa
     view = batches.view(1)  # renders the hands of step 2 too
     assert view.images.device == GPU
     assert not gpu.waits
-    assert 0 < sum(gpu.waits_of_threads.values()) <= 10, gpu.waits_of_threads
+    assert 0 < sum(gpu.waits_of_threads.values()) <= 4, gpu.waits_of_threads
     aside, _ = batches.drawn.at(1)
     gpu.main.wait_stream(batches.aside)
     here = batches._render(1)
@@ -464,8 +523,15 @@ def waits_of_a_step(gpu: PretendedGpu, monkeypatch, train_once) -> int:
 SELDOM = {"test_every": 100, "save_every": 100, "log_every": 100}
 
 
-def test_a_training_step_does_not_wait(gpu, data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_training_step_does_not_wait(gpu, data, tmp_path, monkeypatch, upright):
+    set_upright(monkeypatch, upright)
     assert waits_of_a_step(gpu, monkeypatch, lambda: train(data, tmp_path / "run", steps=4, **SELDOM)) == 0
+
+
+def set_upright(monkeypatch, upright: bool) -> None:
+    """Let the tiny network turn crops upright, as the light network does."""
+    monkeypatch.setitem(PRESETS, "light", replace(tiny_network.TINY, upright=upright))
 
 
 def test_the_flags_of_a_training_are_read_every_ten_steps_and_before_a_log(gpu, data, tmp_path, monkeypatch):
@@ -491,7 +557,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_until_the_flags_are_read(g
 
     train(data, tmp_path / "before", steps=2, **SELDOM)
     monkeypatch.setattr(TrainingBatches, "view", poisoned)
-    with pytest.raises(loop.TrainingError, match=r"loss of step 2 is not finite.*not_finite_0\.safetensors"):
+    with pytest.raises(loop.TrainingError, match=r"loss or h of step 2 is not finite.*not_finite_0\.safetensors"):
         train(data, tmp_path / "run", steps=20, **SELDOM)
     saved = read_checkpoint(tmp_path / "run" / "not_finite_0.safetensors")
     assert saved.batch["images"].isnan().all()
@@ -500,7 +566,23 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_until_the_flags_are_read(g
     assert all(torch.equal(saved.network[name], before[name]) for name in weights)
 
 
-def test_a_training_step_with_novel_views_waits_four_times_at_most(gpu, data, tmp_path, monkeypatch):
+def test_a_training_step_with_novel_views_waits_once(gpu, data, tmp_path, monkeypatch):
     children = {"augment_share": 0.5, "augment_after": 0.0, "augment_capacity": 20}
+    set_upright(monkeypatch, True)
     found = waits_of_a_step(gpu, monkeypatch, lambda: train(data, tmp_path / "run", steps=4, **SELDOM, **children))
-    assert found <= 4
+    assert found == 1  # the flags, which say that h of the seeds is finite
+
+
+def test_an_h_that_is_not_finite_becomes_no_seed(gpu, data, tmp_path, monkeypatch):
+    forward, added = loop.TrainingObjective.forward, []
+
+    def poisoned(self, images, labels):
+        found = forward(self, images, labels)
+        return found | {"h": found["h"].index_fill(0, torch.zeros(1, dtype=torch.int64, device=GPU), torch.nan)}
+
+    monkeypatch.setattr(loop.TrainingObjective, "forward", poisoned)
+    monkeypatch.setattr(SelfAugmentation, "add_views", lambda *its: added.append(its))
+    children = {"augment_share": 0.5, "augment_after": 0.0, "augment_capacity": 20}
+    with pytest.raises(loop.TrainingError, match="loss or h of step 0 is not finite"):
+        train(data, tmp_path / "run", steps=4, **SELDOM, **children)
+    assert not added

@@ -55,10 +55,10 @@ def find_device(name: str | None) -> torch.device:
 
 
 def to_device(values: Shaped[Tensor, "..."], device: torch.device | str) -> Shaped[Tensor, "..."]:
-    """Copy a tensor of the CPU to a device, through pinned memory: the host does not wait for a GPU.
+    """Copy a tensor to a device. From the CPU to a GPU it goes through pinned memory, and the host does not wait.
 
     Args:
-        values: Tensor on the CPU or on the device.
+        values: Tensor on any device.
         device: The device.
 
     Returns:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from numpy import ndarray
 from torch import Tensor
 
@@ -81,6 +81,24 @@ def _combine_fields(records: Sequence[Record], combine: Callable[[list[Any]], An
         values = [getattr(record, field.name) for record in records]
         combined[field.name] = _combine_fields(values, combine) if is_dataclass(values[0]) else combine(values)
     return type(records[0])(**combined)
+
+
+def count_true(*masks: Bool[Tensor, " b"]) -> list[int]:
+    """Count the rows at which each of several masks is true; the host waits once for a GPU."""
+    counts: list[int] = torch.stack([mask.count_nonzero() for mask in masks]).tolist()
+    return counts
+
+
+def true_rows(mask: Bool[Tensor, " b"], count: int) -> Int64[Tensor, " n"]:
+    """Return the numbers of the rows at which a mask is true; the host does not wait for a GPU.
+
+    Args:
+        mask: One boolean for each row.
+        count: Number of true rows, from :func:`count_true`.
+    """
+    if mask.device.type == "cpu":
+        return mask.nonzero()[:, 0]  # faster there
+    return torch.repeat_interleave(mask.long(), output_size=count)
 
 
 def to_numpy(values: Any) -> ndarray:

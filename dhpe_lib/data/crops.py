@@ -74,8 +74,8 @@ class Crops:
         return ((field.name, getattr(self, field.name)) for field in fields(self))
 
     def to(self, device: torch.device | str) -> "Crops":
-        """Copy the batch to a device; a copy from pinned memory is asynchronous."""
-        return map_rows(self, lambda values: values.to(device, non_blocking=True))
+        """Copy the batch to a device, as :func:`dhpe_lib.common.devices.to_device` does."""
+        return map_rows(self, lambda values: to_device(values, device))
 
     @property
     def frame(self) -> CropFrame:

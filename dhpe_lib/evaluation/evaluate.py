@@ -94,8 +94,7 @@ def predict_batch(network: Estimator, crops: Crops, device: torch.device) -> Pre
     Returns:
         Predictions with their ground truth.
     """
-    crops = crops.to(device)
-    view = network_view(network, crops)
+    view = network_view(network, crops.to(device))
     return compare_with_truth(network.predict(view.images), crops, view)
 
 
@@ -104,24 +103,25 @@ def compare_with_truth(estimate: Estimate, crops: Crops, view: View) -> Predicti
 
     Args:
         estimate: Estimate for the view, with a mask.
-        crops: The crops, on the device.
+        crops: The crops, on any device.
         view: View of the crops that the network saw.
 
     Returns:
         One row for each crop.
     """
     assert estimate.mask is not None
+    crops, frame = crops.to("cpu"), view.frame.to("cpu")
     counts = mask_counts(to_numpy(estimate.mask > 0.5), to_numpy(view.targets.mask > 0.5))
     return Predictions(
-        joints_mm=millimetres(estimate.joints, crops, view.frame),
-        eq8_mm=undo_eq8(estimate.joints, crops, view.frame),
+        joints_mm=millimetres(estimate.joints, crops, frame),
+        eq8_mm=undo_eq8(estimate.joints, crops, frame),
         truth_mm=to_numpy(crops.joints_3d).astype(float),
         visible=to_numpy(crops.visible),
         palm=to_numpy(crops.palm),
         counts=counts * to_numpy(crops.has_mask)[:, None],
         error_px=to_numpy(joint_error_px(estimate.joints, view.targets)),
-        first_px=pixels(estimate.steps[0].joints_2d, view),
-        last_px=pixels(estimate.joints_2d, view),
+        first_px=to_numpy(pixels(estimate.steps[0].joints_2d, view)),
+        last_px=to_numpy(pixels(estimate.joints_2d, view)),
         hand=to_numpy(estimate.h[:, :55]).astype(float),
         true_hand=to_numpy(crops.h[:, :55]).astype(float),
     )
@@ -173,10 +173,10 @@ def undo_eq8(joints: Float[Tensor, "b 21 3"], crops: Crops, frame: CropFrame | N
     return from_crop_frame(skeletons, frame, crops.k, crops.z_root)
 
 
-def pixels(joints_2d: Float[Tensor, "b 21 2"], view: View) -> Float[ndarray, " b"]:
+def pixels(joints_2d: Float[Tensor, "b 21 2"], view: View) -> Float[Tensor, " b"]:
     """Mean distance of 2D joints (units of g) to the ground truth, pixels of the crop."""
     flat = torch.cat((joints_2d, torch.zeros_like(joints_2d[..., :1])), -1)
-    return to_numpy(joint_error_px(flat, view.targets))
+    return joint_error_px(flat, view.targets)
 
 
 def with_palms(joints: Float[ndarray, "n 21 3"], palm: Bool[ndarray, " n"]) -> Float[ndarray, "n 21 3"]:
@@ -226,11 +226,11 @@ def evaluate(
 def estimates(
     network: Estimator, cache: Prepared, device: torch.device, batch: int, count: int | None = None
 ) -> Iterator[tuple[Crops, View, Estimate]]:
-    """Iterate over crops, plain views and estimates of a split, or of `count` images evenly spaced in it."""
+    """Iterate over crops (on the CPU), views and estimates of a split, or of `count` images evenly spaced in it."""
     rows = cache.evenly_spaced(count)
     for start in range(0, len(rows), batch):
-        crops = cache[rows[start : start + batch]].to(device)
-        view = network_view(network, crops)
+        crops = cache[rows[start : start + batch]]
+        view = network_view(network, crops.to(device))
         yield crops, view, network.predict(view.images)
 
 

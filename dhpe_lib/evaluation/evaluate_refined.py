@@ -110,13 +110,13 @@ def evaluate_refined(
 
 def course_of(refinement: Refinement, crops: Crops, view: View) -> Course:
     """Compute the errors after each iteration."""
-    truth = to_numpy(crops.joints_3d).astype(float)
-    errors = [joint_errors(millimetres(joints, crops, view.frame), truth) for joints in refinement.joints]
+    crops, frame, truth = crops.to("cpu"), view.frame.to("cpu"), to_numpy(crops.joints_3d).astype(float)
+    errors = [joint_errors(millimetres(joints, crops, frame), truth) for joints in refinement.joints.cpu()]
     known = np.isfinite(truth).all(-1)
     total = np.where(known, np.stack(errors), 0).sum(-1)
     return Course(
         epe_mm=np.where(known.any(1), total / known.sum(1).clip(1), np.nan).T,
-        skeleton_px=np.stack([to_numpy(joint_error_px(joints, view.targets)) for joints in refinement.joints], 1),
-        j2d_px=np.stack([pixels(joints_2d, view) for joints_2d in refinement.joints_2d], 1),
+        skeleton_px=to_numpy(torch.stack([joint_error_px(joints, view.targets) for joints in refinement.joints], 1)),
+        j2d_px=to_numpy(torch.stack([pixels(joints_2d, view) for joints_2d in refinement.joints_2d], 1)),
         near=to_numpy(refinement.terms["gate"]).T,
     )

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dhpe_lib.common.arguments import checked
+from dhpe_lib.common.devices import constant_like
 
 
 @checked()
@@ -24,8 +25,8 @@ def mirror_h(h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
 
     Source: :func:`dhpe_lib.hand.io.mirror_hand`.
     """
-    signs = torch.tensor([1.0, -1, -1] * 15 + [1] * 10 + [1, 1, -1, -1] + [1] + [-1, 1, 1])
-    return h * signs.to(h)
+    signs = (1.0, -1.0, -1.0) * 15 + (1.0,) * 10 + (1.0, 1.0, -1.0, -1.0) + (1.0,) + (-1.0, 1.0, 1.0)
+    return h * constant_like(signs, h)
 
 
 @checked()
@@ -42,7 +43,7 @@ def turn_h(h: Float[Tensor, "b 63"], angle: Float[Tensor, " b"]) -> Float[Tensor
     Source: v' = R_z v with v = s R X + t gives R' = R_z R and t' = R_z t; a product of quaternions for R_z R.
     """
     parts, (cos, sin) = split_h(h), ((angle / 2).cos()[:, None], (angle / 2).sin()[:, None])
-    identity = h.new_tensor((1.0, 0.0, 0.0, 0.0))
+    identity = constant_like((1.0, 0.0, 0.0, 0.0), h)
     w, x, y, z = (identity + parts.quaternion).split(1, 1)
     turned = torch.cat((cos * w - sin * z, cos * x - sin * y, cos * y + sin * x, cos * z + sin * w), 1)
     cos, sin = angle.cos()[:, None], angle.sin()[:, None]

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dhpe_lib.common.devices import constant_like
 from dhpe_lib.network.mobile_layers import SameConv2d, depthwise, load_weights, pointwise
 
 SIZE = 224
@@ -119,7 +120,7 @@ class HandLandmarkNetwork(nn.Module):
         """
         features = self.trunk(crops).mean((2, 3))
         joints = self.joints(features).unflatten(1, (21, 3)) / SIZE
-        joints = joints - joints.new_tensor((0.5, 0.5, 0.0))
+        joints = joints - constant_like((0.5, 0.5, 0.0), joints)
         world = self.world(features).unflatten(1, (21, 3))
         presence, side = self.presence(features)[:, 0].sigmoid(), self.side(features)[:, 0].sigmoid()
         return HandLandmarks(joints, world, presence, side)

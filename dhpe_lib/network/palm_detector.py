@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dhpe_lib.common.devices import to_device
 from dhpe_lib.network.mobile_layers import SameConv2d, depthwise, load_weights, pointwise
 
 SIZE = 192
@@ -246,16 +247,18 @@ def detect_palms(
     """Find the palms in several pictures at once. Nothing here has a gradient.
 
     Args:
-        network: From :func:`load_palm_detector`, on the pictures' device.
-        squares: RGB in [0, 1].
+        network: From :func:`load_palm_detector`.
+        squares: RGB in [0, 1], on the CPU or on the network's device.
         least_score: Palms with a lower probability are left out.
 
     Returns:
         The palms of each picture.
     """
-    positions, scores = decode_palms(network(squares.contiguous(memory_format=torch.channels_last)))
+    weight = next(network.parameters())
+    squares = to_device(squares, weight.device).to(weight.dtype).contiguous(memory_format=torch.channels_last)
+    raw = network(squares).cpu()  # the only wait for a GPU
     found = []
-    for position, score in zip(positions.cpu(), scores.cpu(), strict=True):
+    for position, score in zip(*decode_palms(raw), strict=True):
         kept = score >= least_score
         merged, best = merge_palms(position[kept], score[kept])
         found.append(Palms(merged[:, :2].flatten(1), merged[:, 2:], best))

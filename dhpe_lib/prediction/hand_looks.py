@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from dhpe_lib.common.devices import to_device
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.network.hand_landmarks import SIZE, HandLandmarkNetwork
 from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints
@@ -60,6 +61,29 @@ class Looks:
 
 
 @torch.no_grad()
+def run_network(
+    network: HandLandmarkNetwork, photo: UInt8[ndarray, "height width 3"], frame: CropFrame, mirrored: bool
+) -> Float[Tensor, "n 128"]:
+    """Run the network on squares of a photo, without waiting for a GPU.
+
+    Args:
+        network: The hand landmark network.
+        photo: RGB.
+        frame: The squares.
+        mirrored: Whether the network sees the mirror image of each square.
+
+    Returns:
+        The 63 numbers of the joints, the 63 of the joints in space, presence and side, on the network's device.
+    """
+    weight = next(network.parameters())
+    crops = cut_squares(photo, frame, SIZE)
+    crops = to_device(crops.flip(-1) if mirrored else crops, weight.device).to(weight.dtype)
+    seen = network(crops.contiguous(memory_format=torch.channels_last))
+    alone = torch.stack((seen.presence, seen.right), 1)
+    return torch.cat((seen.joints.flatten(1), seen.world.flatten(1), alone), 1).float()
+
+
+@torch.no_grad()
 def look(
     network: HandLandmarkNetwork,
     photo: UInt8[ndarray, "height width 3"],
@@ -79,11 +103,15 @@ def look(
     Returns:
         One row for each square.
     """
-    weight = next(network.parameters())
-    crops = cut_squares(photo, frame, SIZE)
-    crops = (crops.flip(-1) if mirrored else crops).to(weight.device, weight.dtype)
-    seen = network(crops.contiguous(memory_format=torch.channels_last))
-    joints, world, presence, right = (x.float().cpu() for x in (seen.joints, seen.world, seen.presence, seen.right))
+    return looks_of(run_network(network, photo, frame, mirrored).cpu(), frame, palm, mirrored)
+
+
+def looks_of(
+    numbers: Float[Tensor, "n 128"], frame: CropFrame, palm: Float[Tensor, " n"] | None, mirrored: bool
+) -> Looks:
+    """Convert the numbers of :func:`run_network`, on the CPU, to looks; the arguments are those of :func:`look`."""
+    joints, world = (values.unflatten(1, (21, 3)) for values in numbers[:, :126].split(63, 1))
+    presence, right = numbers[:, 126:].unbind(1)
     flip = -1.0 if mirrored else 1.0
     joints, world = joints[..., :2] * torch.tensor([flip, 1]), world * torch.tensor([flip, 1, 1])
     turn = CropFrame(torch.zeros_like(frame.center), torch.ones_like(frame.side), frame.angle)
@@ -110,10 +138,14 @@ def look_again(
         mean of these looks. The frame is the square around the joints.
     """
     base = squares_of_joints(hands.joints_px)
-    seen = [hands] + [
-        look(network, photo, CropFrame(base.center, scale * base.side, base.angle + turn), hands.palm, mirrored)
+    squares = [
+        (CropFrame(base.center, scale * base.side, base.angle + turn), mirrored)
         for turn, scale, mirrored in VARIANTS[:looks]
     ]
+    # All looks are begun before one is read, so the host waits once for a GPU.
+    numbers = torch.stack([run_network(network, photo, frame, mirrored) for frame, mirrored in squares]).cpu()
+    pairs = zip(numbers, squares, strict=True)
+    seen = [hands] + [looks_of(its, frame, hands.palm, mirrored) for its, (frame, mirrored) in pairs]
     presence = torch.stack([one.presence for one in seen])
     weight = presence.clamp(min=1e-3)
     weight = (weight / weight.sum(0))[..., None, None]

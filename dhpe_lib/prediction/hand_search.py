@@ -189,9 +189,7 @@ def palm_candidates(
     networks: HandNetworks, photo: UInt8[ndarray, "height width 3"], views: CropFrame
 ) -> tuple[CropFrame, Float[Tensor, " n"]]:
     """Squares around the palms in several views of a photo, best first, each palm once."""
-    weight = next(networks.palms.parameters())
-    squares = cut_squares(photo, views, palm_detector.SIZE).to(weight.device, weight.dtype)
-    palms = detect_palms(networks.palms, squares, LEAST_PALM)
+    palms = detect_palms(networks.palms, cut_squares(photo, views, palm_detector.SIZE), LEAST_PALM)
     rows = torch.arange(len(views.side)).split(1)
     frame = join_rows([squares_of_palms(seen, take_rows(views, k)) for seen, k in zip(palms, rows, strict=True)])
     score = torch.cat([seen.score for seen in palms]).float()

@@ -177,7 +177,7 @@ def detect_group_palms(tools: Tools, images: Sequence[ndarray | Exception]) -> l
     squares = {k: letterboxed(image) for k, image in enumerate(images) if isinstance(image, ndarray)}
     palms: list[Palms | None] = [None] * len(images)
     if squares:
-        batch = torch.cat(list(squares.values())).to(next(tools.networks.palms.parameters()))
+        batch = torch.cat(list(squares.values()))
         for k, photo_palms in zip(squares, detect_palms(tools.networks.palms, batch, LEAST_PALM), strict=True):
             palms[k] = photo_palms
     return palms

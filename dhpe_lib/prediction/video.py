@@ -243,7 +243,8 @@ def fit_followed(model: HandModel, mirrored: HandModel, hand: FollowedHand, side
     frames = tuple(one.frame for one in hand.sightings)
     times = tuple(one.time for one in hand.sightings)
     crops = join_rows([one.frame for one in estimates])
-    h = smooth_track(torch.cat([one.h for one in estimates]), crops, frames, times)
+    h = torch.cat([one.h for one in estimates])
+    h = smooth_track(h.cpu(), crops.to("cpu"), frames, times).to(h)  # small steps, one after the other
     return ClipHand(
         model=model if hand.side == "right" else mirrored,
         side_known=side_known,

@@ -9,14 +9,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dhpe_lib.common.devices import constant, constant_like
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.parameters import LINEAR_SCALE_FROM
 from dhpe_lib.hand.poses import JOINTS_OF_FINGER, joint_angles, joint_limits, pose_from_angles
 from dhpe_lib.hand.rotations import axis_angle_to_matrix, matrix_to_quaternion
 from dhpe_lib.hand.skeleton import FINGERS, JOINT_PARENTS
 
-PALM = [0, 5, 9, 13, 17]
-BONE_STARTS = list(JOINT_PARENTS[1:])
+PALM = (0, 5, 9, 13, 17)
+BONE_STARTS = tuple(JOINT_PARENTS[1:])
 # Rows of MANO's joints, thumb to little, base to end: FINGER_JOINTS[f][l] rotates bone l of finger f.
 FINGER_JOINTS = [list(range(JOINTS_OF_FINGER[finger].start, JOINTS_OF_FINGER[finger].stop)) for finger in FINGERS]
 
@@ -109,15 +110,16 @@ def pose_in_space(
     Returns:
         Axis-angle pose (radians) and rotation matrix.
     """
-    rest = model(pose=model.hands_mean[None]).joints[:, PALM].expand(len(joints_3d), -1, -1)
-    rotation = best_rotation(rest, joints_3d[:, PALM], confidence[:, PALM])
-    known = (confidence[:, BONE_STARTS] > 0) & (confidence[:, 1:] > 0)
+    palm, starts = (constant(rows, torch.int64, joints_3d.device) for rows in (PALM, BONE_STARTS))
+    rest = model(pose=model.hands_mean[None]).joints[:, palm].expand(len(joints_3d), -1, -1)
+    rotation = best_rotation(rest, joints_3d[:, palm], confidence[:, palm])
+    known = (confidence[:, starts] > 0) & (confidence[:, 1:] > 0)
     return finger_poses(model, bone_directions(joints_3d) @ rotation, known), rotation
 
 
 def bone_directions(joints: Float[Tensor, "b 21 3"]) -> Float[Tensor, "b 20 3"]:
     """Unit vectors of the 20 bones, from each joint's parent to joints 1..20; 0 for a bone without length."""
-    bones = joints[:, 1:] - joints[:, BONE_STARTS]
+    bones = joints[:, 1:] - joints[:, constant(BONE_STARTS, torch.int64, joints.device)]
     return bones / bones.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(joints.dtype).tiny)
 
 
@@ -167,7 +169,7 @@ def finger_poses(
     pose = torch.zeros(len(directions), 15, 3, dtype=directions.dtype, device=directions.device)
     parent = torch.eye(3, dtype=directions.dtype, device=directions.device).expand(len(directions), 5, 3, 3)
     for level in range(3):
-        rows = [joints[level] for joints in FINGER_JOINTS]
+        rows = constant(tuple(joints[level] for joints in FINGER_JOINTS), torch.int64, pose.device)
         goal = (parent.mT @ target[:, :, level, :, None])[..., 0]
         swing = smallest_turn(rest[:, :, level].expand_as(goal), goal)
         pose[:, rows] = torch.where(seen[:, :, level], swing, mean[rows])
@@ -210,7 +212,7 @@ def pack_h(
         Hand parameters h for :meth:`dhpe_lib.hand.model.HandModel.forward_h`.
     """
     quaternion = matrix_to_quaternion(rotation)
-    identity = quaternion.new_tensor((1.0, 0.0, 0.0, 0.0))
+    identity = constant_like((1.0, 0.0, 0.0, 0.0), quaternion)
     return torch.cat(
         (pose, pose.new_zeros(len(pose), 10), quaternion - identity, scale_offset(scale)[:, None], translation), 1
     )

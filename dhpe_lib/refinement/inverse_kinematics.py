@@ -156,7 +156,7 @@ def fit_to_joints_3d(
     """
     confidence = joints_3d.new_ones(joints_3d.shape[:2]) if confidence is None else confidence
     check_joints("joints_3d", joints_3d, confidence, 3)
-    if (bad := (confidence[:, PALM] > 0).sum(1) < 3).any():
+    if (bad := (confidence[:, list(PALM)] > 0).sum(1) < 3).any():
         raise ValueError(f"confidence: hand {_first(bad)} has fewer than 3 known joints among wrist and MCPs")
     joints_3d = joints_3d.masked_fill(confidence[..., None] == 0, 0)
     starts = start_in_space(model, joints_3d, confidence, keep_size=size == "metres")[:, None]

@@ -235,13 +235,14 @@ def lift_colors(
         Colours under white light, visibility, and the photo's light.
 
     Raises:
-        ValueError: A vertex is not finite, or the numbers of photos and meshes differ.
+        ValueError: A vertex is not finite, or the numbers of photos and meshes differ. On CUDA the vertices are not
+            checked, since the host would wait; colours are then not finite.
     """
     if len(photo) != len(vertices):
         raise ValueError(
             f"{len(photo)} photos for {len(vertices)} meshes; each mesh needs the photo that it was fitted in"
         )
-    if not vertices.isfinite().all():
+    if vertices.device.type == "cpu" and not vertices.isfinite().all():
         raise ValueError("vertices are not finite, so no colours can be lifted to the mesh; fit it again")
     screen = to_screen(vertices, (photo.shape[1], photo.shape[2]), camera)
     normals = vertex_normals(vertices, faces)
@@ -295,7 +296,7 @@ def lift_texture(
         Textures under white light, visibility, and the photo's light. Rendering with this light reproduces the photo.
 
     Raises:
-        ValueError: A vertex is not finite, or the numbers of photos and meshes differ.
+        ValueError: A vertex is not finite, or the numbers of photos and meshes differ; see `lift_colors`.
     """
     base = replace(base, uv=base.uv.to(vertices), image=base.image.to(vertices))
     texels = rasterize_layout(base, size)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from dhpe_lib.common.devices import constant, constant_like
-from dhpe_lib.common.records import join_rows, map_rows, put_rows, take_rows
+from dhpe_lib.common.records import count_true, join_rows, map_rows, put_rows, take_rows, true_rows
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.crops import Crops, pack_masks
 from dhpe_lib.hand.model import HandModel
@@ -240,13 +240,14 @@ class SyntheticHands:
     ) -> SyntheticBatch:
         wall = behind.permute(0, 2, 3, 1).contiguous()
         second, front = place_companions(self.model, look.companions, hands)
-        present, empty = look.companions.present, empty_picture(wall)
-        far = self._add_companions(empty, second, look, present & ~front)
+        in_front, behind_hand = look.companions.present & front, look.companions.present & ~front
+        nearer, farther = count_true(in_front, behind_hand)
+        far = self._add_companions(empty_picture(wall), second, look, true_rows(behind_hand, farther))
         seen, solid = self.vertices(hands, look)
         surfaces = (look.skin, look.materials, look.lights)
         alone = draw_picture(self.assets, solid, seen, surfaces, 1000 / hands.unit, far.image)
         alone = replace(alone, depth=torch.minimum(alone.depth, far.depth))
-        picture = self._add_companions(alone, second, look, present & front)
+        picture = self._add_companions(alone, second, look, true_rows(in_front, nearer))
         photo = photograph(look.cameras, picture.image.permute(0, 3, 1, 2), noise).permute(0, 2, 3, 1)
         size, joints = wall.shape[1], hands.joints_crop
         limits = first_pixels(look.borders, joints, size)
@@ -264,9 +265,8 @@ class SyntheticHands:
             k=hands.camera(size),
         )
 
-    def _add_companions(self, picture: Picture, second: Hands, look: Look, drawn: Bool[Tensor, " b"]) -> Picture:
+    def _add_companions(self, picture: Picture, second: Hands, look: Look, rows: Int64[Tensor, " n"]) -> Picture:
         """Paint the second hands of some rows over a picture, unless one would hide most of the labelled hand."""
-        rows = drawn.nonzero()[:, 0]
         if not len(rows):
             return picture
         hands, look, below = take_rows(second, rows), take_rows(look, rows), take_rows(picture, rows)

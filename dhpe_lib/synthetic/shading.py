@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_lib.common.devices import constant_like
+from dhpe_lib.common.records import count_true, true_rows
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.hand.model import HandModel, wrist_ring
 from dhpe_lib.rendering.lighting import vertex_normals
 from dhpe_lib.rendering.projection import rasterize, to_screen
-from dhpe_lib.rendering.rasterizer.fragments import antialias
+from dhpe_lib.rendering.rasterizer.fragments import Fragments, antialias
 from dhpe_lib.synthetic.arm import COLUMNS, CUFF, RINGS, tube_faces
 from dhpe_lib.synthetic.cloth import Materials, cloth_color, thing_color
 from dhpe_lib.synthetic.lighting import Lights, highlight, irradiance, lit_by_lamp, occlusion, toward_lamp
@@ -142,6 +143,7 @@ class Samples:
         part: Kind of surface.
         face: Index of the face.
         barycentric: Barycentric coordinates in the face.
+        rows: Numbers of the samples on the hand, on the sleeve and on the object.
     """
 
     image: Tensor
@@ -149,6 +151,26 @@ class Samples:
     part: Tensor
     face: Tensor
     barycentric: Float[Tensor, "n 3"]
+    rows: dict[int, Int64[Tensor, " m"]]
+
+
+def find_samples(part: UInt8[Tensor, " pixels"], fragments: Fragments) -> Samples:
+    """Find the pixels that show a surface; the host waits once for a GPU, to learn their number.
+
+    Args:
+        part: Kind of surface in each pixel of the batch.
+        fragments: Faces and barycentric coordinates.
+
+    Returns:
+        The pixels, in order.
+    """
+    shown, kinds = part != NOTHING, (HAND, SLEEVE, THING)
+    count, *counts = count_true(shown, *(part == kind for kind in kinds))
+    pixel = true_rows(shown, count)
+    face, share = fragments.face.flatten()[pixel].long(), fragments.barycentric.view(-1, 3).index_select(0, pixel)
+    part = part[pixel]
+    rows = {kind: true_rows(part == kind, count) for kind, count in zip(kinds, counts, strict=True)}
+    return Samples(pixel // fragments.face[0].numel(), pixel, part, face, share, rows)
 
 
 def draw_picture(
@@ -177,11 +199,9 @@ def draw_picture(
     view = seen * constant_like((1 / extent, 1 / extent, 1.0), seen)
     fragments = rasterize(view, assets.faces, size)
     part = assets.part.index_select(0, fragments.face.flatten() + 1)
-    pixel = (part != NOTHING).nonzero()[:, 0]
-    face, share = fragments.face.flatten()[pixel].long(), fragments.barycentric.view(-1, 3).index_select(0, pixel)
-    samples = Samples(pixel // size**2, pixel, part[pixel], face, share)
+    samples = find_samples(part, fragments)
     color = shade(assets, samples, (vertex_normals(solid, assets.faces), view, seen), looks, scale, fragments.depth)
-    hard = behind.flatten(0, 2).index_copy(0, pixel, color).view_as(behind)
+    hard = behind.flatten(0, 2).index_copy(0, samples.pixel, color).view_as(behind)
     image = antialias(hard, to_screen(view, size), assets.faces.int()[None], fragments)
     return Picture(image, part.view_as(fragments.face), fragments.depth)
 
@@ -217,7 +237,7 @@ def shade(
     corners = assets.faces.index_select(0, samples.face)
     rest = interpolated(assets.rest, corners, samples)
     normal = interpolated(normals.flatten(0, 1), corners + normals.shape[1] * image[:, None], samples)
-    on_hand = (part == HAND).nonzero()[:, 0]
+    on_hand = samples.rows[HAND]
     of_hand, slope = hand_maps(assets, samples, on_hand, view, depth.shape[-1] / SIZE)
     palm = rest[:, 3]
     maps = palm.new_zeros(len(palm), assets.maps.shape[0])
@@ -233,7 +253,7 @@ def shade(
     spots = noise_at(assets, rest, materials.offset.index_select(0, image))
     color = albedo(skin, image, maps, spots)
     for kind, paint in ((SLEEVE, cloth_color), (THING, thing_color)):
-        those = (part == kind).nonzero()[:, 0]
+        those = samples.rows[kind]
         color.index_copy_(0, those, paint(materials, image[those], rest[those, :3], spots[those]))
 
     sky = occlusion(depth).flatten()[samples.pixel]

@@ -1,8 +1,8 @@
-"""Share two flags among the processes of a training: a loss was not finite, and the run is to stop.
+"""Share two flags among the processes of a training: a loss or h was not finite, and the run is to stop.
 
 The host reads these flags from the device, and waits for all of its kernels to do so. On a GPU it therefore reads them
-every :data:`AGREE_EVERY` steps only. After a loss that is not finite, a flag on the device keeps the optimiser from
-changing the weights until then (:func:`dhpe_lib.training.optimiser.step_unless`).
+every :data:`AGREE_EVERY` steps only. After a loss or h that is not finite, a flag on the device keeps the optimiser
+from changing the weights until then (:func:`dhpe_lib.training.optimiser.step_unless`).
 """
 
 import signal
@@ -65,12 +65,12 @@ class Flags:
 
     def __init__(self, fabric: Fabric, stop: Stop) -> None:
         self.processes, self.stop = fabric.world_size, stop
-        # The first step whose loss is not finite, and the first step in which a process was asked to stop.
+        # The first step whose loss or h is not finite, and the first step in which a process was asked to stop.
         self.first = torch.full((2,), NEVER, device=fabric.device)
 
-    def note(self, loss: Float[Tensor, ""], step: int) -> None:
-        """Note the loss of a step and whether to stop; the host does not wait for a GPU."""
-        infinite = loss.detach().isfinite().logical_not()
+    def note(self, loss: Float[Tensor, ""], h: Float[Tensor, "b 63"], step: int) -> None:
+        """Note whether loss and h of a step are finite, and whether to stop; the host does not wait for a GPU."""
+        infinite = (loss.detach().isfinite() & h.isfinite().all()).logical_not()
         now = torch.stack((infinite, torch.full_like(infinite, self.stop.asked))).float()
         if self.processes > 1:
             torch.distributed.all_reduce(now)  # Fabric's would begin with a barrier, where the host waits
@@ -78,14 +78,14 @@ class Flags:
 
     @property
     def bad(self) -> Bool[Tensor, ""]:
-        """Whether a loss was not finite, on the device."""
+        """Whether a loss or h was not finite, on the device."""
         return self.first[0] < NEVER
 
     def read(self) -> tuple[int | None, bool]:
         """Wait for the device.
 
         Returns:
-            The first step whose loss is not finite in any process, and whether any process was asked to stop.
+            The first step whose loss or h is not finite in any process, and whether any process was asked to stop.
         """
         bad, asked = self.first.tolist()
         return None if bad == NEVER else bad, asked < NEVER
@@ -94,9 +94,9 @@ class Flags:
 def reads_flags(step: int, config: TrainingConfig, plan: BatchPlan, device: torch.device) -> bool:
     """Return whether the flags are read in a step, between its loss and its change of the weights.
 
-    They are read in each step on a CPU, and where seeds of novel views are checked, which waits too. On a GPU they are
-    also read before anything is logged, tested or saved.
+    They are read in each step on a CPU, and before seeds become novel views. On a GPU they are also read before
+    anything is logged, tested or saved.
     """
     done, every = step + 1, (AGREE_EVERY, config.log_every, config.test_every, config.save_every)
-    waits_anyway = device.type == "cpu" or plan.novel_views_at(done) > 0 or done == config.steps
-    return waits_anyway or any(done % number == 0 for number in every)
+    always = device.type == "cpu" or plan.novel_views_at(done) > 0 or done == config.steps
+    return always or any(done % number == 0 for number in every)

@@ -22,7 +22,7 @@ from lightning_fabric import Fabric
 from numpy import ndarray
 from torch import Tensor
 
-from dhpe_lib.common.devices import free_memory
+from dhpe_lib.common.devices import free_memory, to_device
 from dhpe_lib.common.records import join_rows, map_rows
 from dhpe_lib.data.backgrounds import open_backgrounds
 from dhpe_lib.data.cache.layout import PreparedError, bytes_per_sample
@@ -253,7 +253,7 @@ def training_view(crops: Crops, turns: Turns, options: ViewOptions) -> View:
     """
     jitter = turns.jitter.to(crops.images.device)
     if options.upright:
-        any_angle = turns.any_angle.to(jitter.angle)
+        any_angle = to_device(turns.any_angle, crops.images.device)
         known = crops.joints_2d.isfinite().all(-1, keepdim=True)
         up = upright_angle(torch.where(known, crops.joints_2d, 0))
         jitter = replace(jitter, angle=torch.where(any_angle.isnan(), up + jitter.angle, any_angle))

@@ -85,7 +85,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
         ConfigError: The folder holds a run and `resume` is False, or the configuration differs from that run's.
         CheckpointError: A checkpoint does not fit, or cannot be written.
         PreparedError: Data are missing or damaged.
-        TrainingError: The loss is not finite; the folder holds the batch and the weights before the step.
+        TrainingError: The loss or an h is not finite; the folder holds the batch and the weights before the step.
     """
     config = resolved(config)
     check_folder(config, run, resume)
@@ -121,7 +121,7 @@ def train(config: TrainingConfig, run: Path, fabric: Fabric, console: Console, r
             view = seen if augmentation is None else augmentation.extend(seen, step)
             losses = objective(in_format(view.images, config), vars(view.targets))
             h = losses.pop("h")[: len(seen.images)]
-            flags.note(losses["objective"], step)
+            flags.note(losses["objective"], h, step)
             if reads_flags(step, config, plan, fabric.device):
                 bad, ends = flags.read()
                 if bad is not None:
@@ -251,13 +251,13 @@ def in_format(images: Float[Tensor, "b 3 s s"], config: TrainingConfig) -> Float
 
 
 def not_finite(run: Path, network: Estimator, view: View, step: int, fabric: Fabric) -> TrainingError:
-    """Save the batch and the weights of a loss that is not finite, and return the error to raise.
+    """Save the batch and the weights of a loss or h that is not finite, and return the error to raise.
 
     The saved batch norm statistics already include this batch, and on a GPU up to nine later ones.
     """
     path = run / f"{NOT_FINITE}_{fabric.global_rank}.safetensors"
     write_checkpoint(path, network, {"step": step}, batch={"images": view.images, **vars(view.targets)})
     return TrainingError(
-        f"the loss of step {step} is not finite. {path} holds the batch and the weights before the step; the last "
+        f"the loss or h of step {step} is not finite. {path} holds the batch and the weights before the step; the last "
         "checkpoint is unchanged. Lower learning_rate, or look at the data"
     )

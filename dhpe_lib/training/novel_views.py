@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from dhpe_lib.common.devices import to_device
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
+from dhpe_lib.data.cropping import BOX_MARGIN
 from dhpe_lib.data.targets import Targets
 from dhpe_lib.data.views import NO_JITTER, JitterRange, View, draw_jitter, in_other_light, upright_angle
 from dhpe_lib.hand.model import HandModel, wrist_ring
@@ -93,15 +94,12 @@ def framed(model: HandModel, h: Float[Tensor, "b 63"]) -> Float[Tensor, "b 63"]:
     Returns:
         Hand parameters whose skeleton is normalised as jhat in Eq. 8.
 
-    Raises:
-        ValueError: A hand has no extent or is not finite.
-
     Source: Eq. 8 and PAPER.md Sec. 9.2.
     """
     h = torch.cat((h[:, :59], torch.zeros_like(h[:, 59:])), 1)  # at scale 1 about the origin
     joints = model.forward_h(h).joints
-    frame = CropFrame.from_joints(joints[..., :2], torch.ones_like(joints[..., 0], dtype=torch.bool))
-    scale = 1 / frame.side[:, None]
+    box = joints[..., :2].amax(1) - joints[..., :2].amin(1)  # CropFrame.from_joints would wait for a GPU to check it
+    scale = 1 / (BOX_MARGIN * box.amax(1, keepdim=True))
     return torch.cat((h[:, :59], scale - 1, -scale * joints[:, MIDDLE_MCP]), 1)
 
 
@@ -144,11 +142,12 @@ def draw_novel_views(
         Hand parameters in the crop of each hand (see :func:`framed`); the views of a seed are consecutive rows.
 
     Raises:
-        ValueError: A seed is not finite, or the distribution is unknown.
+        ValueError: A seed is not finite, or the distribution is unknown. On CUDA finite seeds are not checked, since
+            the host would wait; a training checks them with its loss.
 
     Source: Sec. 3.5.
     """
-    if not h.isfinite().all():
+    if h.device.type == "cpu" and not h.isfinite().all():
         raise ValueError("h of a seed is not finite, so it has no novel views; leave this seed out")
     sampler = Sampler.from_seed(seed, VIEWS_PER_SEED * len(h), h.device)
     pose = split_h(h).pose.repeat_interleave(VIEWS_PER_SEED, 0)
@@ -215,7 +214,7 @@ class NovelViewRenderer:
             Three novel views for each image, in consecutive rows.
 
         Raises:
-            ValueError: The numbers of seeds and images differ, or a seed is not finite.
+            ValueError: The numbers of seeds and images differ, or a seed is not finite; see :func:`draw_novel_views`.
 
         Source: Sec. 3.5; PAPER.md Sec. 9.7.
         """

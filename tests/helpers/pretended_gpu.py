@@ -413,6 +413,8 @@ class _Calls(TorchFunctionMode):
         before = self.gpu.place(tensor)
         if (target.type == "cuda") == (before == "gpu"):
             return Tensor.to(tensor, *rest, **kwargs)
+        if before == "gpu" and lazy:
+            raise RaceError(f"the host reads a copy that may not be complete, at {line_of_library()}")
         self.gpu.in_transfer = True
         try:
             with torch._C.DisableTorchFunction():
@@ -451,7 +453,7 @@ class _Operations(TorchDispatchMode):
             return self.gpu.put(self.run(func, args, kwargs), "open")
         if "gpu" not in places:
             return self.run(func, args, kwargs)
-        self.check(func, args, given, places)
+        self.check(func, args, kwargs, given, places)
         for value, place in zip(given, places, strict=True):
             if place == "gpu":
                 self.gpu.check_stream(value)
@@ -467,7 +469,7 @@ class _Operations(TorchDispatchMode):
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
 
-    def check(self, func: Any, args: Any, given: list[Tensor], places: list[str]) -> None:
+    def check(self, func: Any, args: Any, kwargs: Any, given: list[Tensor], places: list[str]) -> None:
         """Refuse tensors of two devices, and note waits."""
         strangers = [value for value, place in zip(given, places, strict=True) if place in ("host", "pinned")]
         if strangers and func not in ANY_DEVICES:
@@ -482,7 +484,7 @@ class _Operations(TorchDispatchMode):
             self.gpu.wait("copy_ between devices")
         if func in INDEXING:
             self.check_indices(args)
-        if func in WAITING:
+        if func in WAITING and kwargs.get("output_size") is None:  # with its size a result needs no wait
             self.gpu.wait(WAITING[func])
 
     def check_indices(self, args: Any) -> None:

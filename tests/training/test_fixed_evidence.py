@@ -89,7 +89,7 @@ def test_equal_seeds_learn_the_same_and_the_network_stays_as_it_is(network, evid
     trained = []
     for losses in found:
         mesh = MeshEstimator.anew(network, seed=3)
-        train_mesh_estimator(mesh, evidence, stage, lambda step, loss, losses=losses: losses.append(loss))
+        train_mesh_estimator(mesh, evidence, stage, lambda step, loss, losses=losses: losses.append(float(loss)))
         trained.append(mesh.state_dict())
     assert found[0] == found[1]
     assert len(found[0]) == 60

@@ -290,7 +290,7 @@ def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(data, tmp_path, mon
 
     monkeypatch.setattr(TrainingBatches, "view", poisoned)
     config = tiny_network.config(data)
-    with pytest.raises(TrainingError, match=r"loss of step 2 is not finite.*not_finite_0\.safetensors"):
+    with pytest.raises(TrainingError, match=r"loss or h of step 2 is not finite.*not_finite_0\.safetensors"):
         tiny_network.run(config, tmp_path / "run")
     saved = read_checkpoint(tmp_path / "run" / "not_finite_0.safetensors")
     assert saved.batch["images"].isnan().all()
