@@ -243,7 +243,9 @@ def crossed(case: Case) -> Case:
 def crowd(cases: Sequence[Case]) -> Case:
     """Many hands: photos side by side, each in a square of its own."""
     rows, columns = CROWD
-    page, joints, sides = np.zeros((rows * CELL, columns * CELL, 3), np.uint8), (), ()
+    page = np.zeros((rows * CELL, columns * CELL, 3), np.uint8)
+    joints: tuple[Joints, ...] = ()
+    sides: tuple[Side, ...] = ()
     for k, case in enumerate(cases):
         top, left = k // columns * CELL, k % columns * CELL
         small = resized(case, CELL / max(case.photo.shape[:2]))

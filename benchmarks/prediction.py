@@ -27,6 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
 from statistics import median
@@ -114,7 +115,7 @@ def steps_of_one_photo(photo: Path, rounds: int) -> Rows:
     with tempfile.TemporaryDirectory() as folder:
         for suffix in SUFFIXES:
             options = (estimate, image, photo.name, Path(folder), "x", camera, (suffix,))
-            rows[f"write {suffix}"] = {"ms": processor_ms(lambda options=options: write_estimate(*options), rounds)}
+            rows[f"write {suffix}"] = {"ms": processor_ms(partial(write_estimate, *options), rounds)}
     return rows | {"hands in the photo": {"count": len(hands)}}
 
 
