@@ -1,11 +1,13 @@
 """Photos that mislead: how often a hand is claimed with a green mark, claimed as doubtful, or refused.
 
-    python benchmarks/hostile_photos.py --photos DIR --backgrounds DIR --hands DIR [--controls N] [--sample N]
-        [--sheet FILE.png]
+    python benchmarks/hostile_photos.py --photos DIR --backgrounds DIR --hands DIR [--feet DIR] [--controls N]
+        [--sample N] [--sheet FILE.png]
 
 - `--photos`: photos with hands, `labels.json` and `mediapipe.json`, as for `benchmarks/real_photos.py`.
 - `--backgrounds`: photos without hands, looked at one by one.
 - `--hands`: photos of hands with pseudo-labels (`labels.json`: `file`, `joints_2d`), for the control group.
+- `--feet`: photos of bare feet without a hand, looked at one by one. The result is of test photos of the Foot Ulcer
+  Segmentation Challenge (Wang et al. 2021, github.com/uwm-bigdata/wound-segmentation): soles, toes and ankles.
 
 A hand has a green mark if nothing in its estimate warns (`HandEstimate.warnings`). If the picture has no hand, every
 claim is nonsense. If it has one, a claim is right if its joints lie within .35 of the hand's size, and of the side
@@ -22,8 +24,8 @@ In the row `real hands` the wanted share of `green` is 90 %. The rows `box ...` 
 
 Gloves, paintings, drawings and statues are made from the photos with hands: the hand is tinted blue, or turned to grey
 stone; the photo is reduced to patches of eight colours, or to its contours. A hand that is found there counts as right.
-In `crossing hands` the mirror image of a hand covers a half of the hand. Feet and crowds are no part: there are no
-such pictures that everybody can make again.
+In `crossing hands` the mirror image of a hand covers a half of the hand. A `crowd` is twelve photos of hands, some with
+their persons, side by side. No photo of a real crowd is a part.
 
 Writes `book/results/hostile_photos.json`; `--sheet` draws the pictures whose claims are green and wrong.
 """
@@ -32,7 +34,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,8 @@ from dhpe_lib.synthetic.scenery import paint_backgrounds
 
 SEED = 0
 LARGE, SMALL = 40e6, 60
+CROWD, CROWDS, CELL = (3, 4), 10, 320
+"""Rows and columns of photos in a crowd, number of crowds, and side of each photo in it, pixels."""
 GLOVE, STONE = (0.35, 0.6, 1.0), (0.85, 0.85, 0.8)
 """Colours that the brightness of a hand is multiplied with, to make a glove or a statue of it."""
 SMALLEST_HAND = 0.05
@@ -110,7 +114,7 @@ def control_cases(folder: Path, n: int, rng: np.random.Generator) -> Iterator[Ca
 
 def background_cases(folder: Path, n: int, rng: np.random.Generator) -> Iterator[Case]:
     """Photos without a hand."""
-    files = sorted(folder.glob("*.jpg"))
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".jpg", ".png"))
     for k in rng.choice(len(files), min(n, len(files)), replace=False):
         yield Case(read_photo(files[k]))
 
@@ -236,6 +240,22 @@ def crossed(case: Case) -> Case:
     return Case(np.asarray(photo), (joints, askew + center + aside), (case.sides[0], other.sides[0]))
 
 
+def crowd(cases: Sequence[Case]) -> Case:
+    """Many hands: photos side by side, each in a square of its own."""
+    rows, columns = CROWD
+    page = np.zeros((rows * CELL, columns * CELL, 3), np.uint8)
+    joints: tuple[Joints, ...] = ()
+    sides: tuple[Side, ...] = ()
+    for k, case in enumerate(cases):
+        top, left = k // columns * CELL, k % columns * CELL
+        small = resized(case, CELL / max(case.photo.shape[:2]))
+        height, width = small.photo.shape[:2]
+        page[top : top + height, left : left + width] = small.photo
+        joints += tuple(one + np.array((left, top)) for one in small.joints)
+        sides += small.sides
+    return Case(page, joints, sides)
+
+
 def middle(joints: Joints) -> Float[ndarray, "2"]:
     """Middle of the box around joints."""
     return (joints.min(0) + joints.max(0)) / 2
@@ -267,6 +287,14 @@ def plain_cases(rng: np.random.Generator) -> dict[str, list[Case]]:
     }
 
 
+def crowds(hands: Path) -> list[Case]:
+    """Crowds of a sample of pseudo-labelled photos."""
+    size, rng = CROWD[0] * CROWD[1], np.random.default_rng(SEED + 1)
+    cases = list(control_cases(hands, CROWDS * size, rng))
+    order = rng.permutation(len(cases))[: len(cases) // size * size].reshape(-1, size)
+    return [crowd([cases[k] for k in page]) for page in order]
+
+
 def cases_by_kind(photos: Path, backgrounds: Path, hands: Path, controls: int, sample: int) -> dict[str, list[Case]]:
     """All pictures by kind."""
     rng = np.random.default_rng(SEED)
@@ -291,6 +319,7 @@ def cases_by_kind(photos: Path, backgrounds: Path, hands: Path, controls: int, s
     kinds["half a turn"] = [upside_down(case) for case in real]
     kinds["hand cut by the border"] = [cut(side)(case) for case in real for side in range(4)]
     kinds["crossing hands"] = [crossed(case) for case in real]
+    kinds["crowd"] = crowds(hands)
     kinds["very small hand"] = [shrunk_into(page)(case) for case, page in zip(real, pages, strict=False)]
     return kinds
 
@@ -356,6 +385,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("photos", "backgrounds", "hands"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--feet", type=Path, help="photos of feet without a hand")
     parser.add_argument("--controls", type=int, default=100, help="photos of the control group")
     parser.add_argument("--sample", type=int, default=100, help="pictures of each kind without a hand")
     parser.add_argument("--sheet", type=Path, help="picture of the claims that are green and wrong")
@@ -371,6 +401,8 @@ def main() -> None:
     kinds = cases_by_kind(
         arguments.photos, arguments.backgrounds, arguments.hands, arguments.controls, arguments.sample
     )
+    if arguments.feet is not None:
+        kinds["feet"] = list(background_cases(arguments.feet, arguments.sample, np.random.default_rng(SEED)))
     rows = {kind: counted(kind, cases, predict, wrong if arguments.sheet else None) for kind, cases in kinds.items()}
     write_result("hostile_photos", rows, SEED, load)
     if wrong:

@@ -1,28 +1,39 @@
 """Time and memory of `dhpe predict` on the processor, and photos a second for a folder, beside MediaPipe.
 
-    python benchmarks/prediction.py PHOTO [--rounds 5] [--photos 64]
+    python benchmarks/prediction.py PHOTO --photos DIR [DIR ...] [--count 160] [--rounds 5] [--mediapipe-python PYTHON]
 
-Steps of one photo run in one thread; their time is the processor's own, so that other programs do not count. "start to
-result" is the whole command in a new process: its wall time, and the processor's own time beside that of a process that
-imports PyTorch and nothing else. The folder holds copies of the photo. Where MediaPipe is
-installed, its time for the same photo stands beside. Wanted: start to result under 3 s, then under 0.5 s a hand with 20
-ms for the detection, and less than 1 GB of memory. Writes book/results/prediction_speed_cpu.json.
+- Steps of one photo run in one thread; their time is the processor's own, so that other programs do not count.
+- "start to result" is the whole command in a new process, beside a process that imports PyTorch and nothing else: wall
+  time, processor time and the ratio of the two processor times.
+- Photos a second: the command runs with a few photos and with `--count` more, and the difference of the two wall times
+  counts. So start-up counts neither for one process nor for several. The photos come from `--photos`, the same number
+  from each folder of pictures as far as it has them. Each hand gets its .json and its .glb.
+- MediaPipe Hands gives joints and no mesh. It runs on the same photos, in the environment of `--mediapipe-python` (see
+  `benchmarks/mediapipe_speed.py`).
+
+Wanted: start to result under 3 s, then under 0.5 s a hand with 20 ms for the detection, and less than 1 GB of memory.
+Writes book/results/prediction_speed_cpu.json.
 """
 
 import argparse
+import json
 import os
+import random
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, zip_longest
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+import numpy as np
 import torch
 from reporting import write_result
 
@@ -30,23 +41,33 @@ from dhpe_lib.data.camera import Camera
 from dhpe_lib.data.photos import read_photo
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.palm_detector import detect_palms
+from dhpe_lib.prediction.batch import GROUP, photos_in
 from dhpe_lib.prediction.find_hands import find_hands, letterboxed
 from dhpe_lib.prediction.from_photo import fit_found_hands
-from dhpe_lib.prediction.hand_search import LEAST_PALM, load_hand_networks
-from dhpe_lib.prediction.keypoints import KeypointsError, import_mediapipe
+from dhpe_lib.prediction.hand_search import LEAST_PALM, load_hand_networks, search_hands
 from dhpe_lib.prediction.outputs import SUFFIXES, write_estimate
 
+SEED = 0
+WORKERS = (1, 2)
+FEW = 2 * GROUP
+"""Photos of the run that measures the start-up: worker processes start from two groups on."""
+MOST_CANDIDATES = 8
+IMPORT = """
+import torch
+print(open("/proc/self/status").read())
+"""
 CHILD = """
-import resource, sys
+import sys
 from dhpe_lib.cli.__main__ import main
 sys.argv = ["dhpe", *sys.argv[1:]]
 try:
     main()
-except SystemExit:
-    pass
-print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+finally:
+    print(open("/proc/self/status").read())
 """
-IMPORT = 'import resource, torch; print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
+"""Programs that end with the system's facts about their process; its `ru_maxrss` would be at least that of ours."""
+
+Rows = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -55,13 +76,15 @@ class Cost:
 
     Attributes:
         seconds: Wall time.
-        processor: Time of the processor, seconds.
-        peak_mb: Largest memory, MB.
+        processor: Time of the processor, seconds, without worker processes.
+        peak_mb: Largest memory, MB, without worker processes.
+        hands: Number of hands that it wrote.
     """
 
     seconds: float
     processor: float
     peak_mb: float
+    hands: int = 0
 
 
 def processor_ms(work: Callable[[], object], rounds: int) -> float:
@@ -75,96 +98,112 @@ def processor_ms(work: Callable[[], object], rounds: int) -> float:
     return round(median(values), 1)
 
 
-def steps_of_one_photo(photo: Path, rounds: int) -> dict[str, dict[str, float]]:
+def steps_of_one_photo(photo: Path, rounds: int) -> Rows:
     """Milliseconds of each step, in one thread."""
     image, networks, model = read_photo(photo), load_hand_networks(), HandModel.open_hand()
-    hands = find_hands(networks, image)
-    estimates = fit_found_hands(model, hands)
+    hands, empty = find_hands(networks, image), np.full_like(image, 128)
+    estimate = fit_found_hands(model, hands)[0]
     camera = Camera.assumed(image.shape[1], image.shape[0])
-    count = len(hands)
-    rows = {
-        "read the photo": processor_ms(lambda: read_photo(photo), rounds),
-        "palm detector": processor_ms(lambda: detect_palms(networks.palms, letterboxed(image), LEAST_PALM), rounds),
-        "find all hands": processor_ms(lambda: find_hands(networks, image), rounds),
-        "fit the meshes": processor_ms(lambda: fit_found_hands(model, hands), rounds),
+    steps: dict[str, Callable[[], object]] = {
+        "read the photo": lambda: read_photo(photo),
+        "palm detector": lambda: detect_palms(networks.palms, letterboxed(image), LEAST_PALM),
+        "find all hands": lambda: find_hands(networks, image),
+        "find no hand in a photo of one colour": lambda: search_hands(networks, empty, MOST_CANDIDATES),
+        "fit the meshes": lambda: fit_found_hands(model, hands),
     }
+    rows: Rows = {name: {"ms": processor_ms(step, rounds)} for name, step in steps.items()}
     with tempfile.TemporaryDirectory() as folder:
         for suffix in SUFFIXES:
-            rows[f"write {suffix}"] = processor_ms(
-                lambda suffix=suffix: write_estimate(
-                    estimates[0], image, photo.name, Path(folder), "x", camera, (suffix,)
-                ),
-                rounds,
-            )
-    return {name: {"ms": value} for name, value in rows.items()} | {"hands in the photo": {"count": count}}
+            options = (estimate, image, photo.name, Path(folder), "x", camera, (suffix,))
+            rows[f"write {suffix}"] = {"ms": processor_ms(partial(write_estimate, *options), rounds)}
+    return rows | {"hands in the photo": {"count": len(hands)}}
 
 
-def whole_command(photos: list[Path], *options: str) -> Cost:
+def whole_command(photos: Sequence[Path], *options: str) -> Cost:
     """Cost of `dhpe predict` in a new process."""
     with tempfile.TemporaryDirectory() as folder:
         return new_process(CHILD, "predict", *map(str, photos), "--out", folder, *options)
 
 
 def new_process(program: str, *arguments: str) -> Cost:
-    """Cost of a Python program that prints its peak memory in kB; its own worker processes count too."""
+    """Cost of a Python program that prints the system's facts about its process."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = re.search(r"^peak (\d+)$", done.stdout, re.MULTILINE)
-    assert found is not None, done.stdout + done.stderr
+    peak, hands = re.search(r"^VmHWM:\s*(\d+) kB$", done.stdout, re.M), re.search(r"(\d+) hands? in ", done.stdout)
+    assert peak is not None, done.stdout + done.stderr
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(seconds, processor, int(found[1]) / 1024)
+    return Cost(seconds, processor, int(peak[1]) / 1024, int(hands[1]) if hands else 0)
 
 
-def start_to_result(photo: Path, rounds: int) -> dict[str, dict[str, float]]:
+def start_to_result(photo: Path, rounds: int) -> Rows:
     """The whole command and the import of PyTorch in turn, the cheapest of some rounds of each."""
     pairs = [(whole_command([photo]), new_process(IMPORT)) for _ in range(rounds)]
-    command, alone = (min(costs, key=lambda cost: cost.processor) for costs in zip(*pairs, strict=True))
-    return {
-        "start to result": {
-            "s": round(min(one.seconds for one, _ in pairs), 2),
-            "processor_s": round(command.processor, 2),
-            "peak_mb": round(command.peak_mb),
-        },
-        "import PyTorch": {"processor_s": round(alone.processor, 2)},
-        "start to result, times import PyTorch": {"ratio": round(command.processor / alone.processor, 2)},
-    }
+    rows: Rows = {}
+    for name, costs in zip(("start to result", "import PyTorch"), zip(*pairs, strict=True), strict=True):
+        best = {"s": min(cost.seconds for cost in costs), "processor_s": min(cost.processor for cost in costs)}
+        rows[name] = {key: round(value, 2) for key, value in best.items()} | {"peak_mb": round(costs[0].peak_mb)}
+    ratio = rows["start to result"]["processor_s"] / rows["import PyTorch"]["processor_s"]
+    return rows | {"start to result, times import PyTorch": {"ratio": round(ratio, 2)}}
 
 
-def mediapipe_ms(photo: Path, rounds: int) -> dict[str, float] | None:
-    """Milliseconds of MediaPipe Hands for a photo, or None where it is not installed."""
-    try:
-        mediapipe = import_mediapipe()
-    except KeypointsError:
-        return None
-    image = read_photo(photo)
-    with mediapipe.solutions.hands.Hands(static_image_mode=True, max_num_hands=8) as detector:
-        return {"ms": processor_ms(lambda: detector.process(image), rounds)}
+def choose_photos(folders: Sequence[Path], count: int) -> list[Path]:
+    """Choose photos at random, the same number from each folder of pictures as far as it has them."""
+    by_folder: dict[Path, list[Path]] = {}
+    for photo in photos_in(folders):
+        by_folder.setdefault(photo.parent, []).append(photo)
+    shuffled = [random.Random(SEED).sample(photos, len(photos)) for photos in by_folder.values()]
+    in_turn = [photo for photo in chain.from_iterable(zip_longest(*shuffled)) if photo is not None]
+    if len(in_turn) < count:
+        raise SystemExit(f"the folders hold {len(in_turn)} photos, and {count} are needed; lower --count")
+    return in_turn[:count]
+
+
+def photos_per_second(photos: Sequence[Path], workers: int) -> dict[str, float]:
+    """Rate of `dhpe predict` with some processes: all photos against the first few, so that start-up does not count."""
+    options = ("--write", "json", "--write", "glb", "--workers", str(workers))
+    few, many = whole_command(photos[:FEW], *options), whole_command(photos, *options)
+    more, seconds = len(photos) - FEW, many.seconds - few.seconds
+    row = {"photos_per_s": round(more / seconds, 2), "hands": many.hands - few.hands}
+    if workers > 1:
+        return row
+    processor = (many.processor - few.processor) / more
+    return row | {"processor_s_per_photo": round(processor, 3), "peak_mb": round(many.peak_mb)}
+
+
+def mediapipe_rows(python: str, photo: Path, photos: Sequence[Path], rounds: int) -> Rows:
+    """The row of MediaPipe Hands; none where that Python does not have it."""
+    program = Path(__file__).with_name("mediapipe_speed.py")
+    command = [python, str(program), str(rounds), str(photo), *map(str, photos)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "No module named 'mediapipe'" in done.stderr:
+        print(f"{python} has no MediaPipe, so its row is missing; see {program.name}")
+        return {}
+    assert not done.returncode, done.stderr
+    return {"MediaPipe Hands, joints alone": json.loads(done.stdout.splitlines()[-1])}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photo", type=Path, help="a photo with a hand")
+    parser.add_argument("photo", type=Path, help="a photo with one hand")
+    parser.add_argument("--photos", type=Path, nargs="+", required=True, help="folders of photos")
+    parser.add_argument("--count", type=int, default=160, help="photos of the folders that count")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--photos", type=int, default=64, help="copies of the photo in the folder")
+    parser.add_argument("--mediapipe-python", default=sys.executable, help="Python of an environment with MediaPipe")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     torch.set_num_threads(1)
-    results: dict[str, dict[str, float]] = steps_of_one_photo(arguments.photo, arguments.rounds)
+    photos = choose_photos(arguments.photos, FEW + arguments.count)
+    results = steps_of_one_photo(arguments.photo, arguments.rounds)
     results |= start_to_result(arguments.photo, arguments.rounds)
-    with tempfile.TemporaryDirectory() as folder:
-        copies = [Path(folder) / f"{k:04}{arguments.photo.suffix}" for k in range(arguments.photos)]
-        for copy in copies:
-            shutil.copy(arguments.photo, copy)
-        for workers in (1, 2):
-            cost = whole_command(copies, "--write", "json", "--write", "glb", "--workers", str(workers))
-            row = {"photos_per_s": round(len(copies) / cost.seconds, 2), "peak_mb": round(cost.peak_mb)}
-            results[f"folder, {workers} process{'es' * (workers > 1)}"] = row
-    peer = mediapipe_ms(arguments.photo, arguments.rounds)
-    if peer is not None:
-        results["MediaPipe, joints alone"] = peer
-        results["find all hands, times MediaPipe"] = {"ratio": round(results["find all hands"]["ms"] / peer["ms"], 2)}
-    write_result("prediction_speed_cpu", results, 0, load)
+    for workers in WORKERS:
+        name = f"folder, {workers} process{'es' * (workers > 1)}"
+        results[name] = photos_per_second(photos, workers)
+    pixels = median(image.shape[0] * image.shape[1] for image in map(read_photo, photos[FEW:]))
+    results["photos of the folder"] = {"count": arguments.count, "folders": len({photo.parent for photo in photos})}
+    results["photos of the folder"]["median_side_px"] = round(pixels**0.5)
+    results |= mediapipe_rows(arguments.mediapipe_python, arguments.photo, photos[FEW:], arguments.rounds)
+    write_result("prediction_speed_cpu", results, SEED, load)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Each command imports slow packages itself, so that `dhpe --help` is quick.
 """
 
+import gc
 import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -43,7 +44,10 @@ def main() -> None:
     """Run the command `dhpe`."""
     write_any_text()
     warnings.formatwarning = plain_warning  # type: ignore[assignment]
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # or Python would look at all of PyTorch once more before it ends
 
 
 def plain_warning(*parts: Any, format_as_python: Callable[..., str] = warnings.formatwarning) -> str:

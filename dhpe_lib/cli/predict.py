@@ -23,6 +23,7 @@ from dhpe_lib.cli.predict_space import predict_space
 from dhpe_lib.cli.predict_video import are_clips, predict_clips, refuse_for_clips, suffixes_for
 from dhpe_lib.common.console import Terminal, say
 from dhpe_lib.common.files import append_line, refuse_input
+from dhpe_lib.common.garbage import kept_imports
 from dhpe_lib.common.locks import locked
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def predict(
     ] = 1,
     resume: Annotated[
         bool,
-        typer.Option("--resume", rich_help_panel=MANY_PANEL, help="Skip the photos that an interrupted run finished."),
+        typer.Option("--resume", rich_help_panel=MANY_PANEL, help="Skip photos whose files are all written."),
     ] = False,
     shard: Annotated[
         str | None,
@@ -187,7 +188,11 @@ def predict(
     fps: Annotated[
         float,
         typer.Option(
-            "--fps", rich_help_panel=CLIP_PANEL, min=0.1, metavar="RATE", help="Frame rate of a folder of frames."
+            "--fps",
+            rich_help_panel=CLIP_PANEL,
+            min=0.1,
+            metavar="RATE",
+            help="Frame rate of a folder of frames. Below 4, hands are not followed but found anew in each frame.",
         ),
     ] = 30.0,
     device: DeviceOption = None,
@@ -226,8 +231,9 @@ def predict(
         raise typer.BadParameter("name a photo, a folder or a clip", param_hint="PHOTO")
     source = evidence or (EvidenceName.landmarks if keypoints is None else EvidenceName.keypoints)
     refuse_together(source, {"--keypoints": keypoints, "--box": box, "--weights": weights, "--model": model})
-    from dhpe_lib.prediction.batch import photos_in
-    from dhpe_lib.prediction.request import Request
+    with kept_imports():
+        from dhpe_lib.prediction.batch import photos_in
+        from dhpe_lib.prediction.request import Request
 
     with usage_error("PHOTO"):
         clips = are_clips(photos, video)
@@ -297,7 +303,7 @@ def predict_photos(paths: list[Path], request: "Request", shard: tuple[int, int]
     index = batch.index_file(request.folder, shard)
     with usage_error("--out"):
         refuse_input(index, [request.mask, request.keypoints[0] if isinstance(request.keypoints, tuple) else None])
-    chosen = batch.left_to_do(photos, request.folder, index) if resume else photos
+    chosen = batch.left_to_do(photos, request, index) if resume else photos
     if not chosen:
         say("Nothing is left to do in ", request.folder)
         return
@@ -382,11 +388,12 @@ def check_focal(focal: float | None, fov: float | None) -> None:
 
 def demo(out: OutOption = OUT, device: DeviceOption = None) -> None:
     """Find two rendered hands in a picture, fit their meshes, and compare with the ground truth."""
-    from dhpe_lib.common.devices import find_device
-    from dhpe_lib.prediction.demo import write_demo
-    from dhpe_lib.prediction.from_photo import predict_hands
-    from dhpe_lib.prediction.photo_groups import load_tools, write_hands
-    from dhpe_lib.prediction.request import Request, Result, name_photos
+    with kept_imports():
+        from dhpe_lib.common.devices import find_device
+        from dhpe_lib.prediction.demo import write_demo
+        from dhpe_lib.prediction.from_photo import predict_hands
+        from dhpe_lib.prediction.photo_groups import load_tools, write_hands
+        from dhpe_lib.prediction.request import Request, Result, name_photos
 
     with usage_error("--out"):
         prepare_folder(out)

@@ -201,12 +201,13 @@ def shown(source: ClipSource, action: str, console: Console) -> "Iterator[Iterab
 
 def report_hand(hand: "ClipHand", source: ClipSource, frames: int, console: Console) -> None:
     """Print one line for a hand, and its warnings."""
-    error = 100 * sum(hand.errors) / len(hand.errors)
+    error, gaps = 100 * sum(hand.errors) / len(hand.errors), hand.times_out_of_sight
     line = Text.assemble(
         ("! ", "yellow") if hand.warnings else ("✓ ", "green"),
         f"{source.path}  ",
         (f"{hand.model.side} hand", "bold"),
         f" in {len(hand.frames)} of {frames} frames, 2D residual {error:.1f} %",
+        f", {gaps} time{'s' * (gaps != 1)} out of sight" if gaps else "",
     )
     console.print(line, soft_wrap=True)
     for warning in hand.warnings:

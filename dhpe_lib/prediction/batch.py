@@ -141,24 +141,30 @@ def start_index(index: Path, photos: Sequence[Photo], to_do: Sequence[Photo]) ->
         index.unlink(missing_ok=True)
 
 
-def left_to_do(photos: Sequence[Photo], folder: Path, index: Path) -> list[Photo]:
+def left_to_do(photos: Sequence[Photo], request: Request, index: Path) -> list[Photo]:
     """Return the photos that an interrupted run has not finished, and the other photos of their groups.
 
-    A photo is finished if the index says that it has no hand, or lists its hands and all their files exist. The photos
-    of a group are computed together, so a group that begins again has the numbers of an uninterrupted run, bit for bit.
+    A photo is finished if the index says that it has no hand, or lists all files of its hands that the request wants,
+    and they exist. The photos of a group are computed together, so a group that begins again has the numbers of an
+    uninterrupted run, bit for bit.
 
     Args:
         photos: Photos of the run or the shard.
-        folder: Folder of the written files.
+        request: Options of the run; its folder and its suffixes are used.
         index: Path of the index.
 
     Returns:
         Photos to process, in the given order.
     """
-    listed = read_index(index)
-    finished = {photo for photo, files in listed.items() if all(os.path.isfile(folder / file) for file in files)}
+    finished = {photo for photo, files in read_index(index).items() if are_written(files, request)}
     groups = groups_of(photos)
     return [photo for group in groups if not finished.issuperset(photo.name for photo in group) for photo in group]
+
+
+def are_written(files: Sequence[str], request: Request) -> bool:
+    """Return whether the files that the index lists for a photo exist, and are all that a request wants."""
+    exist = all(os.path.isfile(request.folder / file) for file in files)
+    return exist and (not files or {Path(file).suffix for file in files} >= set(request.suffixes))
 
 
 def groups_of(photos: Sequence[Photo]) -> list[Sequence[Photo]]:

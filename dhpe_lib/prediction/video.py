@@ -116,11 +116,12 @@ class ClipHand:
             found.append(
                 f"the mesh misses the joints by {100 * np.mean(self.errors):.0f} % of the hand's size on average"
             )
-        found += side_doubts(self.model.side, self.side_known, self.right_probability)
-        gaps = len(self.parts) - 1
-        if gaps:
-            found.append(f"the hand was out of sight {gaps} time{'s' * (gaps != 1)}")
-        return found
+        return found + side_doubts(self.model.side, self.side_known, self.right_probability)
+
+    @property
+    def times_out_of_sight(self) -> int:
+        """Number of times that the hand left the picture, or was not seen, and came back."""
+        return len(self.parts) - 1
 
 
 def follow_clip(

@@ -187,6 +187,7 @@ def hand_record(hand: ClipHand, placed: PlacedHand) -> dict[str, Any]:
         "right_probability": round(hand.right_probability, 4),
         "verdict": "doubtful" if hand.warnings else "good",
         "warnings": hand.warnings,
+        "times_out_of_sight": hand.times_out_of_sight,
         "frames": list(hand.frames),
         "times_s": [round(time, 4) for time in hand.times],
         "presence": [round(presence, 4) for presence in hand.presence],

@@ -32,7 +32,6 @@ from dhpe_lib.rendering.projection import (
     to_screen,
 )
 from dhpe_lib.rendering.rasterizer import fragments as fragment_functions
-from dhpe_lib.rendering.rasterizer import silhouettes
 from dhpe_lib.rendering.rasterizer.fragments import Fragments
 from dhpe_lib.rendering.rasterizer.launch import prepare_faces
 
@@ -149,6 +148,8 @@ def silhouette(
         return soft_silhouette(screen, checked, height, width, sigma_px)
     if backend != "warp":
         raise ValueError(f'backend = {backend!r}; use "warp" or "pytorch3d"')
+    from dhpe_lib.rendering.rasterizer import silhouettes  # its kernels, which `render` does not need
+
     if method == "coverage":
         return silhouettes.coverage(screen, checked, height, width)
     if method == "soft":

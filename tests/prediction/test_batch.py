@@ -153,19 +153,32 @@ def test_a_resumed_run_processes_the_groups_of_missing_photos(tmp_path, finder, 
     paths = [photo(tmp_path / f"{k}.png", {3: BLACK, 5: WHITE}.get(k, GREY)) for k in range(7)]
     request = Request(tmp_path / "out", suffixes=(".json",), device="cpu")
     photos, index = name_photos(paths, request), index_file(tmp_path / "out")
-    assert left_to_do(photos, request.folder, index) == photos
+    assert left_to_do(photos, request, index) == photos
     results = list(run_photos(photos[:6], request))
     lines = "".join(f"{index_line(result)}\n" for result in results)
     index.write_text(lines + lines.splitlines()[0][:20])  # the last line is truncated
     (request.folder / "1_hand2.json").unlink()
-    assert [one.path.stem for one in left_to_do(photos, request.folder, index)] == ["0", "1", "4", "5", "6"]
+    assert [one.path.stem for one in left_to_do(photos, request, index)] == ["0", "1", "4", "5", "6"]
     with_hands = {f"{k}.png": [f"{k}_hand.json", f"{k}_hand2.json"] for k in (0, 1, 2, 4)}
     assert read_index(index) == with_hands | {"3.png": []}
     assert json.loads(lines.splitlines()[0])["hands"][1]["hand"] == "left"
-    start_index(index, photos, left_to_do(photos, request.folder, index))
+    start_index(index, photos, left_to_do(photos, request, index))
     assert index.read_text().splitlines() == [lines.splitlines()[k] for k in (2, 3)]
     start_index(index, photos, photos)
     assert not index.exists()
+
+
+def test_a_resumed_run_writes_other_kinds_of_files(tmp_path, finder):
+    paths = [photo(tmp_path / "0.png", GREY), photo(tmp_path / "1.png", BLACK)]
+    request = Request(tmp_path / "out", suffixes=(".json",), device="cpu")
+    photos, index = name_photos(paths, request), index_file(tmp_path / "out")
+    lines = [index_line(result) for result in run_photos(photos, request)]
+    index.write_text("\n".join(lines))
+    assert not left_to_do(photos, request, index)
+    assert left_to_do(photos, replace(request, suffixes=(".json", ".obj")), index) == photos
+    index.write_text(lines[1])
+    photos = photos[1:]
+    assert not left_to_do(photos, replace(request, suffixes=(".obj",)), index)  # it has no hand, so no file is missing
 
 
 RECORDS = ("7", "[]", '{"photo": "0.png", "problem": "", "hands": 3}', '{"photo": [], "hands": {}}')
