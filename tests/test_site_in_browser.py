@@ -16,7 +16,7 @@ SITE = Path(os.environ.get("DHPE_SITE", ROOT / "_build" / "html"))
 PAGES = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 FIGURES = ".dhpe-plotly, .dhpe-viewer, .dhpe-triangle"
-DRAWN = "(place) => place.querySelector('.main-svg, canvas') && !place.querySelector('.dhpe-failed')"
+DRAWN = "(place) => place.querySelector('.main-svg, canvas, .dhpe-tri svg') && !place.querySelector('.dhpe-failed')"
 # Boxes whose content is wider than they are: what does not fit has to be scrolled.
 TOO_WIDE = """(selector) => [...document.querySelectorAll(selector)]
     .filter((box) => box.clientWidth && box.scrollWidth > box.clientWidth + 1)
