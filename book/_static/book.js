@@ -51,9 +51,23 @@
     };
   }
 
-  // On a phone, plots that stand side by side go below each other, and buttons are small enough for one row.
-  function narrow(figure) {
-    const layout = { ...figure, updatemenus: figure.updatemenus?.map((menu) => ({ ...menu, font: { size: 10 } })) };
+  // On a phone, buttons fit into one row, long names of rows break, and a wide scene is smaller.
+  function narrow(layout) {
+    const { height, scene, updatemenus, yaxis } = layout, names = yaxis?.categoryarray;
+    const smaller = { updatemenus: updatemenus?.map((menu) => ({ ...menu, font: { size: 10 } })) };
+    if (names) {
+      smaller.height = Math.max(height, 46 * names.length + 120);
+      smaller.yaxis = { ...yaxis, tickvals: names, ticktext: names.map((name) => name.replace(/(.{21}\S*) /g, "$1<br>")), tickfont: { size: 10 } };
+    }
+    if (scene?.aspectratio?.x > 2) {
+      const aspectratio = Object.fromEntries(Object.entries(scene.aspectratio).map(([axis, length]) => [axis, length / 1.5]));
+      smaller.scene = { ...scene, aspectratio };
+    }
+    return stacked({ ...layout, ...smaller });
+  }
+
+  // Puts plots that stand side by side below each other.
+  function stacked(layout) {
     const across = Object.keys(layout).filter((name) => /^xaxis\d*$/.test(name) && layout[name].domain);
     const starts = [...new Set(across.map((name) => layout[name].domain[0]))].sort((a, b) => a - b), n = starts.length;
     if (n < 2) return layout;
@@ -85,12 +99,12 @@
       place.append(graph);
       const lines = { gridcolor: "rgba(128,128,128,.25)", zerolinecolor: "rgba(128,128,128,.25)" }; // visible on white and on black
       for (const name of Object.keys(figure.layout).filter((name) => /^[xy]axis\d*$/.test(name))) figure.layout[name] = { ...lines, ...figure.layout[name] };
-      const small = place.clientWidth < 500 && !figure.fitted;
-      const layout = { ...(small ? narrow(figure.layout) : figure.layout), paper_bgcolor: clear, plot_bgcolor: clear, font: { ...figure.layout?.font, color: ink() } };
-      await Plotly.newPlot(graph, { ...figure, layout, config: { responsive: true, displaylogo: false, displayModeBar: innerWidth < 600 ? false : "hover", ...figure.config } });
-      if (small) await legendBelow(graph);
+      const small = place.clientWidth < 500, first = !figure.drawn;
+      const layout = { ...(small && first ? narrow(figure.layout) : figure.layout), paper_bgcolor: clear, plot_bgcolor: clear, modebar: { bgcolor: clear, color: "rgb(128,128,128)" }, font: { ...figure.layout?.font, color: ink() } };
+      await Plotly.newPlot(graph, { ...figure, layout, config: { responsive: true, displaylogo: false, displayModeBar: small || matchMedia("(hover: none)").matches ? false : "hover", ...figure.config } });
+      if (small && first) await legendBelow(graph);
       place.style.height = `${graph.layout.height}px`;
-      figure.fitted = true;
+      figure.drawn = true;
       keySliders(graph);
       return {
         recolour: () => Plotly.relayout(graph, { "font.color": ink() }),
