@@ -42,7 +42,8 @@ LABELS = """(place) => {
     return [...cut.map((text) => `"${text.textContent}" is cut`), ...covered.map(() => 'a legend covers a plot')];
 }"""
 # Dark mode must not change a picture of a result.
-CHANGED_PICTURES = """() => [...document.querySelectorAll('.cell_output img')].map((picture) => getComputedStyle(picture))
+CHANGED_PICTURES = """() => [...document.querySelectorAll('.cell_output img')]
+    .map((picture) => getComputedStyle(picture))
     .map(({ filter, padding, backgroundColor }) => `${filter} ${padding} ${backgroundColor}`)
     .filter((look) => look !== 'none 0px rgba(0, 0, 0, 0)')"""
 COVERED = """() => [...document.querySelectorAll('.modebar')].filter((bar) => bar.childElementCount).length"""
