@@ -9,6 +9,7 @@ import plotly
 import plotly.graph_objects as go
 import pytest
 from browser import chromium, watched_page
+from plotly.subplots import make_subplots
 from project import ROOT
 
 from dhpe_lib.figures.book_figures import figure_html
@@ -25,26 +26,44 @@ def square(height: float, color: str) -> go.Figure:
     return go.Figure(go.Bar(y=[height], marker={"color": color}), layout={"height": 300, **axes})
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("page")
-    hand = HandModel.open_hand()
-    figures = [
-        slider_view(square, {"height": [0.2, 0.5, 0.8], "colour": ["red", "blue"]}, {"colour": 0}),
-        slider_figure(lambda size: size * hand.v_template, hand.faces, [0.5, 1.0], "size"),
-    ]
+def side_by_side() -> go.Figure:
+    """Two plots with titles, and a legend that a phone has to put elsewhere."""
+    figure = make_subplots(1, 2, subplot_titles=["left", "right"])
+    for column in (1, 2):
+        figure.add_scatter(y=[1, 2], name=f"a long name, {column}", row=1, col=column)
+    return figure.update_layout(height=320, legend={"orientation": "h", "y": 1.14}, margin={"t": 35, "b": 45})
+
+
+def write_page(folder: Path, figures: list[go.Figure]) -> str:
+    """Write a page with the book's script and some figures; return its address."""
     (folder / "dhpe").mkdir()
     shutil.copy(PLOTLY, folder / "dhpe")
     for name in ("book.js", "book.css"):
         shutil.copy(ROOT / "book" / "_static" / name, folder)
     html = "".join(figure_html(json.loads(figure.to_json())) for figure in figures)
     (folder / "index.html").write_text(PAGE.format(figures=html), encoding="utf-8")
-    with chromium() as browser:
-        opened, problems = watched_page(browser, viewport={"width": 900, "height": 1000})
-        opened.goto((folder / "index.html").as_uri())
-        opened.wait_for_function("document.querySelectorAll('.dhpe-keys').length === 3")
-        yield opened
-        assert problems == []
+    return (folder / "index.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Any:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    hand = HandModel.open_hand()
+    figures = [
+        slider_view(square, {"height": [0.2, 0.5, 0.8], "colour": ["red", "blue"]}, {"colour": 0}),
+        slider_figure(lambda size: size * hand.v_template, hand.faces, [0.5, 1.0], "size"),
+    ]
+    address = write_page(tmp_path_factory.mktemp("page"), figures)
+    opened, problems = watched_page(browser, viewport={"width": 900, "height": 1000})
+    opened.goto(address)
+    opened.wait_for_function("document.querySelectorAll('.dhpe-keys').length === 3")
+    yield opened
+    assert problems == []
 
 
 def bar(page: Any) -> tuple[float, str]:
@@ -96,3 +115,26 @@ def test_a_mesh_follows_the_keys(page):
     page.keyboard.press("Home")
     page.wait_for_timeout(300)
     assert figure.locator("canvas").first.screenshot() != large
+
+
+def test_on_a_phone_plots_stand_below_each_other_and_the_legend_below_them(browser, tmp_path):
+    address = write_page(tmp_path, [side_by_side()])
+    boxes = {}
+    for name, width in {"screen": 900, "phone": 390}.items():
+        page, problems = watched_page(browser, viewport={"width": width, "height": 900})
+        page.goto(address)
+        page.wait_for_selector(".legend")
+        page.wait_for_timeout(500)
+        boxes[name] = [place.bounding_box() for place in page.locator(".nsewdrag").all()]
+        legend, place = (page.locator(which).bounding_box() for which in (".legend", ".dhpe-plotly"))
+        titles = [title.bounding_box() for title in page.locator(".annotation-text").all()]
+        assert problems == []
+        page.close()
+    left, right = boxes["screen"]
+    assert left["y"] == right["y"]
+    upper, lower = boxes["phone"]
+    assert upper["x"] == lower["x"]
+    assert upper["y"] + upper["height"] <= titles[1]["y"] <= lower["y"]  # each title is above its own plot
+    assert lower["y"] + lower["height"] < legend["y"]
+    assert legend["y"] + legend["height"] <= place["y"] + place["height"] + 1
+    assert min(upper["height"], lower["height"]) > 120

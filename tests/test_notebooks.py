@@ -165,3 +165,9 @@ def test_address_comes_from_the_workflow_while_the_configuration_has_none(monkey
     assert dhpe_book.github_address() == ""
     monkeypatch.setenv("GITHUB_REPOSITORY", "owner/name")
     assert dhpe_book.github_address() == ADDRESS
+
+
+def test_first_page_links_to_the_repository_where_its_address_is_known():
+    assert dhpe_book.links(ADDRESS) == f"[Repository]({ADDRESS}) · {dhpe_book.links('')}"
+    assert "Repository" not in dhpe_book.links("")
+    assert "{{ links }}" in dhpe_notebooks.read_pages()["intro"].text

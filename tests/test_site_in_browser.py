@@ -16,7 +16,7 @@ SITE = Path(os.environ.get("DHPE_SITE", ROOT / "_build" / "html"))
 PAGES = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 FIGURES = ".dhpe-plotly, .dhpe-viewer, .dhpe-triangle"
-DRAWN = "(place) => place.querySelector('.main-svg, canvas') && !place.querySelector('.dhpe-failed')"
+DRAWN = "(place) => place.querySelector('.main-svg, canvas, .dhpe-tri svg') && !place.querySelector('.dhpe-failed')"
 # Boxes whose content is wider than they are: what does not fit has to be scrolled.
 TOO_WIDE = """(selector) => [...document.querySelectorAll(selector)]
     .filter((box) => box.clientWidth && box.scrollWidth > box.clientWidth + 1)
@@ -26,6 +26,26 @@ STRONG_LINES = """() => [...document.querySelectorAll('.gridlayer path, .zerolin
     .map((line) => getComputedStyle(line))
     .filter(({ stroke, strokeOpacity }) => strokeOpacity > 0.5 || !/^rgb\\(1[0-6]\\d(, 1[0-6]\\d){2}\\)$/.test(stroke))
     .map(({ stroke, strokeOpacity }) => `${stroke} ${strokeOpacity}`)"""
+# On a phone a box that is wider than the screen has to scroll.
+CUT = """() => [...document.querySelectorAll('div.math, .dhpe-diagram, .dhpe-pictures, .bd-article pre, .cell_output')]
+    .filter((box) => box.scrollWidth > box.clientWidth + 1 && !/auto|scroll/.test(getComputedStyle(box).overflowX))
+    .map((box) => `${box.className} is cut: ${box.textContent.trim().slice(0, 60)}`)"""
+# Labels of a plotly figure that leave its box, and legends over its plots.
+LABELS = """(place) => {
+    const frame = place.getBoundingClientRect(), rect = (part) => part.getBoundingClientRect();
+    const cut = [...place.querySelectorAll('.main-svg text')]
+        .filter((text) => rect(text).width && (rect(text).left < frame.left - 4 || rect(text).right > frame.right + 4));
+    const legend = [...place.querySelectorAll('.legend')].map(rect)[0];
+    const covered = [...place.querySelectorAll('.nsewdrag')].map(rect).filter((plot) => legend
+        && legend.top < plot.bottom - 2 && legend.bottom > plot.top + 2
+        && legend.left < plot.right - 2 && legend.right > plot.left + 2);
+    return [...cut.map((text) => `"${text.textContent}" is cut`), ...covered.map(() => 'a legend covers a plot')];
+}"""
+# Dark mode must not change a picture of a result.
+CHANGED_PICTURES = """() => [...document.querySelectorAll('.cell_output img')]
+    .map((picture) => getComputedStyle(picture))
+    .map(({ filter, padding, backgroundColor }) => `${filter} ${padding} ${backgroundColor}`)
+    .filter((look) => look !== 'none 0px rgba(0, 0, 0, 0)')"""
 COVERED = """() => [...document.querySelectorAll('.modebar')].filter((bar) => bar.childElementCount).length"""
 
 
@@ -98,12 +118,14 @@ def test_page_on_a_screen_light_and_dark(browser, address):
             page.wait_for_timeout(100)
             shown = pixels(page, place)
             assert shown.std() > 2, f"figure without a picture in {mode} mode"
+            problems += page.evaluate(LABELS, place.element_handle())
             if "dhpe-plotly" in place.get_attribute("class"):  # the others have a frame of their own
                 corners = shown[[2, 2], [2, -3]].mean(1)
                 assert abs(corners - paper).max() < 20, f"{mode}: a figure's background is {corners}"
             if mode == "light":
                 problems += [f"{name} changes nothing" for name in check_sliders(page, place)]
         problems += page.evaluate(STRONG_LINES)
+    problems += page.evaluate(CHANGED_PICTURES)
     page.close()
     assert problems == []
 
@@ -113,8 +135,11 @@ def test_page_on_a_phone(browser, address):
     page.goto(address)
     for place in drawn(page):
         assert place.bounding_box()["width"] <= PHONE["width"]
+        page.wait_for_timeout(300)  # the legend gets its room
+        problems += page.evaluate(LABELS, place.element_handle())
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= PHONE["width"], f"the page is {wide} pixels wide"
+    problems += page.evaluate(CUT)
     assert page.evaluate(COVERED) == 0, "a toolbar lies over a figure"
     page.close()
     assert problems == []

@@ -54,7 +54,11 @@ def configure(app, config):
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # with more, a page takes many times as long where cores are shared
     config.dhpe_repository = config.dhpe_repository or github_address()
     config.version = config.release = dhpe_lib.__version__
-    config.myst_substitutions |= {"exercise_index": exercise_index(read_pages()), "version": config.version}
+    config.myst_substitutions |= {
+        "exercise_index": exercise_index(read_pages()),
+        "links": links(config.dhpe_repository),
+        "version": config.version,
+    }
     config.templates_path = [*config.templates_path, str(ROOT / "book" / "_templates")]
     config.html_sidebars = {"**": SIDEBAR}
     config.html_search_scorer = str(ROOT / "book" / "_ext" / "scorer.js")
@@ -102,6 +106,12 @@ def github_address() -> str:
     """Address of the repository whose workflow builds the book, or an empty string elsewhere."""
     name = os.environ.get("GITHUB_REPOSITORY")
     return f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{name}" if name else ""
+
+
+def links(repository: str) -> str:
+    """Links of the first page, in Markdown."""
+    ours = f"[Repository]({repository}) · " if repository else ""
+    return f"{ours}[The paper](https://arxiv.org/abs/1904.04196) · [Licences](#licences)"
 
 
 def describe_page(app, pagename, _templatename, context, doctree):

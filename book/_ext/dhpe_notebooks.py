@@ -139,7 +139,7 @@ def plain_markdown(page: Page, pages: dict[str, Page], solutions: bool) -> str:
     text = SOLUTION.sub(lambda found: solution(found, page) if solutions else "", page.text)
     text = EXERCISE.sub(lambda found: "### Exercise {}: {}\n\n**{}.**".format(*page.exercises[found["label"]]), text)
     text = re.sub(r"^```\{exercise-end\}\n```\n", "", text, flags=re.M)
-    text = re.sub(r"^:{3,}(\{grid\}.*\n:gutter: \d\n)?\n?$", "", text, flags=re.M)
+    text = re.sub(r"^:{3,}(\{grid\}.*\n(?::.*\n)*)?\n?$", "", text, flags=re.M)
     text = re.sub(r"^:{3,}\{(?:grid-item-card|admonition)\} (.+)\n((?::.*\n)*)", r"**\1:** ", text, flags=re.M)
     text = re.sub(r"\]\((\w+)\.md\)", lambda found: f"]({pages[found[1]].file})", text)
     text = re.sub(r"^\{\{ \w+ \}\}\n\n|^\(\w+\)=\n", "", text, flags=re.M)

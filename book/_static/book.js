@@ -51,6 +51,45 @@
     };
   }
 
+  // On a phone, buttons fit into one row, long names of rows break, and a wide scene is smaller.
+  function narrow(layout) {
+    const { height, scene, updatemenus, yaxis } = layout, names = yaxis?.categoryarray;
+    const smaller = { updatemenus: updatemenus?.map((menu) => ({ ...menu, font: { size: 10 } })) };
+    if (names) {
+      smaller.height = Math.max(height, 46 * names.length + 120);
+      smaller.yaxis = { ...yaxis, tickvals: names, ticktext: names.map((name) => name.replace(/(.{21}\S*) /g, "$1<br>")), tickfont: { size: 10 } };
+    }
+    if (scene?.aspectratio?.x > 2) {
+      const aspectratio = Object.fromEntries(Object.entries(scene.aspectratio).map(([axis, length]) => [axis, length / 1.5]));
+      smaller.scene = { ...scene, aspectratio };
+    }
+    return stacked({ ...layout, ...smaller });
+  }
+
+  // Puts plots that stand side by side below each other.
+  function stacked(layout) {
+    const across = Object.keys(layout).filter((name) => /^xaxis\d*$/.test(name) && layout[name].domain);
+    const starts = [...new Set(across.map((name) => layout[name].domain[0]))].sort((a, b) => a - b), n = starts.length;
+    if (n < 2) return layout;
+    const height = 0.8 * n * layout.height, gap = 108 / height, size = (1 - (n - 1) * gap) / n;
+    const top = (x) => 1 - (size + gap) * (starts.filter((start) => start <= x).length - 1);
+    const placed = across.flatMap((name) => {
+      const { domain: [low, high], anchor = "y" } = layout[name], y = `yaxis${anchor.slice(1)}`;
+      const right = high === Math.max(...across.map((other) => layout[other].domain[1])) ? high : 1; // beside an axis on the right
+      return [[name, { ...layout[name], domain: [0, right] }], [y, { ...layout[y], domain: [top(low) - size, top(low)], showticklabels: true }]];
+    });
+    const annotations = layout.annotations?.map((note) => note.yref === "paper" && note.xref === "paper" ? { ...note, x: 0.5, y: top(note.x) } : note);
+    return { ...layout, ...Object.fromEntries(placed), annotations, height };
+  }
+
+  // On a phone the legend stands below the plots, in room of its own.
+  async function legendBelow(graph) {
+    const room = graph.querySelector(".legend")?.getBBox().height;
+    if (!room || graph.layout.sliders) return;
+    const { height, margin } = graph.layout, legend = { ...graph.layout.legend, orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom" };
+    await Plotly.relayout(graph, { legend, height: height + room, margin: { ...margin, b: (margin.b ?? 80) + room } });
+  }
+
   // Each kind of figure: draw(place) -> { recolour, remove }.
   const kinds = {
     async "dhpe-plotly"(place) {
@@ -59,10 +98,13 @@
       graph.style.height = "100%";
       place.append(graph);
       const lines = { gridcolor: "rgba(128,128,128,.25)", zerolinecolor: "rgba(128,128,128,.25)" }; // visible on white and on black
-      const axes = Object.keys(figure.layout ?? {}).filter((name) => /^[xy]axis\d*$/.test(name));
-      const gridded = Object.fromEntries(axes.map((name) => [name, { ...lines, ...figure.layout[name] }]));
-      const layout = { ...figure.layout, ...gridded, paper_bgcolor: clear, plot_bgcolor: clear, font: { ...figure.layout?.font, color: ink() } };
-      await Plotly.newPlot(graph, { ...figure, layout, config: { responsive: true, displaylogo: false, displayModeBar: innerWidth < 600 ? false : "hover", ...figure.config } });
+      for (const name of Object.keys(figure.layout).filter((name) => /^[xy]axis\d*$/.test(name))) figure.layout[name] = { ...lines, ...figure.layout[name] };
+      const small = place.clientWidth < 500, first = !figure.drawn;
+      const layout = { ...(small && first ? narrow(figure.layout) : figure.layout), paper_bgcolor: clear, plot_bgcolor: clear, modebar: { bgcolor: clear, color: "rgb(128,128,128)" }, font: { ...figure.layout?.font, color: ink() } };
+      await Plotly.newPlot(graph, { ...figure, layout, config: { responsive: true, displaylogo: false, displayModeBar: small || matchMedia("(hover: none)").matches ? false : "hover", ...figure.config } });
+      if (small && first) await legendBelow(graph);
+      place.style.height = `${graph.layout.height}px`;
+      figure.drawn = true;
       keySliders(graph);
       return {
         recolour: () => Plotly.relayout(graph, { "font.color": ink() }),

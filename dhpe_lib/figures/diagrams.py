@@ -14,7 +14,7 @@ DASHED = 'stroke-dasharray="5 4"'
 
 def bone_tree(model: HandModel) -> Drawing:
     """Draw the kinematic tree of a hand: MANO's numbers at its 16 joints, and the five fingertips without a number."""
-    places = [(300 + 1900 * z, 245 + 1900 * x) for x, _, z in model().joints[0].tolist()]
+    places = [(170 + 1900 * z, 245 + 1900 * x) for x, _, z in model().joints[0].tolist()]
     parts = []
     for joint, parent in enumerate(JOINT_PARENTS):
         if parent >= 0:
@@ -32,8 +32,30 @@ def bone_tree(model: HandModel) -> Drawing:
         x, y = places[4 + 4 * finger]
         parts.append(words((x, y - 12), name))
     return Drawing(
-        parts, 600, 440,
+        parts, 400, 440,
         "Tree of bones: from the wrist, joint 0, a chain of three joints runs along each finger to a fingertip.",
+    )  # fmt: skip
+
+
+def method_parts() -> Drawing:
+    """Draw the parts of the method: estimator, hand model and projection, and the way back of the refinement."""
+    parts = [
+        box((115, 60), (70, 40), "f_E2D"),
+        box((265, 60), (70, 40), "f_E3D"),
+        box((435, 60), (110, 40), "hand model"),
+    ]
+    parts += [box((620, 30), (60, 40), "f_Reg"), box((620, 90), (60, 40), "f_Ren")]
+    ways = [(30, 78), (150, 228), (300, 378)]
+    parts += [line([(start, 60), (end, 60)], arrow=True) for start, end in ways]
+    for y in (30, 90):
+        parts += [line([(490, 60), (545, 60), (588, y)], arrow=True), line([(650, y), (694, y)], arrow=True)]
+    parts += [line([(712, 104), (712, 150), (337, 150), (337, 68)], DASHED, arrow=True)]
+    parts += [words((x, 50), name) for name, x in {"x": 50, "z": 187, "h": 337, "v": 520}.items()]
+    parts += [words((712, 35), "j"), words((712, 95), "m")]
+    parts += [words((525, 172), "refinement (Eq. 13): the gradient with respect to h")]
+    return Drawing(
+        parts, 730, 180,
+        "From the crop x by f E2D to z, by f E3D to h, by the hand model to the mesh v, by f Reg and f Ren to j and m.",
     )  # fmt: skip
 
 
@@ -101,7 +123,7 @@ def unrolled_regressor() -> Drawing:
         parts += [line([(x, 30), (x, 87)], f'opacity="{FAINT + 0.2}"', arrow=True)]
         parts += [line([(90 if t == 0 else x - 48, 240), (x - 15, 240), (x - 15, 133)], arrow=True)]
         parts += [line([(x + 38, 110), (x + 78, 110)], arrow=True), words((x + 102, 115), f"h({t + 1})")]
-        parts += [line([(x + 102, 122), (x + 102, 148)], arrow=True), box((x + 102, 168), (84, 36), "mesh, joints")]
+        parts += [line([(x + 102, 122), (x + 102, 148)], arrow=True), box((x + 102, 168), (96, 36), "mesh, joints")]
         parts += [line([(x + 102, 186), (x + 102, 217)], arrow=True), box((x + 90, 240), (60, 42), "f_Ref")]
         parts += [line([(x - 15, 240), (x + 58, 240)], arrow=True)]
         parts += [line([(x + 50, 30), (x + 50, 228), (x + 58, 228)], f'opacity="{FAINT}"', arrow=True)]

@@ -12,6 +12,8 @@ from dhpe_lib.common.records import to_numpy
 from dhpe_lib.figures.data_urls import data_url
 
 FRAME = "border-radius:4px;outline:1px solid rgba(128,128,128,.35)"
+PAGE_WIDTH, GAP = 744, 14
+"""Width of a page of the book on a screen and space between pictures, CSS pixels."""
 CAPTION = "font-size:13px;line-height:1.3;margin:4px 0 0;color:inherit!important;text-align:left"
 
 
@@ -30,7 +32,8 @@ def picture_row(pictures: Mapping[str, Any], width: int = 200, quality: int | No
 
     Args:
         pictures: Caption -> [H, W] or [H, W, 3], in [0, 1].
-        width: Width of a picture on the page, CSS pixels; pictures that do not fit go to the next line.
+        width: Width of a picture on the page, CSS pixels; pictures that do not fit go to the next line. On a phone
+            two pictures of the book stand beside each other; several full rows keep their columns and scroll.
         quality: Quality of JPEG, which takes a fifth of the bytes for photos; None for exact PNG.
 
     Returns:
@@ -48,5 +51,8 @@ def picture_row(pictures: Mapping[str, Any], width: int = 200, quality: int | No
             f'<figure style="margin:0;width:{width}px"><img src="{address}" alt="{text}" style="{style}">'
             f'<figcaption style="{CAPTION}">{text}</figcaption></figure>'
         )
-    row = "display:flex;flex-wrap:wrap;gap:14px;margin:8px 0;font-family:system-ui,sans-serif"
-    return PictureRow(f'<div class="dhpe-pictures" style="{row}">{"".join(figures)}</div>')
+    columns = (PAGE_WIDTH + GAP) // (width + GAP)
+    row = f"--columns:{columns};display:flex;flex-wrap:wrap;gap:{GAP}px;margin:8px 0;font-family:system-ui,sans-serif"
+    is_grid = len(figures) > columns > 2 and len(figures) % columns == 0  # a column may then have a meaning
+    names = "dhpe-pictures dhpe-grid" if is_grid else "dhpe-pictures"
+    return PictureRow(f'<div class="{names}" style="{row}">{"".join(figures)}</div>')

@@ -22,6 +22,8 @@ QUALITY = 82
 """JPEG quality of the stored pictures: a picture of 336 pixels takes some 10 kB."""
 SLIDER_HEIGHT = 76
 """Height of a slider below the first one, pixels."""
+AXIS_TITLE_HEIGHT = 40
+"""Height of the horizontal axis's title, which stands above the sliders, pixels."""
 LAYOUT = -1
 """Key of the layout beside the indices of the traces."""
 
@@ -102,6 +104,7 @@ def stored_sliders(draw: Callable[..., go.Figure], positions: Positions, at: Map
         for name, values in positions.items()
     }
     varying = {key for row in drawn.values() for one in row for key in one if not same(one[key], begin.get(key))}
+    title = AXIS_TITLE_HEIGHT if figure.layout.xaxis.title.text else 0
     sliders = []
     for number, (name, values) in enumerate(positions.items()):
         others = {f"sliders[{k}].active": at[other] for k, other in enumerate(positions) if other != name}
@@ -109,9 +112,9 @@ def stored_sliders(draw: Callable[..., go.Figure], positions: Positions, at: Map
             {"label": position_name(value), "method": "update", "args": update(one, varying, others)}
             for value, one in zip(values, drawn[name], strict=True)
         ]
-        place = {"x": 0.04, "len": 0.92, "pad": {"t": 12 + SLIDER_HEIGHT * number, "b": 24}}
+        place = {"x": 0.04, "len": 0.92, "pad": {"t": 12 + title + SLIDER_HEIGHT * number, "b": 24}}
         sliders.append({"active": at[name], "currentvalue": {"prefix": f"{name} = "}, "steps": steps, **place})
-    height = (figure.layout.height or 440) + SLIDER_HEIGHT * (len(sliders) - 1)
+    height = (figure.layout.height or 440) + title + SLIDER_HEIGHT * (len(sliders) - 1)
     return figure.update_layout(sliders=sliders, height=height)
 
 

@@ -33,9 +33,11 @@ class Drawing:
     alt: str
 
     def _repr_html_(self) -> str:
-        size = f'viewBox="0 0 {self.width} {self.height}" width="100%" style="max-width:{self.width}px;display:block"'
+        narrowest = round(0.8 * self.width)  # below that the letters would be too small; the box then scrolls
+        style = f"min-width:{narrowest}px;max-width:{self.width}px;display:block;margin:auto"
+        size = f'viewBox="0 0 {self.width} {self.height}" width="100%" style="{style}"'
         return (
-            f'<div class="dhpe-diagram" style="margin:1rem 0"><svg {size} role="img" '
+            f'<div class="dhpe-diagram" style="margin:1rem 0;overflow-x:auto"><svg {size} role="img" '
             f'aria-label="{html.escape(self.alt)}" fill="none" stroke="currentColor" stroke-width="1.4">'
             f"<defs>{TIP}</defs>{''.join(self.parts)}</svg></div>"
         )

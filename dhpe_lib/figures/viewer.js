@@ -346,15 +346,16 @@ function steer(canvas, camera, redraw) {
 
 // ---------------------------------------------------------------------------------------------- the controls
 const STYLE = `
-.dhpe-hand{--ink:var(--pst-color-text-base,var(--jp-ui-font-color1,CanvasText));--line:var(--pst-color-border,var(--jp-border-color2,#8886));
-  display:flex;flex-wrap:wrap;gap:14px;color:var(--ink);font:13px/1.4 system-ui,sans-serif;text-align:left}
-.dhpe-hand .stage{position:relative;flex:1 1 320px;min-width:0;height:var(--height,440px);overflow:hidden;border:1px solid var(--line);border-radius:8px}
+.dhpe-hand{--paper:var(--pst-color-background,var(--jp-layout-color0,Canvas));--ink:var(--pst-color-text-base,var(--jp-ui-font-color1,CanvasText));--line:var(--pst-color-border,var(--jp-border-color2,#8886));
+  display:flex;flex-wrap:wrap;align-items:flex-start;gap:14px;color:var(--ink);font:13px/1.4 system-ui,sans-serif;text-align:left}
+/* The hand stays in view while the sliders below or beside it are scrolled. */
+.dhpe-hand .stage{position:sticky;top:var(--header,0);z-index:1;background:var(--paper);flex:1 1 320px;min-width:0;height:var(--height,440px);overflow:hidden;border:1px solid var(--line);border-radius:8px}
 .dhpe-hand .stage.square{aspect-ratio:1;height:auto;max-width:var(--height,440px);max-height:90vh}
 .dhpe-hand canvas,.dhpe-hand .stage img{position:absolute;inset:0;width:100%;height:100%;margin:0;border-radius:0}
 .dhpe-hand canvas{cursor:grab;touch-action:none;outline-offset:-3px}
 .dhpe-hand canvas:active{cursor:grabbing}
-.dhpe-hand .panel{flex:0 1 290px;min-width:250px;max-height:var(--height,440px);overflow-y:auto;scrollbar-width:thin}
-.dhpe-hand label.slide{display:grid;grid-template-columns:8.2em minmax(50px,1fr) 4em;align-items:center;gap:8px;margin:0;line-height:1.5;font-weight:normal}
+.dhpe-hand .panel{flex:0 1 290px;min-width:250px}
+.dhpe-hand label.slide{display:grid;grid-template-columns:8.6em minmax(50px,1fr) 4em;align-items:center;gap:8px;margin:0;line-height:1.5;font-weight:normal}
 .dhpe-hand label.slide span::first-letter{text-transform:uppercase}
 .dhpe-hand input[type=range]{width:100%;margin:0;accent-color:#b4532a}
 .dhpe-hand output{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums;opacity:.75}
@@ -369,7 +370,7 @@ const STYLE = `
 .dhpe-hand button{font:inherit;color:inherit;background:transparent;border:1px solid var(--line);border-radius:6px;padding:2px 10px;cursor:pointer}
 .dhpe-hand button:hover{border-color:currentColor}
 .dhpe-hand p{margin:.5em 0 0;font-size:12px;opacity:.7}
-@media (max-width:700px){.dhpe-hand .stage{max-height:110vw}.dhpe-hand .panel{flex:1 1 100%;max-height:none}}`;
+@media (max-width:700px){.dhpe-hand .stage{max-height:90vw}.dhpe-hand .panel{flex:1 1 100%}}`;
 
 function element(parent, tag, properties = {}) {
   const node = Object.assign(document.createElement(tag), properties);
@@ -396,11 +397,15 @@ const sigmas = (value) => `${Math.abs(value) < 0.05 ? "" : value < 0 ? "−" : "
 class Controls {
   constructor(panel, payload, state, changed) {
     Object.assign(this, { payload, state, changed, refresh: [] });
+    element(panel, "h4", { textContent: "Pose" });
+    for (const finger of payload.fingers) this.finger(panel, finger);
+    const fold = element(panel, "details");
+    element(fold, "summary", { textContent: "each joint of the fingers" });
+    const inside = element(fold, "div");
+    for (const finger of payload.fingers) this.joints(inside, finger);
     element(panel, "h4", { textContent: "Shape" });
     payload.shape_names.forEach((name, k) => this.add(panel, { name: `shape: ${name}`, label: name, min: -3, max: 3, show: sigmas,
       get: () => state.shape[k], set: (value) => { state.shape[k] = value; } }));
-    element(panel, "h4", { textContent: "Pose" });
-    for (const finger of payload.fingers) this.finger(panel, finger);
   }
 
   finger(panel, { name, joints }) {
@@ -408,13 +413,13 @@ class Controls {
     this.add(panel, { name: `${name}: curl`, label: name, min: -1, max: 1, show: percent,
       get: () => { const shares = flex.map((j) => this.share(j)); return shares.reduce((a, b) => a + b, 0) / flex.length; },
       set: (share) => flex.forEach((j) => this.setAngle(j, 0, share * (share < 0 ? -1 : 1) * this.payload.limits[j][0][share < 0 ? 0 : 1])) });
-    const fold = element(panel, "details");
-    element(fold, "summary", { textContent: `joints of the ${name} finger`.replace("thumb finger", "thumb") });
-    const inside = element(fold, "div");
+  }
+
+  joints(inside, { name, joints }) {
     joints.forEach((j, place) => ["flexion", "spread", "twist"].forEach((kind, k) => {
       if (this.range(j, k) <= 0.1) return;
       const [min, max] = this.payload.limits[j][k];
-      this.add(inside, { name: `${name} ${place + 1}: ${kind}`, label: `${place + 1} ${kind}`, min, max, show: degrees,
+      this.add(inside, { name: `${name} ${place + 1}: ${kind}`, label: `${name} ${place + 1} ${kind}`, min, max, show: degrees,
         get: () => this.angle(j, k), set: (value) => this.setAngle(j, k, value) });
     }));
   }

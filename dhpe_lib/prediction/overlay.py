@@ -30,6 +30,8 @@ OUTSIDE = 0.16
 """Grey value, 0 to 1, of the part of a crop that lies outside the photo."""
 SOFT = Light(ambient=0.42, directional=0.66, direction=(0.45, 0.55, 0.9))
 MESH_OPACITY = 0.9
+Panel = tuple[ndarray, str]
+"""A picture and its caption."""
 
 
 def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
@@ -120,7 +122,7 @@ def center_in_panel(picture: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray,
     return np.asarray(panel)
 
 
-def side_by_side(panels: Sequence[tuple[ndarray, str]]) -> UInt8[ndarray, "rows columns 3"]:
+def side_by_side(panels: Sequence[Panel]) -> UInt8[ndarray, "rows columns 3"]:
     """Join panels of height ``PANEL`` into one row, each with its caption below."""
     width = GAP + sum(panel.shape[1] + GAP for panel, _ in panels)
     sheet = Image.new("RGB", (width, GAP + PANEL + CAPTION), PAPER)
@@ -140,24 +142,29 @@ def to_pixels(image: Float[Tensor, "height width 3"]) -> UInt8[ndarray, "height 
 def photo_figure(
     estimates: Sequence[HandEstimate], photo: UInt8[ndarray, "height width 3"]
 ) -> UInt8[ndarray, "rows columns 3"]:
-    """Draw the photo with all skeletons, the photo with all meshes, and each mesh from the side, in one row.
+    """Draw the panels of :func:`photo_panels` in one row."""
+    return side_by_side(photo_panels(estimates, photo))
+
+
+def photo_panels(estimates: Sequence[HandEstimate], photo: UInt8[ndarray, "height width 3"]) -> list[Panel]:
+    """Draw the photo with all skeletons, the photo with all meshes, and each mesh from the side.
 
     Args:
         estimates: Hands of the photo; without a hand only the photo is drawn.
         photo: Upright RGB photo.
 
     Returns:
-        The picture with all panels.
+        The pictures, of height ``PANEL``, with their captions.
     """
     small, scale = shrink_to_panel(photo)
     skeletons = small
     for estimate in estimates:
         skeletons = draw_skeleton(skeletons, estimate.joints_px * scale)
-    panels = [(center_in_panel(skeletons), f"{len(estimates)} hand{'s' * (len(estimates) != 1)} found")]
+    panels: list[Panel] = [(center_in_panel(skeletons), f"{len(estimates)} hand{'s' * (len(estimates) != 1)} found")]
     if estimates:
         panels.append((center_in_panel(meshes_over(estimates, small, scale)), "meshes"))
         panels += [(side_panel(estimate), f"{estimate.model.side} hand from the side") for estimate in estimates]
-    return side_by_side(panels)
+    return panels
 
 
 def meshes_over(

@@ -11,6 +11,7 @@ from dhpe_lib.hand.model import HandModel
 
 DRAWINGS = {
     "bones": lambda: diagrams.bone_tree(HandModel.open_hand()),
+    "method": diagrams.method_parts,
     "kato": diagrams.kato_sweep,
     "machine": diagrams.pose_machine,
     "regressor": diagrams.unrolled_regressor,

@@ -5,6 +5,7 @@ import io
 import re
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -22,6 +23,14 @@ def test_row_holds_each_picture_and_its_caption():
     np.testing.assert_array_equal(found[0], [[0, 128], [255, 255]])
     np.testing.assert_array_equal(found[1], np.rint(255 * color))
     assert not re.search(r"""(?:src|href)=["'](?!data:)""", html)
+
+
+@pytest.mark.parametrize(("count", "is_grid"), [(4, False), (7, False), (8, True), (12, True)])
+def test_full_rows_keep_their_columns_on_a_phone(count, is_grid):
+    """Four pictures of 160 pixels fit beside each other on a page."""
+    html = picture_row({str(k): np.zeros((2, 2)) for k in range(count)}, width=160).html
+    assert "--columns:4;" in html
+    assert ("dhpe-grid" in html) == is_grid
 
 
 def test_photos_take_fewer_bytes_as_jpeg():

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from project import ROOT, child_environment
 
-from dhpe_lib.figures.sliders import is_live, picture_slider, slider_figure, slider_view
+from dhpe_lib.figures.sliders import AXIS_TITLE_HEIGHT, is_live, picture_slider, slider_figure, slider_view
 
 VERTICES = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]])
 FACES = torch.tensor([[0, 1, 2], [0, 2, 3]])
@@ -81,6 +81,15 @@ def test_each_slider_starts_from_the_start_of_the_others():
     assert data["line.color"] == [None, "blue"]
     assert "line.width" not in data  # what never changes is stored once
     json.loads(figure.to_json())
+
+
+def test_sliders_leave_room_for_the_title_of_the_axis():
+    bare, titled = (
+        slider_view(lambda height, title=title: lines(height, "red").update_xaxes(title=title), {"height": [1.0, 2.0]})
+        for title in (None, "time, s")
+    )
+    assert titled.layout.sliders[0].pad.t == bare.layout.sliders[0].pad.t + AXIS_TITLE_HEIGHT
+    assert titled.layout.height == bare.layout.height + AXIS_TITLE_HEIGHT
 
 
 @pytest.mark.parametrize("positions", [{}, {"height": []}])
