@@ -38,6 +38,9 @@ from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints, who
 MOST_SHARED = 0.5
 """Intersection over union of two hands' boxes above which both are doubtful: they may be two readings of one hand."""
 SAME_PLACE = "another hand is found in the same place; one of the two may be wrong"
+FINGER_END = 1.3
+"""Length of a last bone over that of the network. The network's fingertip lies under the nail, and the model's is the end
+of the finger. On rendered hands of ORH the network's last bones have 0.78 of the true length (LOG.md)."""
 BESIDE = "no hand is found in the box; this one lies beside it"
 
 
@@ -46,7 +49,7 @@ class FoundHand:
     """One hand in a photo.
 
     Attributes:
-        joints_px: Joints in canonical order, pixels of the photo.
+        joints_px: Joints in canonical order, pixels of the photo. Fingertips are the ends of the fingers.
         joints_world: Joints in metres from the hand's centre, axes of the photo (x right, y down, z away).
         presence: Mean probability of the looks that there is a hand.
         side: Handedness: the more probable one, or the one that the caller gave.
@@ -261,14 +264,25 @@ def _probability(hands: Looks, side: Side) -> Float[Tensor, " n"]:
     return hands.right if side == "right" else 1 - hands.right
 
 
+def with_finger_ends(joints: Float[Tensor, "21 d"]) -> Float[Tensor, "21 d"]:
+    """Move the fingertips of the hand landmark network along their bones to the ends of the fingers.
+
+    Args:
+        joints: In canonical order, in any unit.
+    """
+    bases, ends = joints[3::4], joints.clone()
+    ends[4::4] = bases + FINGER_END * (joints[4::4] - bases)
+    return ends
+
+
 def _found_hand(photo: UInt8[ndarray, "height width 3"], hands: Looks, row: int, side: Side | None) -> FoundHand:
     one = take_rows(hands, torch.tensor([row]))
-    joints = one.joints_px[0]
+    joints = with_finger_ends(one.joints_px[0])
     beyond = (joints < 0) | (joints > joints.new_tensor((photo.shape[1], photo.shape[0])))
     right = float(one.right)
     return FoundHand(
         joints,
-        one.world[0],
+        with_finger_ends(one.world[0]),
         float(one.presence),
         side or ("right" if right >= 0.5 else "left"),
         right,

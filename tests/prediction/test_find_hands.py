@@ -22,11 +22,13 @@ from dhpe_lib.prediction import hand_search
 from dhpe_lib.prediction.demo import DemoScene, demo_scene
 from dhpe_lib.prediction.find_hands import (
     BESIDE,
+    FINGER_END,
     find_hand_in_box,
     find_hands,
     follow_hand,
     letterboxed,
     shared_boxes,
+    with_finger_ends,
 )
 from dhpe_lib.prediction.hand_estimate import NoHandError, PredictionError
 from dhpe_lib.prediction.hand_looks import Looks
@@ -108,7 +110,7 @@ def test_the_hands_of_mediapipe_in_real_photos(networks, real):
         if not theirs:
             continue
         hands = find_hands(networks, read_photo(REAL_PHOTOS / file))
-        joints = torch.tensor(theirs[0]["joints_2d"], dtype=torch.float32)[:, :2]
+        joints = with_finger_ends(torch.tensor(theirs[0]["joints_2d"], dtype=torch.float32)[:, :2])
         distances = [error(hand.joints_px, joints) for hand in hands]
         nearest = hands[int(np.argmin(distances))]
         errors.append(min(distances))
@@ -150,13 +152,30 @@ def test_the_demo_picture_as_in_mediapipe(networks, demo):
         assert abs(hand.right_probability - 0.5) > 0.4
         assert hand.presence > 0.95
         assert hand.palm_score > 0.8
-        assert error(hand.joints_px, torch.tensor(DEMO_PIXELS[truth.side])) < 0.02
-        assert (1000 * hand.joints_world - torch.tensor(DEMO_WORLD[truth.side])).norm(dim=1).mean() < 8
+        assert error(hand.joints_px, with_finger_ends(torch.tensor(DEMO_PIXELS[truth.side]))) < 0.02
+        assert (1000 * hand.joints_world - with_finger_ends(torch.tensor(DEMO_WORLD[truth.side]))).norm(
+            dim=1
+        ).mean() < 8
         assert error(hand.joints_px, torch.tensor(truth.joints_2d, dtype=torch.float32)) < 0.05
         assert hand.confidence.shape == (21,)
         assert (hand.confidence > 0.3).all()
         assert (hand.confidence <= 1).all()
     torch.testing.assert_close(hands["right"].frame.side, torch.tensor([717.0]), rtol=0.1, atol=0)
+
+
+def test_fingertips_are_the_ends_of_the_fingers(networks, demo):
+    """A straight finger gets longer, and the fingertips of the demo picture come nearer to the true ones."""
+    straight = torch.zeros(21, 2)
+    straight[:, 0] = torch.tensor([0.0, *([1.0, 2.0, 3.0, 4.0] * 5)])
+    longer = with_finger_ends(straight)
+    assert torch.equal(longer[4::4, 0], torch.full((5,), 3 + FINGER_END))
+    others = [joint for joint in range(21) if joint not in range(4, 21, 4)]
+    assert torch.equal(longer[others], straight[others])
+    truths = {truth.side: torch.tensor(truth.joints_2d, dtype=torch.float32) for truth in demo.hands}
+    for hand in find_hands(networks, demo.image):
+        tips, bases, true = hand.joints_px[4::4], hand.joints_px[3::4], truths[hand.side][4::4]
+        unmoved = bases + (tips - bases) / FINGER_END
+        assert (tips - true).norm(dim=1).mean() < 0.8 * (unmoved - true).norm(dim=1).mean()
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
