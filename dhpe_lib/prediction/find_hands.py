@@ -39,7 +39,7 @@ MOST_SHARED = 0.5
 """Intersection over union of two hands' boxes above which both are doubtful: they may be two readings of one hand."""
 SAME_PLACE = "another hand is found in the same place; one of the two may be wrong"
 FINGER_END = 1.3
-"""Length of a last bone over that of the network. The network's fingertip lies under the nail, and the model's is the end
+"""Length of a last bone over the network's. The network's fingertip lies under the nail, and the model's is the end
 of the finger. On rendered hands of ORH the network's last bones have 0.78 of the true length (LOG.md)."""
 BESIDE = "no hand is found in the box; this one lies beside it"
 
