@@ -90,13 +90,16 @@ NUMBERED = [path for path in CHAPTERS if re.search(r"^## Exercises$", path.read_
 
 
 def test_exercises_have_one_form_and_hidden_solutions():
-    """A title, a label, a kind; then the solution, folded."""
+    """A title, a label of its own in the whole book, a kind; then the solution, folded."""
+    labels = []
     for chapter in CHAPTERS:
         text = chapter.read_text(encoding="utf-8")
         start = rf"^```{{exercise-start}} \S.*\n:label: (\S+)\n```\n\n\*\*(?:{'|'.join(KINDS)})\.\*\* "
         exercises = re.findall(start, text, re.MULTILINE)
         assert len(exercises) == len(re.findall(r"\{exercise(?:-start)?\}", text)), chapter.name
         assert exercises == re.findall(r"^```\{solution-start\} (\S+)\n:class: dropdown\n", text, re.MULTILINE)
+        labels += exercises
+    assert len(labels) == len(set(labels)) > 40
 
 
 @pytest.mark.parametrize("chapter", NUMBERED, ids=lambda path: path.stem)
