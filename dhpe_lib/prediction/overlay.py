@@ -30,8 +30,7 @@ OUTSIDE = 0.16
 """Grey value, 0 to 1, of the part of a crop that lies outside the photo."""
 SOFT = Light(ambient=0.42, directional=0.66, direction=(0.45, 0.55, 0.9))
 MESH_OPACITY = 0.9
-Panel = tuple[ndarray, str]
-"""A picture and its caption."""
+Panel = tuple[ndarray, str]  # a picture and its caption
 
 
 def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
