@@ -200,7 +200,8 @@ def _entry_of(photo: Path, entries: Sequence[Entry], source: Path) -> Entry:
         fit = ", ".join(entries[k]["file"] for k in found)
         raise KeypointsError(f"{photo}: several entries of {source} fit ({fit}); add more folders of the path to each")
     some = ", ".join(entry["file"] for entry in entries[:3]) or "no photo"
-    raise KeypointsError(f"{photo}: no entry of {source} names this photo; its {len(entries)} entries name {some} ...")
+    more = f" and {len(entries) - 3} more" if len(entries) > 3 else ""
+    raise KeypointsError(f"{photo}: no entry of {source} names this photo; it names {some}{more}")
 
 
 def _hand_of(hand: HandEntry, size: tuple[int, int], where: str, source: str) -> HandKeypoints:
