@@ -67,9 +67,9 @@ def report_all(results: "Iterator[Result]", photos: "Sequence[Photo]", console: 
 
 
 def report(result: "Result", console: Console) -> None:
-    """Print one line for each hand and its warnings, or one line for a failed photo."""
+    """Print one line for each hand and its warnings, or one line with the reason for a failed photo."""
     if result.problem:
-        console.print(Text.assemble(("✗ ", "red"), str(result.photo.path)), soft_wrap=True)
+        console.print(Text.assemble(("✗ ", "red"), f"{result.photo.path}: {result.problem}"), soft_wrap=True)
     for hand in result.hands:
         line = Text.assemble(
             ("! ", "yellow") if hand.warnings else ("✓ ", "green"),
@@ -84,9 +84,9 @@ def report(result: "Result", console: Console) -> None:
 
 
 def summarise(results: "Sequence[Result]", request: "Request", console: Console) -> None:
-    """Print the number of hands, notes on assumptions, and each failure with its reason."""
+    """Print the number of hands, of doubtful ones and of failed photos, and notes on assumptions."""
     hands: list[HandResult] = [hand for result in results for hand in result.hands]
-    failures = [result for result in results if result.problem]
+    failed = sum(bool(result.problem) for result in results)
     if hands:
         seconds = sum(result.seconds for result in results) / sum(not result.problem for result in results)
         count = f"{len(hands)} hand{'s' * (len(hands) != 1)}"
@@ -99,10 +99,8 @@ def summarise(results: "Sequence[Result]", request: "Request", console: Console)
         console.print(ASSUMED_NOTE, soft_wrap=True)
     if any(hand.camera == "assumed" for hand in hands):
         console.print(CAMERA_NOTE, soft_wrap=True)
-    if failures:
-        console.print(Text(f"\n{len(failures)} of {len(results)} photo{'s' * (len(results) != 1)} failed:", "red"))
-    for result in failures:
-        console.print(Text.assemble(("  " + str(result.photo.path), "bold"), f": {result.problem}"), soft_wrap=True)
+    if failed and len(results) > 1:
+        console.print(Text(f"\n{failed} of {len(results)} photos failed (✗).", "red"))
 
 
 def report_demo(scene: "DemoScene", estimates: "Sequence[HandEstimate]", console: Console) -> None:
