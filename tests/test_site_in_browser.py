@@ -152,7 +152,7 @@ def test_search_finds_chapters_before_the_library(browser):
     page, problems = watched_page(browser, viewport=DESKTOP)
     page.goto(f"{built.as_uri()}?q=silhouette")
     page.wait_for_selector("#search-results li > a")
-    page.wait_for_function("!document.querySelector('#search-progress')?.textContent.includes('Searching')")
+    page.wait_for_function("document.querySelector('#search-results p')?.textContent.includes('finished')")
     found = page.locator("#search-results li > a").evaluate_all("(links) => links.map((link) => link.pathname)")
     is_library = ["/book/api" in path for path in found]
     page.close()

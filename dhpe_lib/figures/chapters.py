@@ -45,7 +45,7 @@ def chart(
     figure.update_layout(
         template="none",
         height=height + above,
-        legend={"orientation": "h", "y": 1.14},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
         margin={"t": 30 + above, "r": 10, "b": 45, "l": 60},
     )
     if title:
