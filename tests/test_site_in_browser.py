@@ -154,6 +154,7 @@ def test_search_finds_chapters_before_the_library(browser):
     page.wait_for_selector("#search-results li > a")
     page.wait_for_function("document.querySelector('#search-results p')?.textContent.includes('finished')")
     found = page.locator("#search-results li > a").evaluate_all("(links) => links.map((link) => link.pathname)")
+    found = [path for path in found if not path.endswith("/versions.html")]  # it holds the changelog, and may come last
     is_library = ["/book/api" in path for path in found]
     page.close()
     assert is_library == sorted(is_library)
