@@ -429,7 +429,11 @@ def test_a_synthetic_batch_waits_four_times_at_most(gpu):
         gpu.waits
     )  # one for the two kinds of second hands, one for each picture of them and the hands
     style = Style(fingertips=True, things=1.0, new_people=True, new_things=True, jitter=False)
+    engine.batch(2, 1, pool, style, 16)  # makes the constants
+    gpu.waits.clear()
     assert engine.batch(2, 0, pool, style, 16).images.device == GPU
+    assert gpu.total() <= 4, gpu.waits
+    assert {kind for kind, _ in gpu.waits} <= {"tolist"}, gpu.waits
 
 
 def test_self_augmentation_does_not_wait(gpu, hand, data):

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.common.devices import to_device
+from dhpe_lib.common.devices import constant, to_device
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.cropping import BOX_MARGIN, FINGERTIPS_MM
 from dhpe_lib.hand.gestures import sample_gestures
@@ -208,7 +208,7 @@ def place_hands(
     center = (low + high) / 2 if fingertips else torch.zeros_like(low)
     side = BOX_MARGIN * (high - low).amax(1)  # metres at the root's depth
     if fingertips:
-        share = shots.distance / (shots.distance + seen[:, TIPS, 2].mean(1))
+        share = shots.distance / (shots.distance + _tips(seen)[..., 2].mean(1))
         side = torch.maximum(side, BOX_MARGIN * FINGERTIPS_MM / 1000 * share)
     side = side * shots.growth
     scale = 1 / side
@@ -222,5 +222,9 @@ def place_hands(
 
 
 def _tips_box(seen: Float[Tensor, "b 21 3"]) -> tuple[Float[Tensor, "b 2"], Float[Tensor, "b 2"]]:
-    tips = seen[:, TIPS, :2]
+    tips = _tips(seen)[..., :2]
     return tips.amin(1), tips.amax(1)
+
+
+def _tips(seen: Float[Tensor, "b 21 3"]) -> Float[Tensor, "b 5 3"]:
+    return seen.index_select(1, constant(tuple(TIPS), torch.int64, seen.device))  # a list would make a GPU wait
