@@ -15,13 +15,12 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 import mediapipe
 import numpy as np
 from PIL import Image, ImageOps
+from processor_time import processor_ms
 
 MOST_HANDS = 8
 
@@ -30,17 +29,6 @@ def read_photo(path: str) -> np.ndarray:
     """Read a photo as upright RGB."""
     with Image.open(path) as photo:
         return np.ascontiguousarray(ImageOps.exif_transpose(photo).convert("RGB"))
-
-
-def processor_ms(work: Callable[[], object], rounds: int) -> float:
-    """Median milliseconds of the processor for one call, after a first call."""
-    work()
-    values = []
-    for _ in range(rounds):
-        start = time.process_time()
-        work()
-        values.append(1e3 * (time.process_time() - start))
-    return median(values)
 
 
 def count_hands(detector: mediapipe.solutions.hands.Hands, image: np.ndarray) -> int:

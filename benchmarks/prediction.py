@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from processor_time import processor_ms
 from reporting import write_result
 
 from dhpe_lib.data.camera import Camera
@@ -87,17 +88,6 @@ class Cost:
     hands: int = 0
 
 
-def processor_ms(work: Callable[[], object], rounds: int) -> float:
-    """Median milliseconds of the processor for one call, after a first call."""
-    work()
-    values = []
-    for _ in range(rounds):
-        start = time.process_time()
-        work()
-        values.append(1e3 * (time.process_time() - start))
-    return round(median(values), 1)
-
-
 def steps_of_one_photo(photo: Path, rounds: int) -> Rows:
     """Milliseconds of each step, in one thread."""
     image, networks, model = read_photo(photo), load_hand_networks(), HandModel.open_hand()
@@ -111,11 +101,11 @@ def steps_of_one_photo(photo: Path, rounds: int) -> Rows:
         "find no hand in a photo of one colour": lambda: search_hands(networks, empty, MOST_CANDIDATES),
         "fit the meshes": lambda: fit_found_hands(model, hands),
     }
-    rows: Rows = {name: {"ms": processor_ms(step, rounds)} for name, step in steps.items()}
+    rows: Rows = {name: {"ms": round(processor_ms(step, rounds), 1)} for name, step in steps.items()}
     with tempfile.TemporaryDirectory() as folder:
         for suffix in SUFFIXES:
             options = (estimate, image, photo.name, Path(folder), "x", camera, (suffix,))
-            rows[f"write {suffix}"] = {"ms": processor_ms(partial(write_estimate, *options), rounds)}
+            rows[f"write {suffix}"] = {"ms": round(processor_ms(partial(write_estimate, *options), rounds), 1)}
     return rows | {"hands in the photo": {"count": len(hands)}}
 
 
