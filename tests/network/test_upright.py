@@ -1,4 +1,4 @@
-"""The first look gives the angle, and the second look shows the hand upright."""
+"""Looks at a crop give the angle and the centre, and the network's view shows the hand upright."""
 
 from dataclasses import replace
 
@@ -8,9 +8,11 @@ from small_nets import CONFIG, SIZE
 
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.views import plain_view, upright_angle
+from dhpe_lib.hand.skeleton import MIDDLE_MCP
+from dhpe_lib.network import upright
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.evidence import Evidence2D
-from dhpe_lib.network.upright import find_angle, network_view, turns_upright
+from dhpe_lib.network.upright import NEAR, network_view, turns_upright
 from dhpe_lib.synthetic.engine import SyntheticHands
 from dhpe_lib.synthetic.views import render_crops
 
@@ -22,14 +24,24 @@ def crops():
 
 @pytest.fixture
 def network(monkeypatch, crops) -> Estimator:
-    """A network whose f_J2D finds the true joints of the paper's crops."""
-    network = Estimator(replace(CONFIG, upright=True)).train()
-    truth = plain_view(crops).targets.joints_2d
+    """A network whose f_J2D finds the true joints of every view."""
+    network, views = Estimator(replace(CONFIG, upright=True)).train(), []
+
+    def view_of(make):
+        def call(*args):
+            views.append(make(*args))
+            return views[-1]
+
+        return call
 
     def find(images: torch.Tensor) -> Evidence2D:
         assert not network.training
-        return Evidence2D(images.new_zeros(4, 512), None, None, truth, images.new_ones(4, 21))
+        assert images is views[-1].images
+        joints = views[-1].targets.joints_2d
+        return Evidence2D(images.new_zeros(len(images), 512), None, None, joints, images.new_ones(joints.shape[:2]))
 
+    for name in ("plain_view", "jittered_view"):
+        monkeypatch.setattr(upright, name, view_of(getattr(upright, name)))
     monkeypatch.setattr(network, "find_evidence", find)
     return network
 
@@ -38,9 +50,25 @@ def test_the_view_shows_the_hand_upright(network, crops):
     view = network_view(network, crops)
     assert upright_angle(view.targets.joints_2d).abs().max() < 1e-4
     assert network.training
-    angle = find_angle(network, plain_view(crops).images)
-    torch.testing.assert_close(view.frame.angle, angle)
-    assert angle.abs().max() > 0.3
+    assert view.frame.angle.abs().max() > 0.3
+    torch.testing.assert_close(view.frame.center, crops.center)  # they are near the hand's centre already
+
+
+def test_a_crop_beside_the_hand_is_moved_to_it_as_far_as_the_training_does(network, crops):
+    aside = torch.tensor([[0.2, -0.02], [-0.15, 0.1], [0.05, 0.3], [0.0, 0.0]])
+    moved = replace(crops.frame, center=crops.center + crops.side[:, None] * aside)
+    view = network_view(network, replace(crops, center=moved.center, joints_2d=moved.to_crop(pixels_of(crops))))
+    assert upright_angle(view.targets.joints_2d).abs().max() < 1e-4
+    torch.testing.assert_close(view.frame.side, crops.side)
+    middle = (pixels_of(crops)[:, MIDDLE_MCP] - view.frame.center) / crops.side[:, None]
+    was = crops.joints_2d[:, MIDDLE_MCP] - aside
+    torch.testing.assert_close(middle, was.clamp(-NEAR, NEAR), rtol=0, atol=1e-4)
+    assert (was.abs() > NEAR).sum() > 3
+
+
+def pixels_of(crops):
+    """Joints in the photo, pixels."""
+    return crops.frame.to_image(crops.joints_2d)
 
 
 def test_results_come_back_to_the_photo(network, crops):
