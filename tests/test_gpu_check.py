@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from project import ROOT
 
+pytestmark = pytest.mark.without_device
 SCRIPT = ROOT / "runs" / "gpu_check.sh"
 RESULTS = {
     "renderer_speed_cuda": "benchmarks/renderer.py",

@@ -66,6 +66,7 @@ from dhpe_lib.training.run_folder import LAST
 from dhpe_lib.training.self_augmentation import SelfAugmentation
 from dhpe_lib.training.setup import build_network, launch_fabric
 
+pytestmark = pytest.mark.without_device
 SIDE = 32
 SHIPPED = PRESETS["light"]
 LIGHT = replace(SHIPPED, feature_input=SIDE, hidden=8, joint_features=2)

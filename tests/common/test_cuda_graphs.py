@@ -10,6 +10,8 @@ from torch import Tensor
 
 from dhpe_lib.common.cuda_graphs import SWITCH, WARM_UP, Replayed
 
+pytestmark = pytest.mark.without_device
+
 
 @pytest.fixture
 def gpu() -> Iterator[PretendedGpu]:
