@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Check the library on one GPU and measure it, in 10 minutes at most: the tests that use the GPU, a short training, then
-# each benchmark. Writes book/results/*_cuda.json and the log gpu_check.log. A step that fails or takes too long, and a
-# result file that was not written, are named at the end; the other steps still run.
+# Check the library on one GPU and measure it, in 10 minutes at most: the tests that use the GPU, a short training with
+# novel views, its continuation, evaluation and refinement of its network, detection, then each benchmark. Writes
+# book/results/*_cuda.json and the log gpu_check.log. A step that fails or takes too long, and a result file that was
+# not written, are named at the end; the other steps still run.
 # Hardware and time: not run yet (no GPU was available).
 # Goals for one H200, not measured yet: 80,000 silhouettes/s (Kato, 224 pixels, batch 64); 10,000 synthetic pictures/s;
 # 1,200 pictures/s in a training step of the paper's network (230 GFLOP a picture, 181 of them f_J2D); refinement in
@@ -21,16 +22,25 @@ step() { # seconds, name, command...
 }
 
 python -c 'import torch; torch.zeros(1, device="cuda")' || { echo "there is no GPU for PyTorch here"; exit 2; }
-step 160 "tests" python -m pytest -q tests/common tests/hand tests/rendering tests/refinement tests/network tests/data \
+step 140 "tests" python -m pytest -q tests/common tests/hand tests/rendering tests/refinement tests/network tests/data \
   tests/training tests/figures -k "cuda or gpu" --ignore tests/rendering/test_cuda_compiles.py
-step 60 "30 steps of a training on rendered hands" python -m dhpe_lib.cli.__main__ train --out "$(mktemp -d)/run" \
-  --preset light --device cuda --set steps=30 --set test_count=64
-step 90 "renderer" python benchmarks/renderer.py --device cuda --warm
-step 50 "synthetic pictures" python benchmarks/synthetic.py --device cuda
-step 65 "training, light network" python benchmarks/training.py --device cuda --preset light --batch 128
-step 75 "training, paper's network" python benchmarks/training.py --device cuda --preset paper --batch 128 \
+dhpe=(python -m dhpe_lib.cli.__main__)
+work=$(mktemp -d)
+trap 'rm -rf "$work" "$started"' EXIT
+train=("${dhpe[@]}" train --out "$work/run" --preset light --device cuda --set test_count=64
+  --set augment_share=0.5 --set augment_after=0)
+step 50 "20 steps of a training on rendered hands and their novel views" "${train[@]}" --set steps=20
+step 40 "10 more steps, resumed" "${train[@]}" --set steps=30 --resume
+step 15 "64 images to evaluate on" "${dhpe[@]}" data make orh --out "$work/orh" --split test --count 64
+step 25 "evaluation and refinement" "${dhpe[@]}" evaluate "$work/run" "$work/orh/test" --device cuda --refine \
+  --iterations 10
+step 25 "hands found in a picture" "${dhpe[@]}" demo --out "$work/demo" --device cuda
+step 70 "renderer" python benchmarks/renderer.py --device cuda --warm
+step 40 "synthetic pictures" python benchmarks/synthetic.py --device cuda
+step 50 "training, light network" python benchmarks/training.py --device cuda --preset light --batch 128
+step 64 "training, paper's network" python benchmarks/training.py --device cuda --preset paper --batch 128 \
   --precision bf16-mixed
-step 90 "refinement and prediction" python benchmarks/refinement.py --device cuda --preset paper --bf16
+step 70 "refinement and prediction" python benchmarks/refinement.py --device cuda --preset paper --bf16
 for name in renderer_speed synthetic_speed training_speed_light training_speed_paper refinement_speed; do
   [[ book/results/${name}_cuda.json -nt $started ]] || failed+=("no new book/results/${name}_cuda.json")
 done

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Train the paper's network on one GPU: half of each batch are hands rendered on the fly, half are training images of ORH.
-# Hardware: one GPU with 40 GB or more. Time, images/s and memory: not run yet (no GPU was available).
+# Hardware: one GPU with 40 GB or more. Time, images/s and memory: not run yet (no GPU was available). Goal on one H200:
+# 1,200 images/s, without the time to render and read them.
 # Expected: EPE and AUC on the test splits of ORH, ORH-S and ORH-O: not run yet.
 # Several GPUs: replace "dhpe train" by "torchrun --nproc-per-node 8 -m dhpe_lib.cli.__main__ train".
 # With the paper's data: --data RHD/training --data STB/train instead of ORH, and --set rendered=0.

@@ -1,4 +1,7 @@
-"""`runs/gpu_check.sh` with a pretended `python`: its limits add up, and a step that fails does not stop the others."""
+"""`runs/gpu_check.sh` with a pretended `python`: its limits add up, and a step that fails does not stop the others.
+
+Its commands of `dhpe` are run on the CPU.
+"""
 
 import re
 import shutil
@@ -6,8 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tiny_network
 from project import ROOT
+from typer.testing import CliRunner
 
+from dhpe_lib.cli.__main__ import app
+
+pytestmark = pytest.mark.without_device
 SCRIPT = ROOT / "runs" / "gpu_check.sh"
 RESULTS = {
     "renderer_speed_cuda": "benchmarks/renderer.py",
@@ -16,6 +24,8 @@ RESULTS = {
     "training_speed_paper_cuda": "--preset paper --batch",
     "refinement_speed_cuda": "benchmarks/refinement.py",
 }
+SMALLER = {"cuda": "cpu", "steps=20": "steps=2", "steps=30": "steps=3", "test_count=64": "test_count=2", "64": "4"}
+MORE = {"train": ["--set", "batch=4", "--set", "start=random"], "data": ["--workers", "1"]}
 PYTHON = """#!/bin/sh
 echo "$*" >> calls
 case "$*" in
@@ -48,7 +58,7 @@ def run(tmp_path: Path):
 
 def test_its_limits_are_at_most_ten_minutes():
     limits = [int(seconds) for seconds in re.findall(r"^step (\d+) ", SCRIPT.read_text(), re.MULTILINE)]
-    assert len(limits) == 7
+    assert len(limits) == 11
     assert sum(limits) + len(limits) <= 600  # and a second for each to be ended
 
 
@@ -67,6 +77,17 @@ def test_all_steps_pass(run):
     code, printed, _ = run("no such step")
     assert code == 0
     assert "all passed" in printed
+
+
+def test_its_commands_run_one_after_the_other(run, monkeypatch):
+    """On the CPU, with a tiny network and smaller numbers."""
+    commands = [call.split()[2:] for call in run("no such step")[2].splitlines() if "dhpe_lib.cli" in call]
+    assert [words[0] for words in commands] == ["train", "train", "data", "evaluate", "demo"]
+    tiny_network.install(monkeypatch.setitem)
+    for words in commands:
+        smaller = [SMALLER.get(word, word) for word in words] + MORE.get(words[0], [])
+        done = CliRunner().invoke(app, smaller)
+        assert done.exit_code == 0, (smaller, done.output)
 
 
 def test_without_a_gpu_nothing_runs(run):

@@ -3,7 +3,6 @@
 Budgets of waits only fall. A wait stops the queue of kernels, which costs a GPU some 10 microseconds and hides nothing.
 """
 
-import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from small_nets import CONFIG, random_images, random_targets
 from typer.testing import CliRunner
 
 from dhpe_lib.cli.__main__ import app
-from dhpe_lib.common.cuda_graphs import SWITCH, WARM_UP
 from dhpe_lib.common.devices import constant
 from dhpe_lib.data.cache.preparation import Job, prepare
 from dhpe_lib.data.cache.reader import Prepared
@@ -39,7 +37,7 @@ from dhpe_lib.prediction.find_hands import find_hands
 from dhpe_lib.prediction.from_keypoints import estimate_hand
 from dhpe_lib.prediction.hand_search import load_hand_networks
 from dhpe_lib.prediction.keypoints import HandKeypoints
-from dhpe_lib.refinement.descent import descend, descent_step, make_optimizer
+from dhpe_lib.refinement.descent import descent_step, make_optimizer
 from dhpe_lib.refinement.energy import EQ_13, Observations
 from dhpe_lib.refinement.fitting import FitOptions, fit_hands
 from dhpe_lib.refinement.test_time import REFINEMENTS, RefinementEnergy, RefineOptions, refine
@@ -66,6 +64,7 @@ from dhpe_lib.training.run_folder import LAST
 from dhpe_lib.training.self_augmentation import SelfAugmentation
 from dhpe_lib.training.setup import build_network, launch_fabric
 
+pytestmark = pytest.mark.without_device
 SIDE = 32
 SHIPPED = PRESETS["light"]
 LIGHT = replace(SHIPPED, feature_input=SIDE, hidden=8, joint_features=2)
@@ -205,74 +204,6 @@ def test_an_iteration_of_the_refinement_can_be_captured(gpu, network, generator)
     with gpu.capturing():
         descent_step(objective, h, optimizer)
     assert not torch.equal(h.cpu(), objective.start.cpu())
-
-
-# ------------------------------------------------------------------------------ the library captures its steps itself
-def with_and_without_graphs(monkeypatch, call):
-    """Call a function twice: with CUDA graphs, and plainly."""
-    replayed = call()
-    with monkeypatch.context() as patch:
-        patch.setenv(SWITCH, "0")
-        return replayed, call()
-
-
-def test_the_refinement_replays_its_iterations(gpu, network, generator, monkeypatch):
-    images = random_images(2, generator).to("cuda")
-    estimate = network.predict(images)
-    options = RefineOptions(replace(EQ_13, tau=float("inf")), iterations=7, rate=1e-2)
-    found, plain = with_and_without_graphs(monkeypatch, lambda: refine(network, images, estimate, options))
-    (graph,) = gpu.graphs
-    assert graph.replays == 7 - WARM_UP
-    for name in ("path", "joints", "joints_2d", "kept", "energy"):
-        assert torch.equal(getattr(found, name).cpu(), getattr(plain, name).cpu())
-    assert (found.path[1:].cpu() != found.path[:-1].cpu()).any(-1).all()
-
-
-def test_the_fit_replays_both_its_stages(gpu, hand, monkeypatch):
-    mesh = hand.forward_h(poses(hand))
-    mask = silhouette(mesh.vertices, hand.faces, SIDE)
-    evidence = Observations(mesh.joints[..., :2], torch.ones(2, 21, device="cuda"), mask)
-    options = replace(SHORT, iterations=6, final_iterations=5)
-    found, plain = with_and_without_graphs(monkeypatch, lambda: fit_hands(hand, evidence, options))
-    assert [graph.replays for graph in gpu.graphs] == [6 - WARM_UP, 5 - WARM_UP]
-    assert torch.equal(found.trajectory.cpu(), plain.trajectory.cpu())
-    assert torch.equal(found.energy.cpu(), plain.energy.cpu())
-
-
-@pytest.mark.parametrize("steps", ["adam", "gradient"])
-def test_the_replayed_steps_get_smaller_as_the_plain_ones(gpu, monkeypatch, steps):
-    start = torch.linspace(-2, 2, 6, device="cuda").view(2, 3)
-    found, plain = with_and_without_graphs(
-        monkeypatch, lambda: descend(lambda x: x.square().sum(1), start, 8, 0.05, steps)
-    )
-    assert len(gpu.graphs) == 1
-    assert torch.equal(found.path.cpu(), plain.path.cpu())
-    on_cpu = descend(lambda x: x.square().sum(1), start.cpu(), 8, 0.05, steps)
-    torch.testing.assert_close(found.path.cpu(), on_cpu.path, rtol=1e-5, atol=1e-6)
-
-
-def test_the_prediction_is_replayed_with_the_weights_of_the_moment(gpu, network, generator):
-    images = random_images(6, generator).to("cuda").split(2)
-    plain = [network.predict(part) for part in images]
-    gpu.waits.clear()
-    replayed = [network.predict(part) for part in images]
-    assert not gpu.waits
-    (graph,) = gpu.graphs
-    assert graph.replays == 3
-    for one, other in zip(plain, replayed, strict=True):  # an earlier result is not overwritten
-        assert torch.equal(one.h.cpu(), other.h.cpu())
-        assert torch.equal(one.mask.cpu(), other.mask.cpu())
-    with torch.no_grad():
-        network.regressor.f_j3d.weight.mul_(1.5)
-    changed = network.predict(images[0]).h.cpu()
-    assert not torch.equal(changed, plain[0].h.cpu())
-    assert torch.equal(changed, network(images[0]).h.cpu())
-    network.predict(images[0][:1])
-    network.predict(images[0], render=False)
-    network.regressor.f_j3d.weight.data = network.regressor.f_j3d.weight.data.clone()
-    network.predict(images[0])
-    assert graph.replays == 4  # no other batch, call or place of the weights has its graph
-    assert not copy.deepcopy(network).replayed.kept
 
 
 # ------------------------------------------------------------------------------------------------------ part after part

@@ -1,4 +1,4 @@
-"""Functions that CUDA replays as graphs, on the CPU and on a pretended GPU."""
+"""Functions that CUDA replays as graphs, on the CPU, on a pretended GPU, and on a real one if there is one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from pretended_gpu import PretendedGpu
 from torch import Tensor
 
 from dhpe_lib.common.cuda_graphs import SWITCH, WARM_UP, Replayed
+
+pytestmark = pytest.mark.without_device
 
 
 @pytest.fixture
@@ -62,8 +64,28 @@ def test_python_runs_until_the_capture_and_the_steps_go_on(gpu):
     assert [sums.pair[0].tolist()[0] for sums in found] == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
 
 
-def test_the_switch_turns_graphs_off(gpu, monkeypatch):
-    monkeypatch.setenv(SWITCH, "0")
+@pytest.mark.parametrize(("value", "graphs"), [("0", 0), ("1", 1), ("", 1)])
+def test_only_0_turns_graphs_off(gpu, monkeypatch, value, graphs):
+    monkeypatch.setenv(SWITCH, value)
+    adder, _ = results_of("cuda")
+    assert adder.calls == (WARM_UP + 1 if graphs else 6)
+    assert len(gpu.graphs) == graphs
+    assert adder.total.tolist() == [15.0, 15.0]
+
+
+def test_the_switch_may_change_between_two_calls(gpu, monkeypatch):
+    adder = Adder("cuda")
+    one = torch.ones(2, device="cuda")
+    replayed = Replayed(adder, one.device)
+    for k in range(8):
+        monkeypatch.setenv(SWITCH, "0" if k in (1, 5, 6) else "1")
+        assert replayed(one).total.tolist() == [k + 1.0, k + 1.0]
+    assert adder.calls == 1 + WARM_UP + 1 + 2  # plain, warm-up, capture, plain
+    assert gpu.graphs[0].replays == 2
+
+
+def test_while_compiling_nothing_is_captured(gpu, monkeypatch):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     adder, _ = results_of("cuda")
     assert adder.calls == 6
     assert not gpu.graphs
@@ -77,6 +99,20 @@ def test_a_function_that_waits_is_called_plainly_after_one_warning(gpu):
     with pytest.warns(UserWarning, match=r"no CUDA graph.*item"):
         assert replayed(values) == 2.0
     assert replayed(values) == 2.0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_can_be_used_after_a_capture_that_failed():
+    values = torch.ones(2, device="cuda")
+    replayed = Replayed(lambda x: float(x.sum()), values.device)
+    for _ in range(WARM_UP):
+        replayed(values)
+    with pytest.warns(UserWarning, match="no CUDA graph"):
+        assert replayed(values) == 2.0
+    assert replayed(values) == 2.0
+    assert torch.rand(3, device="cuda").sum().isfinite()
+    adder, _ = results_of("cuda")
+    assert adder.calls == WARM_UP + 1  # a later function is captured
 
 
 def test_inside_a_capture_of_the_caller_nothing_is_captured(gpu):

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 from project import child_environment
 
+pytestmark = pytest.mark.without_device
 EXPORTED = """
 import torch
 import tiny_network

@@ -16,6 +16,7 @@ import warp as wp
 
 from dhpe_lib.rendering.rasterizer import kernels
 
+pytestmark = pytest.mark.without_device
 MOST_REGISTERS = 200
 """A thread may have 255; above 128 a multiprocessor holds less than a quarter of its threads."""
 MOST_BYTES = 650_000

@@ -12,6 +12,7 @@ from dhpe_lib.rendering.rasterizer import fragments, silhouettes
 from dhpe_lib.rendering.rasterizer.kernels import zbuffer
 from dhpe_lib.rendering.rasterizer.launch import launch
 
+pytestmark = pytest.mark.without_device
 SIDE = 8
 FACES = torch.tensor([[[0, 1, 2]]], dtype=torch.int32)
 

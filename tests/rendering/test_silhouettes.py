@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dhpe_lib.rendering.projection import rasterize, to_screen
 from dhpe_lib.rendering.rasterizer import reference, silhouettes
-from dhpe_lib.rendering.rasterizer.launch import prepare_faces
+from dhpe_lib.rendering.rasterizer.launch import launch, prepare_faces
 from dhpe_lib.rendering.rasterizer.silhouettes import coverage, kato, soft, soft_odds
 from dhpe_lib.rendering.renderer import silhouette
 
@@ -441,6 +441,24 @@ def test_bad_arguments_say_what_is_wrong():
         silhouette(vertices, ONE, image_size=0)
     with pytest.raises(ValueError, match=r"image_size = \(3, -1\).*positive"):
         silhouette(vertices, ONE, image_size=(3, -1))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_kernels_read_indices_of_32_bits(method, dtype, device, monkeypatch):
+    """Indices of vertices and of faces, forward and backward; 64 bits would be twice the memory to read."""
+    read = []
+
+    def noted(kernel, dim, arguments):
+        read.append([value.dtype for value in arguments if isinstance(value, Tensor) and not value.is_floating_point()])
+        launch(kernel, dim, arguments)
+
+    monkeypatch.setattr(silhouettes, "launch", noted)
+    vertices, faces = (x.to(device) for x in ball())
+    _, gradient = mask_and_gradient(draw, vertices, faces.to(dtype), 20, method)
+    assert gradient.any()
+    expected = {"kato": [2], "soft": [1, 1], "coverage": [1, 1]}[method]  # Kato's forward pass is the z-buffer's
+    assert read == [count * [torch.int32] for count in expected]
 
 
 # fitting by a mask, and CUDA graphs

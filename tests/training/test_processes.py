@@ -22,6 +22,7 @@ from dhpe_lib.training.log import CURVES, PICTURES, read_curves
 from dhpe_lib.training.run_folder import CONFIG, LAST
 from dhpe_lib.training.setup import launch_fabric
 
+pytestmark = pytest.mark.without_device
 CHILD = """
 import json, os, sys
 from dataclasses import replace
