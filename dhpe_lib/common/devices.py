@@ -1,7 +1,7 @@
 """Choose a device, read its free memory, and set the number of threads."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -87,9 +87,30 @@ def constant(values: Any, dtype: torch.dtype, device: torch.device) -> Shaped[Te
         RuntimeError: The first call is made while a CUDA graph is captured. The numbers would be copied in each replay
             only, from memory that is free by then.
     """
+    return _stay_on(device, torch.tensor(values, dtype=dtype))
+
+
+@lru_cache(maxsize=64)
+def table(make: Callable[[], Tensor], device: torch.device) -> Shaped[Tensor, "..."]:
+    """Compute a table of numbers once on the CPU; the rest is as for :func:`constant`.
+
+    Args:
+        make: Function that computes the table.
+        device: Device of the table.
+
+    Returns:
+        The table. It is shared, so it must not be changed.
+
+    Raises:
+        RuntimeError: As for :func:`constant`.
+    """
+    return _stay_on(device, make())
+
+
+def _stay_on(device: torch.device, values: Tensor) -> Tensor:
     if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         raise RuntimeError("a constant is not on the GPU yet; call the function once before it is captured")
-    made = to_device(torch.tensor(values, dtype=dtype), device)
+    made = to_device(values, device)
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
     return made

@@ -5,14 +5,13 @@ All effects, JPEG included, are plain torch operations on whole batches, so they
 
 import math
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.common.devices import constant_like, to_device
+from dhpe_lib.common.devices import constant_like, table
 from dhpe_lib.synthetic.lighting import temperature
 from dhpe_lib.synthetic.sampling import Sampler
 
@@ -121,7 +120,6 @@ def blurred(
     return functional.conv2d(padded.flatten(0, 1)[None], weights, groups=b * c).view_as(picture)
 
 
-@cache
 def _dct_basis() -> Float[Tensor, "64 64"]:
     """Return the 64 cosine waves of an 8 x 8 block as orthonormal rows."""
     k = torch.arange(8.0)
@@ -130,7 +128,6 @@ def _dct_basis() -> Float[Tensor, "64 64"]:
     return torch.einsum("ux,vy->uvxy", waves, waves).reshape(64, 64)
 
 
-@cache
 def _steps() -> Float[Tensor, "2 64"]:
     """Return the quantisation steps of luminance and chrominance at quality 50."""
     chrominance = torch.full((8, 8), 99.0)
@@ -154,7 +151,7 @@ def jpeg(picture: Float[Tensor, "b 3 s s"], quality: Float[Tensor, " b"]) -> UIn
     Source: ITU T.81; JFIF 1.02 for the colours.
     """
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality) / 100
-    steps = (scale[:, None, None] * to_device(_steps(), picture.device) + 0.5).floor().clamp(1, 255)
+    steps = (scale[:, None, None] * table(_steps, picture.device) + 0.5).floor().clamp(1, 255)
     r, g, b = (255 * picture).unbind(1)
     y = (0.299 * r).add_(g, alpha=0.587).add_(b, alpha=0.114)
     halves = (
@@ -174,6 +171,6 @@ def _quantised(plane: Float[Tensor, "b c s s"], steps: Float[Tensor, "b 64"]) ->
     """Round the cosine coefficients of each block to multiples of their steps."""
     b, c, s, _ = plane.shape
     blocks = plane.view(b, c, s // 8, 8, s // 8, 8).transpose(3, 4).reshape(b, -1, 64)
-    basis, steps = to_device(_dct_basis(), plane.device), steps[:, None]
+    basis, steps = table(_dct_basis, plane.device), steps[:, None]
     waves = (blocks @ basis.mT).div_(steps).round_().mul_(steps)
     return (waves @ basis).view(b, c, s // 8, s // 8, 8, 8).transpose(3, 4).reshape(b, c, s, s)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_lib.common.devices import constant, constant_like, to_device
+from dhpe_lib.common.devices import constant, constant_like, table, to_device
 from dhpe_lib.hand.rotations import random_rotations
 from dhpe_lib.synthetic.hands import Hands
 from dhpe_lib.synthetic.sampling import Sampler
@@ -70,6 +70,14 @@ def thing_faces() -> Int64[Tensor, "faces 3"]:
     return torch.stack((a, b, c, b, d, c), -1).reshape(-1, 3)
 
 
+def _latitudes() -> Float[Tensor, " stacks"]:
+    return torch.linspace(-math.pi / 2, math.pi / 2, STACKS)
+
+
+def _longitudes() -> Float[Tensor, " slices"]:
+    return torch.linspace(-math.pi, math.pi, SLICES + 1)[:-1]
+
+
 def superquadrics(
     exponents: Float[Tensor, "b 2"], taper: Float[Tensor, " b"], size: Float[Tensor, "b 3"]
 ) -> Float[Tensor, "b points 3"]:
@@ -83,8 +91,7 @@ def superquadrics(
     Returns:
         The points, stack by stack, metres.
     """
-    v = to_device(torch.linspace(-math.pi / 2, math.pi / 2, STACKS), size.device)
-    u = to_device(torch.linspace(-math.pi, math.pi, SLICES + 1), size.device)[:-1]
+    v, u = table(_latitudes, size.device), table(_longitudes, size.device)
 
     def power(x: Tensor, e: Tensor) -> Tensor:
         return x.sign() * x.abs().clamp_min(1e-6) ** e
