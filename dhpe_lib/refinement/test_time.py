@@ -71,6 +71,7 @@ REFINEMENTS = {
     "evidence-anchored": RefineOptions(evidence="anchored"),
     "evidence-fixed": RefineOptions(evidence="fixed"),
     "joints-only": RefineOptions(replace(EQ_13, feature=0.0)),
+    "joints-only-fixed": RefineOptions(replace(EQ_13, feature=0.0), evidence="fixed"),
     "feature-only": RefineOptions(replace(EQ_13, joints=0.0)),
     "gradient-steps": RefineOptions(steps="gradient"),
 }

@@ -66,7 +66,7 @@ def changed(a: Refinement, b: Refinement) -> bool:
 
 def test_a_disturbed_hand_comes_nearer_in_the_picture(network, images, disturbed, truth):
     known = network.hand.forward_h(truth).joints[..., :2]
-    found = refine(network, images, disturbed, replace(REFINEMENTS["joints-only"], evidence="fixed"))
+    found = refine(network, images, disturbed, REFINEMENTS["joints-only-fixed"])
     before, after = distance(disturbed.joints[..., :2], known), distance(found.estimate.joints[..., :2], known)
     assert (after < 0.5 * before).all()
 
