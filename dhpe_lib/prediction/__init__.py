@@ -10,7 +10,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
         "hand_search": ["load_hand_networks"],
         "from_photo": ["fit_found_hands", "predict_hands"],
         "from_estimator": ["look_with_estimator"],
-        "from_keypoints": ["estimate_hand"],
+        "from_keypoints": ["estimate_hand", "estimate_hands"],
         "hand_estimate": ["HandEstimate"],
         "outputs": ["write_estimate"],
         "demo": ["demo_scene"],

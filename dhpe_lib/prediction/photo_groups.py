@@ -28,6 +28,7 @@ from dhpe_lib.prediction.request import HandResult, JointsSource, Photo, Request
 if TYPE_CHECKING:
     from dhpe_lib.network.estimator import Estimator
 
+Hands = Sequence[FoundHand] | Sequence[HandKeypoints]
 EXPECTED = (PhotoError, KeypointsError, PredictionError, NoHandError, HandFileError, OSError)
 
 
@@ -134,20 +135,33 @@ def estimate_group(
     tools: Tools, group: Sequence[Photo], images: Sequence[ndarray | Exception], request: Request
 ) -> Iterator[list[HandEstimate] | Exception]:
     """Estimate the hands of each photo of a group, in order; yield the error of a photo that fails."""
+    found = find_in_group(tools, group, images, request)
+    for image, hands in zip(images, fit_group(tools, images, request, found), strict=True):
+        yield attempt(count_outside, image, hands)
+
+
+def find_in_group(
+    tools: Tools, group: Sequence[Photo], images: Sequence[ndarray | Exception], request: Request
+) -> list[Hands | Exception]:
+    """Find the hands of each photo of a group, or read their keypoints; a photo that fails gives its error."""
     if request.evidence == "keypoints":
-        for photo, image in zip(group, images, strict=True):
-            yield attempt(fit_to_keypoints, tools, photo, image, request)
-        return
+        pairs = zip(group, images, strict=True)
+        return [attempt(read_hands, photo.path, image, request.keypoints) for photo, image in pairs]
     search = request.box is None and request.keypoints is None
     palms = detect_group_palms(tools, images) if search else [None] * len(group)
-    found = [
+    return [
         attempt(find_and_look, tools, photo, image, request, photo_palms)
         for photo, image, photo_palms in zip(group, images, palms, strict=True)
     ]
-    known = request.side is not None
+
+
+def fit_group(
+    tools: Tools, images: Sequence[ndarray | Exception], request: Request, found: Sequence[Hands | Exception]
+) -> Iterator[list[HandEstimate] | Exception]:
+    """Fit the hands of all photos of a group in one batch; yield those of each photo, or its error."""
     if request.mask is None:
         hands = [hand for in_photo in found if not isinstance(in_photo, Exception) for hand in in_photo]
-        fitted = attempt(fit_found_hands, tools.model, hands, known)
+        fitted = attempt(fit, tools, request, hands)
         if not isinstance(fitted, Exception):
             remaining = iter(fitted)
             for in_photo in found:
@@ -155,6 +169,12 @@ def estimate_group(
             return
     for image, in_photo in zip(images, found, strict=True):  # photo by photo, to know which photo fails
         yield attempt(fit_in_photo, tools, image, request, in_photo)
+
+
+def count_outside(image: UInt8[ndarray, "height width 3"], hands: Sequence[HandEstimate]) -> list[HandEstimate]:
+    """Note of each hand of a photo how many of its joints lie outside."""
+    size = image.shape[1], image.shape[0]
+    return [replace(hand, outside=hand.keypoints.outside(size)) for hand in hands]
 
 
 def attempt(function: Any, *arguments: Any) -> Any:
@@ -226,24 +246,22 @@ def box_corners(hand: HandKeypoints) -> tuple[float, float, float, float]:
 
 
 def fit_in_photo(
-    tools: Tools, image: UInt8[ndarray, "height width 3"], request: Request, hands: Sequence[FoundHand]
+    tools: Tools, image: UInt8[ndarray, "height width 3"], request: Request, hands: Hands
 ) -> list[HandEstimate]:
     """Fit the hands of one photo, with the mask if there is one."""
     mask = None if request.mask is None else read_hand_mask(request.mask, image, len(hands))
-    return fit_found_hands(tools.model, hands, request.side is not None, mask)
+    return fit(tools, request, hands, mask)
 
 
-def fit_to_keypoints(
-    tools: Tools, photo: Photo, image: UInt8[ndarray, "height width 3"], request: Request
+def fit(
+    tools: Tools, request: Request, hands: Any, mask: Bool[ndarray, "height width"] | None = None
 ) -> list[HandEstimate]:
-    """Fit the hands of one photo to given joints."""
-    from dhpe_lib.prediction.from_keypoints import estimate_hand  # imports the renderer, which takes a second
+    """Fit a mesh to each hand, in one batch: to given keypoints, or to the joints of the networks."""
+    if request.evidence != "keypoints":
+        return fit_found_hands(tools.model, hands, request.side is not None, mask)
+    from dhpe_lib.prediction.from_keypoints import estimate_hands  # imports the renderer, which takes a second
 
-    assert request.keypoints is not None
-    hands = read_hands(photo.path, image, request.keypoints)
-    mask = None if request.mask is None else read_hand_mask(request.mask, image, len(hands))
-    size = image.shape[1], image.shape[0]
-    return [replace(estimate_hand(tools.model, hand, request.side, mask), outside=hand.outside(size)) for hand in hands]
+    return estimate_hands(tools.model, hands, request.side, mask)
 
 
 def read_hands(path: Path, image: UInt8[ndarray, "height width 3"], keypoints: JointsSource) -> list[HandKeypoints]:

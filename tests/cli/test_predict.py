@@ -42,9 +42,9 @@ def here(tmp_path, monkeypatch) -> Path:
     """An empty working folder; the terminal is wide and the fits are short."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "1000")
-    fit = from_keypoints.estimate_hand
-    quick = lambda model, hand, side, mask: fit(model, hand, side, mask, QUICK)  # noqa: E731
-    monkeypatch.setattr(from_keypoints, "estimate_hand", quick)
+    fit = from_keypoints.estimate_hands
+    quick = lambda model, hands, side, mask: fit(model, hands, side, mask, QUICK)  # noqa: E731
+    monkeypatch.setattr(from_keypoints, "estimate_hands", quick)
     return tmp_path
 
 
@@ -84,13 +84,19 @@ def fails(*arguments: str) -> str:
 
 def test_each_photo_and_hand_gets_its_files_and_a_failure_stops_nothing(here, joints):
     hands = [{"joints_2d": joints, "hand": "left"}, {"joints_2d": joints}]
-    source = keypoints({"file": "a/1.png", "hands": hands}, {"file": "b/1.png", "joints_2d": joints, "hand": "right"})
+    few = [[k, k, int(k < 3)] for k in range(21)]
+    source = keypoints(
+        {"file": "a/1.png", "hands": hands},
+        {"file": "b/1.png", "joints_2d": joints, "hand": "right"},
+        {"file": "few.png", "joints_2d": few},
+    )
     (here / "broken.png").write_text("no image")
     photos = [
         photo(here / "a" / "1.png"),
         "missing.png",
         "broken.png",
         photo(here / "c.png"),
+        photo(here / "few.png"),
         photo(here / "b" / "1.png"),
     ]
     result = dhpe("predict", *photos, "--keypoints", source)
@@ -106,9 +112,10 @@ def test_each_photo_and_hand_gets_its_files_and_a_failure_stops_nothing(here, jo
         ("right", True),
     ]
     assert "3 hands in dhpe_out" in result.output
-    assert "3 of 5 photos failed" in result.output
+    assert "4 of 6 photos failed" in result.output
     assert result.output.count("missing.png: no such file") == 1
     assert "broken.png: not an image" in result.output
+    assert "few.png: only 3 of the 21 joints are known" in result.output
     assert "c.png: no entry of k.json names this photo" in result.output
     assert "right hand (assumed)" in result.output
     assert "--hand left" in result.output
@@ -202,7 +209,7 @@ def test_a_defect_of_ours_is_named_and_stops_nothing(here, joints, monkeypatch):
     def fail(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(from_keypoints, "estimate_hand", fail)
+    monkeypatch.setattr(from_keypoints, "estimate_hands", fail)
     result = dhpe("predict", photo(here / "p.png"), "--keypoints", keypoints({"file": "p.png", "joints_2d": joints}))
     assert result.exit_code == 1
     assert "p.png: ZeroDivisionError: ours" in result.output

@@ -13,7 +13,7 @@ from dhpe_lib.data.photos import read_photo
 from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.hand.parameters import mirror_h
 from dhpe_lib.hand.rotations import matrix_to_quaternion, random_rotations
-from dhpe_lib.prediction.from_keypoints import FEWEST_JOINTS, estimate_hand
+from dhpe_lib.prediction.from_keypoints import FEWEST_JOINTS, estimate_hand, estimate_hands
 from dhpe_lib.prediction.hand_estimate import HandEstimate, PredictionError, mask_in_crop
 from dhpe_lib.prediction.keypoints import HandKeypoints, KeypointsError, keypoints_of, read_keypoints
 from dhpe_lib.refinement.energy import Observations, energy, hand_prior
@@ -104,6 +104,25 @@ def test_a_left_hand_is_the_mirror_image_of_a_right_one(estimate, model):
     np.testing.assert_allclose(left.joints_px * (-1, 1) + (WIDTH, 0), estimate.joints_px, atol=0.5)
     torch.testing.assert_close(left.mesh.vertices, left.model.forward_h(left.h).vertices)
     assert left.relative_error < 0.02
+
+
+def test_hands_of_one_batch_are_those_of_single_fits(estimate, model):
+    right, left = estimate.keypoints, replace(flipped(estimate.keypoints), side="left")
+    pair = estimate_hands(model, [right, left], options=QUICK)
+    assert [hand.model.side for hand in pair] == ["right", "left"]
+    assert [hand.keypoints for hand in pair] == [right, left]
+    np.testing.assert_allclose(pair[0].joints_px, estimate.joints_px, atol=0.5)
+    np.testing.assert_allclose(pair[1].joints_px * (-1, 1) + (WIDTH, 0), estimate.joints_px, atol=0.5)
+    assert pair[0].energy == pytest.approx(estimate.energy, rel=0.01)
+    assert estimate_hands(model, []) == []
+
+
+def test_a_batch_with_a_mask_or_a_poor_hand_is_refused(model):
+    hand = mean_hand(model)
+    with pytest.raises(ValueError, match="which of 2 hands"):
+        estimate_hands(model, [hand, hand], mask=np.ones((480, WIDTH), bool))
+    with pytest.raises(PredictionError, match="only 0 of the 21 joints are known"):
+        estimate_hands(model, [hand, replace(hand, confidence=np.zeros(21))])
 
 
 def test_the_handedness_of_the_caller_comes_before_that_of_the_keypoints(estimate, model):
