@@ -201,7 +201,8 @@ def predict(
 
     A palm detector and a hand landmark network find the hands and their joints. Then the hand model is fitted to the
     joints. Each hand gives a mesh (.glb, .obj), its joints, parameters and camera (.json), a picture (.png) and a page
-    that shows the mesh in a browser (.html, works offline). --evidence estimator uses the joints of this project's own
+    that shows the mesh in a browser (.html, works offline). NAME_hands.png shows all hands of a photo together if it
+    has several. --evidence estimator uses the joints of this project's own
     network. --keypoints FILE and --evidence mediapipe use external joints. --keypoints-3d FILE fits meshes to joints in
     space, without a photo.
 
@@ -393,7 +394,7 @@ def demo(out: OutOption = OUT, device: DeviceOption = None) -> None:
         from dhpe_lib.prediction.demo import write_demo
         from dhpe_lib.prediction.from_photo import predict_hands
         from dhpe_lib.prediction.photo_groups import load_tools, write_hands
-        from dhpe_lib.prediction.request import Request, Result, name_photos
+        from dhpe_lib.prediction.request import Request, name_photos
 
     with usage_error("--out"):
         prepare_folder(out)
@@ -406,5 +407,5 @@ def demo(out: OutOption = OUT, device: DeviceOption = None) -> None:
     assert tools.networks is not None
     estimates = predict_hands(tools.model, tools.networks, scene.image)
     console = Terminal()
-    report(Result(photo, write_hands(estimates, scene.image, photo, request)), console)
+    report(write_hands(estimates, scene.image, photo, request), console)
     report_demo(scene, estimates, console)

@@ -81,6 +81,8 @@ def report(result: "Result", console: Console) -> None:
         console.print(line, soft_wrap=True)
         for warning in hand.warnings:
             console.print(Text(f"  {warning}", "yellow"), soft_wrap=True)
+    if result.all_hands is not None:
+        console.print(Text.assemble(f"  all {len(result.hands)} hands  ", link(result.all_hands)), soft_wrap=True)
 
 
 def summarise(results: "Sequence[Result]", request: "Request", console: Console) -> None:

@@ -16,6 +16,7 @@ MASK_COLOR = (0, 190, 255)
 # and a strong colour keeps it apart from the skin below.
 MESH_OPAQUE = (0.56, 0.73, 0.92)
 MESH_OPAQUE_LEFT = (0.96, 0.73, 0.52)
+MESH_OF_SIDE = {"right": MESH_OPAQUE, "left": MESH_OPAQUE_LEFT}
 MESH_SEE_THROUGH = (0.30, 0.55, 0.95)
 MESH_FLAT = (0.19, 0.5, 0.88)
 """Colour of a mask that stands in for a rendered mesh, unshaded."""

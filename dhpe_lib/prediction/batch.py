@@ -39,6 +39,7 @@ class IndexLine(Struct):
     hands: list[IndexedHand]
     problem: str
     no_hand: bool = False
+    all_hands: str | None = None
 
 
 def photos_in(paths: Sequence[Path]) -> list[Path]:
@@ -103,11 +104,12 @@ def finished_lines(path: Path) -> Iterator[tuple[str, list[str], str]]:
         except JsonError:
             continue
         if record.no_hand or not record.problem:
-            yield record.photo, [file for hand in record.hands for file in hand.files], line
+            together = [] if record.all_hands is None else [record.all_hands]
+            yield record.photo, [file for hand in record.hands for file in hand.files] + together, line
 
 
 def index_line(result: Result) -> str:
-    """Return the line of the index for a result: the photo, its hands with their files, and its problem."""
+    """Return the line of the index for a result: the photo, its hands with their files, all hands, its problem."""
     hands = [
         {
             "files": [file.name for file in hand.files],
@@ -117,7 +119,13 @@ def index_line(result: Result) -> str:
         }
         for hand in result.hands
     ]
-    record = {"photo": result.photo.name, "hands": hands, "problem": result.problem, "no_hand": result.no_hand}
+    record = {
+        "photo": result.photo.name,
+        "hands": hands,
+        "all_hands": None if result.all_hands is None else result.all_hands.name,
+        "problem": result.problem,
+        "no_hand": result.no_hand,
+    }
     return json.dumps(record, ensure_ascii=True)
 
 

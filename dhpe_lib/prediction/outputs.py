@@ -1,4 +1,4 @@
-"""Write the files of a hand estimate: two meshes, a JSON, a picture and an HTML page.
+"""Write the files of a hand estimate: two meshes, a JSON, a picture and an HTML page; and one picture of all hands.
 
 Either all files of a hand are written or none. The meshes are in metres from the wrist, in the axes of glTF: y up, z
 towards the viewer. Nothing here has a gradient.
@@ -16,7 +16,7 @@ from numpy import ndarray
 from PIL import Image
 
 from dhpe_lib import __version__
-from dhpe_lib.common.files import atomic_writes
+from dhpe_lib.common.files import atomic_write, atomic_writes
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.camera import Camera, project
 from dhpe_lib.data.perspective import metric_points, place_hand, weak_perspective
@@ -56,6 +56,7 @@ def write_estimate(
     stem: str,
     camera: Camera | None = None,
     suffixes: Sequence[str] = SUFFIXES,
+    all_hands: Path | None = None,
 ) -> list[Path]:
     """Write the files of one hand; on an error none is written.
 
@@ -67,6 +68,7 @@ def write_estimate(
         stem: File name without suffix.
         camera: Camera of the photo; by default one with an assumed field of view.
         suffixes: Suffixes of the files to write, a subset of ``SUFFIXES``.
+        all_hands: The picture of all hands of the photo, which the JSON names; None if there is none.
 
     Returns:
         Paths of the files, in the order of `suffixes`.
@@ -82,7 +84,7 @@ def write_estimate(
                 texture = texture_of(estimate.model.hand) if suffix == ".glb" else None  # an OBJ needs files for it
                 write_mesh(draft, vertices, faces, vertex_colors(estimate.model), texture)
             elif suffix == ".json":
-                numbers = json.dumps(record(estimate, photo, name, camera), indent=1)
+                numbers = json.dumps(record(estimate, photo, name, camera, all_hands), indent=1)
                 draft.write_text(numbers + "\n", encoding="utf-8")
             elif suffix == ".png":
                 from dhpe_lib.prediction.overlay import figure  # imports the renderer, which takes a second
@@ -93,15 +95,41 @@ def write_estimate(
     return [folder / draft.name for draft in drafts]
 
 
+def write_all_hands(estimates: Sequence[HandEstimate], photo: UInt8[ndarray, "height width 3"], path: Path) -> None:
+    """Write one picture of the photo with the meshes of all hands over it.
+
+    Args:
+        estimates: The hands of the photo.
+        photo: Upright RGB photo.
+        path: Path of the picture, a .png; its folder is made if it does not exist.
+
+    Raises:
+        OSError: The folder cannot be written to.
+    """
+    from dhpe_lib.prediction.overlay import all_hands  # imports the renderer, which takes a second
+
+    with atomic_write(path) as draft:
+        Image.fromarray(all_hands(estimates, photo)).save(draft, compress_level=3)
+
+
 def record(
-    estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"], name: str, camera: Camera | None = None
+    estimate: HandEstimate,
+    photo: UInt8[ndarray, "height width 3"],
+    name: str,
+    camera: Camera | None = None,
+    all_hands: Path | None = None,
 ) -> dict[str, Any]:
     """Return the content of a hand's JSON; the keys name the units."""
     camera = camera or Camera.assumed(photo.shape[1], photo.shape[0])
     frame, keypoints, parts = estimate.frame, estimate.keypoints, split_h(estimate.h)
     return {
         "dhpe_version": __version__,
-        "photo": {"file": name, "width": photo.shape[1], "height": photo.shape[0]},
+        "photo": {
+            "file": name,
+            "width": photo.shape[1],
+            "height": photo.shape[0],
+            "all_hands": None if all_hands is None else all_hands.name,
+        },
         "hand": estimate.model.side,
         "hand_known": not estimate.side_assumed,
         "right_probability": _rounded_or_none(estimate.right_probability),

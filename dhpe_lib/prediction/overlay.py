@@ -1,21 +1,23 @@
-"""Draw a hand estimate: the skeleton in the photo, the mesh over the crop, and the mesh from the side.
+"""Draw hand estimates: the skeleton in the photo, the mesh over the crop, the mesh from the side, all meshes together.
 
-Nothing here has a gradient.
+Right hands are blue, left hands are orange. Nothing here has a gradient.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn import functional
 
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.figures.drawing import draw_outline, draw_skeleton
-from dhpe_lib.figures.palette import INK, MESH_OPAQUE, PAPER, SQUARE
+from dhpe_lib.figures.palette import INK, MESH_OF_SIDE, PAPER, SQUARE
+from dhpe_lib.hand.io import Side
 from dhpe_lib.prediction.hand_estimate import HandEstimate
 from dhpe_lib.rendering.lighting import Light
 from dhpe_lib.rendering.renderer import render
@@ -30,6 +32,8 @@ OUTSIDE = 0.16
 """Grey value, 0 to 1, of the part of a crop that lies outside the photo."""
 SOFT = Light(ambient=0.42, directional=0.66, direction=(0.45, 0.55, 0.9))
 MESH_OPACITY = 0.9
+LARGEST_PICTURE = 1600
+"""Larger side of the picture with the meshes of all hands, pixels; a larger photo is shrunk."""
 Panel = tuple[ndarray, str]  # a picture and its caption
 
 
@@ -37,7 +41,7 @@ def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> U
     """Draw the photo with the skeleton, the mesh over its crop, and the mesh from the side, in one row."""
     background = crop_photo(photo, estimate.frame, PANEL)
     mesh, faces = estimate.mesh.vertices, estimate.model.faces
-    colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
+    colors = mesh_colors(mesh, estimate.model.side)
     rendered = render(mesh, faces, colors, background, PANEL, SOFT).image[0]
     paper = mesh.new_tensor(PAPER).expand(PANEL, PANEL, 3) / 255
     side = render(side_view(mesh), faces, colors, paper, PANEL, SOFT).image[0]
@@ -49,6 +53,11 @@ def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> U
             (to_pixels(side), "from the side"),
         )
     )
+
+
+def mesh_colors(vertices: Float[Tensor, "1 v 3"], side: Side) -> Float[Tensor, "v 3"]:
+    """Colour of each vertex of a hand's mesh: blue for a right hand, orange for a left one."""
+    return vertices.new_tensor(MESH_OF_SIDE[side]).expand(vertices.shape[1], 3)
 
 
 def crop_photo(photo: UInt8[ndarray, "height width 3"], frame: CropFrame, size: int) -> Float[Tensor, "size size 3"]:
@@ -166,10 +175,21 @@ def photo_panels(estimates: Sequence[HandEstimate], photo: UInt8[ndarray, "heigh
     return panels
 
 
+def all_hands(
+    estimates: Sequence[HandEstimate], photo: UInt8[ndarray, "height width 3"]
+) -> UInt8[ndarray, "rows columns 3"]:
+    """Draw the meshes of all hands over the photo, which is shrunk to ``LARGEST_PICTURE`` if it is larger."""
+    scale = min(1.0, LARGEST_PICTURE / max(photo.shape[:2]))
+    size = tuple(max(1, round(scale * length)) for length in photo.shape[1::-1])
+    return meshes_over(estimates, np.asarray(Image.fromarray(photo).resize(size, reducing_gap=2.0)), scale)
+
+
 def meshes_over(
     estimates: Sequence[HandEstimate], photo: UInt8[ndarray, "height width 3"], scale: float
 ) -> UInt8[ndarray, "height width 3"]:
-    """Draw the meshes of all hands over the photo.
+    """Draw the meshes of all hands over the photo, near hands over far ones.
+
+    A hand counts as nearer if a metre of its model has more pixels. So hands are taken to be of average size.
 
     Args:
         estimates: The hands.
@@ -179,26 +199,56 @@ def meshes_over(
     Returns:
         The picture.
     """
-    height, width = photo.shape[:2]
-    square = np.zeros((max(height, width),) * 2 + (3,), np.uint8)
-    square[:height, :width] = photo
-    image = torch.from_numpy(square).float() / 255
-    for estimate in estimates:
-        mesh, frame = estimate.mesh.vertices.cpu(), estimate.frame
-        pixels = frame.to_image(estimate.mesh.vertices[..., :2]).cpu() * scale
-        depth = mesh[..., 2:] * float(frame.side) * scale
-        view = torch.cat((pixels / len(square) - 0.5, depth / len(square)), -1)
-        colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
-        rendered = render(view, estimate.model.faces.cpu(), colors, image, len(square), SOFT).image[0]
-        image = image + MESH_OPACITY * (rendered - image)
-    return to_pixels(image[:height, :width])
+    picture = photo.copy()
+    for estimate in sorted(estimates, key=lambda one: float(one.frame.side) * one.scale):
+        vertices, frame = estimate.mesh.vertices, estimate.frame
+        points = torch.cat((frame.to_image(vertices[..., :2]), frame.side * vertices[..., 2:]), -1)
+        draw_mesh(picture, scale * points, estimate.model.faces, estimate.model.side)
+    return picture
+
+
+@torch.no_grad()
+def draw_mesh(
+    picture: UInt8[ndarray, "height width 3"],
+    points: Float[Tensor, "1 v 3"],
+    faces: Int64[Tensor, "f 3"],
+    side: Side,
+    largest: int = LARGEST_PICTURE,
+) -> None:
+    """Draw a mesh over a picture, in place; only the pixels of the mesh's box are touched.
+
+    Args:
+        picture: RGB; it is changed.
+        points: Vertices: x, y and depth, all in pixels of the picture.
+        faces: Triangles of the mesh.
+        side: Handedness, which gives the colour.
+        largest: A mesh with more pixels along its larger side is rendered at this size and enlarged.
+    """
+    pixels = points[..., :2]
+    limit = pixels.new_tensor((picture.shape[1], picture.shape[0]))
+    low = (pixels.amin(1)[0] - 1).floor().clamp_min(0).minimum(limit)
+    high = (pixels.amax(1)[0] + 1).ceil().clamp_min(0).minimum(limit)
+    left, top, right, bottom = torch.cat((low, high)).int().tolist()
+    if left >= right or top >= bottom:
+        return
+    shrink = min(1.0, largest / max(right - left, bottom - top))
+    width, height = (max(1, round(shrink * length)) for length in (right - left, bottom - top))
+    x, y = ((pixels - low) / (high - low)).unbind(-1)  # the crop frame of the renderer: both in units of its width
+    view = torch.stack((x - 0.5, (y - 0.5) * height / width, points[..., 2] / (right - left)), -1)
+    drawn = render(view, faces, mesh_colors(view, side), None, (height, width), SOFT)
+    layers = torch.cat((drawn.image, drawn.mask[..., None]), -1).movedim(3, 1)
+    if shrink < 1:
+        layers = functional.interpolate(layers, size=(bottom - top, right - left), mode="bilinear")
+    over = MESH_OPACITY * to_numpy(layers[0].movedim(0, 2))
+    under = picture[top:bottom, left:right]
+    picture[top:bottom, left:right] = np.rint(255 * over[..., :3] + (1 - over[..., 3:]) * under).clip(0, 255)
 
 
 def side_panel(estimate: HandEstimate) -> UInt8[ndarray, "rows columns 3"]:
     """Draw the mesh from the side, in a panel that is half as wide as high."""
     mesh = side_view(estimate.mesh.vertices)
     mesh = mesh * (0.46 / (mesh[..., 0].max() - mesh[..., 0].min())).clamp_max(1.0)
-    colors = mesh.new_tensor(MESH_OPAQUE).expand(mesh.shape[1], 3)
+    colors = mesh_colors(mesh, estimate.model.side)
     paper = mesh.new_tensor(PAPER).expand(PANEL, PANEL, 3) / 255
     image = to_pixels(render(mesh, estimate.model.faces, colors, paper, PANEL, SOFT).image[0])
     return image[:, PANEL // 4 : PANEL - PANEL // 4]

@@ -22,7 +22,7 @@ from dhpe_lib.prediction.from_photo import fit_found_hands
 from dhpe_lib.prediction.hand_estimate import HandEstimate, NoHandError, PredictionError
 from dhpe_lib.prediction.hand_search import LEAST_PALM, HandNetworks, load_hand_networks
 from dhpe_lib.prediction.keypoints import HandKeypoints, KeypointsError, detect_hands, keypoints_of
-from dhpe_lib.prediction.outputs import write_estimate
+from dhpe_lib.prediction.outputs import write_all_hands, write_estimate
 from dhpe_lib.prediction.request import HandResult, JointsSource, Photo, Request, Result
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def run_group(
                 raise hands
             assert isinstance(image, ndarray)
             written = write_hands(hands, image, photo, request)
-            results.append(Result(photo, written, share + time.perf_counter() - write_start))
+            results.append(replace(written, seconds=share + time.perf_counter() - write_start))
         except EXPECTED as error:
             problem = str(error).removeprefix(f"{photo.path}: ")
             results.append(Result(photo, problem=problem, no_hand=isinstance(error, NoHandError)))
@@ -292,13 +292,16 @@ def read_hand_mask(path: Path, image: UInt8[ndarray, "height width 3"], hands: i
 
 def write_hands(
     hands: Sequence[HandEstimate], image: UInt8[ndarray, "height width 3"], photo: Photo, request: Request
-) -> tuple[HandResult, ...]:
-    """Write the files of all hands of a photo."""
+) -> Result:
+    """Write the files of each hand of a photo, and one picture of all of them if there are several."""
     camera = Camera.choose(image.shape[1], image.shape[0], request.focal, request.fov, photo.path)
+    all_hands = request.folder / f"{photo.stem}_hands.png" if len(hands) > 1 and ".png" in request.suffixes else None
     written = []
     for number, hand in enumerate(hands, 1):
         stem = f"{photo.stem}_hand" + (str(number) if number > 1 else "")
-        files = write_estimate(hand, image, photo.name, request.folder, stem, camera, request.suffixes)
+        files = write_estimate(hand, image, photo.name, request.folder, stem, camera, request.suffixes, all_hands)
         facts = hand.model.side, hand.side_assumed, hand.relative_error
         written.append(HandResult(tuple(files), *facts, tuple(hand.warnings), camera.source))
-    return tuple(written)
+    if all_hands is not None:
+        write_all_hands(hands, image, all_hands)
+    return Result(photo, tuple(written), all_hands=all_hands)

@@ -99,6 +99,7 @@ class Result:
         photo: The photo.
         hands: Its hands.
         seconds: Seconds that it took.
+        all_hands: Picture of all its hands; None if it has less than two, or if no pictures are wanted.
         problem: Why it has no result; empty if it has one.
         no_hand: Whether the problem is that the photo has no hand; another run would find the same.
     """
@@ -106,6 +107,7 @@ class Result:
     photo: Photo
     hands: tuple[HandResult, ...] = ()
     seconds: float = 0.0
+    all_hands: Path | None = None
     problem: str = ""
     no_hand: bool = False
 

@@ -8,20 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor
-from torch.nn import functional
 
 from dhpe_lib import __version__
 from dhpe_lib.common.files import atomic_writes
-from dhpe_lib.common.records import take_rows, to_numpy
+from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.camera import Camera
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.perspective import PlacedHand, metric_points, place_hand
-from dhpe_lib.figures.palette import MESH_OPAQUE, MESH_OPAQUE_LEFT
 from dhpe_lib.hand.animated_glb import write_animated_glb
 from dhpe_lib.hand.bvh import write_bvh
 from dhpe_lib.hand.parameters import positive_scale, split_h
@@ -30,14 +27,12 @@ from dhpe_lib.hand.rotations import quaternion_to_matrix
 from dhpe_lib.hand.skeleton import JOINT_NAMES
 from dhpe_lib.prediction.hand_estimate import SIZE_ASSUMPTION
 from dhpe_lib.prediction.outputs import H_IS, rounded
-from dhpe_lib.prediction.overlay import MESH_OPACITY, SOFT
+from dhpe_lib.prediction.overlay import draw_mesh
 from dhpe_lib.prediction.request import CLIP_DEFAULT
 from dhpe_lib.prediction.tracking import in_one_crop
 from dhpe_lib.prediction.video import ClipHand, FollowedClip, first_crop, joints_in_crop, joints_px
 from dhpe_lib.prediction.video_io import Frame, clip_writer
-from dhpe_lib.rendering.renderer import render
 
-COLORS = {"right": MESH_OPAQUE, "left": MESH_OPAQUE_LEFT}
 LARGEST_DRAWING = 400
 """Pixels along the larger side of a drawn hand; a larger hand is drawn at this size and enlarged."""
 
@@ -230,25 +225,8 @@ def pixels_of_a_metre(place: tuple[ClipHand, int]) -> float:
 
 @torch.no_grad()
 def draw_hand(image: UInt8[ndarray, "height width 3"], hand: ClipHand, row: int) -> None:
-    """Draw the mesh of one row over its frame, in place; only the pixels of the mesh's box are touched."""
+    """Draw the mesh of one row over its frame, in place."""
     vertices = hand.model.forward_h(hand.h[row : row + 1]).vertices
     crop = take_rows(hand.crops, torch.tensor([row], device=vertices.device))
-    pixels = crop.to_image(vertices[..., :2])
-    limit = pixels.new_tensor((image.shape[1], image.shape[0]))
-    low = (pixels.amin(1)[0] - 1).floor().clamp_min(0).minimum(limit)
-    high = (pixels.amax(1)[0] + 1).ceil().clamp_min(0).minimum(limit)
-    left, top, right, bottom = torch.cat((low, high)).int().tolist()
-    if left >= right or top >= bottom:
-        return
-    shrink = min(1.0, LARGEST_DRAWING / max(right - left, bottom - top))
-    width, height = (max(1, round(shrink * length)) for length in (right - left, bottom - top))
-    x, y = ((pixels - low) / (high - low)).unbind(-1)  # the crop frame of the renderer: both in units of its width
-    view = torch.stack((x - 0.5, (y - 0.5) * height / width, vertices[..., 2]), -1)
-    colors = view.new_tensor(COLORS[hand.model.side]).expand(view.shape[1], 3)
-    drawn = render(view, hand.model.faces, colors, None, (height, width), SOFT)
-    layers = torch.cat((drawn.image, drawn.mask[..., None]), -1).movedim(3, 1)
-    if shrink < 1:
-        layers = functional.interpolate(layers, size=(bottom - top, right - left), mode="bilinear")
-    over = MESH_OPACITY * to_numpy(layers[0].movedim(0, 2))
-    under = image[top:bottom, left:right]
-    image[top:bottom, left:right] = np.rint(255 * over[..., :3] + (1 - over[..., 3:]) * under).clip(0, 255)
+    points = torch.cat((crop.to_image(vertices[..., :2]), crop.side * vertices[..., 2:]), -1)
+    draw_mesh(image, points, hand.model.faces, hand.model.side, LARGEST_DRAWING)

@@ -102,7 +102,7 @@ def test_each_photo_and_hand_gets_its_files_and_a_failure_stops_nothing(here, jo
     result = dhpe("predict", *photos, "--keypoints", source)
     assert result.exit_code == 1
     stems = ("1_hand", "1_hand2", "1_2_hand")
-    assert {path.name for path in Path("dhpe_out").iterdir()} == {"index.jsonl"} | {
+    assert {path.name for path in Path("dhpe_out").iterdir()} == {"index.jsonl", "1_hands.png"} | {
         stem + suffix for stem in stems for suffix in SUFFIXES
     }
     sides = [json.loads(Path("dhpe_out", f"{stem}.json").read_text()) for stem in stems]
@@ -111,6 +111,7 @@ def test_each_photo_and_hand_gets_its_files_and_a_failure_stops_nothing(here, jo
         ("right", False),
         ("right", True),
     ]
+    assert "all 2 hands  dhpe_out/1_hands.png" in result.output
     assert "3 hands in dhpe_out" in result.output
     assert "4 of 6 photos failed" in result.output
     assert result.output.count("missing.png: no such file") == 1
@@ -297,7 +298,8 @@ def test_the_default_device(monkeypatch):
 def test_the_demonstration(here):
     result = dhpe("demo")
     assert result.exit_code == 0, result.output
-    names = {f"demo_{hand}{suffix}" for hand in ("hand", "hand2") for suffix in SUFFIXES} | {"demo.png", "demo.json"}
+    names = {f"demo_{hand}{suffix}" for hand in ("hand", "hand2") for suffix in SUFFIXES}
+    names |= {"demo.png", "demo.json", "demo_hands.png"}
     assert {path.name for path in Path("dhpe_out").iterdir()} == names
     assert "dhpe_out/demo_hand.html" in result.output
     found = [json.loads(Path("dhpe_out", f"demo_{hand}.json").read_text()) for hand in ("hand", "hand2")]

@@ -82,6 +82,31 @@ def test_each_photo_gets_its_result_and_a_failure_stops_nothing(tmp_path, finder
     np.testing.assert_allclose(first["joints"]["px"], second["joints"]["px"], atol=0.02)
 
 
+def test_a_picture_of_all_hands(tmp_path, finder):
+    """It is written beside the pictures of two hands, the files name it, and a resumed run misses it."""
+    request = Request(tmp_path / "out", suffixes=(".json", ".png"), device="cpu")
+    photos, index = name_photos([photo(tmp_path / "a.png")], request), index_file(tmp_path / "out")
+    (result,) = run_photos(photos, request)
+    assert result.all_hands == request.folder / "a_hands.png"
+    assert {path.name for path in request.folder.iterdir() if path.suffix == ".png"} == {
+        "a_hand.png", "a_hand2.png", "a_hands.png"
+    }  # fmt: skip
+    with Image.open(result.all_hands) as picture:
+        assert picture.size == (64, 48)
+        assert (np.asarray(picture) != GREY).any()
+    for name in ("a_hand.json", "a_hand2.json"):
+        assert json.loads((request.folder / name).read_text())["photo"]["all_hands"] == "a_hands.png"
+    index.write_text(index_line(result))
+    assert not left_to_do(photos, request, index)
+    result.all_hands.unlink()
+    assert left_to_do(photos, request, index) == photos
+    for other in (replace(request, max_hands=1), replace(request, suffixes=(".json",))):
+        (alone,) = run_photos(photos, other)
+        assert alone.all_hands is None
+        assert not result.all_hands.exists()
+        assert json.loads((request.folder / "a_hand.json").read_text())["photo"]["all_hands"] is None
+
+
 def test_max_hands_and_side(tmp_path, finder):
     request = Request(tmp_path / "out", max_hands=1, suffixes=(".json",), device="cpu")
     (result,) = run_photos(name_photos([photo(tmp_path / "a.png")], request), request)

@@ -59,7 +59,7 @@ def test_the_json_reproduces_the_mesh(tmp_path, side):
     estimate = placed_hand(side)
     found = json.loads(write_estimate(estimate, PHOTO, "photo.jpg", tmp_path, "x")[2].read_text())
     assert (found["hand"], found["dhpe_version"], found["energy"]) == (side, __version__, 0.5)
-    assert found["photo"] == {"file": "photo.jpg", "width": 160, "height": 120}
+    assert found["photo"] == {"file": "photo.jpg", "width": 160, "height": 120, "all_hands": None}
     assert found["evidence"]["source"] == "test.json"
     assert found["error_2d"]["mean_px"] == pytest.approx(1, abs=1e-3)
     h = torch.cat([torch.tensor(found["h"][part]) for part in ("pose", "shape", "quaternion", "scale", "translation")])

@@ -9,11 +9,14 @@ from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.prediction.overlay import (
     CAPTION,
     GAP,
+    LARGEST_PICTURE,
     MAX_ASPECT,
     MIN_WIDTH,
     OUTSIDE,
     PANEL,
+    all_hands,
     crop_photo,
+    draw_mesh,
     figure,
     meshes_over,
     photo_figure,
@@ -108,3 +111,45 @@ def test_a_mesh_over_the_photo_lies_where_the_hand_is():
     assert (rows <= bottom + 2).all()
     assert (columns >= left - 2).all()
     assert (columns <= right + 2).all()
+
+
+def test_the_nearer_of_two_hands_covers_the_other():
+    """The left hand lies over the right one and has more or fewer pixels in a metre of its model."""
+    photo = np.full((120, 160, 3), 90, np.uint8)
+    right = placed_hand()
+    for crop, left_is_nearer in ((100.0, True), (64.0, False)):
+        left = placed_hand("left", crop=crop)
+        pictures = [meshes_over(hands, photo, 1.0).astype(int) for hands in ((right, left), (left, right))]
+        np.testing.assert_array_equal(*pictures)
+        alone = [(meshes_over([hand], photo, 1.0) != 90).any(2) for hand in (left, right)]
+        orange = pictures[0][..., 0] > pictures[0][..., 2]
+        both = alone[0] & alone[1]
+        assert both.sum() > 300
+        assert abs(orange[both].mean() - left_is_nearer) < 0.2
+
+
+def test_a_large_photo_is_shrunk_and_its_hands_with_it():
+    photo = np.full((1000, 4000, 3), 90, np.uint8)
+    hand = placed_hand("left", center=(3000.0, 500.0), crop=800.0)
+    picture = all_hands([hand, placed_hand()], photo)
+    assert picture.shape == (400, LARGEST_PICTURE, 3)
+    column, row = (hand.joints_px * LARGEST_PICTURE / 4000).astype(int).T
+    assert (picture[row, column] != 90).any(1).mean() > 0.8
+    assert all_hands([hand], np.full((1, 1, 3), 90, np.uint8)).shape == (1, 1, 3)
+
+
+def test_a_hand_outside_the_picture_is_not_drawn():
+    photo = np.full((120, 160, 3), 90, np.uint8)
+    points = placed_hand().mesh.vertices * 80 - torch.tensor([200.0, 0.0, 0.0])
+    draw_mesh(photo, points, placed_hand().model.faces, "right")
+    assert (photo == 90).all()
+
+
+def test_a_mesh_is_rendered_small_and_enlarged_where_that_is_asked():
+    vertices, faces = placed_hand().mesh.vertices, placed_hand().model.faces
+    pictures = [np.full((400, 400, 3), 90, np.uint8) for _ in range(2)]
+    for picture, largest in zip(pictures, (LARGEST_PICTURE, 150), strict=True):
+        draw_mesh(picture, (vertices + torch.tensor([0.5, 0.5, 0])) * 400, faces, "right", largest)
+    changed = [(picture != 90).any(2) for picture in pictures]
+    assert (changed[0] & changed[1]).sum() / (changed[0] | changed[1]).sum() > 0.95
+    assert np.abs(pictures[0].astype(int) - pictures[1]).mean() < 3
