@@ -216,6 +216,9 @@ def predict(
     - `dhpe predict photo.jpg --box 120,80,200,220`: the hand in this box, if the search misses it
     - `dhpe predict photos/ --out results --write json --write png`: every photo of a folder, two files for each hand
     - `dhpe predict clip.mp4`: every hand of a clip
+
+    A run over several photos writes index.jsonl, one line of JSON for each photo: its files, or why it has none. The
+    exit code is 1 if a photo cannot be processed, or if no photo has a hand. Some photos without a hand are no error.
     """
     if keypoints_3d is not None:
         unused: dict[str, object] = {
@@ -321,8 +324,10 @@ def predict_photos(paths: list[Path], request: "Request", shard: tuple[int, int]
     except KeyboardInterrupt:
         say("\nStopped. The same command with --resume continues.")
         raise typer.Exit(130) from None
-    summarise(results, request, console)
-    if any(result.problem for result in results):
+    summarise(results, request, console, index if len(paths) > 1 else None)
+    without = sum(result.no_hand for result in results)
+    failed = any(result.problem and not result.no_hand for result in results)
+    if failed or without == len(photos):
         raise typer.Exit(1)
 
 

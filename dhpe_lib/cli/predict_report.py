@@ -1,6 +1,7 @@
 """Report the results of `dhpe predict` on the terminal."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -69,7 +70,8 @@ def report_all(results: "Iterator[Result]", photos: "Sequence[Photo]", console: 
 def report(result: "Result", console: Console) -> None:
     """Print one line for each hand and its warnings, or one line with the reason for a failed photo."""
     if result.problem:
-        console.print(Text.assemble(("✗ ", "red"), f"{result.photo.path}: {result.problem}"), soft_wrap=True)
+        mark = ("- ", "yellow") if result.no_hand else ("✗ ", "red")
+        console.print(Text.assemble(mark, f"{result.photo.path}: {result.problem}"), soft_wrap=True)
     for hand in result.hands:
         line = Text.assemble(
             ("! ", "yellow") if hand.warnings else ("✓ ", "green"),
@@ -85,10 +87,18 @@ def report(result: "Result", console: Console) -> None:
         console.print(Text.assemble(f"  all {len(result.hands)} hands  ", link(result.all_hands)), soft_wrap=True)
 
 
-def summarise(results: "Sequence[Result]", request: "Request", console: Console) -> None:
-    """Print the number of hands, of doubtful ones and of failed photos, and notes on assumptions."""
+def summarise(results: "Sequence[Result]", request: "Request", console: Console, index: Path | None = None) -> None:
+    """Print the number of hands, of doubtful ones and of photos without a hand or a result, and notes on assumptions.
+
+    Args:
+        results: Results of the run.
+        request: Its options.
+        console: Where to print.
+        index: The index of a run over several photos, which names the photos without a hand.
+    """
     hands: list[HandResult] = [hand for result in results for hand in result.hands]
-    failed = sum(bool(result.problem) for result in results)
+    without = sum(result.no_hand for result in results)
+    failed = sum(bool(result.problem) for result in results) - without
     if hands:
         seconds = sum(result.seconds for result in results) / sum(not result.problem for result in results)
         count = f"{len(hands)} hand{'s' * (len(hands) != 1)}"
@@ -101,8 +111,10 @@ def summarise(results: "Sequence[Result]", request: "Request", console: Console)
         console.print(ASSUMED_NOTE, soft_wrap=True)
     if any(hand.camera == "assumed" for hand in hands):
         console.print(CAMERA_NOTE, soft_wrap=True)
-    if failed and len(results) > 1:
-        console.print(Text(f"\n{failed} of {len(results)} photos failed (✗).", "red"))
+    for number, state, color in ((without, "without a hand (-)", "yellow"), (failed, "failed (✗)", "red")):
+        if number and index is not None:
+            count = f"\n{number} of {len(results)} photos {state}; the reasons are in "
+            console.print(Text.assemble((count, color), link(index)), soft_wrap=True)
 
 
 def report_demo(scene: "DemoScene", estimates: "Sequence[HandEstimate]", console: Console) -> None:

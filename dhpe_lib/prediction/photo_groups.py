@@ -268,14 +268,15 @@ def read_hands(path: Path, image: UInt8[ndarray, "height width 3"], keypoints: J
     """Return the keypoints of a photo's hands from the JSON or from MediaPipe.
 
     Raises:
-        KeypointsError: There is no hand, or an entry of the JSON is wrong.
+        NoHandError: MediaPipe finds no hand.
+        KeypointsError: The JSON names no hand of this photo, or its entry is wrong.
     """
     if keypoints != "mediapipe":
         source, entries = keypoints
         return keypoints_of(path, (image.shape[1], image.shape[0]), entries, source)
     hands = detect_hands(image)
     if not hands:
-        raise KeypointsError(f"{path}: MediaPipe finds no hand in it; give its joints in a JSON, or its --box X,Y,W,H")
+        raise NoHandError(f"{path}: MediaPipe finds no hand in it; give its joints in a JSON, or its --box X,Y,W,H")
     return hands
 
 

@@ -29,6 +29,7 @@ from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network import trained as shipped
 from dhpe_lib.prediction import from_keypoints, photo_groups
 from dhpe_lib.prediction.demo import write_demo
+from dhpe_lib.prediction.keypoints import HandKeypoints
 from dhpe_lib.prediction.outputs import SUFFIXES
 from dhpe_lib.prediction.photo_groups import load_right_hand
 from dhpe_lib.refinement.fitting import FitOptions
@@ -55,9 +56,9 @@ def joints() -> list[list[float]]:
     return (joints_m * 500 + (60, 90)).round(2).tolist()
 
 
-def photo(path: Path) -> str:
+def photo(path: Path, shade: int = 200) -> str:
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(np.full((160, 120, 3), 200, np.uint8)).save(path)
+    Image.fromarray(np.full((160, 120, 3), shade, np.uint8)).save(path)
     return str(path)
 
 
@@ -255,9 +256,10 @@ def test_the_estimator_as_evidence(here):
     """The public networks find the hands of the demo picture; the joints are those of the estimator."""
     scene, *_ = write_demo(here)
     result = dhpe("predict", "demo.png", photo(here / "grey.png"), *ESTIMATOR)
-    assert result.exit_code == 1
-    assert "1 of 2 photos failed" in result.output
-    assert "no hand is found" in result.output
+    assert result.exit_code == 0, result.output
+    assert "1 of 2 photos without a hand (-); the reasons are in dhpe_out/index.jsonl" in result.output
+    assert "failed" not in result.output
+    assert "- grey.png: no hand is found" in result.output.replace(f"{here}/", "")
     truth = {hand.side: hand.joints_2d for hand in scene.hands}
     for name in ("demo_hand", "demo_hand2"):
         found = json.loads(Path("dhpe_out", f"{name}.json").read_text())
@@ -274,13 +276,40 @@ def test_a_folder_without_permission(here, joints):
     assert "closed" in fails("predict", photo(here / "p.png"), "--keypoints", source, "--out", "closed")
 
 
-def test_photos_without_a_hand_for_mediapipe(here, monkeypatch):
+@pytest.fixture
+def one_hand(monkeypatch, joints) -> None:
+    """MediaPipe, pretended: it finds a hand in bright photos only."""
     monkeypatch.setitem(sys.modules, "mediapipe", type(sys)("mediapipe"))
     sys.modules["mediapipe"].solutions = None
-    monkeypatch.setattr(photo_groups, "detect_hands", lambda _: [])
-    result = dhpe("predict", photo(here / "p.png"), "--evidence", "mediapipe")
+    hand = HandKeypoints(np.array(joints), np.ones(21), "right", "MediaPipe")
+    monkeypatch.setattr(photo_groups, "detect_hands", lambda image: [hand] if image.max() > 100 else [])
+
+
+def test_a_run_in_which_no_photo_has_a_hand_ends_with_1(here, one_hand):
+    dark = [photo(here / name, shade=20) for name in ("p.png", "q.png")]
+    for photos in (dark[:1], dark):
+        result = dhpe("predict", *photos, "--evidence", "mediapipe")
+        assert result.exit_code == 1
+        assert "p.png: MediaPipe finds no hand in it" in result.output
+        assert ("photos without a hand" in result.output) == (len(photos) > 1)
+
+
+def test_photos_without_a_hand_are_no_error_but_broken_ones_are(here, one_hand):
+    photos = [photo(here / "in" / "hand.png"), photo(here / "in" / "none.png", shade=20)]
+    run = ("predict", "in", "--evidence", "mediapipe", "--write", "json")
+    result = dhpe(*run)
+    assert result.exit_code == 0, result.output
+    assert "1 of 2 photos without a hand" in result.output
+    lines = [json.loads(line) for line in Path("dhpe_out/index.jsonl").read_text().splitlines()]
+    assert [(line["photo"], line["no_hand"], len(line["hands"])) for line in lines] == [
+        ("hand.png", False, 1),
+        ("none.png", True, 0),
+    ]
+    Path(photos[1]).write_text("no image")
+    result = dhpe(*run)
     assert result.exit_code == 1
-    assert "p.png: MediaPipe finds no hand in it" in result.output
+    assert "1 of 2 photos failed (✗); the reasons are in dhpe_out/index.jsonl" in result.output
+    assert "without a hand" not in result.output
 
 
 def test_a_model_without_poses_cannot_be_fitted(tmp_path):

@@ -74,6 +74,7 @@ def test_each_photo_gets_its_result_and_a_failure_stops_nothing(tmp_path, finder
     assert results[4].problem == "ZeroDivisionError: ours"
     assert results[5].problem.startswith("no such file")
     assert "not an image" in results[6].problem
+    assert [result.no_hand for result in results] == [False, False, False, True, False, False, False, False]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     stems = [f"{stem}_hand{n}" for stem in ("0", "1", "2", "0_2") for n in ("", "2")]
     assert names == {stem + suffix for stem in stems for suffix in (".json", ".glb")}
@@ -85,14 +86,15 @@ def test_each_photo_gets_its_result_and_a_failure_stops_nothing(tmp_path, finder
 def test_a_picture_of_all_hands(tmp_path, finder):
     """It is written beside the pictures of two hands, the files name it, and a resumed run misses it."""
     request = Request(tmp_path / "out", suffixes=(".json", ".png"), device="cpu")
-    photos, index = name_photos([photo(tmp_path / "a.png")], request), index_file(tmp_path / "out")
+    Image.fromarray(np.full((480, 640, 3), GREY, np.uint8)).save(tmp_path / "a.png")
+    photos, index = name_photos([tmp_path / "a.png"], request), index_file(tmp_path / "out")
     (result,) = run_photos(photos, request)
     assert result.all_hands == request.folder / "a_hands.png"
     assert {path.name for path in request.folder.iterdir() if path.suffix == ".png"} == {
         "a_hand.png", "a_hand2.png", "a_hands.png"
     }  # fmt: skip
     with Image.open(result.all_hands) as picture:
-        assert picture.size == (64, 48)
+        assert picture.size == (640, 480)
         assert (np.asarray(picture) != GREY).any()
     for name in ("a_hand.json", "a_hand2.json"):
         assert json.loads((request.folder / name).read_text())["photo"]["all_hands"] == "a_hands.png"
