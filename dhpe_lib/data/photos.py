@@ -5,6 +5,8 @@ import importlib.util
 import struct
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +25,8 @@ BRANDS = {"HEIF": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1"
 
 MOST_PIXELS = 300_000_000
 """Most pixels of an image: the largest cameras have 200 million, which take 0.6 GB as RGB."""
+STRIP = 128
+"""Rows of an image that are converted together."""
 DEPTHS = (8, 10, 12, 14, 16, 24, 32)
 """Numbers of bits that the whole numbers of grey images have; cameras store 10 to 14 bits in 16."""
 
@@ -87,19 +91,23 @@ def open_image(path: str | Path | BytesIO) -> Image.Image:
         OSError: The file does not exist, or is no such image (`UnidentifiedImageError`).
         DecompressionBombError: The image has more than ``MOST_PIXELS`` pixels.
     """
-    with _own_limit, warnings.catch_warnings():
+    with own_limit():
+        return Image.open(path, formats=[name for name in FORMATS if name in known_formats()])
+
+
+@contextmanager
+def own_limit() -> Iterator[None]:
+    """Let Pillow refuse images with more than ``MOST_PIXELS`` pixels, instead of those above its own limit."""
+    with _limit_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        pillows, Image.MAX_IMAGE_PIXELS = (
-            Image.MAX_IMAGE_PIXELS,
-            MOST_PIXELS // 2,
-        )  # an error comes at twice this number
+        pillows, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MOST_PIXELS // 2  # an error comes at twice as many
         try:
-            return Image.open(path, formats=[name for name in FORMATS if name in known_formats()])
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = pillows
 
 
-_own_limit = threading.Lock()
+_limit_lock = threading.Lock()
 
 
 @cache
@@ -142,7 +150,8 @@ def _opened(path: Path) -> Image.Image:
             warnings.simplefilter("ignore")  # large pictures and unusual metadata are accepted
             with open_image(path) as image:
                 image.load()
-                return ImageOps.exif_transpose(image)
+                ImageOps.exif_transpose(image, in_place=True)  # without a rotation this makes no copy
+                return image
     except UnidentifiedImageError as error:
         if command := missing_plugin(path):
             raise PhotoError(f"{path}: Pillow reads this format with a plugin; {command}") from error
@@ -164,7 +173,39 @@ def _rgb(image: Image.Image) -> UInt8[ndarray, "height width 3"]:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    with own_limit():
+        for top in range(0, image.height, STRIP):  # the whole image at once would take three times its memory
+            pixels[top : top + STRIP] = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+    return pixels
+
+
+def shrink_photo(photo: UInt8[ndarray, "height width 3"], width: int, height: int) -> UInt8[ndarray, "_ _ 3"]:
+    """Resize a photo, without a full copy of a large one.
+
+    If it becomes much smaller, squares of pixels are averaged first.
+
+    Args:
+        photo: RGB.
+        width: Width of the result, pixels.
+        height: Height of the result, pixels.
+
+    Returns:
+        The resized photo, of shape (height, width, 3).
+    """
+    rows, columns = photo.shape[:2]
+    factor = max(1, int(min(columns / width, rows / height) / 2))
+    box = (0, 0, columns / factor, rows / factor)
+    small = Image.fromarray(reduce_photo(photo, factor))
+    return np.asarray(small.resize((width, height), Image.Resampling.LANCZOS, box))
+
+
+def reduce_photo(photo: UInt8[ndarray, "height width 3"], factor: int) -> UInt8[ndarray, "_ _ 3"]:
+    """Average each square of factor x factor pixels, strip by strip; squares at the border may be smaller."""
+    tops = range(0, len(photo), factor * STRIP)
+    strips = [Image.fromarray(photo[top : top + factor * STRIP]).reduce(factor) for top in tops]
+    return np.concatenate([np.asarray(strip) for strip in strips])
 
 
 def _reduced(values: Real[ndarray, "height width"]) -> UInt8[ndarray, "height width 3"]:

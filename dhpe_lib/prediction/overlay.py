@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.data.photos import reduce_photo, shrink_photo
 from dhpe_lib.figures.drawing import draw_outline, draw_skeleton
 from dhpe_lib.figures.palette import INK, MESH_OF_SIDE, PAPER, SQUARE
 from dhpe_lib.hand.io import Side
@@ -73,16 +74,18 @@ def crop_photo(photo: UInt8[ndarray, "height width 3"], frame: CropFrame, size: 
     Returns:
         Colours in [0, 1].
     """
-    reach = 0.75 * frame.side[:, None] + 2  # half the diagonal of the square is 0.71 sides; 2 pixels for interpolation
+    factor = max(1, int(frame.side / size))  # a large photo is reduced first, which saves memory
+    turned = (frame.angle.cos().abs() + frame.angle.sin().abs()) / 2  # half the width of the turned square, in sides
+    reach = (turned * frame.side)[:, None] + 2 * factor  # 2 reduced pixels for the interpolation
     low = (frame.center - reach).floor().clamp_min(0)
     left, top, right, bottom = torch.cat((low, (frame.center + reach).ceil().clamp_min(0)), 1)[0].int().tolist()
     part = photo[top:bottom, left:right]
     if not part.size:
         return frame.center.new_full((size, size, 3), OUTSIDE)
-    factor = max(1, int(frame.side / (2 * size)))  # reduce a large photo before sampling, against aliasing
-    small = np.asarray(Image.fromarray(part).reduce(factor))
-    with_cover = np.concatenate((small, np.full_like(small[..., :1], 255)), axis=2)
-    layers = torch.from_numpy(with_cover).to(frame.center).movedim(2, 0)[None] / 255
+    small = torch.from_numpy(reduce_photo(part, factor)).movedim(2, 0)
+    layers = frame.center.new_ones(1, 4, *small.shape[1:])  # the fourth layer is 1 in the photo
+    layers[0, :3] = small
+    layers[0, :3] /= 255
     shifted = CropFrame((frame.center - low) / factor, frame.side / factor, frame.angle)
     crop = shifted.crop_image(layers, size)[0].movedim(0, 2)
     return crop[..., :3] + (1 - crop[..., 3:]) * OUTSIDE
@@ -119,7 +122,7 @@ def shrink_to_panel(photo: UInt8[ndarray, "height width 3"]) -> tuple[UInt8[ndar
     height, width = photo.shape[:2]
     scale = PANEL / max(height, width / MAX_ASPECT)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS)), scale
+    return shrink_photo(photo, *size), scale
 
 
 def center_in_panel(picture: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
@@ -180,8 +183,8 @@ def all_hands(
 ) -> UInt8[ndarray, "rows columns 3"]:
     """Draw the meshes of all hands over the photo, which is shrunk to ``LARGEST_PICTURE`` if it is larger."""
     scale = min(1.0, LARGEST_PICTURE / max(photo.shape[:2]))
-    size = tuple(max(1, round(scale * length)) for length in photo.shape[1::-1])
-    return meshes_over(estimates, np.asarray(Image.fromarray(photo).resize(size, reducing_gap=2.0)), scale)
+    height, width = (max(1, round(scale * length)) for length in photo.shape[:2])
+    return meshes_over(estimates, shrink_photo(photo, width, height), scale)
 
 
 def meshes_over(

@@ -1,6 +1,7 @@
 """Images of every mode are read with correct colours and upright; errors name the broken file."""
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from project import ROOT
 from dhpe_lib.data import photos
 from dhpe_lib.data.checks import DatasetError, read_indices
 from dhpe_lib.data.exif import ExifFocal, read_exif_focal
-from dhpe_lib.data.photos import PhotoError, read_mask, read_photo
+from dhpe_lib.data.photos import STRIP, PhotoError, read_mask, read_photo, reduce_photo, shrink_photo
 
 RED = (200, 40, 20)
 
@@ -124,6 +125,51 @@ def test_exif_rotation_is_applied(tmp_path, picture, orientation, corner):
     photo = read_photo(tmp_path / "a.png")
     assert photo.shape[:2] == ((6, 4) if orientation >= 5 else (4, 6))
     np.testing.assert_array_equal(photo[corner], RED)
+
+
+def test_photos_of_several_strips_are_whole_and_writable(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (2 * STRIP + 3, 5, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    photo = read_photo(tmp_path / "a.png")
+    np.testing.assert_array_equal(photo, pixels)
+    assert photo.flags.writeable
+
+
+def test_reading_a_large_photo_takes_twice_its_memory_at_most(tmp_path):
+    Image.new("RGB", (2000, 1500)).save(tmp_path / "a.jpg")
+    read_photo(tmp_path / "a.jpg")
+    tracemalloc.start()
+    photo = read_photo(tmp_path / "a.jpg")  # Pillow's own memory is not traced: four bytes a pixel
+    peak = tracemalloc.get_traced_memory()[1]
+    shrink_photo(photo, 20, 15)
+    reduce_photo(photo, 4)
+    after = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * photo.nbytes
+    assert after < 1.6 * photo.nbytes
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+def test_means_of_squares_of_pixels(factor):
+    photo = np.random.default_rng(0).integers(0, 256, (factor * STRIP + 7, 41, 3), np.uint8)
+    reduced = reduce_photo(photo, factor)
+    assert reduced.shape == (-(-len(photo) // factor), -(-41 // factor), 3)
+    rows, columns = len(photo) // factor, 41 // factor
+    squares = photo[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3)
+    np.testing.assert_allclose(reduced[:rows, :columns], squares.mean((1, 3)), atol=0.6)
+
+
+@pytest.mark.parametrize("size", [(900, 1301), (60, 40), (1, 1), (5, 3000)])
+def test_a_shrunk_photo_keeps_its_places(size):
+    """A ramp stays a ramp, without a shift, whether or not pixels are averaged first."""
+    height, width = size
+    y, x = np.mgrid[:height, :width] + 0.5
+    photo = np.stack((x * 255 / width, y * 255 / height, x * 0), 2).astype(np.uint8)
+    shrunk = shrink_photo(photo, 40, 30)
+    assert shrunk.shape == (30, 40, 3)
+    if min(size) > 30:
+        np.testing.assert_allclose(shrunk[15, 2:-2, 0], (np.arange(40)[2:-2] + 0.5) * 255 / 40, atol=1.6)
+        np.testing.assert_allclose(shrunk[2:-2, 20, 1], (np.arange(30)[2:-2] + 0.5) * 255 / 30, atol=1.6)
 
 
 def test_the_first_of_several_frames_counts(tmp_path, picture):
