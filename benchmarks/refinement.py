@@ -23,7 +23,7 @@ from reporting import write_result
 
 from dhpe_lib.common.cuda_graphs import SWITCH, Replayed
 from dhpe_lib.network.estimator import PRESETS, SIZE, Estimator
-from dhpe_lib.refinement.descent import descent_step, make_optimizer
+from dhpe_lib.refinement.descent import Optimizer, descent_step
 from dhpe_lib.refinement.energy import EQ_13
 from dhpe_lib.refinement.test_time import RefinementEnergy, RefineOptions
 
@@ -52,11 +52,11 @@ def iteration_of(network: Estimator, images: torch.Tensor, bf16: bool) -> Callab
     kind = images.device.type
     objective = RefinementEnergy(network, images, network.predict(images, render=False), OPTIONS)
     h = objective.start.clone().requires_grad_()
-    optimizer = make_optimizer(h, OPTIONS.rate, OPTIONS.steps)
+    optimizer = Optimizer(h, OPTIONS.rate, OPTIONS.steps)
 
     def iterate() -> None:
         with torch.autocast(kind, torch.bfloat16, enabled=bf16):
-            descent_step(objective, h, optimizer)
+            descent_step(objective, optimizer)
         objective.track.rewind()
 
     return iterate

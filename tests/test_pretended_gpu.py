@@ -37,7 +37,7 @@ from dhpe_lib.prediction.find_hands import find_hands
 from dhpe_lib.prediction.from_keypoints import estimate_hand
 from dhpe_lib.prediction.hand_search import load_hand_networks
 from dhpe_lib.prediction.keypoints import HandKeypoints
-from dhpe_lib.refinement.descent import descent_step, make_optimizer
+from dhpe_lib.refinement.descent import Optimizer, descent_step
 from dhpe_lib.refinement.energy import EQ_13, Observations
 from dhpe_lib.refinement.fitting import FitOptions, fit_hands
 from dhpe_lib.refinement.test_time import REFINEMENTS, RefinementEnergy, RefineOptions, refine
@@ -200,9 +200,9 @@ def test_an_iteration_of_the_refinement_can_be_captured(gpu, network, generator)
     options = RefineOptions(replace(EQ_13, tau=float("inf")))
     objective = RefinementEnergy(network, images, network.predict(images), options)
     h = objective.start.clone().requires_grad_()
-    optimizer = make_optimizer(h, options.rate, options.steps)
+    optimizer = Optimizer(h, options.rate, options.steps)
     with gpu.capturing():
-        descent_step(objective, h, optimizer)
+        descent_step(objective, optimizer)
     assert not torch.equal(h.cpu(), objective.start.cpu())
 
 

@@ -3,20 +3,24 @@
 On a GPU the steps are replayed as a CUDA graph; see :mod:`dhpe_lib.common.cuda_graphs`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torch.optim import SGD, Adam, Optimizer
 
 from dhpe_lib.common.cuda_graphs import Replayed
 from dhpe_lib.common.precision import full_precision
 
 StepRule = Literal["adam", "gradient"]
 Energy = Callable[[Tensor], Tensor]
+BETAS = (0.9, 0.99)
+"""Adam's decay rates. The usual 0.999 averages over about 1000 steps, but a descent has only 50 to a few hundred steps.
+The paper names no rates."""
+EPSILON = 1e-8
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,7 @@ def descend(
         The best iterate of each row, and all iterates. A row that never had a finite energy keeps its start.
     """
     h = h.detach().clone().requires_grad_()
-    optimizer = make_optimizer(h, rate, steps)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(iterations, 1), eta_min=0 if decay else rate)
+    optimizer = Optimizer(h, rate, steps)
     best, lowest, track = h.detach().clone(), torch.full_like(h[:, 0], torch.inf), Track(iterations + 1, h.device)
     kept = torch.zeros(len(h), dtype=torch.int64, device=h.device)
 
@@ -99,47 +102,60 @@ def descend(
 
     def step() -> None:
         before = h.detach().clone()
-        note(before, descent_step(function, h, optimizer))
+        note(before, descent_step(function, optimizer))
 
     replayed = Replayed(step, h.device)
-    for _ in range(iterations):
+    for k in range(iterations):
+        optimizer.rate.fill_(rate * (1 + math.cos(math.pi * k / iterations)) / 2 if decay else rate)
         replayed()
-        schedule.step()
     note(h.detach(), function(h).detach())
     return Descent(best, lowest, kept, track.rows["h"])
 
 
-def make_optimizer(h: Float[Tensor, "b n"], rate: float, steps: StepRule) -> Optimizer:
-    """Build Adam or plain gradient steps for h.
+class Optimizer:
+    """Steps of h by Adam (Kingma and Ba 2015, Algorithm 1), or plain gradient steps.
 
-    Adam's betas are 0.9 and 0.99. The usual 0.999 averages over about 1000 steps, but a descent has only 50 to a few
-    hundred steps. The paper names no betas. On a GPU the step size is a tensor, so that a CUDA graph reads its changes.
+    ``torch.optim`` makes the same steps, but with its first optimiser PyTorch loads a compiler: more than a second, and
+    150 MB of memory. All values are tensors that change in place, as a CUDA graph needs.
+
+    Args:
+        h: Iterates; they are changed.
+        rate: Step size.
+        steps: "adam", or "gradient" for ``h - gamma grad``.
     """
-    size = torch.full((), rate, device=h.device) if h.is_cuda else rate
-    if steps == "adam":
-        return Adam([h], lr=size, betas=(0.9, 0.99), capturable=h.is_cuda)
-    return SGD([h], lr=size, fused=h.is_cuda or None)
+
+    def __init__(self, h: Float[Tensor, "b n"], rate: float, steps: StepRule) -> None:
+        self.h, self.adam = h, steps == "adam"
+        self.rate, self.count = h.new_full((), rate), h.new_zeros(())
+        self.mean, self.square = torch.zeros_like(h), torch.zeros_like(h)
+
+    @torch.no_grad()
+    def step(self, gradient: Float[Tensor, "b n"], moves: Bool[Tensor, " b"]) -> None:
+        """Move the rows of h for which `moves` is true; momentum does not move the others."""
+        if self.adam:
+            first, second = BETAS
+            self.count += 1
+            self.mean.lerp_(gradient, 1 - first)
+            self.square.lerp_(gradient.square(), 1 - second)
+            mean, square = self.mean / (1 - first**self.count), self.square / (1 - second**self.count)
+            gradient = mean / (square.sqrt() + EPSILON)
+        self.h -= torch.where(moves[:, None], self.rate * gradient, 0)
 
 
-def descent_step(function: Energy, h: Float[Tensor, "b n"], optimizer: Optimizer) -> Float[Tensor, " b"]:
+def descent_step(function: Energy, optimizer: Optimizer) -> Float[Tensor, " b"]:
     """Do one step in place, without synchronising with the device.
 
     Args:
         function: Returns the energy of each row.
-        h: Current iterates; requires a gradient.
-        optimizer: Optimiser of h.
+        optimizer: Optimiser of h, which requires a gradient.
 
     Returns:
         Energies before the step.
     """
-    value = function(h)
-    gradient = _gradient(value, h)
+    value = function(optimizer.h)
+    gradient = _gradient(value, optimizer.h)
     finite = value.isfinite() & gradient.isfinite().all(1)
-    h.grad = torch.where(finite[:, None], gradient, 0)
-    before = h.detach().clone()
-    optimizer.step()
-    with torch.no_grad():  # Adam's momentum would move a row even if its gradient is 0
-        h.copy_(torch.where(finite[:, None], h, before))
+    optimizer.step(torch.where(finite[:, None], gradient, 0), finite)
     return value.detach()
 
 

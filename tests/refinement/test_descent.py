@@ -1,10 +1,14 @@
 """Batched descent: each row finds its own minimum, keeps its best iterate, and does not move if it is not finite."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
+from project import child_environment
 from torch import Tensor
 
-from dhpe_lib.refinement.descent import descend
+from dhpe_lib.refinement.descent import BETAS, descend
 
 GOAL = torch.tensor([[1.0], [2.0]])
 
@@ -35,6 +39,37 @@ def test_a_constant_rate_of_adam_moves_by_the_rate() -> None:
     torch.testing.assert_close(path.diff(dim=0), torch.full((10, 2, 1), 1e-3), rtol=1e-2, atol=0)
     slowing = descend(bowl, torch.full((2, 1), -9.0), 10, 1e-3).path.diff(dim=0)
     assert slowing[-1].max() < 1e-4 < slowing[0].min()
+
+
+@pytest.mark.parametrize("steps", ["adam", "gradient"])
+@pytest.mark.parametrize("decay", [True, False])
+def test_the_steps_are_those_of_torch(steps, decay) -> None:
+    start, rate, count = torch.tensor([[1.0, -2.0], [0.3, 5.0]], dtype=torch.float64), 0.05, 40
+    valley = lambda x: (x[:, 1] - x[:, 0].square()).square() + 0.1 * (1 - x[:, 0]).square()  # noqa: E731
+    h = start.clone().requires_grad_()
+    optimiser = torch.optim.Adam([h], rate, BETAS) if steps == "adam" else torch.optim.SGD([h], rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, count, eta_min=0 if decay else rate)
+    path = [h.detach().clone()]
+    for _ in range(count):
+        optimiser.zero_grad()
+        valley(h).sum().backward()
+        optimiser.step()
+        schedule.step()
+        path.append(h.detach().clone())
+    found = descend(valley, start, count, rate, steps, decay)
+    torch.testing.assert_close(found.path, torch.stack(path), rtol=1e-9, atol=1e-9)
+
+
+def test_no_compiler_is_loaded_for_a_descent() -> None:
+    """An optimiser of torch would load it: 150 MB and a second."""
+    program = (
+        "import sys, torch; from dhpe_lib.refinement.descent import descend; "
+        "descend(lambda x: x.square().sum(1), torch.ones(1, 2), 2, 0.1); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=child_environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False"]
 
 
 def test_the_best_iterate_is_kept() -> None:
