@@ -274,7 +274,7 @@ def test_a_search_for_hands_waits_once_for_each_look(gpu):
         photo = demo_scene(HandModel.open_hand()).image[::3, :720:3]
     on_gpu, on_cpu = (load_hand_networks(place) for place in ("cuda", "cpu"))
     find_hands(on_gpu, photo, 1)  # makes the constants
-    for most, waits in ((1, 3), (None, 6)):  # one for the palms, one for a first look, one for three further looks
+    for most, waits in ((1, 4), (None, 7)):  # the palms, a first look, three further looks, a last look
         gpu.waits.clear()
         (found,), (expected,) = (find_hands(networks, photo, most) for networks in (on_gpu, on_cpu))
         assert gpu.total() == waits, gpu.waits

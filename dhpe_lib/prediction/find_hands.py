@@ -19,7 +19,7 @@ from dhpe_lib.hand.io import Side
 from dhpe_lib.network import palm_detector
 from dhpe_lib.network.palm_detector import Palms, intersection_over_union
 from dhpe_lib.prediction.hand_estimate import NoHandError, PredictionError
-from dhpe_lib.prediction.hand_looks import Looks, look, look_again
+from dhpe_lib.prediction.hand_looks import Looks, check_side, look, look_again
 from dhpe_lib.prediction.hand_search import (
     KNOWN,
     LEAST_PRESENCE,
@@ -54,6 +54,7 @@ class FoundHand:
         presence: Mean probability of the looks that there is a hand.
         side: Handedness: the more probable one, or the one that the caller gave.
         right_probability: Mean probability of the looks that it is a right hand.
+        right_spread: How far the looks differ in this probability.
         palm_score: Score of the palm; 0 where the hand was found without one.
         frame: The turned square around the joints; one row.
         confidence: For each joint: presence times exp(-spread of the looks / 5 % of the hand's size).
@@ -70,6 +71,7 @@ class FoundHand:
     palm_score: float
     frame: CropFrame
     confidence: Float[Tensor, " 21"]
+    right_spread: float = 0.0
     outside: float = 0.0
     doubts: tuple[str, ...] = ()
     source: str = "hand landmark network"
@@ -109,6 +111,7 @@ def find_hands(
     hands = take_where(hands, seen)
     rank = hands.certainty if side is None else hands.certainty * _probability(hands, side)
     hands = take_rows(hands, rank.argsort(descending=True, stable=True)[:max_hands])
+    hands = check_side(networks.landmarks, photo, hands)
     doubts = [(SAME_PLACE,) if shared > MOST_SHARED else () for shared in shared_boxes(hands.joints_px)]
     return [replace(_found_hand(photo, hands, k, side), doubts=doubts[k]) for k in range(len(hands.presence))]
 
@@ -170,8 +173,9 @@ def find_hand_in_box(
         best = take_rows(first, first.presence.argsort(descending=True)[:2])
         hands = join_rows([hands, refined(networks, photo, best)])
     within = inside(hands, corners)
-    row = int((hands.certainty + within).argmax())
-    return replace(_found_hand(photo, hands, row, side), doubts=() if within[row] else (BESIDE,))
+    row = (hands.certainty + within).argmax(0, keepdim=True)
+    hand = check_side(networks.landmarks, photo, take_rows(hands, row))
+    return replace(_found_hand(photo, hand, 0, side), doubts=() if within[row] else (BESIDE,))
 
 
 def inside(hands: Looks, box: Float[Tensor, "1 4"]) -> Bool[Tensor, " n"]:
@@ -289,6 +293,7 @@ def _found_hand(photo: UInt8[ndarray, "height width 3"], hands: Looks, row: int,
         float(one.palm),
         one.frame,
         one.confidence[0],
+        float(one.right_spread),
         float(beyond.any(1).float().mean()),
     )
 

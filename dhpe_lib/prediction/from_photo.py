@@ -115,6 +115,7 @@ def fit_found_hands(
             with_mask=mask is not None,
             presence=hand.presence,
             right_probability=hand.right_probability,
+            right_spread=hand.right_spread,
             outside=hand.outside,
         )
         for hand, row in zip(hands, torch.arange(len(hands), device=like.device).split(1), strict=True)

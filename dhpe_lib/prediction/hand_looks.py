@@ -17,7 +17,8 @@ from dhpe_lib.network.hand_landmarks import SIZE, HandLandmarkNetwork
 from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints
 
 # turn in radians, scale and mirroring of each look, relative to the square around the hand
-VARIANTS = ((0.0, 1.0, False), (0.2, 1.15, True), (-0.2, 1.1, False))
+MIRRORED = (0.2, 1.15, True)
+VARIANTS = ((0.0, 1.0, False), MIRRORED, (-0.2, 1.1, False))
 SPREAD_UNIT = 0.05
 """Spread over the hand's size at which the confidence has fallen to 1 / e."""
 
@@ -32,6 +33,7 @@ class Looks:
         world: Joints in space, metres from the hand's centre, axes of the photo (x right, y down, z away).
         presence: Probability that the square shows a hand.
         right: Probability that it is a right hand.
+        right_spread: How far the looks differ in this probability; 0 for a single look.
         spread: Mean distance of the looks to their mean for each joint, over the hand's size; 0 for a single look.
         palm: Score of the palm that led here; 0 without one.
     """
@@ -41,6 +43,7 @@ class Looks:
     world: Float[Tensor, "n 21 3"]
     presence: Float[Tensor, " n"]
     right: Float[Tensor, " n"]
+    right_spread: Float[Tensor, " n"]
     spread: Float[Tensor, "n 21"]
     palm: Float[Tensor, " n"]
 
@@ -119,7 +122,7 @@ def looks_of(
     spread = torch.zeros(joints.shape[:2])
     palm = torch.zeros_like(presence) if palm is None else palm
     right = 1 - right if mirrored else right
-    return Looks(frame, frame.to_image(joints), world, presence, right, spread, palm)
+    return Looks(frame, frame.to_image(joints), world, presence, right, torch.zeros_like(presence), spread, palm)
 
 
 def look_again(
@@ -135,7 +138,7 @@ def look_again(
 
     Returns:
         Joints, world and side are means of these looks and the one before, weighted by presence; the presence is the
-        mean of these looks. The frame is the square around the joints.
+        mean of these looks, and the spread of the side is theirs. The frame is the square around the joints.
     """
     base = squares_of_joints(hands.joints_px)
     squares = [
@@ -152,7 +155,27 @@ def look_again(
     joints = torch.stack([one.joints_px for one in seen])
     mean = (weight * joints).sum(0)
     world = (weight * torch.stack([one.world for one in seen])).sum(0)
-    right = (weight[..., 0, 0] * torch.stack([one.right for one in seen])).sum(0)
+    rights = torch.stack([one.right for one in seen])
+    right = (weight[..., 0, 0] * rights).sum(0)
+    right_spread = rights[1:].amax(0) - rights[1:].amin(0)
     distance = (weight[..., 0] * (joints - mean).norm(dim=-1)).sum(0)
-    merged = Looks(base, mean, world, presence[1:].mean(0), right, distance, hands.palm)
+    merged = Looks(base, mean, world, presence[1:].mean(0), right, right_spread, distance, hands.palm)
     return replace(merged, spread=distance / merged.size[:, None])
+
+
+def check_side(network: HandLandmarkNetwork, photo: UInt8[ndarray, "height width 3"], hands: Looks) -> Looks:
+    """Look once more at each hand, from its final joints and at the mirror image, to see whether the side stays.
+
+    Where two hands cross, all looks of :func:`look_again` may see one of them, and this one the other.
+
+    Args:
+        network: The hand landmark network.
+        photo: RGB.
+        hands: From :func:`look_again`.
+
+    Returns:
+        The hands; their `right_spread` counts this look too.
+    """
+    base, (turn, scale, mirrored) = squares_of_joints(hands.joints_px), MIRRORED
+    seen = look(network, photo, CropFrame(base.center, scale * base.side, base.angle + turn), hands.palm, mirrored)
+    return replace(hands, right_spread=torch.maximum(hands.right_spread, (seen.right - hands.right).abs()))

@@ -30,7 +30,7 @@ from dhpe_lib.hand.io import Side
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.prediction.find_hands import FoundHand, find_hands, follow_hand, glimpse_hands
 from dhpe_lib.prediction.from_photo import fit_found_hands
-from dhpe_lib.prediction.hand_estimate import DOUBTFUL_PRESENCE, LARGE_RESIDUAL, NoHandError, side_doubts
+from dhpe_lib.prediction.hand_estimate import LARGE_RESIDUAL, NoHandError, side_doubts
 from dhpe_lib.prediction.hand_search import LEAST_PRESENCE, HandNetworks
 from dhpe_lib.prediction.tracking import (
     COAST,
@@ -49,6 +49,8 @@ from dhpe_lib.prediction.video_io import Frame, VideoError
 SEEK = 0.5
 LOOK_AROUND = 0.5
 SEARCH = 2.0
+DOUBTFUL_FRAME = 0.8
+"""Presence of the one look at a frame, below which the frame is doubtful."""
 HANDS_AT_A_TIME = 64
 """Hands that are fitted as one batch."""
 
@@ -109,7 +111,7 @@ class ClipHand:
     def warnings(self) -> list[str]:
         """Reasons to doubt the hand; empty for a good one."""
         found = []
-        doubtful = sum(presence < DOUBTFUL_PRESENCE for presence in self.presence)
+        doubtful = sum(presence < DOUBTFUL_FRAME for presence in self.presence)
         if 2 * doubtful > len(self.presence):
             found.append(f"the network is not sure that this is a hand in {doubtful} of {len(self.presence)} frames")
         if np.mean(self.errors) > LARGE_RESIDUAL:

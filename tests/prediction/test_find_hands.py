@@ -30,8 +30,8 @@ from dhpe_lib.prediction.find_hands import (
     shared_boxes,
     with_finger_ends,
 )
-from dhpe_lib.prediction.hand_estimate import NoHandError, PredictionError
-from dhpe_lib.prediction.hand_looks import Looks
+from dhpe_lib.prediction.hand_estimate import SIDE_SPREAD, NoHandError, PredictionError
+from dhpe_lib.prediction.hand_looks import VARIANTS, Looks, check_side, look, look_again
 from dhpe_lib.prediction.hand_search import HandNetworks, keep_distinct, load_hand_networks
 from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints, squares_of_palms, tile_squares
 
@@ -325,12 +325,38 @@ def test_the_result_can_take_part_in_a_fit(networks, small):
     assert scale.grad is not None
 
 
+def test_the_looks_at_a_hand_tell_how_far_their_sides_differ(networks, small):
+    photo = small[0]
+    first = look(networks.landmarks, photo, find_hands(networks, photo, 1)[0].frame)
+    base = squares_of_joints(first.joints_px)
+    sides = []
+    for turn, scale, mirrored in VARIANTS:
+        square = CropFrame(base.center, scale * base.side, base.angle + turn)
+        sides.append(float(look(networks.landmarks, photo, square, None, mirrored).right))
+    merged = look_again(networks.landmarks, photo, first)
+    assert float(merged.right_spread) == pytest.approx(max(sides) - min(sides), abs=1e-5)
+    assert float(merged.right_spread) > 0
+    assert float(first.right_spread) == 0
+
+
+def test_a_last_look_that_sees_the_other_side_is_noted(networks, small):
+    photo = small[0]
+    hand = look(networks.landmarks, photo, find_hands(networks, photo, 1)[0].frame)
+    other = replace(hand, right=1 - hand.right)
+    agreed, contradicted = (check_side(networks.landmarks, photo, one) for one in (hand, other))
+    assert float(agreed.right_spread) < 0.2
+    assert float(contradicted.right_spread) > SIDE_SPREAD
+    assert torch.equal(contradicted.right, other.right)
+    spread = replace(hand, right_spread=torch.tensor([0.7]))
+    assert float(check_side(networks.landmarks, photo, spread).right_spread) == pytest.approx(0.7)
+
+
 def hands_at(*joints: Tensor, presence: tuple[float, ...]) -> Looks:
     n = len(joints)
     one = torch.ones(n)
     frame = CropFrame(torch.zeros(n, 2), one, 0 * one)
     return Looks(
-        frame, torch.stack(joints), torch.zeros(n, 21, 3), torch.tensor(presence), one, torch.zeros(n, 21), one
+        frame, torch.stack(joints), torch.zeros(n, 21, 3), torch.tensor(presence), one, 0 * one, torch.zeros(n, 21), one
     )
 
 

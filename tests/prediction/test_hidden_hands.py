@@ -43,7 +43,7 @@ def test_places_return_to_the_photo(joints):
     view = view_around(joints)
     inside = (view.to_crop(joints[None]) + 0.5) * SIDE
     n = torch.zeros(1)
-    found = Looks(CropFrame(torch.zeros(1, 2), n + 1, n), inside, torch.zeros(1, 21, 3), n, n, torch.zeros(1, 21), n)
+    found = Looks(CropFrame(torch.zeros(1, 2), n + 1, n), inside, torch.zeros(1, 21, 3), n, n, n, torch.zeros(1, 21), n)
     placed = placed_in_photo(found, view)
     torch.testing.assert_close(placed.joints_px[0], joints, atol=1e-3, rtol=0)
     assert float(placed.frame.side) == pytest.approx(float(view.side) / hidden_hands.VIEW, rel=1e-4)

@@ -13,7 +13,7 @@ from dhpe_lib.hand.model import HandModel
 from dhpe_lib.prediction.demo import demo_scene
 from dhpe_lib.prediction.find_hands import find_hands
 from dhpe_lib.prediction.from_photo import predict_hands
-from dhpe_lib.prediction.hand_estimate import MOST_OUTSIDE, HandEstimate, NoHandError
+from dhpe_lib.prediction.hand_estimate import MOST_OUTSIDE, SIDE_SPREAD, HandEstimate, NoHandError
 from dhpe_lib.prediction.hand_search import HandNetworks, load_hand_networks
 from dhpe_lib.synthetic.scenery import paint_backgrounds
 
@@ -85,6 +85,14 @@ def test_a_hand_that_is_cut_by_the_border_says_how_much_is_outside(networks, han
     beyond = ((half.joints_px < 0) | (half.joints_px > torch.tensor([240 - middle, 300]))).any(1)
     assert half.outside == pytest.approx(float(beyond.float().mean()))
     assert half.outside > 0
+
+
+def test_looks_that_disagree_on_the_side_warn(estimate):
+    assert estimate.right_spread < SIDE_SPREAD
+    assert replace(estimate, right_spread=SIDE_SPREAD).warnings == []
+    split = replace(estimate, right_spread=0.9)
+    assert split.warnings == ["the crops of the hand disagree on left or right; give it with --hand"]
+    assert replace(split, side_known=True).warnings == []  # the caller knows the side
 
 
 def test_many_joints_outside_the_photo_warn(estimate):
