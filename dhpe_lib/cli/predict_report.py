@@ -93,7 +93,7 @@ def summarise(results: "Sequence[Result]", request: "Request", console: Console,
     Args:
         results: Results of the run.
         request: Its options.
-        console: Where to print.
+        console: The terminal.
         index: The index of a run over several photos, which names the photos without a hand.
     """
     hands: list[HandResult] = [hand for result in results for hand in result.hands]
