@@ -54,7 +54,7 @@ class FoundHand:
         presence: Mean probability of the looks that there is a hand.
         side: Handedness: the more probable one, or the one that the caller gave.
         right_probability: Mean probability of the looks that it is a right hand.
-        right_spread: How far the looks differ in this probability.
+        right_spread: Largest difference between the looks in this probability.
         palm_score: Score of the palm; 0 where the hand was found without one.
         frame: The turned square around the joints; one row.
         confidence: For each joint: presence times exp(-spread of the looks / 5 % of the hand's size).

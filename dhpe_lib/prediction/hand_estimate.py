@@ -75,7 +75,7 @@ class HandEstimate:
         with_mask: Whether a mask was used besides the keypoints.
         presence: Probability that there is a hand, from the hand landmark network; None if the network was not used.
         right_probability: Probability of a right hand, from the hand landmark network; None if it was not used.
-        right_spread: How far the looks of the network differ in this probability.
+        right_spread: Largest difference between the looks of the network in this probability.
         outside: Fraction of the joints that lie outside the photo.
     """
 
@@ -152,7 +152,7 @@ def side_doubts(side: Side, side_known: bool, right_probability: float, right_sp
         side: Handedness of the estimate.
         side_known: Whether the caller gave it.
         right_probability: Probability of a right hand, from the hand landmark network.
-        right_spread: How far the looks differ in this probability.
+        right_spread: Largest difference between the looks in this probability.
 
     Returns:
         No or one reason.

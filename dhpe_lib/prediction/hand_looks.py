@@ -33,7 +33,7 @@ class Looks:
         world: Joints in space, metres from the hand's centre, axes of the photo (x right, y down, z away).
         presence: Probability that the square shows a hand.
         right: Probability that it is a right hand.
-        right_spread: How far the looks differ in this probability; 0 for a single look.
+        right_spread: Largest difference between the looks in this probability; 0 for a single look.
         spread: Mean distance of the looks to their mean for each joint, over the hand's size; 0 for a single look.
         palm: Score of the palm that led here; 0 without one.
     """
@@ -166,7 +166,7 @@ def look_again(
 def check_side(network: HandLandmarkNetwork, photo: UInt8[ndarray, "height width 3"], hands: Looks) -> Looks:
     """Look once more at each hand, from its final joints and at the mirror image, to see whether the side stays.
 
-    Where two hands cross, all looks of :func:`look_again` may see one of them, and this one the other.
+    If two hands cross, all looks of :func:`look_again` may see the same hand. This look may then see the other one.
 
     Args:
         network: The hand landmark network.
