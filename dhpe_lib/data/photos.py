@@ -177,7 +177,8 @@ def _rgb(image: Image.Image) -> UInt8[ndarray, "height width 3"]:
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     with own_limit():
         for top in range(0, image.height, STRIP):  # the whole image at once would take three times its memory
-            pixels[top : top + STRIP] = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+            strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+            pixels[top : top + STRIP] = np.asarray(strip)
     return pixels
 
 
