@@ -14,6 +14,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
             "energy_line",
             "gradient_reach",
             "kato_sweep",
+            "light_network",
             "method_parts",
             "pose_machine",
             "unrolled_regressor",

@@ -60,7 +60,7 @@ def method_parts() -> Drawing:
 
 
 def kato_sweep() -> Drawing:
-    """Draw how Kato's gradient spreads the jump of one pixel over the way of an edge."""
+    """Draw how Kato's gradient spreads the jump of one pixel over the distance of an edge."""
     left, cell, edge, wanted = 60, 40, 4.3, 9
     x_edge, x_pixel = left + cell * edge, left + cell * (wanted + 0.5)
     parts = [f'<path d="M{left} 40H{x_edge:g}V80H{left}z" fill="{BLUE}" fill-opacity="0.35" stroke="none"/>']
@@ -73,15 +73,15 @@ def kato_sweep() -> Drawing:
         words((x_pixel, 22), "a pixel that should be covered"),
         dot((x_pixel, 60), 3.5),
         line([(x_edge + 4, 60), (x_pixel - 8, 60)], f'stroke="{RED}"', arrow=True),
-        words(((x_edge + x_pixel) / 2, 54), "way", size=13),
+        words(((x_edge + x_pixel) / 2, 54), "distance", size=13),
         line([(left, 210), (left + 12 * cell, 210)], "", arrow=True),
-        words((left + 12 * cell, 232), "place of the edge", "end", 13),
+        words((left + 12 * cell, 232), "position of the edge", "end", 13),
         line([(left, 210), (x_pixel, 210), (x_pixel, 130), (left + 11.8 * cell, 130)], 'stroke-width="3"'),
         line([(x_edge, 210), (x_pixel, 130)], f'stroke="{RED}" stroke-width="3" {DASHED}'),
         words((left - 8, 215), "0", "end", 13),
         words((left - 8, 135), "1", "end", 13),
         words((x_pixel + 12, 170), "what is drawn", "start", 13),
-        words((x_edge + 60, 165), "what is imagined: slope 1 / way", "end", 13, RED),
+        words((x_edge + 60, 165), "Kato's ramp: slope 1 / distance", "end", 13, RED),
     ]
     return Drawing(
         parts, 600, 245,
@@ -109,6 +109,27 @@ def pose_machine() -> Drawing:
         parts, 720, 215,
         "From the crop x a trunk makes an encoding. Stage 1 makes 21 maps of it. Stages 2 and 3 take the encoding and "
         "the maps of the stage before. Each stage's maps are compared with the target.",
+    )  # fmt: skip
+
+
+def light_network() -> Drawing:
+    """Draw the light network: one trunk, the feature and the heat maps, and the way to the hand."""
+    faint = f'opacity="{FAINT + 0.2}"'
+    parts = [words((18, 115), "x"), line([(28, 110), (58, 110)], arrow=True), box((105, 110), (90, 46), "trunk")]
+    parts += [line([(150, 110), (180, 110), (180, 40), (212, 40)], arrow=True), box((262, 40), (96, 40), "F: mean")]
+    parts += [line([(180, 110), (180, 180), (212, 180)], arrow=True), box((262, 180), (96, 40), "f_J2D")]
+    parts += [line([(310, 180), (345, 180)]), dot((354, 180), 9, f'fill="{GREEN}" stroke="none"')]
+    parts += [words((354, 206), "21 maps", size=12), line([(363, 180), (400, 180)], arrow=True)]
+    parts += [words((420, 185), "j_2D"), line([(420, 168), (420, 133)], faint, True)]
+    parts += [line([(180, 110), (352, 110)], faint, True), box((420, 110), (130, 40), "maps at the joints")]
+    parts += [line([(310, 40), (590, 40), (590, 84)], arrow=True), words((450, 32), "F(x): 1,152 numbers", size=12)]
+    parts += [line([(485, 110), (542, 110)], arrow=True), line([(442, 180), (590, 180), (590, 136)], arrow=True)]
+    parts += [box((590, 110), (90, 46), "f_J3D, f_Ref"), words((662, 140), "3 rounds", size=12)]
+    parts += [line([(635, 110), (680, 110)], arrow=True), words((695, 115), "h")]
+    return Drawing(
+        parts, 720, 220,
+        "From the crop x a trunk makes maps. Their mean is F(x). f J2D makes 21 heat maps of them, and these give the 2D "
+        "joints. The trunk's maps at the joints, F(x) and the joints go to f J3D and f Ref, which give h.",
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ DRAWINGS = {
     "method": diagrams.method_parts,
     "kato": diagrams.kato_sweep,
     "machine": diagrams.pose_machine,
+    "light": diagrams.light_network,
     "regressor": diagrams.unrolled_regressor,
     "reach": diagrams.gradient_reach,
     "spheres": diagrams.viewpoint_spheres,
