@@ -128,8 +128,8 @@ def light_network() -> Drawing:
     parts += [line([(635, 110), (680, 110)], arrow=True), words((695, 115), "h")]
     return Drawing(
         parts, 720, 220,
-        "From the crop x a trunk makes maps. Their mean is F(x). f J2D makes 21 heat maps of them, and these give the 2D "
-        "joints. The trunk's maps at the joints, F(x) and the joints go to f J3D and f Ref, which give h.",
+        "From the crop x a trunk makes maps. Their mean is F(x). f J2D makes 21 heat maps of them, and these give the "
+        "2D joints. The trunk's maps at the joints, F(x) and the joints go to f J3D and f Ref, which give h.",
     )  # fmt: skip
 
 
