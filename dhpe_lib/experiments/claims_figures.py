@@ -22,7 +22,7 @@ COLORS: dict[Verdict, str] = {
 }
 FARTHEST = 15
 """Ends of the axis of gains, percent; a gain beyond them stands at the end, with its number."""
-LETTERS = 32
+LETTERS = 30
 """Longest line of a claim beside an axis, so that a figure has room on a phone."""
 
 
@@ -46,13 +46,13 @@ def verdicts_figure(rows: Sequence[Row], height: int = 240) -> go.Figure:
     return figure.update_xaxes(title="number of claims", dtick=5)
 
 
-def gains_figure(rows: Sequence[Row], height: int = 860) -> go.Figure:
+def gains_figure(rows: Sequence[Row], height_of_row: int = 54) -> go.Figure:
     """Draw the gain that decides each claim, with its interval, and the range of gains that are none.
 
     Args:
         rows: From :func:`dhpe_lib.experiments.paper_table.paper_rows`; a row without a gain, or whose
             quantity is 0 without the part, is left out.
-        height: Height of the figure, pixels.
+        height_of_row: Height of one claim, pixels.
 
     Returns:
         A plotly figure with one trace for each verdict that occurs; the unit is percent of the quantity without the
@@ -60,7 +60,7 @@ def gains_figure(rows: Sequence[Row], height: int = 860) -> go.Figure:
     """
     shown = [row for row in rows if row.gain is not None and row.gain["of"]]
     traces = [_points(verdict, [row for row in shown if row.verdict == verdict]) for verdict in COLORS]
-    figure = _figure([trace for trace in traces if trace.y], height)
+    figure = _figure([trace for trace in traces if trace.y], 100 + height_of_row * len(shown))
     margin = 100 * RELEVANT
     figure.add_vrect(-margin, margin, fillcolor="#8a929c", opacity=0.25, line_width=0, layer="below")
     figure.add_vline(x=0, line_color="#8a929c", line_width=1)
@@ -82,9 +82,10 @@ def _points(verdict: Verdict, rows: Sequence[Row]) -> go.Scatter:
     value, low, high = np.clip(gains, -FARTHEST, FARTHEST).T
     bars = {"type": "data", "array": high - value, "arrayminus": value - low, "color": COLORS[verdict]}
     texts = [f"{one:+.0f} %" if abs(one) > FARTHEST else "" for one in gains[:, 0]]
+    sides = ["top right" if one < 0 else "top left" for one in gains[:, 0]]
     return go.Scatter(
         x=value.tolist(), y=[_label(row) for row in rows], error_x=bars, mode="markers+text", text=texts, name=verdict,
-        textposition="top center", cliponaxis=False, marker={"size": 9, "color": COLORS[verdict]},
+        textposition=sides, cliponaxis=False, marker={"size": 9, "color": COLORS[verdict]},
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ WORDS = (
     (r"^distractors against", "loss of IoU by distractors, the mesh instead of"),
     (r"labelled photos$", "photos labelled by hand"),
     (r"photos with labels of a network$", "photos labelled by a network"),
-    (r"under tau$", "share of the images under tau"),
+    (r"under tau$", "images under tau"),
     (r"course$", "mean error over the training"),
     (r"(aligned|pose), (ORH\S*)$", r"\2, \1"),
 )
@@ -42,7 +42,8 @@ def plain_name(comparison: str) -> str:
 
 def in_markdown(text: str) -> str:
     """Typeset the symbols of a text for Markdown, such as f_Ref, j2D(3) and lambda."""
-    text = re.sub(r"\b([fL])_(\w+)", r"$\1_\\text{\2}$", text)
+    text = re.sub(r"\bL_h\b", "$L_h$", text)
+    text = re.sub(r"\b([fL])_([A-Z0-9]\w*)", r"$\1_\\text{\2}$", text)
     text = re.sub(r"\bj2D(\(\d\))?", r"$j_{2D}\1$", text)
     return re.sub(r"\b(lambda|Lambda|tau)\b", lambda found: f"$\\{found[1].lower()}$", text)
 
