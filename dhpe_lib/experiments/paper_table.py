@@ -267,7 +267,7 @@ def less_after_refinement(scores: Mapping[str, Any], variant: str) -> dict[str, 
     return ends | {"of": before["value"], "unit": "mm", "places": 2}
 
 
-def decrease(before: Mapping[str, float], after: Mapping[str, float], unit: str) -> dict[str, Any]:
+def decrease(before: Mapping[str, Any], after: Mapping[str, Any], unit: str) -> dict[str, Any]:
     """Gain between two quantities of which only their own intervals are known: between the farthest ends of these."""
     middle = "mean" if "mean" in before else "value"
     ends = {"value": (middle, middle), "low": ("low", "high"), "high": ("high", "low")}

@@ -52,7 +52,8 @@ PARTS = {
     "Refinement with 2D joints that f_Ref moves": "refinement",
     "f_Ref": "f_Ref",
     "The shape loss": "shape loss of a quarter",
-    "Augmentation by novel views": "augmentation, few images",
+    "Augmentation of images with all viewpoints": "augmentation, few images",
+    "Augmentation of images with few viewpoints": "augmentation, few viewpoints",
 }
 """Subjects of the sentences, with the part's name in the comparisons."""
 
