@@ -7,9 +7,9 @@ __all__, __getattr__, __dir__ = lazy_exports(
     {
         "ablation": ["ABLATION_VARIANTS", "measure", "plan", "train_all"],
         "ablation_figures": ["write_figures"],
-        "choices": ["choices_table"],
-        "claims": ["CLAIMS", "paired_interval", "verdict", "verdict_of"],
-        "claims_figures": ["differences_figure", "verdicts_figure"],
+        "choices": ["choices_list"],
+        "claims": ["CLAIMS", "paired_interval", "verdict_of"],
+        "claims_figures": ["gains_figure", "verdicts_figure"],
         "folded_claims": ["claims_list"],
         "paper_table": ["commands_table", "paper_rows"],
     },

@@ -6,7 +6,8 @@ The tests compare the list with the code, so that a choice that changes does not
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dhpe_lib.figures.chapters import markdown_table
+from dhpe_lib.experiments.plain_names import in_html
+from dhpe_lib.figures.html_records import Html
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,10 @@ CHOICES = (
 """In the order of the method."""
 
 
-def choices_table(choices: Sequence[Choice] = CHOICES) -> str:
-    """Return choices as a table in Markdown."""
-    head = ("the paper leaves open", "here", "also possible", "in the library")
-    rows = [(one.question, one.here, one.other, f"`{one.where.removeprefix('dhpe_lib.')}`") for one in choices]
-    return markdown_table(head, rows, text_columns=len(head))
+def choices_list(choices: Sequence[Choice] = CHOICES) -> Html:
+    """Return choices as a list of questions, each with the answer here and with another reading."""
+    parts = (
+        f"<dt>{in_html(one.question)}</dt><dd>{in_html(one.here)}. <em>Also possible:</em> {in_html(one.other)}.</dd>"
+        for one in choices
+    )
+    return Html(f"<dl>{''.join(parts)}</dl>")

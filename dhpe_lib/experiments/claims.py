@@ -1,11 +1,11 @@
 """The paper's claims about its parts, and whether the measurements here bear them out: verdicts from intervals.
 
 A comparison is a gain: the number is positive if the paper is right about it. Its interval covers chance of both kinds,
-other images and other seeds. The verdict is a function of intervals and is never written by hand.
+other images and other seeds. :mod:`dhpe_lib.experiments.verdicts` has the rule that turns intervals into a verdict.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,10 +15,8 @@ from numpy import ndarray
 from scipy.stats import t as student
 
 from dhpe_lib.evaluation.metrics import LEVEL, Interval, bootstrap
-
-Verdict = Literal["holds", "does not hold", "undecided"]
-RELEVANT = 0.02
-"""A change of less than this share of the quantity itself is no gain worth the name, and counts as neutral."""
+from dhpe_lib.experiments.plain_names import plain_name
+from dhpe_lib.experiments.verdicts import Verdict, judge_all
 
 NO_WIDTH = 1e-9
 """Stands for the width of an interval that has none."""
@@ -195,7 +193,7 @@ CLAIMS = {
         tuple(f"mask against the {network}, {test}" for network in NETWORKS for test in ("ORH", "ORH-S")),
     ),
     "distractors": Claim(
-        "Arms and skin-coloured things cost the mesh's mask less",
+        "Arms and skin-coloured objects harm the mesh's mask less",
         "Table 2, Fig. 4",
         "said, without a number",
         tuple(f"distractors against the {network}" for network in NETWORKS),
@@ -206,55 +204,16 @@ regressor alone (PAPER.md Sec. 9.9); both readings are judged. Three claims have
 the part has more to do: hidden joints, few viewpoints, half-open gates."""
 
 
-def verdict(comparisons: Sequence[Mapping[str, Any]], neutral: bool = False) -> Verdict:
-    """Judge a claim by all of its comparisons.
-
-    Args:
-        comparisons: For each comparison "low" and "high" of its gain, and "of", the size of the quantity without the
-            gain.
-        neutral: Whether the claim says that nothing changes.
-
-    Returns:
-        "holds" if every comparison bears the claim out, "does not hold" if one contradicts it, else "undecided".
-
-    Raises:
-        ValueError: There is no comparison.
-    """
-    if not comparisons:
-        raise ValueError("no comparison was measured, so there is no verdict")
-    verdicts = {
-        single_verdict(float(one["low"]), float(one["high"]), RELEVANT * one["of"], neutral) for one in comparisons
-    }
-    if "does not hold" in verdicts:
-        return "does not hold"
-    return "holds" if verdicts == {"holds"} else "undecided"
-
-
-def single_verdict(low: float, high: float, relevant: float, neutral: bool) -> Verdict:
-    """Judge one comparison.
-
-    A gain holds if its interval lies above 0, and does not hold if all of it lies below a relevant gain. Neutrality
-    holds if the interval lies within the relevant range, and does not hold if it lies outside.
-    """
-    if neutral:
-        if -relevant < low and high < relevant:
-            return "holds"
-        return "does not hold" if low > relevant or high < -relevant else "undecided"
-    if low > 0:
-        return "holds"
-    return "does not hold" if high < relevant else "undecided"
-
-
 def verdict_of(claim: Claim, result: Mapping[str, Any]) -> Verdict | None:
     """Judge a claim by the comparisons of a result file; None if one of them was not measured."""
     if any(name not in result["comparisons"] for name in claim.comparisons):
         return None
-    return verdict([result["comparisons"][name] for name in claim.comparisons], claim.neutral)
+    return judge_all([result["comparisons"][name] for name in claim.comparisons], claim.neutral)
 
 
 def here(claim: Claim, result: Mapping[str, Any]) -> str:
     """Say what was measured: each gain with its interval and unit."""
-    return "; ".join(f"{name}: {gain_text(result['comparisons'][name])}" for name in claim.comparisons)
+    return "; ".join(f"{plain_name(name)}: {gain_text(result['comparisons'][name])}" for name in claim.comparisons)
 
 
 def deciding(claim: Claim, result: Mapping[str, Any]) -> str:
@@ -263,8 +222,8 @@ def deciding(claim: Claim, result: Mapping[str, Any]) -> str:
     Comparisons have several units, so the lower ends are compared in units of the intervals' widths.
     """
     rows = {name: result["comparisons"][name] for name in claim.comparisons}
-    own = verdict(list(rows.values()), claim.neutral)
-    alike = [name for name, one in rows.items() if verdict([one], claim.neutral) == own]
+    own = judge_all(list(rows.values()), claim.neutral)
+    alike = [name for name, one in rows.items() if judge_all([one], claim.neutral) == own]
     return min(alike, key=lambda name: rows[name]["low"] / max(rows[name]["high"] - rows[name]["low"], NO_WIDTH))
 
 

@@ -1,25 +1,33 @@
-"""Figures of the claims of :mod:`dhpe_lib.experiments.paper_table`: how many hold, and the differences behind them."""
+"""Figures of the claims of :mod:`dhpe_lib.experiments.paper_table`: how many hold, and the gains behind them."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from typing import get_args
 
+import numpy as np
 import plotly.graph_objects as go
 
 from dhpe_lib.experiments.paper_table import Row
-from dhpe_lib.experiments.paper_verdicts import Verdict
+from dhpe_lib.experiments.plain_names import in_html
+from dhpe_lib.experiments.verdicts import RELEVANT, Verdict
 from dhpe_lib.figures.chapters import GRID_COLOR
 
 COLORS: dict[Verdict, str] = {
     "holds": "#3fa34d",
     "does not hold": "#e63946",
     "undecided": "#f4a224",
+    "not comparable": "#5b7fa6",
     "not measured": "#8a929c",
 }
+FARTHEST = 15
+"""Ends of the axis of gains, percent; a gain beyond them stands at the end, with its number."""
+LETTERS = 30
+"""Longest line of a claim beside an axis, so that a figure has room on a phone."""
 
 
 def verdicts_figure(rows: Sequence[Row], height: int = 240) -> go.Figure:
-    """Draw how many claims have each verdict; the hover text lists them.
+    """Draw how many claims have each verdict.
 
     Args:
         rows: From :func:`dhpe_lib.experiments.paper_table.paper_rows`.
@@ -30,47 +38,65 @@ def verdicts_figure(rows: Sequence[Row], height: int = 240) -> go.Figure:
     """
     counts = Counter(row.verdict for row in rows)
     verdicts = list(get_args(Verdict))
-    lists = ["<br>".join(row.claim for row in rows if row.verdict == verdict) for verdict in verdicts]
     bars = go.Bar(
-        x=[counts[verdict] for verdict in verdicts], y=verdicts, orientation="h", customdata=lists,
+        x=[counts[verdict] for verdict in verdicts], y=verdicts, orientation="h", hoverinfo="skip",
         marker={"color": [COLORS[verdict] for verdict in verdicts]}, text=[str(counts[v]) for v in verdicts],
-        hovertemplate="%{customdata}<extra></extra>",
     )  # fmt: skip
     figure = _figure([bars], height)
     return figure.update_xaxes(title="number of claims", dtick=5)
 
 
-def differences_figure(rows: Sequence[Row], height: int = 420) -> go.Figure:
-    """Draw the measured differences with their intervals; right of zero they have the paper's sign.
+def gains_figure(rows: Sequence[Row], height_of_row: int = 54) -> go.Figure:
+    """Draw the gain that decides each claim, with its interval, and the range of gains that are none.
 
     Args:
-        rows: From :func:`dhpe_lib.experiments.paper_table.paper_rows`; rows without a difference are left out.
-        height: Height of the figure, pixels.
+        rows: From :func:`dhpe_lib.experiments.paper_table.paper_rows`; a row without a gain, or whose
+            quantity is 0 without the part, is left out.
+        height_of_row: Height of one claim, pixels.
 
     Returns:
-        A plotly figure with one trace for each verdict that occurs.
+        A plotly figure with one trace for each verdict that occurs; the unit is percent of the quantity without the
+        part, and right of zero a gain has the paper's sign.
     """
-    shown = [(row, row.difference) for row in rows if row.difference is not None]
-    traces = []
-    for verdict, color in COLORS.items():
-        of_verdict = [(row.claim, one) for row, one in shown if row.verdict == verdict]
-        if of_verdict:
-            claims, differences = zip(*of_verdict, strict=True)
-            values = [one.value for one in differences]
-            above = [one.high - one.value for one in differences]
-            below = [one.value - one.low for one in differences]
-            bars = {"type": "data", "array": above, "arrayminus": below, "color": color}
-            marker = {"size": 9, "color": color}
-            traces.append(go.Scatter(x=values, y=claims, error_x=bars, mode="markers", marker=marker, name=verdict))
-    figure = _figure(traces, height)
+    shown = [row for row in rows if row.gain is not None and row.gain["of"]]
+    traces = [_points(verdict, [row for row in shown if row.verdict == verdict]) for verdict in COLORS]
+    figure = _figure([trace for trace in traces if trace.y], 100 + height_of_row * len(shown))
+    margin = 100 * RELEVANT
+    figure.add_vrect(-margin, margin, fillcolor="#8a929c", opacity=0.25, line_width=0, layer="below")
     figure.add_vline(x=0, line_color="#8a929c", line_width=1)
-    figure.update_yaxes(categoryorder="array", categoryarray=[row.claim for row, _ in shown])
-    return figure.update_xaxes(title="difference with the paper's sign, mm")
+    figure.update_yaxes(categoryorder="array", categoryarray=[_label(row) for row in shown])
+    return figure.update_xaxes(title="gain, percent", range=[-FARTHEST - 1, FARTHEST + 1], dtick=5)
+
+
+def percent(row: Row) -> tuple[float, float, float]:
+    """Value, low and high end of a row's gain, in percent of the quantity without the part."""
+    if row.gain is None:
+        raise ValueError(f"{row.claim}: there is no gain")
+    value, low, high = (100 * float(row.gain[name]) / abs(row.gain["of"]) for name in ("value", "low", "high"))
+    return value, low, high
+
+
+def _points(verdict: Verdict, rows: Sequence[Row]) -> go.Scatter:
+    """Return points with intervals that end at the ends of the axis."""
+    gains = np.array([percent(row) for row in rows]).reshape(-1, 3)
+    value, low, high = np.clip(gains, -FARTHEST, FARTHEST).T
+    bars = {"type": "data", "array": high - value, "arrayminus": value - low, "color": COLORS[verdict]}
+    texts = [f"{one:+.0f} %" if abs(one) > FARTHEST else "" for one in gains[:, 0]]
+    sides = ["top right" if one < 0 else "top left" for one in gains[:, 0]]
+    return go.Scatter(
+        x=value.tolist(), y=[_label(row) for row in rows], error_x=bars, mode="markers+text", text=texts, name=verdict,
+        textposition=sides, cliponaxis=False, marker={"size": 9, "color": COLORS[verdict]},
+    )  # fmt: skip
+
+
+def _label(row: Row) -> str:
+    return "<br>".join(map(in_html, textwrap.wrap(row.claim, LETTERS)))
 
 
 def _figure(traces: Sequence[go.Bar | go.Scatter], height: int) -> go.Figure:
     figure = go.Figure(list(traces))
     figure.update_layout(template="none", height=height, paper_bgcolor="rgba(0,0,0,0)", showlegend=len(traces) > 1)
-    figure.update_layout(margin={"t": 30, "r": 20, "b": 50, "l": 20}, legend={"orientation": "h", "y": 1.12})
+    legend = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "xanchor": "left"}
+    figure.update_layout(margin={"t": 50, "r": 20, "b": 50, "l": 20}, legend=legend)
     figure.update_yaxes(autorange="reversed", automargin=True, zeroline=False)
     return figure.update_xaxes(zeroline=False, gridcolor=GRID_COLOR)

@@ -9,9 +9,10 @@ import plotly.graph_objects as go
 from dhpe_lib.evaluation.metrics import THRESHOLDS, Interval
 from dhpe_lib.evaluation.plots import METHOD_COLORS, curves_figure, pck_curves_figure
 from dhpe_lib.evaluation.published import PUBLISHED_MASKS
+from dhpe_lib.experiments.plain_names import in_html, plain_name
 
-SHAPE_FIGURES = {"5a": "orh_test", "5b": "orh-s_test", "5c": "orh-o_test"}
-"""Tests that stand for RHD, STB and Dexter+Object."""
+SHAPE_FIGURES = {"5a": "orh_test", "5b": "orh-o_test", "5c": "orh-s_test"}
+"""Tests that stand for RHD, Dexter+Object and STB."""
 COURSES = {
     "shape-loss-as-sum": "lambda of Eq. 12, sum",
     "constant-lambda-as-sum": "0.01, sum",
@@ -52,7 +53,37 @@ def pck_figure(result: Mapping[str, Any], test: str, part: str = "pck") -> go.Fi
     curves = {
         label: Interval(*(np.array(one[name]) for name in ("value", "low", "high"))) for label, one in shown.items()
     }
-    return pck_curves_figure(curves, THRESHOLDS[next(iter(shown.values()))["grid"]])
+    figure = pck_curves_figure(curves, THRESHOLDS[next(iter(shown.values()))["grid"]])
+    lowest = min(float(curve.low.min()) for curve in curves.values())
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"})
+    return figure.update_yaxes(range=[np.floor(10 * lowest) / 10, 1.005])
+
+
+def with_buttons(figures: Mapping[str, go.Figure]) -> go.Figure:
+    """Put figures with one pair of axes into one figure, in which a button chooses the one that is shown.
+
+    Args:
+        figures: Figures by the labels of their buttons; the first one is shown at first.
+    """
+    parts = list(figures.values())
+    together = go.Figure([trace for part in parts for trace in part.data], parts[0].layout)
+    owners = [number for number, part in enumerate(parts) for _ in part.data]
+    together.for_each_trace(lambda trace: trace.update(legendgroup=""))
+    buttons = []
+    for number, (label, part) in enumerate(figures.items()):
+        axes = span("xaxis", part.layout.xaxis) | span("yaxis", part.layout.yaxis)
+        visible = {"visible": [owner == number for owner in owners]}
+        buttons.append({"label": label, "method": "update", "args": [visible, axes]})
+    for trace, owner in zip(together.data, owners, strict=True):
+        trace.visible = owner == 0
+    menu = {"type": "buttons", "direction": "right", "buttons": buttons, "x": 0, "xanchor": "left", "y": 1.02}
+    look = {"yanchor": "bottom", "bgcolor": "#eef1f5", "bordercolor": "#9aa3ad", "font": {"color": "#22282f"}}
+    return together.update_layout(updatemenus=[menu | look], margin_t=60)
+
+
+def span(name: str, axis: Any) -> dict[str, Any]:
+    """Return the range of an axis, or that it is automatic, as plotly's buttons set it."""
+    return {f"{name}.autorange": True} if axis.range is None else {f"{name}.range": list(axis.range)}
 
 
 def course_figure(result: Mapping[str, Any], names: Mapping[str, str]) -> go.Figure:
@@ -80,9 +111,11 @@ def refinement_figure(result: Mapping[str, Any], test: str) -> go.Figure:
         steps = [int(step) for step in gains]
         low, value, high = ([one[name] for one in gains.values()] for name in ("low", "value", "high"))
         band = {"type": "data", "array": np.subtract(high, value), "arrayminus": np.subtract(value, low)}
-        figure.add_trace(go.Scatter(x=steps, y=value, error_y=band, name=mode, line={"color": color, "width": 2.5}))
+        line = {"color": color, "width": 2.5}
+        figure.add_trace(go.Scatter(x=steps, y=value, error_y=band, name=in_html(plain_name(mode)), line=line))
     figure.add_hline(0, line_dash="dot", line_color="#6b7280")
-    figure.update_layout(template="none", height=320, margin={"t": 20, "r": 10, "b": 45, "l": 60})
+    legend = {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"}
+    figure.update_layout(template="none", height=380, margin={"t": 20, "r": 10, "b": 45, "l": 60}, legend=legend)
     figure.update_xaxes(title="iterations").update_yaxes(title="error less than before, mm")
     return figure
 

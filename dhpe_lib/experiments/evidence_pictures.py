@@ -21,7 +21,8 @@ from dhpe_lib.data.photos import open_image
 from dhpe_lib.experiments.cached_evidence import TESTED_MASK, CachedEvidence, same_view
 from dhpe_lib.figures.data_urls import data_url
 from dhpe_lib.figures.gallery import mask_comparison, mesh_over
-from dhpe_lib.figures.picture_rows import PictureRow, picture_row
+from dhpe_lib.figures.html_records import Html
+from dhpe_lib.figures.picture_rows import picture_row
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.rendering.renderer import silhouette
 
@@ -76,7 +77,7 @@ def stored_hands(images: Float[Tensor, "n 3 s s"], hands: Mapping[str, Float[Ten
     ]
 
 
-def mask_pictures(stored: Sequence[Mapping[str, str]], truth: str = "true mask") -> PictureRow:
+def mask_pictures(stored: Sequence[Mapping[str, str]], truth: str = "true mask") -> Html:
     """Draw Fig. 4: for each image a row with the image and each method's mask, compared with the true one."""
     pictures = {}
     for number, one in enumerate(stored, 1):
@@ -90,7 +91,7 @@ def mask_pictures(stored: Sequence[Mapping[str, str]], truth: str = "true mask")
     return picture_row(pictures, TESTED_MASK, QUALITY)
 
 
-def hand_pictures(stored: Sequence[Mapping[str, Any]], hand: HandModel) -> PictureRow:
+def hand_pictures(stored: Sequence[Mapping[str, Any]], hand: HandModel) -> Html:
     """Draw Fig. 6: for each image a row with the image and the mesh of each variant over it."""
     pictures = {}
     for number, one in enumerate(stored, 1):

@@ -50,20 +50,33 @@ class Run:
         return {test: errors_of(found) for test, found in self.found.items()}
 
 
+VERSIONS = {
+    "d47299ada68de229": "fourth",
+    "7330445e25b042ca": "fifth",
+    "4387de00ec0eb462": "sixth",
+}
+"""Versions of the light network by the first digits of the SHA-256 of their weights."""
+
+
 def network_facts() -> dict[str, str]:
     """Name the network whose F and f_J2D are measured: the hash of the shipped weights."""
     return {"sha256": hashlib.sha256(default_weights().read_bytes()).hexdigest()[:HASH]}
 
 
 def network_text(file: Mapping[str, Any]) -> str:
-    """Say which network a result file of the evidence is about, and whether the library ships it today.
+    """Say which network a result file of the evidence is about, and which one the library ships today.
 
     Args:
         file: `evidence.json`.
     """
-    measured = file["results"]["setting"]["network"]["sha256"]
-    today = "the library ships it today" if measured == network_facts()["sha256"] else "the library ships another today"
-    return f"the light network whose weights have the SHA-256 {measured} ({today}; measured {file['date']})"
+    measured, today = file["results"]["setting"]["network"]["sha256"], network_facts()["sha256"]
+    shipped = "this network" if measured == today else version_text(today)
+    return f"{version_text(measured)}, measured on {file['date']}; the library ships {shipped} today"
+
+
+def version_text(sha256: str) -> str:
+    """Name a light network by the beginning of the SHA-256 of its weights."""
+    return f"the {VERSIONS.get(sha256, 'newer')} light network (weights {sha256[:6]})"
 
 
 def errors_of(found: Predictions) -> dict[str, Float[ndarray, "_ 21"]]:

@@ -3,8 +3,8 @@
 Each row is made from result files by one function of ``ROWS``; nothing in it is typed by hand except the claim, its
 place in the paper, the paper's number and the reason. To add a row, write such a function and add it to ``ROWS``. A row
 whose file does not exist is "not measured". A number must have been measured on the paper's data; a number on other
-data is shown, but decides nothing. The verdicts have the rules of :mod:`dhpe_lib.experiments.paper_verdicts`. Claims
-about the parts come from ``evidence.json``, with the rules of :mod:`dhpe_lib.experiments.claims`.
+data is shown, but it is "not comparable". All verdicts have the rule of :mod:`dhpe_lib.experiments.verdicts`. Claims
+about the parts come from ``evidence.json``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,19 +15,17 @@ from typing import Any
 from dhpe_lib.evaluation.paper_sets import PAPER_SETS, PaperSet
 from dhpe_lib.evaluation.published import PUBLISHED_AUC, PUBLISHED_MASKS
 from dhpe_lib.experiments.claims import CLAIMS, deciding, gain_text, here, verdict_of
-from dhpe_lib.experiments.paper_verdicts import (
-    Difference,
-    Verdict,
-    verdict_of_neutral,
-    verdict_of_number,
-    verdict_of_sign,
-)
+from dhpe_lib.experiments.evidence_results import NAMES
+from dhpe_lib.experiments.plain_names import plain_name
 from dhpe_lib.experiments.reasons import reasons
+from dhpe_lib.experiments.verdicts import Verdict, judge_all, judge_number
 from dhpe_lib.figures.chapters import machine_line, markdown_table, read_result
 
 Read = Callable[[str], Mapping[str, Any] | None]
 
 OURS = "Baek et al. 2019"
+CALLS = ("orh_test", "orh-o_test")
+"""Tests on which the calls of f_Ref are judged."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,9 @@ class Row:
         verdict: The verdict, by the rules of this module.
         why: Reason for the difference, or for the missing verdict.
         file: Name of the result file in ``book/results``; empty if there is none.
-        difference: The difference behind the verdict, if it is one.
-        decides: The gain that decides, if there are several, with the last part of its name, as the test.
+        gain: The gain that decides, if the claim is about one: "value", "low" and "high" with the sign that the paper
+            claims, "of", "unit" and "places", as in ``evidence.json``.
+        decides: The deciding gain as text, if there are several gains.
     """
 
     claim: str
@@ -53,7 +52,7 @@ class Row:
     verdict: Verdict
     why: str
     file: str = ""
-    difference: Difference | None = None
+    gain: Mapping[str, Any] | None = None
     decides: str = ""
 
     @property
@@ -80,7 +79,7 @@ def area_row(paper_set: PaperSet, read: Read) -> Row:
     claim, where = f"AUC over {paper_set.grid} mm on {paper_set.name}", f"Fig. {paper_set.figure}"
     if (result := read(own)) is not None:
         area = protocol(result, "A8")[f"auc_{paper_set.grid}"]
-        verdict = verdict_of_number(area["low"], area["high"], claimed)
+        verdict = judge_number(area["low"], area["high"], claimed)
         why = "another network, trained on other data, with the paper's test images, in the paper's protocol (A8)"
         return Row(claim, where, f"{claimed:.3f}", interval_text(area, 3), verdict, why, own)
     why = f"{paper_set.name} may not be redistributed; the number is that of {paper_set.rendered.upper()}, rendered"
@@ -89,7 +88,7 @@ def area_row(paper_set: PaperSet, read: Read) -> Row:
     area = protocol(result, "A8")[f"auc_{paper_set.grid}"]
     here = f"{interval_text(area, 3)} on {paper_set.rendered.upper()}"
     why = f"{why}, in the paper's protocol (A8)"
-    return Row(claim, where, f"{claimed:.3f}", here, "not measured", why, rendered)
+    return Row(claim, where, f"{claimed:.3f}", here, "not comparable", why, rendered)
 
 
 def mask_row(read: Read) -> Row:
@@ -100,27 +99,27 @@ def mask_row(read: Read) -> Row:
         low, high = result["results"]["mask"]["iou_interval"]
         here = mask_text(result["results"]["mask"])
         why = "another network, trained on other data, with the paper's test images"
-        return Row(claim, where, paper, here, verdict_of_number(low, high, claimed), why, "light_cpu_rhd")
+        return Row(claim, where, paper, here, judge_number(low, high, claimed), why, "light_cpu_rhd")
     why = "RHD may not be redistributed; the number is that of ORH, which is rendered like RHD"
     if (result := read("light_cpu_orh")) is None:
         return Row(claim, where, paper, "", "not measured", why)
     return Row(
-        claim, where, paper, f"{mask_text(result['results']['mask'])} on ORH", "not measured", why, "light_cpu_orh"
+        claim, where, paper, f"{mask_text(result['results']['mask'])} on ORH", "not comparable", why, "light_cpu_orh"
     )
 
 
 def refinement_row(split: str, neutral: bool, read: Read) -> Row:
     """Row of what 50 steps of Eq. 13 with f_Ref change on a split."""
     name, of_paper = f"light_cpu_refined_{split}", {"orh": "RHD", "orh-o": "Dexter+Object"}[split]
-    claim = f"Refinement {'is neutral' if neutral else 'helps much'} on {of_paper} (shipped network)"
+    claim = f"Refinement {'is neutral' if neutral else 'helps much'} on {of_paper} (one trained network)"
     where = "Fig. 5d" if neutral else "Fig. 5e"
     paper = "no change" if neutral else "smaller error"
     if (result := read(name)) is None:
         return Row(claim, where, paper, "", "not measured", "not run")
     less = less_after_refinement(result["results"], "refinement")
-    verdict = verdict_of_neutral(less) if neutral else verdict_of_sign(less)
+    verdict = judge_all([less], neutral)
     why = f"{result['results']['images']} images of {split.upper()}, last iterate; {without_feature_term(split, read)}"
-    return Row(claim, where, paper, less.text, verdict, why, name, less)
+    return Row(claim, where, paper, gain_text(less), verdict, why, name, less)
 
 
 def without_feature_term(split: str, read: Read) -> str:
@@ -142,34 +141,34 @@ def claim_row(name: str, read: Read = read_if_there) -> Row:
         read: Reader of result files.
 
     Returns:
-        The row; its difference is that of the first comparison, if this is one of errors.
+        The row, with the comparison that decides.
     """
     claim, file = CLAIMS[name], read("evidence")
     verdict = None if file is None else verdict_of(claim, file["results"])
     if file is None or verdict is None:
         return Row(claim.text, claim.source, claim.paper, "", "not measured", "not run")
     result = file["results"]
-    first = result["comparisons"][claim.comparisons[0]]
-    difference = None
-    if first["unit"] == "mm":
-        difference = Difference(*(float(first[end]) for end in ("value", "low", "high")))
     why, numbers, decides = reasons(result).get(name, ""), here(claim, result), deciding(claim, result)
-    text = f"{gain_text(result['comparisons'][decides])} ({decides.rpartition(', ')[2]})"
-    return Row(claim.text, claim.source, claim.paper, numbers, verdict, why, "evidence", difference, text)
+    one = result["comparisons"][decides]
+    text = f"{gain_text(one)} ({plain_name(decides).rpartition(', ')[2]})"
+    return Row(claim.text, claim.source, claim.paper, numbers, verdict, why, "evidence", one, text)
 
 
 def refiner_row(read: Read) -> Row:
-    """Row of f_Ref itself: j2D is nearer to the truth after a call than f_J2D's."""
-    claim, where = "f_Ref improves the 2D joints", "Sec. 3.2"
-    if (result := read("refiner_calls")) is None:
-        return Row(claim, where, "nearer to the truth", "", "not measured", "not run")
-    calls = result["results"]["shipped, three calls"]
-    parts = []
-    for split in ("orh", "orh-o"):
-        first, *later = calls[split].values()
-        parts.append(f"{split.upper()} {first:.1f} px, {later[2]:.1f} after three calls")
-    why = "no interval in the file; L_Ref is a square, so it mends far joints and blurs near ones"
-    return Row(claim, where, "nearer to the truth", "; ".join(parts), "undecided", why, "refiner_calls")
+    """Row of f_Ref itself: j2D is nearer to the truth after the three calls than f_J2D's.
+
+    The interval of the gain lies between the farthest ends of both errors, so it is wider than a paired one.
+    """
+    claim, where, paper = "f_Ref improves the 2D joints", "Sec. 3.2", "nearer to the truth"
+    if (file := read("evidence")) is None or "forms" not in file["results"]:
+        return Row(claim, where, paper, "", "not measured", "not run")
+    tests = file["results"]["forms"]["full"]["tests"]
+    gains = {NAMES[test]: decrease(tests[test]["j2d_first_px"], tests[test]["j2d_last_px"], "px") for test in CALLS}
+    numbers = "; ".join(f"{name}: {gain_text(one)}" for name, one in gains.items())
+    why = "L_Ref is a square, so f_Ref mends far joints and blurs near ones"
+    (least, one) = min(gains.items(), key=lambda named: named[1]["low"])
+    verdict, text = judge_all(list(gains.values())), f"{gain_text(one)} ({least})"
+    return Row(claim, where, paper, numbers, verdict, why, "evidence", one, text)
 
 
 def time_row(read: Read) -> Row:
@@ -180,7 +179,7 @@ def time_row(read: Read) -> Row:
     ms = {name.split(",")[0]: row["ms"] for name, row in result["results"].items() if "batch 1 " in name}
     here = f"{ms['regression']:.0f} ms + 50 x {ms['iteration']:.0f} ms, CPU"
     why = "the paper's time is that of another network on a GPU"
-    return Row(claim, where, paper, here, "not measured", why, "refinement_speed_cpu")
+    return Row(claim, where, paper, here, "not comparable", why, "refinement_speed_cpu")
 
 
 def unmeasured_row(claim: str, where: str, paper: str, why: str) -> Row:
@@ -248,7 +247,7 @@ def mask_text(mask: Mapping[str, Any]) -> str:
     return f"{100 * mask['iou']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def less_after_refinement(scores: Mapping[str, Any], variant: str) -> Difference:
+def less_after_refinement(scores: Mapping[str, Any], variant: str) -> dict[str, Any]:
     """Return by how much a refinement lowers the mean error of protocol A.
 
     Args:
@@ -256,13 +255,21 @@ def less_after_refinement(scores: Mapping[str, Any], variant: str) -> Difference
         variant: Name of the refinement.
 
     Returns:
-        The paired difference of the last step if the file has it. Otherwise the difference of the two errors, with the
-        interval between the farthest ends of theirs, which is wider than that of a paired comparison.
+        A gain as in ``evidence.json``. It is the paired difference of the last step if the file has it. Otherwise its
+        interval lies between the farthest ends of those of both errors, so it is wider than a paired one.
     """
     refined = scores["refined"][variant]
-    if "change_mm" in refined:
-        change = {name: float(value) for name, value in refined["change_mm"].items()}
-        return Difference(-change["value"], -change["high"], -change["low"])
     before, after = (part["protocols"]["A"]["epe_mm"] for part in (scores, refined))
-    ends = ("value", "value"), ("low", "high"), ("high", "low")
-    return Difference(*(float(before[one] - after[other]) for one, other in ends))
+    if "change_mm" not in refined:
+        return decrease(before, after, "mm")
+    change = {name: float(value) for name, value in refined["change_mm"].items()}
+    ends = {"value": -change["value"], "low": -change["high"], "high": -change["low"]}
+    return ends | {"of": before["value"], "unit": "mm", "places": 2}
+
+
+def decrease(before: Mapping[str, Any], after: Mapping[str, Any], unit: str) -> dict[str, Any]:
+    """Gain between two quantities of which only their own intervals are known: between the farthest ends of these."""
+    middle = "mean" if "mean" in before else "value"
+    ends = {"value": (middle, middle), "low": ("low", "high"), "high": ("high", "low")}
+    gain = {name: float(before[one] - after[other]) for name, (one, other) in ends.items()}
+    return gain | {"of": before[middle], "unit": unit, "places": 2}

@@ -74,14 +74,14 @@ def on_photos(result: Mapping[str, Any], part: str) -> str:
 
 def goal_of_refinement(result: Mapping[str, Any]) -> str:
     """Compare the skeleton with the j2D that the refinement follows; the gain from a weak start if it was measured."""
-    text = by_test(result, "skeleton {:.1f} px off, j2D(0) {:.1f} px", "mesh_px", "j2d_first_px")
+    text = by_test(result, "error of the skeleton {:.1f} px, of j2D(0) {:.1f} px", "mesh_px", "j2d_first_px")
     names = {f"refinement of a weak start, j2D(3) fixed, {name}": f"from a weak start, {name}" for name in FIRST_LAST}
     return text + measured(result, names)
 
 
 def calls_of_refiner(result: Mapping[str, Any]) -> str:
     """Compare j2D before and after the three calls of f_Ref."""
-    text = "j2D {:.1f} px off from f_J2D, {:.1f} px after three calls of f_Ref"
+    text = "error of j2D {:.1f} px before the three calls of f_Ref, {:.1f} px after them"
     return by_test(result, text, "j2d_first_px", "j2d_last_px")
 
 
@@ -98,7 +98,7 @@ def worth_of_refiner(result: Mapping[str, Any]) -> str:
 def worth_of_erased_joints(result: Mapping[str, Any]) -> str:
     """Compare j2D before and after the three calls of f_Ref that was trained with hidden joints."""
     first, last = (score(result, "erased-joints", "orh-o_test", name) for name in ("j2d_first_px", "j2d_last_px"))
-    text = f"ORH-O: j2D {first:.1f} px off from f_J2D, {last:.1f} px after three calls"
+    text = f"ORH-O: error of j2D {first:.1f} px before the three calls of f_Ref, {last:.1f} px after them"
     kinds = ("erased", "shifted")
     names = {f"{kind} joints in training, {test}": f"{kind} joints, {test}" for kind in kinds for test in FIRST_LAST}
     return text + measured(result, names)
@@ -123,7 +123,7 @@ def sizes_of_feature_term(result: Mapping[str, Any]) -> str:
 def moved_evidence(result: Mapping[str, Any]) -> str:
     """Say where j2D is after the 50 calls of f_Ref, and why."""
     parts = [
-        f"{NAMES[test]}: j2D {rows['0']:.1f} px off at first, {rows['50']:.1f} px after 50 calls"
+        f"{NAMES[test]}: error of j2D {rows['0']:.1f} px at first, {rows['50']:.1f} px after 50 calls"
         for test, rows in result["moved_j2d_px"].items()
     ]
     if "f_ref_eigenvalue" in result:
@@ -143,7 +143,7 @@ def fixed_iterations(result: Mapping[str, Any]) -> str:
 def joints_behind(result: Mapping[str, Any]) -> str:
     """Say how well each variant places the skeleton in the image."""
     with_it, without = (score(result, form, "orh_test", "mesh_px") for form in ("without-refiner", "without-2d-losses"))
-    text = f"ORH: skeleton {with_it:.1f} px off with j2D and {without:.1f} px from F(x) alone"
+    text = f"ORH: error of the skeleton {with_it:.1f} px with j2D, {without:.1f} px from F(x) alone"
     few = measured(result, {"2D losses, few images, ORH": "from few images, ORH"})
     return f"{text}; F learnt from L_J2D in both{few}{on_photos(result, '2D losses')}"
 
@@ -221,7 +221,7 @@ def budget_of_masks(result: Mapping[str, Any]) -> str:
         parts.append(f"{test} mesh of *full* {own:.3f}, mesh of the true hand {best:.3f}")
     among = gain_text(result["comparisons"]["mask against the U-Net, distractors"])
     seen = f"each network saw {budget['images_seen']:,} images in each of {budget['seeds']} trainings"
-    return f"{seen}; IoU: {'; '.join(parts)}; among distractors against the U-Net {among}"
+    return f"{seen}; IoU: {'; '.join(parts)}; gain over the U-Net with distractors {among}"
 
 
 def masks_with_distractors(result: Mapping[str, Any]) -> str:

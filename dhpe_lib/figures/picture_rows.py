@@ -2,7 +2,6 @@
 
 import html
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image
 
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.figures.data_urls import data_url
+from dhpe_lib.figures.html_records import Html
 
 FRAME = "border-radius:4px;outline:1px solid rgba(128,128,128,.35)"
 PAGE_WIDTH, GAP = 744, 14
@@ -17,17 +17,7 @@ PAGE_WIDTH, GAP = 744, 14
 CAPTION = "font-size:13px;line-height:1.3;margin:4px 0 0;color:inherit!important;text-align:left"
 
 
-@dataclass(frozen=True)
-class PictureRow:
-    """A row of pictures that a notebook shows as HTML."""
-
-    html: str
-
-    def _repr_html_(self) -> str:
-        return self.html
-
-
-def picture_row(pictures: Mapping[str, Any], width: int = 200, quality: int | None = None) -> PictureRow:
+def picture_row(pictures: Mapping[str, Any], width: int = 200, quality: int | None = None) -> Html:
     """Lay small pictures out in a row, each above its caption; pixels are enlarged without smoothing.
 
     Args:
@@ -55,4 +45,4 @@ def picture_row(pictures: Mapping[str, Any], width: int = 200, quality: int | No
     row = f"--columns:{columns};display:flex;flex-wrap:wrap;gap:{GAP}px;margin:8px 0;font-family:system-ui,sans-serif"
     is_grid = len(figures) > columns > 2 and len(figures) % columns == 0  # a column may then have a meaning
     names = "dhpe-pictures dhpe-grid" if is_grid else "dhpe-pictures"
-    return PictureRow(f'<div class="{names}" style="{row}">{"".join(figures)}</div>')
+    return Html(f'<div class="{names}" style="{row}">{"".join(figures)}</div>')

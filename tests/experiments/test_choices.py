@@ -5,7 +5,7 @@ import importlib
 import torch
 
 from dhpe_lib.data.crop_frame import SIZE
-from dhpe_lib.experiments.choices import CHOICES, choices_table
+from dhpe_lib.experiments.choices import CHOICES, choices_list
 from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.hand.parameters import split_h
 from dhpe_lib.network.estimator import PRESETS
@@ -30,10 +30,11 @@ def test_every_place_exists():
         assert hasattr(importlib.import_module(module), name), one.where
 
 
-def test_table_has_a_row_for_each_choice():
-    lines = choices_table().split("\n")
-    assert len(lines) == len(CHOICES) + 2
-    assert all(line.count("|") == 5 for line in lines)
+def test_the_list_has_an_entry_for_each_choice():
+    shown = choices_list().html
+    assert shown.count("<dt>") == shown.count("</dd>") == len(CHOICES)
+    assert "<code>" not in shown
+    assert "<i>f</i><sub>Ref</sub>" in shown
 
 
 def test_zero_start_is_a_hand():

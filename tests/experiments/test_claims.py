@@ -9,10 +9,9 @@ from dhpe_lib.experiments.claims import (
     gain_word,
     here,
     paired_interval,
-    single_verdict,
-    verdict,
     verdict_of,
 )
+from dhpe_lib.experiments.verdicts import judge, judge_all, judge_number
 
 
 def crossed(generator, seeds, images, of_seed, of_image, noise):
@@ -63,7 +62,21 @@ def test_equal_gains_have_no_width_and_one_gain_no_interval():
     ],
 )
 def test_one_interval_one_verdict(low, high, neutral, expected):
-    assert single_verdict(low, high, 0.2, neutral) == expected
+    assert judge(low, high, 0.2, neutral) == expected
+
+
+def test_an_interval_has_its_ends_in_order():
+    with pytest.raises(ValueError, match="ends before it begins"):
+        judge(0.9, 0.8, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.92, 0.94, "holds"), (0.9, 0.96, "undecided"), (0.8, 0.92, "does not hold"), (0.95, 0.97, "holds")],
+)
+def test_a_number_may_be_smaller_by_the_margin(low, high, expected):
+    """The margin of 0.926 is 0.0185."""
+    assert judge_number(low, high, 0.926) == expected
 
 
 @pytest.mark.parametrize(
@@ -75,11 +88,11 @@ def test_a_gain_has_a_direction_if_its_interval_leaves_out_0(low, high, expected
 
 def test_every_comparison_of_a_claim_counts():
     good, bad, open_ = ({"low": low, "high": high, "of": 10.0} for low, high in ((0.1, 1.0), (-1.0, 0.1), (-1.0, 1.0)))
-    assert verdict([good, good]) == "holds"
-    assert verdict([good, open_]) == "undecided"
-    assert verdict([good, open_, bad]) == "does not hold"
+    assert judge_all([good, good]) == "holds"
+    assert judge_all([good, open_]) == "undecided"
+    assert judge_all([good, open_, bad]) == "does not hold"
     with pytest.raises(ValueError, match="no comparison"):
-        verdict([])
+        judge_all([])
 
 
 def test_a_claim_is_judged_by_its_comparisons():
