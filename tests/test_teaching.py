@@ -19,7 +19,8 @@ def code(text: str) -> str:
 
 def undefined_names(source: str) -> set[str]:
     """Names that are read but never bound; scopes are not told apart."""
-    bound, read = set(dir(builtins)), set()
+    bound: set[str] = set(dir(builtins))
+    read: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
