@@ -208,12 +208,12 @@ def augmentation_loop() -> Drawing:
     """Draw the way from a batch to its novel views and back into the next batch."""
     left, middle, right, top, bottom = 120, 350, 590, 105, 250
     places = {
-        "batch": ((left, top), "a batch", "photos and children"),
+        "batch": ((left, top), "a batch", "photos, novel views"),
         "network": ((middle, top), "network", "estimates h"),
         "views": ((right, top), "three novel views", "keep p; draw s and R"),
         "set": ((right, bottom), "growing set", "h, colours, light"),
         "render": ((middle, bottom), "f_TRen, f_Ren, f_Reg", "draw them"),
-        "children": ((left, bottom), "children", "picture, mask, joints"),
+        "children": ((left, bottom), "novel views", "picture, mask, joints"),
     }
     parts: list[str] = []
     for (x, y), name, note in places.values():
@@ -224,7 +224,7 @@ def augmentation_loop() -> Drawing:
         line([(left + 85, top), (middle - 88, top)], f'stroke="{BLUE}"', arrow=True),
         words(((left + middle) / 2, top - 8), "x", color=BLUE),
         line([(middle + 85, top), (right - 88, top)], f'stroke="{BLUE}"', arrow=True),
-        words(((middle + right) / 2, top - 8), "seed", color=BLUE),
+        words(((middle + right) / 2, top - 8), "source", color=BLUE),
         line([(left + 60, top - 29), (left + 60, 55), (right, 55), (right, top - 32)], 'opacity="0.65"', arrow=True),
         words(((left + right) / 2 + 30, 47), "skin and light of the photo", size=12),
         line([(right, top + 29), (right, bottom - 32)], f'stroke="{BLUE}"', arrow=True),

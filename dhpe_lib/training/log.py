@@ -263,8 +263,8 @@ def family_sheet(
     seeds, meshes, rendered = map(as_bytes, (view.images, fitted, novel_views.images))
     tiles = []
     for row, (seed, drawn) in enumerate(zip(seeds, meshes, strict=True)):
-        tiles.append(Tile(seed, UNKNOWN, None, ("seed", "")))
-        tiles.append(Tile(drawn, UNKNOWN, None, ("its mesh", f"{float(errors[row]):.1f} px off")))
+        tiles.append(Tile(seed, UNKNOWN, None, ("picture", "")))
+        tiles.append(Tile(drawn, UNKNOWN, None, ("its mesh", f"{float(errors[row]):.1f} px error")))
         for number in range(VIEWS_PER_SEED * row, VIEWS_PER_SEED * (row + 1)):
             skeleton, mask = (joints[number], masks[number]) if labels else (UNKNOWN, None)
             tiles.append(Tile(rendered[number], skeleton, mask, (f"view {number - VIEWS_PER_SEED * row + 1}", "")))
