@@ -54,6 +54,7 @@ VERSIONS = {
     "d47299ada68de229": "fourth",
     "7330445e25b042ca": "fifth",
     "4387de00ec0eb462": "sixth",
+    "c0e21cc207f0385d": "seventh",
 }
 """Versions of the light network by the first digits of the SHA-256 of their weights."""
 
