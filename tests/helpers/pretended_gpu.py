@@ -31,7 +31,7 @@ from torch.utils._pytree import tree_leaves
 
 import dhpe_lib.training.batches
 from dhpe_lib.common import warp_runtime
-from dhpe_lib.common.devices import constant
+from dhpe_lib.common.devices import constant, table
 
 GPU, HOST = torch.device("cuda", 0), torch.device("cpu")
 LIBRARY = f"{ROOT / 'dhpe_lib'}/"
@@ -266,6 +266,7 @@ class PretendedGpu:
 
     def __enter__(self) -> "PretendedGpu":
         constant.cache_clear()
+        table.cache_clear()
         threads = torch.get_num_threads()
         self.stack.callback(torch.set_num_threads, threads)
         torch.set_num_threads(1)
@@ -278,6 +279,7 @@ class PretendedGpu:
 
     def __exit__(self, *_: object) -> None:
         constant.cache_clear()
+        table.cache_clear()
         self.stack.close()
 
     def _replacements(self) -> list[tuple[Any, str, Any]]:
