@@ -164,7 +164,7 @@ MEANINGS = {
     "distance-ref": "L_Ref is a distance, not its square",
     "erased-joints": "15 % of the joints of j2D(0) in training are those of another hand",
     "erased-joints-without-refiner": "the same, and no f_Ref",
-    "shifted-joints": "15 % of the joints of j2D(0) in training are shifted by about 22 pixels",
+    "shifted-joints": "15 % of the joints of j2D(0) in training are shifted by about 28 pixels",
     "half-open": "200 steps without L_Sh; after them about half of the images are within tau",
     "half-open-without-shape-loss": "600 more steps from *half-open*, no L_Sh",
     "half-open-50": "600 more steps from *half-open*, L_Sh with weight 50",
