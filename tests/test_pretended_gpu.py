@@ -16,7 +16,7 @@ from dot_dataset import Dots, write_dots
 from PIL import Image
 from pretended_gpu import GPU, CaptureError, PretendedGpu, RaceError, Stream, unseen
 from rich.console import Console
-from small_nets import CONFIG, random_images, random_targets
+from small_nets import CONFIG, network_on_gpu, random_images, random_targets
 from typer.testing import CliRunner
 
 from dhpe_lib.cli.__main__ import app
@@ -92,8 +92,7 @@ def hand(gpu) -> HandModel:
 
 @pytest.fixture
 def network(gpu) -> Estimator:
-    torch.manual_seed(0)
-    return Estimator(CONFIG).eval().to("cuda")
+    return network_on_gpu()
 
 
 def poses(hand: HandModel, n: int = 2) -> torch.Tensor:

@@ -202,9 +202,8 @@ def predict(
     A palm detector and a hand landmark network find the hands and their joints. Then the hand model is fitted to the
     joints. Each hand gives a mesh (.glb, .obj), its joints, parameters and camera (.json), a picture (.png) and a page
     that shows the mesh in a browser (.html, works offline). NAME_hands.png shows all hands of a photo together if it
-    has several. --evidence estimator uses the joints of this project's own
-    network. --keypoints FILE and --evidence mediapipe use external joints. --keypoints-3d FILE fits meshes to joints in
-    space, without a photo.
+    has several. --evidence estimator uses the joints of this project's own network. --keypoints FILE and --evidence
+    mediapipe use external joints. --keypoints-3d FILE fits meshes to joints in space, without a photo.
 
     In a clip (.mp4, .mov, .webm, ..., or with --video a folder of frames) each hand is tracked and smoothed over time.
     The output is a clip with the meshes drawn over the frames (NAME_hands.mp4), the numbers (.json), and an animated
@@ -326,8 +325,7 @@ def predict_photos(paths: list[Path], request: "Request", shard: tuple[int, int]
         raise typer.Exit(130) from None
     summarise(results, request, console, index if len(paths) > 1 else None)
     without = sum(result.no_hand for result in results)
-    failed = any(result.problem and not result.no_hand for result in results)
-    if failed or without == len(photos):
+    if without == len(photos) or any(result.failed for result in results):
         raise typer.Exit(1)
 
 

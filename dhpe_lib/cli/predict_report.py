@@ -98,7 +98,7 @@ def summarise(results: "Sequence[Result]", request: "Request", console: Console,
     """
     hands: list[HandResult] = [hand for result in results for hand in result.hands]
     without = sum(result.no_hand for result in results)
-    failed = sum(bool(result.problem) for result in results) - without
+    failed = sum(result.failed for result in results)
     if hands:
         seconds = sum(result.seconds for result in results) / sum(not result.problem for result in results)
         count = f"{len(hands)} hand{'s' * (len(hands) != 1)}"

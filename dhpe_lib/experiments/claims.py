@@ -227,6 +227,11 @@ def deciding(claim: Claim, result: Mapping[str, Any]) -> str:
     return min(alike, key=lambda name: rows[name]["low"] / max(rows[name]["high"] - rows[name]["low"], NO_WIDTH))
 
 
+def opposite(one: Mapping[str, Any]) -> dict[str, float]:
+    """Return the gain of leaving a part out, or of a change that lowers a quantity: the other sign."""
+    return {"value": -one["value"], "low": -one["high"], "high": -one["low"]}
+
+
 def gain_text(one: Mapping[str, Any]) -> str:
     """Format a gain with its interval and unit."""
     places = one["places"]

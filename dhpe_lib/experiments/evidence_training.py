@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
 from dhpe_lib.common.records import join_rows, take_rows, to_numpy
+from dhpe_lib.common.schedules import half_cosine
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import Targets, joint_error_px, weighted_mean
@@ -32,7 +33,6 @@ from dhpe_lib.hand.skinning import joint_transforms, pose_features, skin
 from dhpe_lib.network.regressor import JOINTS_2D, POSE_SPREAD, Regressor
 from dhpe_lib.rendering.renderer import silhouette
 from dhpe_lib.synthetic.sampling import seed_of
-from dhpe_lib.training.config import half_cosine
 from dhpe_lib.training.fixed_evidence import masked_loss
 from dhpe_lib.training.losses import LossOptions, articulation_loss, refiner_loss, shape_gate
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from dhpe_lib.evaluation.paper_sets import PAPER_SETS, PaperSet
 from dhpe_lib.evaluation.published import PUBLISHED_AUC, PUBLISHED_MASKS
-from dhpe_lib.experiments.claims import CLAIMS, deciding, gain_text, here, verdict_of
+from dhpe_lib.experiments.claims import CLAIMS, deciding, gain_text, here, opposite, verdict_of
 from dhpe_lib.experiments.evidence_results import NAMES
 from dhpe_lib.experiments.plain_names import plain_name
 from dhpe_lib.experiments.reasons import reasons
@@ -262,9 +262,7 @@ def less_after_refinement(scores: Mapping[str, Any], variant: str) -> dict[str, 
     before, after = (part["protocols"]["A"]["epe_mm"] for part in (scores, refined))
     if "change_mm" not in refined:
         return decrease(before, after, "mm")
-    change = {name: float(value) for name, value in refined["change_mm"].items()}
-    ends = {"value": -change["value"], "low": -change["high"], "high": -change["low"]}
-    return ends | {"of": before["value"], "unit": "mm", "places": 2}
+    return opposite(refined["change_mm"]) | {"of": before["value"], "unit": "mm", "places": 2}
 
 
 def decrease(before: Mapping[str, Any], after: Mapping[str, Any], unit: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dhpe_lib.experiments.claims import gain_text, gain_word
+from dhpe_lib.experiments.claims import gain_text, gain_word, opposite
 from dhpe_lib.experiments.plain_names import in_html, in_markdown
 from dhpe_lib.figures.chapters import GRID_COLOR
 
@@ -96,11 +96,6 @@ def _bars(full: float, rows: Sequence[tuple[Variant, Mapping[str, Any]]]) -> go.
         text=[f"{value:.1f}" for value in values], textposition="inside", insidetextanchor="start",
         hovertemplate="%{y}: %{x:.1f} mm<extra></extra>",
     )  # fmt: skip
-
-
-def opposite(one: Mapping[str, Any]) -> dict[str, float]:
-    """Gain of leaving a part out."""
-    return {"value": -one["value"], "low": -one["high"], "high": -one["low"]}
 
 
 def effect_sentence(result: Mapping[str, Any], subject: str) -> str:

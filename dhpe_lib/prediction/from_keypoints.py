@@ -98,8 +98,8 @@ def estimate_hands(
         h, sided = mirror_h(h) if left[k] else h, models[left[k]]
         with torch.no_grad():
             mesh = sided.forward_h(h)
-        facts = sided, known_sides[k] is not None, hand, frames[k], h, mesh, energy, mask is not None
-        estimates.append(HandEstimate(*facts))
+        side_known = known_sides[k] is not None
+        estimates.append(HandEstimate(sided, side_known, hand, frames[k], h, mesh, energy, mask is not None))
     return estimates
 
 

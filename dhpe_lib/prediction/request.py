@@ -111,6 +111,11 @@ class Result:
     problem: str = ""
     no_hand: bool = False
 
+    @property
+    def failed(self) -> bool:
+        """Whether the photo could not be processed; a photo without a hand did not fail."""
+        return bool(self.problem) and not self.no_hand
+
 
 def names_in(folder: Path, paths: Sequence[Path]) -> set[str]:
     """Return the names of those files that lie in a folder, also if links or ``..`` lead there.

@@ -3,7 +3,6 @@
 On a GPU the steps are replayed as a CUDA graph; see :mod:`dhpe_lib.common.cuda_graphs`.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from dhpe_lib.common.cuda_graphs import Replayed
 from dhpe_lib.common.precision import full_precision
+from dhpe_lib.common.schedules import half_cosine
 
 StepRule = Literal["adam", "gradient"]
 Energy = Callable[[Tensor], Tensor]
@@ -106,7 +106,7 @@ def descend(
 
     replayed = Replayed(step, h.device)
     for k in range(iterations):
-        optimizer.rate.fill_(rate * (1 + math.cos(math.pi * k / iterations)) / 2 if decay else rate)
+        optimizer.rate.fill_(rate * half_cosine(k, iterations) if decay else rate)
         replayed()
     note(h.detach(), function(h).detach())
     return Descent(best, lowest, kept, track.rows["h"])

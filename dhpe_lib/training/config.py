@@ -8,6 +8,7 @@ from typing import Any
 
 from dhpe_lib.common.files import write_json
 from dhpe_lib.common.json_files import Count, JsonError, Whole, convert, read_json
+from dhpe_lib.common.schedules import half_cosine
 from dhpe_lib.data.views import JitterRange
 
 STARTS = ("random", "imagenet", "hand")
@@ -192,11 +193,6 @@ class TrainingConfig:
         if self.decay == "constant":
             return rise
         return rise * half_cosine(step, self.steps)
-
-
-def half_cosine(step: int, steps: int) -> float:
-    """Factor of a learning rate that decays along half a cosine, from 1 at step 0 to 0 at the last step."""
-    return 0.5 + 0.5 * math.cos(math.pi * step / steps)
 
 
 PAPER = {

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from dhpe_lib.common.devices import to_device
 from dhpe_lib.common.records import join_rows, take_rows
+from dhpe_lib.common.schedules import half_cosine
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.targets import Targets
 from dhpe_lib.data.views import View
@@ -26,7 +27,6 @@ from dhpe_lib.network.regressor import Regressor, RegressorState
 from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.training.batches import ViewOptions, draw_turns, training_view
-from dhpe_lib.training.config import half_cosine
 from dhpe_lib.training.losses import articulation_loss, hand_loss, refiner_loss, shape_gate, shape_loss
 
 AT_A_TIME = 64

@@ -15,7 +15,7 @@ import pytest
 import tiny_network
 import torch
 from pretended_gpu import PretendedGpu
-from small_nets import CONFIG, random_images
+from small_nets import network_on_gpu, random_images
 from torch import Tensor
 
 from dhpe_lib.common.cuda_graphs import SWITCH, WARM_UP
@@ -75,10 +75,9 @@ def hand(gpu) -> HandModel:
 
 @pytest.fixture
 def network(gpu) -> Estimator:
-    torch.manual_seed(0)
-    made = Estimator(replace(CONFIG, silhouette="coverage")).eval()
+    made = network_on_gpu(silhouette="coverage")
     torch.nn.init.constant_(made.regressor.f_ref.bias, 0.01)  # else an untrained f_Ref does not move j2D
-    return made.to("cuda")
+    return made
 
 
 def lengths(path: Tensor) -> Tensor:
