@@ -18,6 +18,7 @@ import torch
 from evidence_stages import (
     FEATURE_IMAGES,
     FITTED_IMAGES,
+    LONG_IMAGES,
     MOVED_IMAGES,
     collapsed,
     estimator_of,
@@ -33,6 +34,8 @@ from evidence_stages import (
     photo_results,
     photos,
     refined,
+    refined_as_fitted,
+    refined_long,
     refined_photos,
     refinement_is_there,
     rigid,
@@ -46,7 +49,8 @@ from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.experiments.evidence_comparisons import (
     SHAPE_CURVES,
-    fit_gain,
+    fit_gains,
+    gain_after,
     landmark_gains,
     part_gains,
     pck_of_runs,
@@ -62,14 +66,14 @@ from dhpe_lib.experiments.evidence_masks import BATCH as SEGMENTED
 from dhpe_lib.experiments.evidence_masks import (
     MASKED,
     all_counts,
-    fit_first_segmenters,
     joined,
-    kept_segmenters,
     mask_comparisons,
     mask_row,
     mesh_counts,
     segmented,
-    segmented_file,
+    segmenters,
+    segmenters_are_there,
+    segmenters_minutes,
 )
 from dhpe_lib.experiments.evidence_masks import pictures as tested_pictures
 from dhpe_lib.experiments.evidence_photos import PHOTOS
@@ -94,7 +98,6 @@ STAGES = (
     "segment",
     "meshes",
     "landmarks",
-    "pictures",
     "write",
 )
 
@@ -123,10 +126,11 @@ def pictures(place: Workplace, steps: int) -> dict[str, Any]:
 
 
 def network_masks(place: Workplace, steps: int, images: Tensor) -> dict[str, Tensor]:
-    """Return the masks of the segmentation networks of the first seed, if their weights were kept."""
-    networks = kept_segmenters(place, steps)
+    """Return the masks of the segmentation networks of the first seed, if they were trained."""
+    if not segmenters_are_there(place, steps):
+        return {}
     with torch.no_grad():
-        return {name: network(images) > 0 for name, network in networks.items()}
+        return {name: network(images) > 0 for name, network in segmenters(place, steps, 0).items()}
 
 
 def results_of(place: Workplace, steps: int) -> dict[str, Any]:
@@ -174,8 +178,10 @@ def gains_of_test(place: Workplace, test: str) -> dict[str, Any]:
     name, gains = NAMES[test], {}
     if refinement_is_there(place, test, "weak-start"):
         gains |= weak_start_gains(test, refined(place, test, "weak-start"))
-    if place.file(f"fitted/{test}").is_file():
-        gains[f"fit without a network, {name}"] = fit_gain(fitted(place, test))
+    if place.file(f"fitted/{test}").is_file() and refinement_is_there(place, test, "full"):
+        gains |= fit_gains(name, fitted(place, test), refined_as_fitted(place, test))
+    if place.file(f"refined_long/{test}").is_file():
+        gains[f"iterations 50 to 100, j2D(3) fixed, {name}"] = gain_after(refined_long(place, test))
     there = [form for form in FEATURE_FORMS if place.file(feature_file(test, form)).is_file()]
     gains |= feature_gains(name, {form: feature_course(place, test, form) for form in there})
     if place.file(f"landmarks/{test}").is_file():
@@ -205,6 +211,7 @@ def setting(place: Workplace, steps: int) -> dict[str, Any]:
         "moved_images": MOVED_IMAGES,
         "feature_images": FEATURE_IMAGES,
         "fitted_images": FITTED_IMAGES,
+        "long_images": LONG_IMAGES,
         "curve_images": TESTED,
         "blocks_of_frames": BLOCKS,
         "segmentation": segmentation_setting(place, steps),
@@ -213,12 +220,11 @@ def setting(place: Workplace, steps: int) -> dict[str, Any]:
 
 def segmentation_setting(place: Workplace, steps: int) -> Mapping[str, Any]:
     """Describe the budget of the segmentation networks; nothing if they were not trained."""
-    if not place.file(segmented_file(steps)).is_file():
+    if not segmenters_are_there(place, steps):
         return {}
-    minutes = float(segmented(place, steps)["seconds"]) / 60
     return {
         "steps": steps, "batch": SEGMENTED, "images_seen": steps * SEGMENTED, "seeds": SEEDS,
-        "minutes_of_all": round(minutes, 1), "pairs": place.pairs,
+        "minutes_of_all": round(segmenters_minutes(place, steps), 1), "pairs": place.pairs,
     }  # fmt: skip
 
 
@@ -233,7 +239,9 @@ def main() -> None:
     parser.add_argument("--tests", type=int, default=1024, help="images of each test split")
     parser.add_argument("--pairs", type=int, default=512, help="hands without and with distractors")
     parser.add_argument("--form", choices=FORMS, nargs="+", default=list(FORMS), help="variants to train")
-    parser.add_argument("--segment-steps", type=int, default=500, help="steps of the segmentation networks")
+    parser.add_argument(
+        "--segment-steps", type=int, default=STEPS * BATCH // SEGMENTED, help="steps of the segmentation networks"
+    )
     parser.add_argument("--stage", choices=STAGES, nargs="+", default=list(STAGES))
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
@@ -249,6 +257,8 @@ def main() -> None:
         for test, name in (*product(place.tested, ("full",)), *product(REFINED, ("weak-start",))):
             if place.weights(name):
                 refined(place, test, name)
+        for test in REFINED:
+            refined_long(place, test)
     if "feature" in arguments.stage:
         for test in REFINED:
             feature_row_of(place, test)
@@ -276,8 +286,6 @@ def main() -> None:
             rigid(place, test)
         if "labelled" in place.photo_crops:
             photo_landmarks(place)
-    if "pictures" in arguments.stage:
-        fit_first_segmenters(place, arguments.segment_steps)
     if "write" in arguments.stage:
         write_result("evidence_pictures", pictures(place, arguments.segment_steps), 0, load, show=False)
         write_result("evidence", results_of(place, arguments.segment_steps), 0, load, show=False)

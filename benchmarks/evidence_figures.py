@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dhpe_lib.experiments.evidence_figures import HEAD, figures, mask_rows
 from dhpe_lib.experiments.evidence_pictures import hand_pictures, mask_pictures
+from dhpe_lib.experiments.plain_names import in_html
 from dhpe_lib.figures.chapters import read_result
 from dhpe_lib.hand.model import HandModel
 
@@ -25,12 +26,8 @@ def html_of(name: str) -> str:
         return hand_pictures(read_result("evidence_pictures")["results"]["hands"], HandModel.open_hand()).html
     result = read_result("evidence")["results"]
     if name == TABLE:
-        lines = (HEAD, *mask_rows(result))
-        return (
-            "<table>"
-            + "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in lines)
-            + "</table>"
-        )
+        lines = ("".join(f"<td>{in_html(cell)}</td>" for cell in line) for line in (HEAD, *mask_rows(result)))
+        return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
     return figures(result)[name].to_html(include_plotlyjs=True)
 
 

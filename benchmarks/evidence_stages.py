@@ -46,7 +46,9 @@ from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.hand_landmarks import FEATURES
 from dhpe_lib.network.regressor import Regressor
 
-MOVED_IMAGES, FEATURE_IMAGES, FITTED_IMAGES = 128, 64, 64
+MOVED_IMAGES, FEATURE_IMAGES, FITTED_IMAGES, LONG_IMAGES = 128, 64, 64, 512
+LONG = (50, 100)
+"""Numbers of iterations of the paper's refinement, and of one that is twice as long."""
 
 
 def train(place: Workplace, name: str, seed: int) -> None:
@@ -159,6 +161,24 @@ def fitted(place: Workplace, test: str) -> ndarray:
     return place.kept_arrays(f"fitted/{test}", find)["errors"]
 
 
+def refined_as_fitted(place: Workplace, test: str) -> ndarray:
+    """Return the errors after 50 steps of refinement with j2D(3) on the images of the fit: seeds, images, joints."""
+    rows = spread(len(place.tested[test]), FITTED_IMAGES).numpy()
+    return np.stack([refine(place, test, MODES[1], seed)[-1][rows] for seed in range(SEEDS)])
+
+
+def refined_long(place: Workplace, test: str) -> ndarray:
+    """Return the errors of *full* after each of ``LONG`` steps towards j2D(3): seeds, 2, images, joints."""
+
+    def find() -> dict[str, ndarray]:
+        rows = spread(len(place.tested[test]), LONG_IMAGES)
+        evidence, crops = take_rows(seen_by(FORMS["full"], place.tested[test]), rows), place.crops[test][rows]
+        networks = [estimator_of(place, "full", seed) for seed in range(SEEDS)]
+        return {"errors": np.stack([refined_errors(one, evidence, crops, MODES[1], LONG) for one in networks])}
+
+    return place.kept_arrays(f"refined_long/{test}", find)["errors"]
+
+
 def collapsed(place: Workplace) -> dict[str, dict[str, float]]:
     """Return what L_Feat does to features of ORH in each of its norms."""
 
@@ -242,7 +262,8 @@ def feature_course(place: Workplace, test: str, form: FeatureForm) -> dict[str, 
 
 def feature_file(test: str, form: FeatureForm) -> str:
     """Name of the file of a refinement with the feature term."""
-    return f"feature/{test}_{form.evidence}_{form.weight:g}{'_same_size' if form.keeps_size else ''}"
+    own = f"{'_same_size' if form.keeps_size else ''}{'_exact' if form.exact else ''}"
+    return f"feature/{test}_{form.evidence}_{form.weight:g}{own}"
 
 
 def some_crops(place: Workplace, test: str) -> Crops:

@@ -135,8 +135,8 @@ def evaluate(
 
     The command writes a JSON and a page with the PCK curves. Confidence intervals cover 95 % of 200 bootstrap samples
     of the images. With --refine, both files also hold the scores after refinement, and the JSON holds the errors over
-    its iterations. Variants: refinement, evidence-anchored, evidence-fixed, joints-only, joints-only-fixed,
-    feature-only, gradient-steps.
+    its iterations. Variants: refinement, evidence-anchored, evidence-fixed, coverage, coverage-fixed, joints-only,
+    joints-only-fixed, feature-only, gradient-steps.
     """
     from dhpe_lib.common.console import progress_bar
     from dhpe_lib.common.devices import find_device

@@ -28,7 +28,7 @@ from dhpe_lib.refinement.energy import (
     without_depth,
 )
 from dhpe_lib.refinement.test_time import EvidenceMode, RefineOptions, refine
-from dhpe_lib.rendering.renderer import silhouette
+from dhpe_lib.rendering.renderer import Method, silhouette
 
 EVIDENCE: dict[EvidenceMode, str] = {"fixed": "j2D(3) fixed", "recursive": "j2D by f_Ref"}
 
@@ -41,29 +41,36 @@ class FeatureForm:
         evidence: Kind of j2D.
         weight: Weight of the feature term; Eq. 13 has 1.
         keeps_size: Whether the term has no gradient to size and shape, so that it cannot make a hand grow.
+        exact: Whether the silhouette has the exact gradient (coverage), not the paper's (Kato et al.).
     """
 
     evidence: EvidenceMode
     weight: float
     keeps_size: bool = False
+    exact: bool = False
 
     @property
     def options(self) -> RefineOptions:
         """Options of the refinement."""
         weights = replace(EQ_13, feature=self.weight)
-        return RefineOptions(weights, evidence=self.evidence, feature_keeps_size=self.keeps_size)
+        method: Method | None = "coverage" if self.exact else None
+        return RefineOptions(weights, evidence=self.evidence, feature_keeps_size=self.keeps_size, silhouette=method)
 
     @property
     def label(self) -> str:
         """Weight, form and kind of j2D."""
-        return f"{self.weight:g}{' of the same size' if self.keeps_size else ''}, {EVIDENCE[self.evidence]}"
+        form = f"{' of the same size' if self.keeps_size else ''}{' with the exact gradient' if self.exact else ''}"
+        return f"{self.weight:g}{form}, {EVIDENCE[self.evidence]}"
 
 
 FEATURE_FORMS = (
     *(FeatureForm(evidence, weight) for weight in (0.0, 0.01, 1.0) for evidence in EVIDENCE),
-    *(FeatureForm("fixed", weight, True) for weight in (0.01, 1.0)),
+    *(FeatureForm("fixed", weight, keeps_size=True) for weight in (0.01, 1.0)),
+    *(FeatureForm("fixed", weight, exact=True) for weight in (0.01, 1.0)),
+    FeatureForm("recursive", 1.0, exact=True),
 )
-"""Without the term, near the gradient of the joints, and as in Eq. 13; with each kind of j2D. Then of the same size."""
+"""Without the term, near the gradient of the joints, and as in Eq. 13; with each kind of j2D. Then of the same size,
+and with the exact gradient of the silhouette."""
 AT_A_TIME = 32
 
 
@@ -86,9 +93,9 @@ def feature_facts(network: Estimator, crops: Crops) -> dict[str, ndarray]:
         crops: Crops with their margin.
 
     Returns:
-        For each image "joints" and "feature", the norms of the gradients to h; "value" and "value_twice", the feature
-        term of the mesh and of a mesh of twice its size; "near", whether lambda is 1. The gradient and the values of
-        the feature term are 0 where lambda is 0.
+        For each image "joints", "feature" and "feature_exact", the norms of the gradients to h, the last one with the
+        exact gradient of the silhouette; "value" and "value_twice", the feature term of the mesh and of a mesh of twice
+        its size; "near", whether lambda is 1. The gradients and values of the feature term are 0 where lambda is 0.
     """
     parts = []
     for start in range(0, len(crops), AT_A_TIME):
@@ -108,9 +115,10 @@ def facts_of(network: Estimator, view: View, estimate: Estimate) -> dict[str, nd
     with evaluating(network):
         moving = without_depth(h)
         terms = energy_terms(hand, moving, hand.forward_h(moving), evidence, EQ_13, prior)
+        exact = feature_term(hand.forward_h(moving), hand, replace(appearance, silhouette="coverage"), terms.gate > 0)
+        parts = {"joints": terms.joints, "feature": terms.feature, "feature_exact": exact}
         gradients = {
-            name: torch.autograd.grad(getattr(terms, name).sum(), h, retain_graph=True)[0].norm(dim=1)
-            for name in ("joints", "feature")
+            name: torch.autograd.grad(part.sum(), h, retain_graph=True)[0].norm(dim=1) for name, part in parts.items()
         }
         with torch.no_grad():
             large = feature_term(twice_as_large(hand.forward_h(h)), hand, appearance, terms.gate > 0)
@@ -141,7 +149,10 @@ def feature_gains(name: str, courses: Mapping[FeatureForm, Mapping[str, ndarray]
     return found
 
 
-def feature_row(facts: Mapping[str, ndarray], shown: Sequence[str] = ("joints", "feature")) -> dict[str, float]:
+GRADIENTS = ("joints", "feature", "feature_exact")
+
+
+def feature_row(facts: Mapping[str, ndarray], shown: Sequence[str] = GRADIENTS) -> dict[str, float]:
     """Medians of the gradients and means of the values over the images whose lambda is 1."""
     near = facts["near"] > 0
     row = {f"gradient_{name}": round(float(np.median(facts[name][near])), 3) for name in shown}

@@ -42,7 +42,7 @@ def figures(result: Mapping[str, Any]) -> dict[str, go.Figure]:
 
 
 def pck_figure(result: Mapping[str, Any], test: str, part: str = "pck") -> go.Figure:
-    """Draw a PCK curve with its 95 % band over images for each method.
+    """Draw a PCK curve with its 95 % band over seeds and images for each method.
 
     Args:
         result: Content of `evidence.json`.

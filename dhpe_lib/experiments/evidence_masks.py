@@ -6,14 +6,12 @@ trainings: three for a segmentation network or a variant of f_E3D, one for the s
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from numpy import ndarray
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dhpe_lib.common.records import take_rows
@@ -55,59 +53,53 @@ def shipped_predictions(network: Estimator, evidence: CachedEvidence, crops: Cro
     return compare(path, evidence, crops, network.hand)
 
 
-def segmented(place: Workplace, steps: int) -> dict[str, ndarray]:
-    """Train the segmentation networks on the training images, and count their pixels on the tests with masks.
+def segmenters(place: Workplace, steps: int, seed: int) -> nn.ModuleDict:
+    """Read the segmentation networks of a seed, or train them on the training images; they are in evaluation mode.
 
     Args:
         place: The files.
         steps: Number of steps.
-
-    Returns:
-        Counts by "test.network", and "seconds", the processor time.
+        seed: Seed of the first weights; all seeds see the same images.
     """
+    networks = nn.ModuleDict({name: new_network(kind, seed) for name, kind in SEGMENTERS.items()})
 
     def find() -> dict[str, ndarray]:
-        networks = [new_network(kind, seed) for kind in SEGMENTERS.values() for seed in range(SEEDS)]
-        fit_segmenters(networks, lambda step: training_batch(place, step), steps)
-        found = {}
-        for test in MASKED:
-            for k, name in enumerate(SEGMENTERS):
-                trainings = networks[k * SEEDS : (k + 1) * SEEDS]
-                found[f"{test}.{name}"] = network_counts(trainings, *pictures(place, test))
-        return found
-
-    return place.kept_arrays(segmented_file(steps), find)
-
-
-def fit_first_segmenters(place: Workplace, steps: int) -> None:
-    """Train the first of each kind of segmentation network again and keep its weights, for Fig. 4."""
-    files = {name: segmenter_file(place, name, steps) for name in SEGMENTERS}
-    if not all(path.is_file() for path in files.values()):
-        networks = {name: new_network(kind, 0) for name, kind in SEGMENTERS.items()}
         fit_segmenters(list(networks.values()), lambda step: training_batch(place, step), steps)
-        for name, network in networks.items():
-            save_file(network.state_dict(), files[name])
+        return {name: values.numpy() for name, values in networks.state_dict().items()}
+
+    values = place.kept_arrays(segmenters_file(steps, seed), find)
+    networks.load_state_dict({name: torch.from_numpy(values[name]) for name in networks.state_dict()})
+    return networks.eval()
 
 
-def kept_segmenters(place: Workplace, steps: int) -> dict[str, nn.Module]:
-    """Read the networks of :func:`fit_first_segmenters`, in evaluation mode; those that were not kept are left out."""
-    found = {}
-    for name, kind in SEGMENTERS.items():
-        if (path := segmenter_file(place, name, steps)).is_file():
-            network = new_network(kind, 0)
-            network.load_state_dict(load_file(path))
-            found[name] = network.eval()
-    return found
+def segmenters_file(steps: int, seed: int) -> str:
+    """Name of the file of the segmentation networks of a seed."""
+    return f"segmenters/{steps}_seed{seed}"
 
 
-def segmenter_file(place: Workplace, name: str, steps: int) -> Path:
-    """Path of the weights of a segmentation network."""
-    return place.out / f"segmenter_{name}_{steps}.safetensors"
+def segmenters_are_there(place: Workplace, steps: int) -> bool:
+    """Whether the segmentation networks of all seeds were trained."""
+    return all(place.file(segmenters_file(steps, seed)).is_file() for seed in range(SEEDS))
 
 
-def segmented_file(steps: int) -> str:
-    """Name of the file of the segmentation networks."""
-    return f"segmented_{steps}"
+def segmenters_minutes(place: Workplace, steps: int) -> float:
+    """Processor time of all trainings."""
+    files = (place.file(segmenters_file(steps, seed)) for seed in range(SEEDS))
+    return sum(float(np.load(file)["seconds"]) for file in files) / 60
+
+
+def segmented(place: Workplace, steps: int) -> dict[str, ndarray]:
+    """Count the pixels of the segmentation networks on the tests with masks, by "test.network"."""
+
+    def find() -> dict[str, ndarray]:
+        trainings = [segmenters(place, steps, seed) for seed in range(SEEDS)]
+        return {
+            f"{test}.{name}": network_counts([networks[name] for networks in trainings], *pictures(place, test))
+            for test in MASKED
+            for name in SEGMENTERS
+        }
+
+    return place.kept_arrays(f"segmented_{steps}", find)
 
 
 def new_network(kind: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -164,7 +156,7 @@ def kept_true_mesh_counts(place: Workplace, test: str) -> Counts:
 def all_counts(place: Workplace, steps: int) -> dict[str, dict[str, Counts]]:
     """Collect the pixel counts of each test by method; a method that was not measured is left out."""
     runs, found = place.load_runs("full"), {}
-    networks = segmented(place, steps) if place.file(segmented_file(steps)).is_file() else {}
+    networks = segmented(place, steps) if segmenters_are_there(place, steps) else {}
     for test in MASKED:
         if not place.file(f"mesh_{test}").is_file():
             continue

@@ -218,16 +218,19 @@ def in_blocks(test: str, rows: ndarray, join: Callable[..., ndarray] = np.mean) 
     return join(rows[:, : size * BLOCKS].reshape(len(rows), BLOCKS, size, *rows.shape[2:]), axis=2)
 
 
-def pck_of(rows: Float[ndarray, "n _"], test: str = "") -> dict[str, Any]:
-    """PCK curve with its 95 % band over images for JSON, from 20 to 50 mm, or from 0 to 100 mm for fingertips alone.
+def pck_of(rows: Float[ndarray, "seeds n 21"], test: str = "") -> dict[str, Any]:
+    """PCK curve with its 95 % band over seeds and images, from 20 to 50 mm, or from 0 to 100 mm for fingertips alone.
 
     Args:
-        rows: Errors of each image, mm; a joint is labelled in all images or in none.
+        rows: Errors of the joints, mm; a joint is labelled in all images or in none.
         test: Name of the test; the band of a sequence is over blocks of frames.
+
+    Returns:
+        A dict for JSON.
     """
-    labelled = ~np.isnan(rows).all(0)
+    labelled = ~np.isnan(rows).all((0, 1))
     grid = "20-50" if labelled.all() else "0-100"
-    (shares,) = in_blocks(test, (rows[:, labelled, None] <= THRESHOLDS[grid]).mean(1)[None])
-    value, width = shares.mean(0), 1.96 * shares.std(0, ddof=1) / np.sqrt(len(shares))
-    curves = {"value": value, "low": value - width, "high": value + width}
-    return {"grid": grid, "images": len(rows)} | {name: curve.round(4).tolist() for name, curve in curves.items()}
+    shares = in_blocks(test, (rows[..., labelled, None] <= THRESHOLDS[grid]).mean(2))
+    points = [paired_interval(shares[..., k]) for k in range(shares.shape[-1])]
+    curves = {name: [round(float(getattr(one, name)), 4) for one in points] for name in ("value", "low", "high")}
+    return {"grid": grid, "images": rows.shape[1]} | curves

@@ -33,6 +33,7 @@ from dhpe_lib.refinement.energy import (
     hand_prior,
     without_depth,
 )
+from dhpe_lib.rendering.renderer import Method
 
 EvidenceMode = Literal["recursive", "anchored", "fixed"]
 
@@ -56,6 +57,7 @@ class RefineOptions:
             network's j2D. "fixed", as in earlier work: j2D does not change.
         feature_keeps_size: Whether the feature term has no gradient to size and shape; see
             :class:`dhpe_lib.refinement.energy.Appearance`. Ours; the paper's term can make a hand grow.
+        silhouette: Silhouette f_Ren of the feature term; None for the network's. "coverage" has the exact gradient.
     """
 
     weights: EnergyWeights = EQ_13
@@ -64,12 +66,15 @@ class RefineOptions:
     steps: StepRule = "adam"
     evidence: EvidenceMode = "recursive"
     feature_keeps_size: bool = False
+    silhouette: Method | None = None
 
 
 REFINEMENTS = {
     "refinement": RefineOptions(),
     "evidence-anchored": RefineOptions(evidence="anchored"),
     "evidence-fixed": RefineOptions(evidence="fixed"),
+    "coverage": RefineOptions(silhouette="coverage"),
+    "coverage-fixed": RefineOptions(silhouette="coverage", evidence="fixed"),
     "joints-only": RefineOptions(replace(EQ_13, feature=0.0)),
     "joints-only-fixed": RefineOptions(replace(EQ_13, feature=0.0), evidence="fixed"),
     "feature-only": RefineOptions(replace(EQ_13, joints=0.0)),
@@ -170,7 +175,11 @@ class RefinementEnergy:
         resized = resize(images, network.features.input_size)
         feature = estimate.evidence.feature.detach()
         self.appearance = Appearance(
-            network.features, resized, feature, network.config.silhouette, options.feature_keeps_size
+            network.features,
+            resized,
+            feature,
+            options.silhouette or network.config.silhouette,
+            options.feature_keeps_size,
         )
         self.start = estimate.h.detach()
         self.track = Track(options.iterations + 1, self.start.device)

@@ -83,7 +83,9 @@ def test_the_feature_term_is_measured_by_its_weight():
     assert course["epe_mm"].shape == (2, 2)
     facts = feature_facts(network, crops)
     assert (facts["joints"] > 0).all()
-    assert ((facts["feature"] > 0) == (facts["near"] > 0)).all()
+    for name in ("feature", "feature_exact"):
+        assert ((facts[name] > 0) == (facts["near"] > 0)).all()
+    assert FeatureForm("fixed", 1.0, exact=True).options.silhouette == "coverage"
     assert feature_row(facts | {"near": np.ones(2)})["images_near"] == 2
     after = {FeatureForm("fixed", 0.0): 4.0, FeatureForm("fixed", 0.01): 4.5, FeatureForm("fixed", 0.01, True): 3.5}
     mm = {form: {"epe_mm": np.array([[5.0, last], [5.0, last]])} for form, last in after.items()}

@@ -13,7 +13,7 @@ from dhpe_lib.evaluation.metrics import THRESHOLDS, auc
 from dhpe_lib.experiments.claims import CLAIMS, SPANS
 from dhpe_lib.experiments.evidence_comparisons import (
     PARTS,
-    fit_gain,
+    fit_gains,
     landmark_gains,
     part_gains,
     pck_rows,
@@ -178,7 +178,8 @@ def test_refinement_gains_follow_the_iterations():
     assert found["moving against fixed j2D, ORH"]["value"] == 0
     assert found["j2D(3) against j2D(0), ORH"]["value"] == 0
     assert weak_start_gains("orh_test", refined)[f"refinement of a weak start, {MODES[0]}, ORH"]["value"] == 5
-    assert fit_gain(falling[:, :2])["value"] == 1
+    fits = fit_gains("ORH", falling[:, :2], falling[:, 3])
+    assert [one["value"] for one in fits.values()] == [1, -2]
     assert found["iterations 1 to 5, j2D(3) fixed, ORH"]["value"] == 1
     assert refinement_course("orh_test", refined)[MODES[0]]["5"]["value"] == 2
     curves = pck_rows({name: [run(2.0)] for name in FORMS} | {"without-refiner": []}, refined, "orh_test")
@@ -205,7 +206,7 @@ def test_a_user_may_take_another_network():
 
 def test_figures_and_tables_of_a_result(tmp_path):
     one = gain(20.0 + np.array([[1.0, 1, 1], [0, 0, 0]]), np.full((2, 3), 19.0), "mm")
-    rows = np.abs(np.random.default_rng(0).normal(20, 5, (9, 21)))
+    rows = np.abs(np.random.default_rng(0).normal(20, 5, (2, 9, 21)))
     tips = np.where(np.arange(21) % 4 == 0, rows, np.nan)
     result = {
         "comparisons": {"f_Ref, ORH": one, "f_Ref, ORH-O": one},
@@ -216,6 +217,8 @@ def test_figures_and_tables_of_a_result(tmp_path):
         "masks": {"ORH": {"mesh": mask_row(np.tile([8, 1, 1], (1, 4, 1)))}},
     }
     assert result["pck"]["orh-o_test"]["ours"]["grid"] == "0-100"
+    band, wider = (pck_of(np.stack((rows[0], rows[0] + more))) for more in (0, 2))
+    assert np.mean(wider["high"]) - np.mean(wider["low"]) > np.mean(band["high"]) - np.mean(band["low"])
     for test in result["pck"]:
         assert len(pck_figure(result, test).data) == 2
     assert len(course_figure(result, {"full": "Eq. 12", "constant-lambda": "0.01"}).data) == 4

@@ -53,7 +53,7 @@ def bright_squares(step: int) -> View:
 
 def test_segmentation_networks_learn_a_bright_square():
     networks = [new_network(kind, 0) for kind in SEGMENTERS.values()]
-    fit_segmenters(networks, bright_squares, 40)
+    fit_segmenters(networks, bright_squares, 80)
     view = bright_squares(99)
     fine, coarse = (mask_scores(segmenter_counts(one, view.images, view.targets.mask)).iou for one in networks)
     assert fine > 0.8
