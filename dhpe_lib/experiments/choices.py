@@ -135,9 +135,10 @@ CHOICES = (
 
 
 def choices_list(choices: Sequence[Choice] = CHOICES) -> Html:
-    """Return choices as a list of questions, each with the answer here and with another reading."""
+    """Return choices as a list of questions, each with the answer here, another reading, and its place in the code."""
     parts = (
-        f"<dt>{in_html(one.question)}</dt><dd>{in_html(one.here)}. <em>Also possible:</em> {in_html(one.other)}.</dd>"
+        f"<dt>{in_html(one.question)}</dt><dd>{in_html(one.here)}. <em>Also possible:</em> {in_html(one.other)}. "
+        f"<em>In the code:</em> <code>{one.where.removeprefix('dhpe_lib.')}</code>.</dd>"
         for one in choices
     )
     return Html(f"<dl>{''.join(parts)}</dl>")

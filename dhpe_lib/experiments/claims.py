@@ -151,6 +151,12 @@ CLAIMS = {
         "part of Eq. 13, without a number",
         tuple(f"feature term of weight 1, j2D(3) fixed, {test}" for test in ("ORH", "ORH-O")),
     ),
+    "feature-term-exact": Claim(
+        "The feature term of Eq. 13 helps refinement, with fixed j2D and the exact gradient of the silhouette",
+        "Sec. 3.4",
+        "part of Eq. 13, without a number",
+        tuple(f"feature term of weight 1 with the exact gradient, j2D(3) fixed, {test}" for test in ("ORH", "ORH-O")),
+    ),
     "refiner": Claim("f_Ref helps", "Figs. 5d, 5e", "better", ("f_Ref, ORH", "f_Ref, ORH-O")),
     "refiner-erased": Claim(
         "f_Ref helps if joints are hidden in training",
@@ -200,8 +206,8 @@ CLAIMS = {
     ),
 }
 """The claims, by name. The paper can be read in two ways: f_Ref moves j2D in every step of the refinement, or in the
-regressor alone (PAPER.md Sec. 9.9); both readings are judged. Three claims have a second row, under conditions in which
-the part has more to do: hidden joints, few viewpoints, half-open gates."""
+regressor alone (PAPER.md Sec. 9.9); both readings are judged. Four claims have a second row, under conditions in which
+the part has more to do: an exact gradient, hidden joints, few viewpoints, half-open gates."""
 
 
 def verdict_of(claim: Claim, result: Mapping[str, Any]) -> Verdict | None:

@@ -42,7 +42,7 @@ VARIANTS = (
     Variant("refined, 2D joints fixed", "refinement, j2D(3) fixed", "with"),
     Variant("refined, 2D joints moved by f_Ref", "refinement", "with"),
     Variant("without f_Ref", "f_Ref", "without"),
-    Variant("without shape loss", "shape loss of a quarter", "without"),
+    Variant("without the shape loss of every fourth image", "shape loss of a quarter", "without"),
     Variant("with novel views", "augmentation, all images", "with"),
 )
 """The variants that are compared with *full*, in the order of the chart."""
@@ -51,7 +51,7 @@ PARTS = {
     "Refinement with fixed 2D joints": "refinement, j2D(3) fixed",
     "Refinement with 2D joints that f_Ref moves": "refinement",
     "f_Ref": "f_Ref",
-    "The shape loss": "shape loss of a quarter",
+    "The shape loss of every fourth image": "shape loss of a quarter",
     "Augmentation of images with all viewpoints": "augmentation, few images",
     "Augmentation of images with few viewpoints": "augmentation, few viewpoints",
 }

@@ -10,6 +10,7 @@ WORDS = (
     (r"j2D by f_Ref", "joints moved by f_Ref"),
     (r"^j2D\(3\) against j2D\(0\)", "refinement, joints of the regressor instead of those of f_J2D"),
     (r"^moving against fixed j2D", "refinement, joints moved by f_Ref instead of fixed ones"),
+    (r"^fit without a network instead of refinement", "fit without a network instead of 50 steps of refinement"),
     (r"^shipped network refined", "refinement of the measured network"),
     (r"^feature term of weight (.*?), fixed", r"refinement, feature term of weight \1, fixed"),
     (r"shape loss of a quarter", "shape loss of every fourth image"),

@@ -24,6 +24,7 @@ def reasons(result: Mapping[str, Any]) -> dict[str, str]:
         "iterations": moved_evidence,
         "iterations-kept": fixed_iterations,
         "feature-term": sizes_of_feature_term,
+        "feature-term-exact": exact_feature_term,
         "refiner": worth_of_refiner,
         "refiner-erased": worth_of_erased_joints,
         "2d-losses": joints_behind,
@@ -120,6 +121,22 @@ def sizes_of_feature_term(result: Mapping[str, Any]) -> str:
     return "; ".join(parts) + measured(result, names)
 
 
+def exact_feature_term(result: Mapping[str, Any]) -> str:
+    """Compare the exact gradient of the feature term with that of the joints; the gain of all terms and with f_Ref."""
+    parts = []
+    for test, row in result["feature_term"].items():
+        times = row["gradient_feature_exact"] / row["gradient_joints"]
+        parts.append(f"{NAMES[test]}: gradient {times:.1f} times that of the joints")
+    term, refined = "feature term of weight", "shipped network refined, feature weight"
+    names = {
+        f"{refined} 1 with the exact gradient, j2D(3) fixed": "all terms",
+        f"{term} 0.01 with the exact gradient, j2D(3) fixed": "with weight 0.01",
+        f"{term} 1 with the exact gradient, j2D by f_Ref": "with j2D that f_Ref moves",
+    }
+    rows = {f"{name}, {test}": f"{label}, {test}" for name, label in names.items() for test in FIRST_LAST}
+    return "; ".join(parts) + measured(result, rows)
+
+
 def moved_evidence(result: Mapping[str, Any]) -> str:
     """Say where j2D is after the 50 calls of f_Ref, and why."""
     parts = [
@@ -134,10 +151,14 @@ def moved_evidence(result: Mapping[str, Any]) -> str:
 
 
 def fixed_iterations(result: Mapping[str, Any]) -> str:
-    """Gain of the last iterations with j2D(0) fixed."""
-    return (
-        f"with j2D(0) fixed, 20 to 50: {gain_text(result['comparisons']['iterations 20 to 50, j2D(0) fixed, ORH-O'])}"
-    )
+    """Gain of the last iterations with j2D(0) fixed, of twice as many, and of a fit instead of the refinement."""
+    last = gain_text(result["comparisons"]["iterations 20 to 50, j2D(0) fixed, ORH-O"])
+    others = {"iterations 50 to 100, j2D(3) fixed, ORH-O": "with j2D(3) fixed, 50 to 100"}
+    others |= {
+        f"fit without a network instead of refinement, {test}": f"a fit instead of the refinement, {test}"
+        for test in FIRST_LAST
+    }
+    return f"with j2D(0) fixed, 20 to 50 {last}" + measured(result, others)
 
 
 def joints_behind(result: Mapping[str, Any]) -> str:
@@ -199,7 +220,8 @@ def half_open_gates(result: Mapping[str, Any]) -> str:
     forms["no shape loss"] = "half-open-without-shape-loss"
     errors = (f"{label} {score(result, form, 'orh_test', 'epe_a_mm'):.1f} mm" for label, form in forms.items())
     text = f"{100 * sum(near) / len(near):.0f} % of the images within tau at the start; ORH: {', '.join(errors)}"
-    return text + measured(result, {"lambda, weight 50, half-open gates, ORH": "with 50 times a mean"})
+    weights = {f"lambda, weight {weight}, half-open gates, ORH": f"with {weight} times a mean" for weight in (1, 50, 500)}
+    return text + measured(result, weights)
 
 
 def lambda_as_mean(result: Mapping[str, Any]) -> str:
