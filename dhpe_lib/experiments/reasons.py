@@ -220,7 +220,9 @@ def half_open_gates(result: Mapping[str, Any]) -> str:
     forms["no shape loss"] = "half-open-without-shape-loss"
     errors = (f"{label} {score(result, form, 'orh_test', 'epe_a_mm'):.1f} mm" for label, form in forms.items())
     text = f"{100 * sum(near) / len(near):.0f} % of the images within tau at the start; ORH: {', '.join(errors)}"
-    weights = {f"lambda, weight {weight}, half-open gates, ORH": f"with {weight} times a mean" for weight in (1, 50, 500)}
+    weights = {
+        f"lambda, weight {weight}, half-open gates, ORH": f"with {weight} times a mean" for weight in (1, 50, 500)
+    }
     return text + measured(result, weights)
 
 

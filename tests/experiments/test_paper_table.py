@@ -111,6 +111,11 @@ def test_refinement_is_judged_by_the_paired_change_if_the_file_has_it():
     assert refinement_row("orh-o", True, only(file, refined(paired))).verdict == "does not hold"
     near = {"value": -0.2, "low": -0.3, "high": -0.15}  # the margin is 2 % of 10 mm
     assert refinement_row("orh-o", True, only(file, refined(near))).verdict == "undecided"
+    results = refined(paired)["results"]
+    exact = {"results": results | {"refined": results["refined"] | {"coverage": results["refined"]["refinement"]}}}
+    row = refinement_row("orh-o", False, only(file, exact), exact=True)
+    assert (row.verdict, "exact gradient" in row.claim) == ("holds", True)
+    assert refinement_row("orh-o", False, only(file, refined(paired)), exact=True).verdict == "not measured"
 
 
 def test_calls_of_the_refiner_are_judged_by_the_farthest_ends():
