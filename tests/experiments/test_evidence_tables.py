@@ -89,7 +89,8 @@ def test_a_variant_without_a_harmful_part_is_better():
 
 def test_a_sentence_has_the_direction_of_the_gain():
     said = effect_sentence(result(1.0), "The shape loss of every fourth image")
-    assert said.startswith("The shape loss lowers the error on ORH by 1.0 mm (+1.0 [+0.5, +1.5] mm) and on ORH-O by")
+    subject, numbers = "The shape loss of every fourth image", "(+1.0 [+0.5, +1.5] mm)"
+    assert said.startswith(f"{subject} lowers the error on ORH by 1.0 mm {numbers} and on ORH-O by")
     assert effect_sentence(result(-1.0), "f_Ref").startswith("$f_\\text{Ref}$ raises the error on ORH by 1.0 mm")
     mixed = result(1.0)
     mixed["comparisons"]["f_Ref, ORH-O"] = one(0.1)
