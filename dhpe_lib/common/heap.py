@@ -6,6 +6,5 @@ import sys
 
 def return_freed_memory() -> None:
     """Return the memory that the C library keeps for later; without GNU's C library nothing happens."""
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(library, "malloc_trim"):
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
         library.malloc_trim(0)
