@@ -6,8 +6,8 @@ from jaxtyping import TypeCheckError
 from torch.nn import functional
 from wave_picture import wave_picture
 
-from dhpe_lib.network.mobile_layers import SameConv2d, load_weights, same_padding
 from dhpe_lib.network import palm_detector
+from dhpe_lib.network.mobile_layers import SameConv2d, load_weights, same_padding
 from dhpe_lib.network.palm_detector import (
     PalmDetector,
     decode_palms,
