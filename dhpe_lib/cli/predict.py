@@ -1,9 +1,8 @@
 """The commands `dhpe predict` and `dhpe demo`."""
 
 from contextlib import nullcontext
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,11 +11,30 @@ from dhpe_lib.cli.options import (
     DeviceOption,
     ModelOption,
     OutOption,
-    SideName,
     clean_exit,
     parse_shard,
     prepare_folder,
     usage_error,
+)
+from dhpe_lib.cli.predict_options import (
+    BoxOption,
+    EvidenceName,
+    EvidenceOption,
+    FocalOption,
+    FovOption,
+    FpsOption,
+    HandOption,
+    Keypoints3dOption,
+    KeypointsOption,
+    MaskOption,
+    MaxHandsOption,
+    PhotosArgument,
+    ResumeOption,
+    ShardOption,
+    VideoOption,
+    WeightsOption,
+    WorkersOption,
+    WriteOption,
 )
 from dhpe_lib.cli.predict_report import report, report_all, report_demo, summarise
 from dhpe_lib.cli.predict_space import predict_space
@@ -31,15 +49,6 @@ if TYPE_CHECKING:
     from dhpe_lib.prediction.request import Evidence, JointsSource, Request
 
 
-class EvidenceName(StrEnum):
-    """Source of the joints."""
-
-    landmarks = "landmarks"
-    estimator = "estimator"
-    mediapipe = "mediapipe"
-    keypoints = "keypoints"
-
-
 EVIDENCE: "dict[EvidenceName, Evidence]" = {
     EvidenceName.landmarks: "landmarks",
     EvidenceName.estimator: "estimator",
@@ -48,153 +57,26 @@ EVIDENCE: "dict[EvidenceName, Evidence]" = {
 }
 
 
-class FileName(StrEnum):
-    """Files that are written for each hand of a photo, or for a clip."""
-
-    glb = "glb"
-    obj = "obj"
-    json = "json"
-    png = "png"
-    html = "html"
-    mp4 = "mp4"
-    bvh = "bvh"
-
-
-EVIDENCE_PANEL = "Hands and their joints"
-CAMERA_PANEL = "Camera"
-MANY_PANEL = "Many photos"
-CLIP_PANEL = "Clips"
-"""Panels of the options in the help."""
-
-
 def predict(
-    photos: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PHOTO", help="Photos of any format, folders of photos, or clips.", show_default=False),
-    ] = None,
-    keypoints: Annotated[
-        Path | None,
-        typer.Option(
-            "--keypoints", rich_help_panel=EVIDENCE_PANEL, metavar="FILE", help="JSON with the 21 joints of each hand."
-        ),
-    ] = None,
-    keypoints_3d: Annotated[
-        Path | None,
-        typer.Option(
-            "--keypoints-3d",
-            rich_help_panel=EVIDENCE_PANEL,
-            metavar="FILE",
-            help="JSON with the 21 joints of each hand in space; no photo.",
-        ),
-    ] = None,
-    evidence: Annotated[
-        EvidenceName | None,
-        typer.Option(
-            "--evidence",
-            rich_help_panel=EVIDENCE_PANEL,
-            help="Source of the joints; by default FILE if given, else the landmark network.",
-        ),
-    ] = None,
-    box: Annotated[
-        str | None,
-        typer.Option(
-            "--box",
-            rich_help_panel=EVIDENCE_PANEL,
-            metavar="X,Y,W,H|mediapipe|FILE",
-            help="Left, top, width and height of the hand in pixels, or joints that give them: MediaPipe or a JSON.",
-        ),
-    ] = None,
-    max_hands: Annotated[
-        int | None,
-        typer.Option(
-            "--max-hands",
-            rich_help_panel=EVIDENCE_PANEL,
-            min=1,
-            help="Largest number of hands in a photo.",
-            show_default="all",
-        ),
-    ] = None,
-    hand: Annotated[
-        SideName | None,
-        typer.Option(
-            "--hand", rich_help_panel=EVIDENCE_PANEL, help="Handedness, if the networks do not know it or are wrong."
-        ),
-    ] = None,
-    focal: Annotated[
-        float | None,
-        typer.Option(
-            "--focal",
-            rich_help_panel=CAMERA_PANEL,
-            metavar="PX",
-            help="Focal length of the camera in pixels of the photo.",
-        ),
-    ] = None,
-    fov: Annotated[
-        float | None,
-        typer.Option(
-            "--fov",
-            rich_help_panel=CAMERA_PANEL,
-            metavar="DEG",
-            help="Field of view along the photo's larger side in degrees.",
-        ),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option(
-            "--mask",
-            rich_help_panel=EVIDENCE_PANEL,
-            metavar="FILE",
-            help="Image of the photo's size, bright on the hand.",
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights",
-            rich_help_panel=EVIDENCE_PANEL,
-            metavar="FILE",
-            help="Weights for --evidence estimator, or the folder of a run.",
-        ),
-    ] = None,
+    photos: PhotosArgument = None,
+    keypoints: KeypointsOption = None,
+    keypoints_3d: Keypoints3dOption = None,
+    evidence: EvidenceOption = None,
+    box: BoxOption = None,
+    max_hands: MaxHandsOption = None,
+    hand: HandOption = None,
+    focal: FocalOption = None,
+    fov: FovOption = None,
+    mask: MaskOption = None,
+    weights: WeightsOption = None,
     model: ModelOption = None,
-    write: Annotated[
-        list[FileName] | None,
-        typer.Option(
-            "--write",
-            help="File to write; may be repeated. Photos: glb, obj, json, png, html; clips: mp4, json, glb, bvh.",
-        ),
-    ] = None,
+    write: WriteOption = None,
     out: OutOption = OUT,
-    workers: Annotated[
-        int, typer.Option("--workers", rich_help_panel=MANY_PANEL, min=1, help="Number of processes for many photos.")
-    ] = 1,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", rich_help_panel=MANY_PANEL, help="Skip photos whose files are all written."),
-    ] = False,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            "--shard",
-            rich_help_panel=MANY_PANEL,
-            metavar="I/N",
-            help="Process the I-th of N parts of the photos, for several machines.",
-        ),
-    ] = None,
-    video: Annotated[
-        bool,
-        typer.Option("--video", rich_help_panel=CLIP_PANEL, help="Each folder holds the frames of a clip, not photos."),
-    ] = False,
-    fps: Annotated[
-        float,
-        typer.Option(
-            "--fps",
-            rich_help_panel=CLIP_PANEL,
-            min=0.1,
-            metavar="RATE",
-            help="Frame rate of a folder of frames. Below 4, hands are not followed but found anew in each frame.",
-        ),
-    ] = 30.0,
+    workers: WorkersOption = 1,
+    resume: ResumeOption = False,
+    shard: ShardOption = None,
+    video: VideoOption = False,
+    fps: FpsOption = 30.0,
     device: DeviceOption = None,
 ) -> None:
     """Find every hand in every photo and fit a mesh to it.
@@ -258,15 +140,7 @@ def predict(
         raise typer.BadParameter("a mask belongs to one photo; give one photo at a time", param_hint="--mask")
     with usage_error("--shard"):
         part = parse_shard(shard)
-    hand_box, joints = None, None
-    with usage_error("--box"):
-        if box is not None and "," in box and not Path(box).is_file():
-            hand_box = parse_box(box, len(paths))
-        elif box is not None:
-            joints = joints_source(box)
-    if source in (EvidenceName.keypoints, EvidenceName.mediapipe):
-        with usage_error("--keypoints"):
-            joints = joints_source(keypoints or "mediapipe")
+    hand_box, joints = box_and_joints(source, box, keypoints, len(paths))
     with usage_error("--fov" if focal is None else "--focal"):
         check_focal(focal, fov)
     request = Request(
@@ -343,6 +217,32 @@ def refuse_together(source: EvidenceName, options: dict[str, object]) -> None:
     for option in sorted(given & unused):
         message = f"{source.value} does not use {option}; drop one of them"
         raise typer.BadParameter(message, param_hint="--evidence")
+
+
+def box_and_joints(
+    source: EvidenceName, box: str | None, keypoints: Path | None, photos: int
+) -> "tuple[Box | None, JointsSource | None]":
+    """Read --box and --keypoints: the box of the only hand, and external joints.
+
+    Args:
+        source: Source of the joints.
+        box: Value of --box: a box, "mediapipe" or a JSON.
+        keypoints: Value of --keypoints.
+        photos: Number of photos.
+
+    Returns:
+        The box and the joints; None for what is not given.
+    """
+    hand_box, joints = None, None
+    with usage_error("--box"):
+        if box is not None and "," in box and not Path(box).is_file():
+            hand_box = parse_box(box, photos)
+        elif box is not None:
+            joints = joints_source(box)
+    if source in (EvidenceName.keypoints, EvidenceName.mediapipe):
+        with usage_error("--keypoints"):
+            joints = joints_source(keypoints or "mediapipe")
+    return hand_box, joints
 
 
 def joints_source(source: str | Path) -> "JointsSource":

@@ -19,6 +19,8 @@ SIZE = 224
 """Pixels along a side of the crop."""
 MAX_OVERSAMPLING = 8
 """Largest number of samples along a side of an output pixel."""
+MOST_SAMPLES = 2**18
+"""Samples of a crop that are taken together. More would need 100 MB for a crop of 800 pixels."""
 
 
 @dataclass(frozen=True)
@@ -145,12 +147,15 @@ class CropFrame:
         fine = min(MAX_OVERSAMPLING, max(1, ceil(self.side.max().item() / size)))
         n = size * fine
         ticks = (torch.arange(n, device=image.device, dtype=image.dtype) + 0.5) / n - 0.5
-        y, x = torch.meshgrid(ticks, ticks, indexing="ij")
-        points = torch.stack((x, y), -1).reshape(1, n * n, 2).expand(len(image), -1, -1)
         extent = torch.tensor(image.shape[:-3:-1], device=image.device, dtype=image.dtype)
-        grid = (2 * self.to_image(points) / extent - 1).reshape(-1, n, n, 2)
-        samples = functional.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return functional.avg_pool2d(samples, fine)
+        strips = []
+        for rows in ticks.split(fine * max(1, MOST_SAMPLES // (n * fine))):
+            y, x = torch.meshgrid(rows, ticks, indexing="ij")
+            points = torch.stack((x, y), -1).reshape(1, -1, 2).expand(len(image), -1, -1)
+            grid = (2 * self.to_image(points) / extent - 1).reshape(-1, len(rows), n, 2)
+            samples = functional.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+            strips.append(functional.avg_pool2d(samples, fine))
+        return torch.cat(strips, 2)
 
     def normalise(
         self, joints_mm: Float[Tensor, "b 21 3"], k: Float[Tensor, "b 3 3"], z_root: Float[Tensor, " b"] | None = None

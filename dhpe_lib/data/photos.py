@@ -170,16 +170,20 @@ def _opened(path: Path) -> Image.Image:
 def _rgb(image: Image.Image) -> UInt8[ndarray, "height width 3"]:
     if image.mode == "F" or image.mode.startswith("I"):
         return _reduced(np.asarray(image))
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, STRIP):  # the whole image at once would take three times its memory
+        with own_limit():  # Pillow checks the size of a strip, too
+            strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        pixels[top : top + STRIP] = np.asarray(_opaque(strip))
+    return pixels
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Convert an image to RGB; transparent pixels are blended with white."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image if image.mode == "RGB" else image.convert("RGB")
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    with own_limit():
-        for top in range(0, image.height, STRIP):  # the whole image at once would take three times its memory
-            strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
-            pixels[top : top + STRIP] = np.asarray(strip)
-    return pixels
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def shrink_photo(photo: UInt8[ndarray, "height width 3"], width: int, height: int) -> UInt8[ndarray, "_ _ 3"]:
@@ -204,8 +208,8 @@ def shrink_photo(photo: UInt8[ndarray, "height width 3"], width: int, height: in
 
 def reduce_photo(photo: UInt8[ndarray, "height width 3"], factor: int) -> UInt8[ndarray, "_ _ 3"]:
     """Average each square of factor x factor pixels, strip by strip; squares at the border may be smaller."""
-    tops = range(0, len(photo), factor * STRIP)
-    strips = [Image.fromarray(photo[top : top + factor * STRIP]).reduce(factor) for top in tops]
+    rows = factor * max(1, STRIP // factor)
+    strips = [Image.fromarray(photo[top : top + rows]).reduce(factor) for top in range(0, len(photo), rows)]
     return np.concatenate([np.asarray(strip) for strip in strips])
 
 

@@ -23,6 +23,8 @@ from dhpe_lib.network.mobile_layers import SameConv2d, depthwise, load_weights, 
 
 SIZE = 192
 """Side of the network's input, pixels."""
+AT_ONCE = 8
+"""Pictures that the network sees together; a large photo has 50 tiles, which together would need 150 MB."""
 GRIDS = ((24, 2), (12, 6))
 """Cells along a side, and anchors in each cell."""
 POINTS = 7
@@ -256,7 +258,7 @@ def detect_palms(
     """
     weight = next(network.parameters())
     squares = to_device(squares, weight.device).to(weight.dtype).contiguous(memory_format=torch.channels_last)
-    raw = network(squares).cpu()  # the only wait for a GPU
+    raw = torch.cat([network(part) for part in squares.split(AT_ONCE)]).cpu()  # the only wait for a GPU
     found = []
     for position, score in zip(*decode_palms(raw), strict=True):
         kept = score >= least_score

@@ -54,7 +54,7 @@ class FoundHand:
         presence: Mean probability of the looks that there is a hand.
         side: Handedness: the more probable one, or the one that the caller gave.
         right_probability: Mean probability of the looks that it is a right hand.
-        right_spread: Largest difference between the looks in this probability.
+        right_spread: Largest difference between the looks in this probability; 0 for a single look.
         palm_score: Score of the palm; 0 where the hand was found without one.
         frame: The turned square around the joints; one row.
         confidence: For each joint: presence times exp(-spread of the looks / 5 % of the hand's size).
@@ -246,7 +246,7 @@ def glimpse_hands(
     if not len(palm):
         return []
     hands = verified(networks, photo, frame, palm)
-    hands = take_where(hands, hands.presence >= LEAST_PRESENCE)
+    hands = check_side(networks.landmarks, photo, take_where(hands, hands.presence >= LEAST_PRESENCE))
     return [_found_hand(photo, hands, k, side) for k in range(len(hands.presence))]
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
 from dhpe_lib.common.devices import find_device
+from dhpe_lib.common.heap import return_freed_memory
 from dhpe_lib.data.camera import Camera
 from dhpe_lib.data.photos import PhotoError, read_mask, read_photo
 from dhpe_lib.hand.io import HandFileError
@@ -114,21 +115,27 @@ def run_group(
     start = time.perf_counter()
     estimates: list[list[HandEstimate] | Exception] = list(estimate_group(tools, group, images, request))
     share = (time.perf_counter() - start) / len(group)
-    results = []
-    for photo, image, hands in zip(group, images, estimates, strict=True):
-        write_start = time.perf_counter()
-        try:
-            if isinstance(hands, Exception):
-                raise hands
-            assert isinstance(image, ndarray)
-            written = write_hands(hands, image, photo, request)
-            results.append(replace(written, seconds=share + time.perf_counter() - write_start))
-        except EXPECTED as error:
-            problem = str(error).removeprefix(f"{photo.path}: ")
-            results.append(Result(photo, problem=problem, no_hand=isinstance(error, NoHandError)))
-        except Exception as error:  # a bug of this program must not stop the other photos
-            results.append(Result(photo, problem=f"{type(error).__name__}: {error}"))
-    return results
+    return_freed_memory()  # that of the networks; pictures need much, too
+    triples = zip(group, images, estimates, strict=True)
+    return [result_of(photo, image, hands, request, share) for photo, image, hands in triples]
+
+
+def result_of(
+    photo: Photo, image: ndarray | Exception, hands: list[HandEstimate] | Exception, request: Request, seconds: float
+) -> Result:
+    """Write the files of a photo's hands; `seconds` is the time that was needed to find them."""
+    start = time.perf_counter()
+    try:
+        if isinstance(hands, Exception):
+            raise hands
+        assert isinstance(image, ndarray)
+        written = write_hands(hands, image, photo, request)
+        return replace(written, seconds=seconds + time.perf_counter() - start)
+    except EXPECTED as error:
+        problem = str(error).removeprefix(f"{photo.path}: ")
+        return Result(photo, problem=problem, no_hand=isinstance(error, NoHandError))
+    except Exception as error:  # a bug of this program must not stop the other photos
+        return Result(photo, problem=f"{type(error).__name__}: {error}")
 
 
 def estimate_group(

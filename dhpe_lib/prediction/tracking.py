@@ -17,6 +17,7 @@ Source: Kuhn 1955, "The Hungarian method for the assignment problem"; the costs 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import torch
@@ -104,6 +105,12 @@ class FollowedHand:
     side: Side
     right_probability: float
     sightings: tuple[Sighting, ...]
+
+    @property
+    def right_spread(self) -> float:
+        """Median difference between the looks in this probability, where several looks found the hand."""
+        spreads = [one.hand.right_spread for one in self.sightings if one.hand.right_spread > 0]
+        return median(spreads) if spreads else 0.0
 
 
 def hand_size(joints_px: Float[Tensor, "21 2"]) -> float:

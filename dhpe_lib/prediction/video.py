@@ -7,7 +7,8 @@ landmark network (:func:`dhpe_lib.prediction.find_hands.follow_hand`). The palm 
 - every ``LOOK_AROUND`` seconds, for hands that are new.
 
 Its quick look at the whole frame misses small hands. So the full search of a photo runs in the first frame, and every
-``SEARCH`` seconds while no hand is seen. :mod:`dhpe_lib.prediction.tracking` says which hand is which.
+``SEARCH`` seconds while no hand is seen. Both look at a new hand several times, and at its mirror image, to see whether
+its side stays. :mod:`dhpe_lib.prediction.tracking` says which hand is which.
 
 After the last frame the side of each hand is known. The meshes of all frames are then fitted in large batches, which
 costs a tenth of fitting each frame by itself, and smoothed by the One-Euro filter. Nothing here has a gradient.
@@ -30,7 +31,7 @@ from dhpe_lib.hand.io import Side
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.prediction.find_hands import FoundHand, find_hands, follow_hand, glimpse_hands
 from dhpe_lib.prediction.from_photo import fit_found_hands
-from dhpe_lib.prediction.hand_estimate import LARGE_RESIDUAL, NoHandError, side_doubts
+from dhpe_lib.prediction.hand_estimate import DOUBTFUL_PRESENCE, LARGE_RESIDUAL, NoHandError, side_doubts
 from dhpe_lib.prediction.hand_search import LEAST_PRESENCE, HandNetworks
 from dhpe_lib.prediction.tracking import (
     COAST,
@@ -49,8 +50,6 @@ from dhpe_lib.prediction.video_io import Frame, VideoError
 SEEK = 0.5
 LOOK_AROUND = 0.5
 SEARCH = 2.0
-DOUBTFUL_FRAME = 0.8
-"""Presence of the one look at a frame, below which the frame is doubtful."""
 HANDS_AT_A_TIME = 64
 """Hands that are fitted as one batch."""
 
@@ -82,6 +81,7 @@ class ClipHand:
         model: Hand model of its side.
         side_known: Whether the caller said which hand it is.
         right_probability: Mean probability that it is a right hand.
+        right_spread: Median difference between the looks in this probability, where several looks found the hand.
         frames: Indices of the frames.
         times: Their times, seconds.
         crops: Crop frame of each row.
@@ -94,6 +94,7 @@ class ClipHand:
     model: HandModel
     side_known: bool
     right_probability: float
+    right_spread: float
     frames: tuple[int, ...]
     times: tuple[float, ...]
     crops: CropFrame
@@ -111,14 +112,14 @@ class ClipHand:
     def warnings(self) -> list[str]:
         """Reasons to doubt the hand; empty for a good one."""
         found = []
-        doubtful = sum(presence < DOUBTFUL_FRAME for presence in self.presence)
+        doubtful = sum(presence < DOUBTFUL_PRESENCE for presence in self.presence)
         if 2 * doubtful > len(self.presence):
             found.append(f"the network is not sure that this is a hand in {doubtful} of {len(self.presence)} frames")
         if np.mean(self.errors) > LARGE_RESIDUAL:
             found.append(
                 f"the mesh misses the joints by {100 * np.mean(self.errors):.0f} % of the hand's size on average"
             )
-        return found + side_doubts(self.model.side, self.side_known, self.right_probability)
+        return found + side_doubts(self.model.side, self.side_known, self.right_probability, self.right_spread)
 
     @property
     def times_out_of_sight(self) -> int:
@@ -252,6 +253,7 @@ def fit_followed(model: HandModel, mirrored: HandModel, hand: FollowedHand, side
         model=model if hand.side == "right" else mirrored,
         side_known=side_known,
         right_probability=hand.right_probability,
+        right_spread=hand.right_spread,
         frames=frames,
         times=times,
         crops=crops,

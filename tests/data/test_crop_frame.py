@@ -5,6 +5,7 @@ from math import pi
 import pytest
 import torch
 
+from dhpe_lib.data import crop_frame
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.hand.skeleton import MIDDLE_MCP
 
@@ -103,6 +104,15 @@ def test_large_photos_do_not_alias():
     checks = ((torch.arange(512)[:, None] + torch.arange(512)) % 2).float()[None, None]
     frame = CropFrame(torch.tensor([[256.0, 256.0]]), torch.tensor([512.0]), torch.zeros(1))
     torch.testing.assert_close(frame.crop_image(checks, 64), torch.full((1, 1, 64, 64), 0.5))
+
+
+def test_a_crop_in_strips_is_the_crop_at_once(generator, monkeypatch):
+    image = torch.rand(2, 3, 50, 40, generator=generator)
+    frame = CropFrame(torch.tensor([[20.0, 25.0], [3.0, 4.0]]), torch.tensor([40.0, 20.0]), torch.tensor([0.3, 2.0]))
+    whole = frame.crop_image(image, 16)
+    for samples in (1, 16 * 3 * 3 * 5):  # one row of the crop at a time, and five
+        monkeypatch.setattr(crop_frame, "MOST_SAMPLES", samples)
+        torch.testing.assert_close(frame.crop_image(image, 16), whole, atol=1e-6, rtol=0)
 
 
 def test_normalise_is_equation_8(generator):

@@ -149,6 +149,43 @@ def test_reading_a_large_photo_takes_twice_its_memory_at_most(tmp_path):
     assert after < 1.6 * photo.nbytes
 
 
+def test_transparent_photos_of_several_strips_are_whole(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (2 * STRIP + 3, 5, 4), np.uint8)
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "a.png")
+    white = Image.new("RGBA", image.size, "white")
+    expected = np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.png"), expected)
+
+
+def test_threads_do_not_wait_for_the_conversion_of_a_photo(tmp_path, monkeypatch):
+    """The lock of Pillow's limit is free while the pixels of a strip are copied."""
+    Image.new("RGB", (5, 2 * STRIP)).save(tmp_path / "a.png")
+    locked, copy = [], Image.Image.tobytes
+
+    def tobytes(image, *options):
+        locked.append(photos._limit_lock.locked())
+        return copy(image, *options)
+
+    monkeypatch.setattr(Image.Image, "tobytes", tobytes)
+    read_photo(tmp_path / "a.png")
+    assert locked == [False, False]
+
+
+@pytest.mark.parametrize("factor", [3, 2 * STRIP])
+def test_strips_of_a_reduced_photo_are_small(factor, monkeypatch):
+    rows, make = [], Image.fromarray
+
+    def fromarray(strip):
+        rows.append(len(strip))
+        return make(strip)
+
+    monkeypatch.setattr(Image, "fromarray", fromarray)
+    reduce_photo(np.zeros((4 * STRIP + 7, 5, 3), np.uint8), factor)
+    assert sum(rows) == 4 * STRIP + 7
+    assert max(rows) <= max(STRIP, factor)
+
+
 @pytest.mark.parametrize("factor", [1, 3])
 def test_means_of_squares_of_pixels(factor):
     photo = np.random.default_rng(0).integers(0, 256, (factor * STRIP + 7, 41, 3), np.uint8)

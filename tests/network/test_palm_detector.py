@@ -6,6 +6,7 @@ from jaxtyping import TypeCheckError
 from torch.nn import functional
 from wave_picture import wave_picture
 
+from dhpe_lib.network import palm_detector
 from dhpe_lib.network.mobile_layers import SameConv2d, load_weights, same_padding
 from dhpe_lib.network.palm_detector import (
     PalmDetector,
@@ -91,6 +92,15 @@ def test_no_palm_in_an_even_picture(network):
     assert [len(palms.score) for palms in found] == [0, 0, 0]
     assert found[0].box.shape == (0, 4)
     assert found[0].points.shape == (0, 7, 2)
+
+
+def test_many_pictures_in_parts_are_those_at_once(network, monkeypatch):
+    pictures = torch.rand(5, 3, 192, 192, generator=torch.Generator().manual_seed(0))
+    whole = detect_palms(network, pictures, 0.0)
+    monkeypatch.setattr(palm_detector, "AT_ONCE", 2)
+    for palms, others in zip(detect_palms(network, pictures, 0.0), whole, strict=True):
+        torch.testing.assert_close(palms.score, others.score, atol=1e-5, rtol=0)
+        torch.testing.assert_close(palms.points, others.points, atol=1e-4, rtol=0)
 
 
 def test_another_size_is_refused(network):

@@ -14,7 +14,9 @@ from PIL import Image
 from dhpe_lib.data.camera import Camera
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.parameters import split_h
+from dhpe_lib.prediction import find_hands
 from dhpe_lib.prediction.demo import demo_scene
+from dhpe_lib.prediction.hand_estimate import DOUBTFUL_PRESENCE, SIDE_SPREAD
 from dhpe_lib.prediction.hand_search import HandNetworks, load_hand_networks
 from dhpe_lib.prediction.request import CLIP_FILES
 from dhpe_lib.prediction.video import (
@@ -116,6 +118,33 @@ def test_the_mesh_follows_the_hand(hands, clip):
     assert errors.max() < 0.1
     assert (split_h(right.h).shape.abs() < 3).all()
     assert split_h(right.h).shape.std(0).max() < 0.3  # one hand, one shape
+
+
+def test_a_clip_doubts_what_a_photo_doubts(hands):
+    right, _ = by_side(hands)
+    assert right.warnings == []
+    n, below = len(right.presence), DOUBTFUL_PRESENCE - 0.01
+    most, few = n // 2 + 1, n // 2
+    unsure = replace(right, presence=(below,) * most + right.presence[most:])
+    assert unsure.warnings == [f"the network is not sure that this is a hand in {most} of {n} frames"]
+    assert replace(right, presence=(below,) * few + (1.0,) * (n - few)).warnings == []
+    (warning,) = replace(right, right_spread=SIDE_SPREAD + 0.01).warnings
+    assert "disagree on left or right" in warning
+
+
+def test_a_new_hand_is_checked_by_its_mirror_image(networks, clip, followed, monkeypatch):
+    """A last look that sees the other side of each new hand makes its track doubtful. Known hands are not checked."""
+    assert all(0 < hand.right_spread < SIDE_SPREAD for hand in followed.hands)
+    checked = []
+
+    def sees_the_other_side(network, photo, found):
+        checked.append(len(found.presence))
+        return replace(found, right_spread=torch.full_like(found.presence, 0.9))
+
+    monkeypatch.setattr(find_hands, "check_side", sees_the_other_side)
+    again = follow_clip(networks, clip[0])
+    assert [hand.right_spread for hand in again.hands] == [pytest.approx(0.9)] * 2
+    assert 2 <= sum(checked) < COUNT
 
 
 def test_each_frame_is_fitted_as_by_itself(model, followed, hands):
