@@ -119,9 +119,9 @@ def refinement_row(split: str, neutral: bool, read: Read, exact: bool = False) -
     """
     name, of_paper = f"light_cpu_refined_{split}", {"orh": "RHD", "orh-o": "Dexter+Object"}[split]
     network = f"one trained network{', exact gradient of the silhouette' if exact else ''}"
-    claim = f"Refinement {'is neutral' if neutral else 'helps much'} on {of_paper} ({network})"
+    claim = f"Refinement {'is neutral' if neutral else 'helps'} on {of_paper} ({network})"
     where = "Fig. 5d" if neutral else "Fig. 5e"
-    paper = "no change" if neutral else "smaller error"
+    paper = "no change" if neutral else "much smaller error"
     variant = "coverage" if exact else "refinement"
     if (result := read(name)) is None or variant not in result["results"]["refined"]:
         return Row(claim, where, paper, "", "not measured", "not run")
