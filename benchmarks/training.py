@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--preset", choices=("light", "paper"), default="light")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
+    parser.add_argument("--size", type=int, nargs="+", default=[0], help="sides of the crop; 0 for the preset's")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=1, help="steps in each round")
@@ -92,9 +93,13 @@ def main() -> None:
         compile=arguments.compile,
         channels_last=not arguments.contiguous,
     )
-    rows = measure(config, arguments.device, arguments.rounds, arguments.steps)
-    facts = f"{arguments.preset}, {arguments.precision}, batch {arguments.batch}"
-    rows = {f"{name} ({facts})": values for name, values in rows.items()}
+    rows = {}
+    for size in arguments.size:
+        sized = replace(config, feature_input=size)
+        side = ViewOptions.of(build_network(sized), sized).size
+        facts = f"{arguments.preset}, {side} pixels, {arguments.precision}, batch {arguments.batch}"
+        found = measure(sized, arguments.device, arguments.rounds, arguments.steps)
+        rows |= {f"{name} ({facts})": values for name, values in found.items()}
     network = f"{arguments.preset}_" if arguments.device == "cuda" else ""
     write_result(f"training_speed_{network}{arguments.device}", rows, config.seed, load)
 

@@ -49,6 +49,7 @@ for name in orh orh-s orh-o; do
 done
 for name in orh orh-o; do
   dhpe evaluate "$NETWORK" "$OUT/$name/test" --device cpu --count 64 --batch 32 --out "$OUT/refined" \
-    --refine --variant refinement --variant evidence-fixed --variant joints-only-fixed
+    --refine --variant refinement --variant evidence-fixed --variant joints-only-fixed \
+    --variant coverage --variant coverage-fixed
   cp "$OUT/refined/evaluation_${name}_test.json" "book/results/light_cpu_refined_$name.json"
 done
