@@ -114,7 +114,7 @@ CHOICES = (
     ),
     Choice(
         "the texture of f_TRen",
-        "the picture of the seed on the visible part of its mesh; the rest is completed smoothly",
+        "the picture of the source hand on the visible part of its mesh; the rest is completed smoothly",
         "a texture that was learnt",
         "dhpe_lib.rendering.texture_from_photo.lift_texture",
     ),

@@ -25,6 +25,8 @@ WORDS = (
     (r"^distractors against", "loss of IoU by distractors, the mesh instead of"),
     (r"labelled photos$", "photos labelled by hand"),
     (r"photos with labels of a network$", "photos labelled by a network"),
+    (r"^shapes of children within", "shapes of the novel views within"),
+    (r"with near seeds", "of source hands within tau"),
     (r"under tau$", "images under tau"),
     (r"course$", "mean error over the training"),
     (r"(aligned|pose), (ORH\S*)$", r"\2, \1"),

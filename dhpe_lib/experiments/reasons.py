@@ -193,14 +193,14 @@ def other_augmentations(result: Mapping[str, Any]) -> str:
     text = f"ORH: {few:.1f} mm from {result['setting']['few']} images and {every:.1f} mm from all"
     name = "augmentation with true poses, few images, ORH"
     if name in result["comparisons"]:
-        text += f"; children of true poses gain {gain_text(result['comparisons'][name])}"
+        text += f"; novel views of true poses gain {gain_text(result['comparisons'][name])}"
     text += measured(result, {"augmentation, equal real images, ORH": "with equally many real images in a batch"})
     if "novel_views_told_apart" in result:
         told = result["novel_views_told_apart"]
-        text += f"; by F(x) a linear classifier tells {100 * told['accuracy']:.0f} % of children and images apart"
+        text += f"; by F(x) a linear classifier tells {100 * told['accuracy']:.0f} % of novel views and images apart"
     others = {
         "augmentation with smaller shapes, few images, ORH": "with shapes within 1.5 deviations",
-        "augmentation with near seeds, few images, ORH": "with seeds within tau alone",
+        "augmentation with near seeds, few images, ORH": "of source hands within tau alone",
     }
     return text + measured(result, others) + on_photos(result, "augmentation, few images")
 
