@@ -1,6 +1,6 @@
 """Draw the figures and the table of the paper from `book/results/evidence.json` and `evidence_pictures.json` alone.
 
-    python benchmarks/evidence_figures.py OUT [--figure 4 5a 5b 5c 5d 5e 5f 5f-half-open 6 table-2]
+    python benchmarks/evidence_figures.py OUT [--figure 4 5a 5b 5c 5d 5e 5e-iterations 5f 5f-half-open 6 table-2]
 
 Writes an HTML file for each: `figure_5a.html` and so on.
 """
@@ -15,7 +15,7 @@ from dhpe_lib.figures.chapters import read_result
 from dhpe_lib.hand.model import HandModel
 
 TABLE = "table-2"
-NAMES = ("4", "5a", "5b", "5c", "5d", "5e", "5f", "5f-half-open", "6", TABLE)
+NAMES = ("4", "5a", "5b", "5c", "5d", "5e", "5e-iterations", "5f", "5f-half-open", "6", TABLE)
 
 
 def html_of(name: str) -> str:

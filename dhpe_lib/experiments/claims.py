@@ -164,7 +164,12 @@ CLAIMS = {
         "better",
         tuple(f"f_Ref, erased joints in training, {test}" for test in ("ORH", "ORH-O")),
     ),
-    "2d-losses": Claim("The 2D losses help", "Figs. 5d, 5e", "better", ("2D losses, ORH", "2D losses, ORH-O")),
+    "2d-losses": Claim(
+        "2D joints help f_E3D, if F learnt from L_J2D with and without them",
+        "Figs. 5d, 5e",
+        "better",
+        ("2D losses, ORH", "2D losses, ORH-O"),
+    ),
     "shape-loss": Claim(
         "The shape loss helps pose", "Figs. 5a, 5d, 6", "better", ("shape loss, ORH", "shape loss, pose, ORH")
     ),

@@ -206,7 +206,8 @@ def landmark_gains(name: str, found: Mapping[str, ndarray], unit: str = "mm") ->
 
 def pck_rows(runs: Mapping[str, Sequence[Run]], refined: Refined, test: str) -> dict[str, Any]:
     """PCK curves of Figs. 5d and 5e."""
-    rows = {"ours": refined[MODES[2]][:, -1], "j2D(0) fixed in refinement": refined[MODES[0]][:, -1]}
+    names = ("j2D(0) fixed in refinement", "j2D(3) fixed in refinement", "ours (j2D moved in refinement)")
+    rows = {name: refined[mode][:, -1] for name, mode in zip(names, MODES, strict=True)}
     return {label: pck_of(errors_mm) for label, errors_mm in rows.items()} | pck_of_runs(runs, test, CURVES)
 
 

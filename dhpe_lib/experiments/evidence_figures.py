@@ -35,9 +35,10 @@ PANELS = {"epe_a_mm": "test error, mm", "share_under_tau": "share of training in
 
 
 def figures(result: Mapping[str, Any]) -> dict[str, go.Figure]:
-    """Draw Figs. 5a to 5f by name; 5f from both starts."""
+    """Draw Figs. 5a to 5f by name; 5f from both starts, 5e also over the iterations of the refinement."""
     drawn = {name: pck_figure(result, test, "pck_shape_loss") for name, test in SHAPE_FIGURES.items()}
     drawn |= {"5d": pck_figure(result, "orh_test"), "5e": pck_figure(result, "orh-o_test")}
+    drawn["5e-iterations"] = refinement_figure(result, "orh-o_test")
     return drawn | {"5f": course_figure(result, COURSES), "5f-half-open": course_figure(result, HALF_OPEN_COURSES)}
 
 
@@ -108,8 +109,8 @@ def refinement_figure(result: Mapping[str, Any], test: str) -> go.Figure:
     """Draw the gain of the refinement over its iterations, one line for each kind of j2D, with its interval."""
     figure = go.Figure()
     for color, (mode, gains) in zip(METHOD_COLORS, result["refinement"][test].items(), strict=False):
-        steps = [int(step) for step in gains]
-        low, value, high = ([one[name] for one in gains.values()] for name in ("low", "value", "high"))
+        steps = [0, *(int(step) for step in gains)]
+        low, value, high = ([0.0, *(one[name] for one in gains.values())] for name in ("low", "value", "high"))
         band = {"type": "data", "array": np.subtract(high, value), "arrayminus": np.subtract(value, low)}
         line = {"color": color, "width": 2.5}
         figure.add_trace(go.Scatter(x=steps, y=value, error_y=band, name=in_html(plain_name(mode)), line=line))

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from dhpe_lib.experiments.claims import gain_text
 from dhpe_lib.experiments.evidence_forms import MEANINGS
+from dhpe_lib.experiments.evidence_results import BLOCKS, NAMES, SEQUENCES
 from dhpe_lib.experiments.plain_names import in_markdown, plain_name
 from dhpe_lib.figures.chapters import markdown_table
 from dhpe_lib.figures.html_records import Html, csv_link
@@ -39,8 +40,15 @@ def gains_table(result: Mapping[str, Any], parts: Sequence[str], quantities: Seq
     gains, rows = result["comparisons"], []
     for name in (f"{part}, {quantity}" for part in parts for quantity in quantities):
         if name in gains:
-            rows.append((in_markdown(plain_name(name)), *sides(gains[name]), gain_text(gains[name])))
-    return markdown_table(("part", "without", "with", "gain"), rows) if rows else NOT_MEASURED
+            one = gains[name]
+            rows.append((in_markdown(plain_name(name)), *sides(one), gain_text(one), sample_text(name, one["images"])))
+    return markdown_table(("part", "without", "with", "gain", "images"), rows) if rows else NOT_MEASURED
+
+
+def sample_text(name: str, images: int) -> str:
+    """Say how many images a gain has, or blocks of frames of a sequence."""
+    blocks = images == BLOCKS and any(name.endswith(NAMES[test]) for test in SEQUENCES)
+    return f"{images} blocks" if blocks else f"{images:,}"
 
 
 def photos_table(result: Mapping[str, Any], parts: Sequence[str]) -> str:
@@ -48,7 +56,7 @@ def photos_table(result: Mapping[str, Any], parts: Sequence[str]) -> str:
     gains, rows = result["comparisons"], []
     for part in parts:
         found = (gains.get(f"{part}, {end}") for end in PHOTOS.values())
-        cells = (gain_text(one) if one else "not measured" for one in found)
+        cells = (f"{gain_text(one)}, {one['images']} photos" if one else "not measured" for one in found)
         rows.append((in_markdown(plain_name(part)), *cells))
     return markdown_table(("part", *PHOTOS), rows)
 

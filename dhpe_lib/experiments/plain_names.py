@@ -4,6 +4,7 @@ import html
 import re
 
 WORDS = (
+    (r"^2D losses", "2D joints instead of F(x) alone"),
     (r"^iterations (\d+ to \d+)", r"refinement, iterations \1"),
     (r"j2D\(0\) fixed", "fixed joints of f_J2D"),
     (r"j2D\(3\) fixed", "fixed joints of the regressor"),

@@ -183,8 +183,12 @@ def other_shape_losses(result: Mapping[str, Any]) -> str:
     gains = {label: result["comparisons"].get(f"{part}, ORH") for label, part in forms.items()}
     parts = [f"{label} {gain_text(one)}" for label, one in gains.items() if one]
     text = f"{text}; ORH: {', '.join(parts)}" if parts else text
-    few = measured(result, {"shape loss of a quarter, few images, ORH": "a quarter of few images"})
-    return text + few + on_photos(result, "shape loss")
+    others = {
+        "shape loss of a quarter, few images, ORH": "a quarter of few images, ORH",
+        "shape loss of a quarter, few images, ORH-O": "a quarter of few images, ORH-O",
+        "shape loss with weight 1, photos with labels of a network": "weight 1, photos with labels of a network",
+    }
+    return text + measured(result, others) + on_photos(result, "shape loss")
 
 
 def other_augmentations(result: Mapping[str, Any]) -> str:
@@ -199,6 +203,9 @@ def other_augmentations(result: Mapping[str, Any]) -> str:
         told = result["novel_views_told_apart"]
         text += f"; by F(x) a linear classifier tells {100 * told['accuracy']:.0f} % of novel views and images apart"
     others = {
+        "augmentation, few images, ORH-S": "few images, ORH-S",
+        "augmentation, all images, ORH": "instead of half of all real images, ORH",
+        "augmentation, all images, ORH-O": "instead of half of all real images, ORH-O",
         "augmentation with smaller shapes, few images, ORH": "with shapes within 1.5 deviations",
         "augmentation with near seeds, few images, ORH": "of source hands within tau alone",
     }
