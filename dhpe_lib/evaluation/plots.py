@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from dhpe_lib.evaluation.metrics import THRESHOLDS, Interval, area_under_curve, bootstrap, pck
 
-METHOD_COLORS = ("#2f7fe0", "#e63946", "#3fa34d", "#f4a224", "#9b4fd0", "#0f9d94", "#6b7280")
+METHOD_COLORS = ("#2f7fe0", "#e63946", "#3fa34d", "#f4a224", "#9b4fd0", "#0f9d94", "#8b5a2b", "#6b7280")
 BAND_DRAWS = 200
 
 

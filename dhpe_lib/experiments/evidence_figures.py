@@ -57,7 +57,7 @@ def pck_figure(result: Mapping[str, Any], test: str, part: str = "pck") -> go.Fi
     figure = pck_curves_figure(curves, THRESHOLDS[next(iter(shown.values()))["grid"]])
     lowest = min(float(curve.low.min()) for curve in curves.values())
     figure.update_layout(legend={"orientation": "h", "x": 0, "y": -0.3, "yanchor": "top"})
-    return figure.update_yaxes(range=[np.floor(10 * lowest) / 10, 1.005])
+    return figure.update_yaxes(range=[max(np.floor(10 * lowest) / 10, 0.0), 1.005])
 
 
 def with_buttons(figures: Mapping[str, go.Figure]) -> go.Figure:

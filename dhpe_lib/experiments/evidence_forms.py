@@ -179,7 +179,7 @@ MEANINGS = {
     "half-open-constant-500": "the same, with lambda 0.01 throughout",
     "half-open-as-sum": "600 more steps from *half-open*, L_Sh is the sum",
     "half-open-constant-as-sum": "the same, with lambda 0.01 throughout",
-    "few-smaller-shapes": "as few-novel-views, but the shapes of the novel views are within 1.5 standard deviations, not 3",
+    "few-smaller-shapes": "as few-novel-views, but the views' shapes are within 1.5 standard deviations, not 3",
     "few-near-seeds": "as few-novel-views, but only estimates within tau have novel views",
     "few-viewpoints": "the 512 images whose palm or back of the hand faces the camera most",
     "few-viewpoints-half-batch": "the same images, and half as many in a batch",

@@ -79,27 +79,33 @@ def stored_hands(images: Float[Tensor, "n 3 s s"], hands: Mapping[str, Float[Ten
 
 def mask_pictures(stored: Sequence[Mapping[str, str]], truth: str = "true mask") -> Html:
     """Draw Fig. 4: for each image a row with the image and each method's mask, compared with the true one."""
-    pictures = {}
+    rows = []
     for number, one in enumerate(stored, 1):
         image = torch.from_numpy(loaded(one["image"])).permute(2, 0, 1)
         true_mask = torch.from_numpy(loaded(one[truth])) > 0.5
-        pictures[f"image {number}"] = to_numpy(image.permute(1, 2, 0))
+        row = {f"image {number}": to_numpy(image.permute(1, 2, 0))}
         for name in one:
             if name not in ("image", truth):
-                found = torch.from_numpy(loaded(one[name])) > 0.5
-                pictures[f"{number}: {name}"] = mask_comparison(image, found, true_mask)
-    return picture_row(pictures, TESTED_MASK, QUALITY)
+                row[name] = mask_comparison(image, torch.from_numpy(loaded(one[name])) > 0.5, true_mask)
+        rows.append(row)
+    return joined_rows(rows)
 
 
 def hand_pictures(stored: Sequence[Mapping[str, Any]], hand: HandModel) -> Html:
     """Draw Fig. 6: for each image a row with the image and the mesh of each variant over it."""
-    pictures = {}
+    rows = []
     for number, one in enumerate(stored, 1):
         image = torch.from_numpy(loaded(one["image"])).permute(2, 0, 1)
-        pictures[f"image {number}"] = to_numpy(image.permute(1, 2, 0))
+        row = {f"image {number}": to_numpy(image.permute(1, 2, 0))}
         for name in one:
             if name != "image":
                 with torch.no_grad():
                     vertices = hand.forward_h(torch.tensor([one[name]])).vertices[0]
-                pictures[f"{number}: {name}"] = mesh_over(image, vertices, hand)
-    return picture_row(pictures, TESTED_MASK, QUALITY)
+                row[name] = mesh_over(image, vertices, hand)
+        rows.append(row)
+    return joined_rows(rows)
+
+
+def joined_rows(rows: Sequence[Mapping[str, ndarray]]) -> Html:
+    """Draw rows of pictures with captions below each other."""
+    return Html("".join(picture_row(row, TESTED_MASK, QUALITY).html for row in rows))

@@ -183,9 +183,9 @@ def test_refinement_gains_follow_the_iterations():
     assert found["iterations 1 to 5, j2D(3) fixed, ORH"]["value"] == 1
     assert refinement_course("orh_test", refined)[MODES[0]]["5"]["value"] == 2
     curves = pck_rows({name: [run(2.0)] for name in FORMS} | {"without-refiner": []}, refined, "orh_test")
-    assert len(curves) == 6
-    assert curves["ours"]["images"] == 4
-    assert curves["ours"]["value"][0] == 1
+    assert len(curves) == 7
+    ours = curves["ours (j2D moved in refinement)"]
+    assert (ours["images"], ours["value"][0]) == (4, 1)
 
 
 def test_a_user_may_take_another_network():
@@ -211,7 +211,7 @@ def test_figures_and_tables_of_a_result(tmp_path):
     result = {
         "comparisons": {"f_Ref, ORH": one, "f_Ref, ORH-O": one},
         "forms": {"full": {"curves": [run(2.0).curve, run(3.0).curve]}},
-        "refinement": {"orh_test": {MODES[0]: {"5": one, "50": one}}},
+        "refinement": {test: {MODES[0]: {"5": one, "50": one}} for test in ("orh_test", "orh-o_test")},
         "pck": {"orh_test": {"ours": pck_of(rows)}, "orh-o_test": {"ours": pck_of(tips)}},
         "pck_shape_loss": {test: {"with shape loss": pck_of(rows)} for test in NAMES},
         "masks": {"ORH": {"mesh": mask_row(np.tile([8, 1, 1], (1, 4, 1)))}},
@@ -223,7 +223,7 @@ def test_figures_and_tables_of_a_result(tmp_path):
         assert len(pck_figure(result, test).data) == 2
     assert len(course_figure(result, {"full": "Eq. 12", "constant-lambda": "0.01"}).data) == 4
     drawn = figures(result)
-    assert set(drawn) == {"5a", "5b", "5c", "5d", "5e", "5f", "5f-half-open"}
+    assert set(drawn) == {"5a", "5b", "5c", "5d", "5e", "5e-iterations", "5f", "5f-half-open"}
     assert not drawn["5f-half-open"].data  # these variants were not trained
-    assert list(refinement_figure(result, "orh_test").data[0].x) == [5, 50]
+    assert list(refinement_figure(result, "orh_test").data[0].x) == [0, 5, 50]
     assert mask_rows(result)[-1] == ("mesh (ORH)", "80.0", "88.9", "88.9", "88.9", "[80.0, 80.0]")

@@ -140,7 +140,7 @@ def test_a_claim_about_a_part_has_the_verdict_of_its_comparisons():
     for low, high, verdict in ((1.0, 2.0, "holds"), (-1.0, 2.0, "undecided"), (-2.0, -1.0, "does not hold")):
         row = claim_row("2d-losses", evidence(low, high))
         assert (row.verdict, row.gain["low"], row.gain["high"], row.file) == (verdict, low, high, "evidence")
-        assert row.here.startswith("2D losses, ORH: ")
+        assert row.here.startswith("2D joints instead of F(x) alone, ORH: ")
         assert row.line.endswith(" mm (ORH)")
     assert claim_row("masks", evidence(1.0, 2.0)).verdict == "not measured"
 
