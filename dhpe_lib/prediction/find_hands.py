@@ -16,6 +16,7 @@ from torch import Tensor
 from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.hand.io import Side
+from dhpe_lib.hand.skeleton import FINGERS
 from dhpe_lib.network import palm_detector
 from dhpe_lib.network.palm_detector import Palms, intersection_over_union
 from dhpe_lib.prediction.hand_estimate import NoHandError, PredictionError
@@ -41,6 +42,9 @@ SAME_PLACE = "another hand is found in the same place; one of the two may be wro
 FINGER_END = 1.3
 """Length of a last bone over the network's. The network's fingertip lies under the nail, and the model's is the end
 of the finger. On rendered hands of ORH the network's last bones have 0.78 of the true length (LOG.md)."""
+LOW_CONFIDENCE, LOW_FINGER = 0.3, 0.15
+"""Mean confidence of all joints, and of the last three joints of a finger, below which a hand is doubtful. Where fingers
+of two hands meet, the looks may see different ones."""
 BESIDE = "no hand is found in the box; this one lies beside it"
 
 
@@ -113,7 +117,7 @@ def find_hands(
     hands = take_rows(hands, rank.argsort(descending=True, stable=True)[:max_hands])
     hands = check_side(networks.landmarks, photo, hands)
     doubts = [(SAME_PLACE,) if shared > MOST_SHARED else () for shared in shared_boxes(hands.joints_px)]
-    return [replace(_found_hand(photo, hands, k, side), doubts=doubts[k]) for k in range(len(hands.presence))]
+    return [_found_hand(photo, hands, k, side, doubts[k]) for k in range(len(hands.presence))]
 
 
 def shared_boxes(joints_px: Float[Tensor, "n 21 2"]) -> list[float]:
@@ -175,7 +179,7 @@ def find_hand_in_box(
     within = inside(hands, corners)
     row = (hands.certainty + within).argmax(0, keepdim=True)
     hand = check_side(networks.landmarks, photo, take_rows(hands, row))
-    return replace(_found_hand(photo, hand, 0, side), doubts=() if within[row] else (BESIDE,))
+    return _found_hand(photo, hand, 0, side, () if within[row] else (BESIDE,))
 
 
 def inside(hands: Looks, box: Float[Tensor, "1 4"]) -> Bool[Tensor, " n"]:
@@ -279,7 +283,19 @@ def with_finger_ends(joints: Float[Tensor, "21 d"]) -> Float[Tensor, "21 d"]:
     return ends
 
 
-def _found_hand(photo: UInt8[ndarray, "height width 3"], hands: Looks, row: int, side: Side | None) -> FoundHand:
+def look_doubts(confidence: Float[Tensor, " 21"]) -> tuple[str, ...]:
+    """Say whether the looks at a hand disagree on its joints, or on those of one finger; empty if they agree."""
+    if confidence.mean() < LOW_CONFIDENCE:
+        return ("the crops of the hand disagree on its joints",)
+    outer = confidence[1:].unflatten(0, (len(FINGERS), 4))[:, 1:].mean(1)
+    names = ("thumb", *(f"{finger} finger" for finger in FINGERS[1:]))
+    low = [name for name, mean in zip(names, outer.tolist(), strict=True) if mean < LOW_FINGER]
+    return (f"the crops of the hand disagree on the {' and the '.join(low)}",) if low else ()
+
+
+def _found_hand(
+    photo: UInt8[ndarray, "height width 3"], hands: Looks, row: int, side: Side | None, doubts: tuple[str, ...]
+) -> FoundHand:
     one = take_rows(hands, torch.tensor([row]))
     joints = with_finger_ends(one.joints_px[0])
     beyond = (joints < 0) | (joints > joints.new_tensor((photo.shape[1], photo.shape[0])))
@@ -295,6 +311,7 @@ def _found_hand(photo: UInt8[ndarray, "height width 3"], hands: Looks, row: int,
         one.confidence[0],
         float(one.right_spread),
         float(beyond.any(1).float().mean()),
+        (*doubts, *look_doubts(one.confidence[0])),
     )
 
 

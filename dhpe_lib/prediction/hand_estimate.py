@@ -37,8 +37,6 @@ SIDE_SPREAD = 0.5
 """Difference of two looks' probabilities of a right hand, above which a hand is doubtful: they see different sides.
 
 None of 239 real hands is above it."""
-LOW_CONFIDENCE = 0.3
-"""Mean confidence of the keypoints below which a hand is doubtful."""
 MOST_OUTSIDE = 0.3
 """Fraction of joints outside the photo above which a hand is doubtful: if half a hand is cut off, even its handedness
 may be wrong."""
@@ -112,8 +110,6 @@ class HandEstimate:
             found += side_doubts(self.model.side, self.side_known, self.right_probability, self.right_spread)
         if self.outside > MOST_OUTSIDE:
             found.append(f"{100 * self.outside:.0f} % of the joints lie outside the photo; they are a guess")
-        if self.presence is not None and self.keypoints.confidence.mean() < LOW_CONFIDENCE:
-            found.append("the crops of the hand disagree on its joints")
         return found
 
     @property

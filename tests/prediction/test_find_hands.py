@@ -27,6 +27,7 @@ from dhpe_lib.prediction.find_hands import (
     find_hands,
     follow_hand,
     letterboxed,
+    look_doubts,
     shared_boxes,
     with_finger_ends,
 )
@@ -424,3 +425,18 @@ def test_tiles_cover_the_photo():
     steps = tiles.center[:, 0].unique().diff()
     assert (steps <= 100 + 1e-3).all()
     assert len(tile_squares(100, 800, 0.5).side) == 3
+
+
+def test_looks_that_disagree_are_said():
+    sure = torch.full((21,), 0.9)
+    assert look_doubts(sure) == ()
+    assert look_doubts(0.1 * sure) == ("the crops of the hand disagree on its joints",)
+    little, thumb = sure.clone(), sure.clone()
+    little[18:] = 0.1
+    assert look_doubts(little) == ("the crops of the hand disagree on the little finger",)
+    thumb[2:5] = 0.1
+    both = torch.minimum(thumb, little)
+    assert look_doubts(both) == ("the crops of the hand disagree on the thumb and the little finger",)
+    knuckle = sure.clone()
+    knuckle[17] = 0.0
+    assert look_doubts(knuckle) == ()

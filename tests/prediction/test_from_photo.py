@@ -103,7 +103,6 @@ def test_options_reach_the_search(model, monkeypatch):
         ({"presence": 0.2}, "sees no hand here"),
         ({"doubts": ("another hand",)}, "another hand"),
         ({"right_probability": 0.55}, "left or right is uncertain"),
-        ({"confidence": torch.full((21,), 0.1)}, "disagree on its joints"),
     ],
 )
 def test_doubts_are_said(model, change, warning):
