@@ -5,7 +5,7 @@ hand give the joints and their confidence (:mod:`dhpe_lib.prediction.hand_looks`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -42,9 +42,9 @@ SAME_PLACE = "another hand is found in the same place; one of the two may be wro
 FINGER_END = 1.3
 """Length of a last bone over the network's. The network's fingertip lies under the nail, and the model's is the end
 of the finger. On rendered hands of ORH the network's last bones have 0.78 of the true length (LOG.md)."""
-LOW_CONFIDENCE, LOW_FINGER = 0.3, 0.15
-"""Mean confidence of all joints, and of the last three joints of a finger, below which a hand is doubtful. Where fingers
-of two hands meet, the looks may see different ones."""
+LOW_CONFIDENCE, LOW_FINGER = 0.3, 0.1
+"""Mean confidence of all joints, and of the last three joints of a finger, below which a hand is doubtful. Where
+fingers of two hands meet, the looks may see different ones."""
 BESIDE = "no hand is found in the box; this one lies beside it"
 
 
@@ -294,7 +294,7 @@ def look_doubts(confidence: Float[Tensor, " 21"]) -> tuple[str, ...]:
 
 
 def _found_hand(
-    photo: UInt8[ndarray, "height width 3"], hands: Looks, row: int, side: Side | None, doubts: tuple[str, ...]
+    photo: UInt8[ndarray, "height width 3"], hands: Looks, row: int, side: Side | None, doubts: tuple[str, ...] = ()
 ) -> FoundHand:
     one = take_rows(hands, torch.tensor([row]))
     joints = with_finger_ends(one.joints_px[0])
