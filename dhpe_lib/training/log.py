@@ -240,7 +240,7 @@ def family_sheet(
     distribution: str = "axes",
     labels: bool = False,
 ) -> UInt8[ndarray, "height width 3"]:
-    """Draw each seed in a row, as in the paper's supplement: image, mesh, three novel views.
+    """Draw each seed in a row: image, mesh, three novel views.
 
     Args:
         view_renderer: Renderer of the novel views.
