@@ -44,7 +44,7 @@ notebooks: book ## every notebook, run outside the repository with the wheel of 
 	cd $(OUTSIDE) && PYTHONPATH=$(OUTSIDE)/wheel $(abspath $(BIN))/jupyter execute *.ipynb
 
 WORKSHOP = _build/workshop
-workshop: book ## one folder for a room without a network: packages, notebooks, pages (PIP_FLAGS for other systems)
+workshop: book ## one folder for a room without an internet connection: packages, notebooks, pages (PIP_FLAGS for other systems)
 	rm -rf $(WORKSHOP)
 	$(BIN)/python -m hatchling build -t wheel -d $(WORKSHOP)/wheelhouse
 	$(BIN)/python -m pip download --quiet --dest $(WORKSHOP)/wheelhouse $(PIP_FLAGS) "$$(ls $(WORKSHOP)/wheelhouse/dhpe-*.whl)[lab]"

@@ -1,9 +1,10 @@
 """Measure the speed, the memory and the start-up time of the renderer.
 
 `python benchmarks/renderer.py` times silhouettes and textured images of the open hand (778 vertices, 1,538 faces). It
-also times the plain-torch reference, and PyTorch3D if it is installed. It writes `book/results/renderer_speed.json`;
-with `--device cuda` it runs on a GPU and writes `renderer_speed_cuda.json`. Goal on one H200: 80,000 silhouettes/s
-(kato, 224 pixels, batch 64). Not measured yet.
+writes `book/results/renderer_speed.json`; with `--device cuda` it runs on a GPU and writes `renderer_speed_cuda.json`.
+With `--peers` it times one soft silhouette instead, also with the plain-torch reference and with PyTorch3D if it is
+installed, and writes `renderer_peers.json`. Goal on one H200: 80,000 silhouettes/s (kato, 224 pixels, batch 64). Not
+measured yet.
 """
 
 import argparse
@@ -71,19 +72,24 @@ def calls(faces: Tensor, size: int = SIZE) -> dict[str, Callable[[Tensor], Tenso
     }
 
 
-def milliseconds(call: Callable[[], object], repeats: int) -> float:
+Clock = Callable[[], float]
+
+
+def milliseconds(call: Callable[[], object], repeats: int, clock: Clock) -> float:
     """Measure the median time of a call in milliseconds."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = clock()
         call()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        times.append(1e3 * (time.perf_counter() - start))
+        times.append(1e3 * (clock() - start))
     return statistics.median(times)
 
 
-def timed(function: Callable[[Tensor], Tensor], vertices: Tensor, repeats: int) -> dict[str, float]:
+def timed(
+    function: Callable[[Tensor], Tensor], vertices: Tensor, repeats: int, clock: Clock = time.perf_counter
+) -> dict[str, float]:
     """Measure milliseconds per image of the forward pass, and of forward and backward together."""
     leaf = vertices.clone().requires_grad_()
     with torch.no_grad():
@@ -98,7 +104,7 @@ def timed(function: Callable[[Tensor], Tensor], vertices: Tensor, repeats: int) 
         torch.autograd.grad(function(leaf), leaf, cotangent)
 
     both()
-    first, total = milliseconds(forward, repeats), milliseconds(both, repeats)
+    first, total = milliseconds(forward, repeats, clock), milliseconds(both, repeats, clock)
     return {"forward_ms": round(first / len(vertices), 3), "forward_backward_ms": round(total / len(vertices), 3)}
 
 
@@ -128,18 +134,16 @@ def first_calls(device: str) -> dict[str, dict[str, float]]:
     return rows
 
 
-def peers(device: str, ours: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Time the soft silhouette of one image with the plain-torch reference and PyTorch3D, and compare with ours.
+def peers(device: str) -> dict[str, dict[str, float]]:
+    """Time the soft silhouette of one image with our kernel, the plain-torch reference and PyTorch3D.
 
-    Args:
-        device: Device of the tensors.
-        ours: Milliseconds per image of each of our methods, measured in a batch. The comparison is with one image,
-            since the time of PyTorch3D is proportional to the batch size.
+    On the CPU this is processor time, which other processes change little.
     """
     vertices, faces = open_hand(1, device)
+    clock = time.process_time if device == "cpu" else time.perf_counter
     sigma = renderer.DEFAULT_SIGMA * (SIZE / 2) ** 2
+    ours = calls(faces)["silhouette, soft"]
     slow = {"reference": lambda v: reference.soft(projection.to_screen(v, SIZE), faces, SIZE, SIZE, sigma)}
-
     checked = faces.int()[None]
 
     def pytorch3d(v: Tensor, count: int) -> Tensor:
@@ -148,29 +152,25 @@ def peers(device: str, ours: dict[str, float]) -> dict[str, dict[str, float]]:
     if importlib.util.find_spec("pytorch3d"):
         for count in (10, 50):
             slow[f"PyTorch3D, {count} faces per pixel"] = lambda v, count=count: pytorch3d(v, count)
-    rows = {}
+    rows = {"kernel, batch 1": timed(ours, vertices, 11, clock)}
     for name, function in slow.items():
         with torch.no_grad():
-            difference = (function(vertices) - renderer.silhouette(vertices, faces, SIZE, "soft")).abs().mean()
-        rows[f"{name}, batch 1"] = timed(function, vertices, 1) | {"mean_difference": float(f"{difference:.2g}")}
-        for method, milliseconds_ours in ours.items():
-            ratio = rows[f"{name}, batch 1"]["forward_backward_ms"] / milliseconds_ours
-            rows[f"{name}, batch 1"][f"times_our_{method}"] = round(ratio)
+            difference = (function(vertices) - ours(vertices)).abs().mean()
+        row = timed(function, vertices, 1, clock)
+        rows[f"{name}, batch 1"] = row | {"mean_difference": float(f"{difference:.2g}")}
     return rows
 
 
 def speed(device: str, batches: list[int], sizes: list[int]) -> dict[str, dict[str, float]]:
-    """Measure all rows of the table but the first calls."""
+    """Measure the table of methods, batches and image sizes."""
     rows: dict[str, dict[str, float]] = {}
     vertices, faces = open_hand(batches[len(batches) // 2], device)
     typical = len(vertices)
     for name, call in calls(faces).items():
         rows[f"{name}, batch {typical}"] = timed(call, vertices, 11)
-    ours = {m: rows[f"silhouette, {m}, batch {typical}"]["forward_backward_ms"] for m in METHODS}
-    rows |= peers(device, ours)
     for batch in batches:
         vertices, faces = open_hand(batch, device)
-        for method in ("kato", "coverage"):
+        for method in METHODS:
             row = timed(calls(faces)[f"silhouette, {method}"], vertices, 5)
             rows[f"silhouette, {method}, batch {batch}, size {SIZE}"] = row
     vertices, faces = open_hand(typical, device)
@@ -186,13 +186,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu", help="a torch device (default: %(default)s)")
     parser.add_argument("--warm", action="store_true", help="leave out the first calls, which need new processes")
+    parser.add_argument("--peers", action="store_true", help="compare one soft silhouette with other implementations")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     on_cpu = arguments.device == "cpu"
+    suffix = "" if on_cpu else "_cuda"
+    if arguments.peers:
+        write_result(f"renderer_peers{suffix}", peers(arguments.device), SEED, load)
+        return
     batches = [1, 4, 8, 64, 256] if on_cpu else [1, 16, 64, 256]
     rows = {} if arguments.warm else first_calls(arguments.device)
     rows |= speed(arguments.device, batches, [64, 128, 256, 512, 1024])
-    write_result("renderer_speed" if on_cpu else "renderer_speed_cuda", rows, SEED, load)
+    write_result(f"renderer_speed{suffix}", rows, SEED, load)
 
 
 if __name__ == "__main__":

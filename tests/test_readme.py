@@ -16,9 +16,9 @@ def sentences() -> dict[str, str]:
     a, c = (tested["protocols"][name]["epe_mm"]["value"] for name in "AC")
     speed = read_result("prediction_speed_cpu")["results"]
     photos = read_result("real_photos")["results"]["mean"]
-    start, torch = (speed[name]["s"] for name in ("start to result", "import PyTorch"))
+    start, torch = (speed[name]["processor_s"] for name in ("start to result", "import PyTorch"))
     return {
-        "speed": f"takes {start:.1f} s on a free CPU core, and {torch:.1f} s of that is the import of PyTorch",
+        "speed": f"takes {start:.1f} s of processor time, and {torch:.1f} s of that is the import of PyTorch",
         "network": f"On {tested['images']:,} rendered hands the mean error of its joints is {a:.1f} mm, and {c:.1f} mm",
         "mean hand": f"the *mean hand*, has {tested['mean_hand']['epe_mm']['value']:.1f} mm after alignment",
         "photos": f"are off by {100 * photos['estimator to label']:.0f} % of the hand's size",

@@ -31,6 +31,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
             "mesh_over",
             "skeleton_over",
         ],
+        "stills": ["FINGERS_UP", "FROM_LITTLE_FINGER", "mesh_stills", "moved_colors"],
         "html_records": ["csv_link"],
         "picture_rows": ["picture_row"],
         "viewer": ["hand_page", "hand_view", "hand_widget"],
