@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,9 @@ def peers(device: str) -> dict[str, dict[str, float]]:
     clock = time.process_time if device == "cpu" else time.perf_counter
     sigma = renderer.DEFAULT_SIGMA * (SIZE / 2) ** 2
     ours = calls(faces)["silhouette, soft"]
-    slow = {"reference": lambda v: reference.soft(projection.to_screen(v, SIZE), faces, SIZE, SIZE, sigma)}
+    slow: dict[str, Callable[[Tensor], Tensor]] = {
+        "reference": lambda v: reference.soft(projection.to_screen(v, SIZE), faces, SIZE, SIZE, sigma)
+    }
     checked = faces.int()[None]
 
     def pytorch3d(v: Tensor, count: int) -> Tensor:
@@ -151,7 +154,7 @@ def peers(device: str) -> dict[str, dict[str, float]]:
 
     if importlib.util.find_spec("pytorch3d"):
         for count in (10, 50):
-            slow[f"PyTorch3D, {count} faces per pixel"] = lambda v, count=count: pytorch3d(v, count)
+            slow[f"PyTorch3D, {count} faces per pixel"] = partial(pytorch3d, count=count)
     rows = {"kernel, batch 1": timed(ours, vertices, 11, clock)}
     for name, function in slow.items():
         with torch.no_grad():
