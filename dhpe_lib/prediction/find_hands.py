@@ -43,8 +43,8 @@ FINGER_END = 1.3
 """Length of a last bone over the network's. The network's fingertip lies under the nail, and the model's is the end
 of the finger. On rendered hands of ORH the network's last bones have 0.78 of the true length (LOG.md)."""
 LOW_CONFIDENCE, LOW_FINGER = 0.3, 0.1
-"""Mean confidence of all joints, and of the last three joints of a finger, below which a hand is doubtful. Where
-fingers of two hands meet, the looks may see different ones."""
+"""Mean confidence of all joints, and of the last three joints of a finger, below which a hand is doubtful. The looks
+may see different fingers if two hands touch."""
 BESIDE = "no hand is found in the box; this one lies beside it"
 
 
