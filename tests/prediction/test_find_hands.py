@@ -430,11 +430,11 @@ def test_tiles_cover_the_photo():
 def test_looks_that_disagree_are_said():
     sure = torch.full((21,), 0.9)
     assert look_doubts(sure) == ()
-    assert look_doubts(0.1 * sure) == ("the crops of the hand disagree on its joints",)
+    assert look_doubts(0.2 * sure) == ("the crops of the hand disagree on its joints",)
     little, thumb = sure.clone(), sure.clone()
-    little[18:] = 0.1
+    little[18:] = 0.05
     assert look_doubts(little) == ("the crops of the hand disagree on the little finger",)
-    thumb[2:5] = 0.1
+    thumb[2:5] = 0.05
     both = torch.minimum(thumb, little)
     assert look_doubts(both) == ("the crops of the hand disagree on the thumb and the little finger",)
     knuckle = sure.clone()
