@@ -47,7 +47,7 @@ for name in orh orh-s orh-o; do
   dhpe evaluate "$NETWORK" "$OUT/$name/test" --device cpu --out "$OUT/evaluated"
   cp "$OUT/evaluated/evaluation_${name}_test.json" "book/results/light_cpu_$name.json"
 done
-for name in orh orh-o; do
+for name in orh orh-s orh-o; do
   dhpe evaluate "$NETWORK" "$OUT/$name/test" --device cpu --count 64 --batch 32 --out "$OUT/refined" \
     --refine --variant refinement --variant evidence-fixed --variant joints-only-fixed \
     --variant coverage --variant coverage-fixed
