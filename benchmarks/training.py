@@ -18,6 +18,7 @@ from statistics import median
 import torch
 from reporting import timed, write_result
 
+from dhpe_lib.network.estimator import PRESETS
 from dhpe_lib.synthetic.engine import SyntheticHands
 from dhpe_lib.training.agreement import Flags, Stop
 from dhpe_lib.training.batches import ViewOptions, draw_turns, training_view
@@ -96,7 +97,7 @@ def main() -> None:
     rows = {}
     for size in arguments.size:
         sized = replace(config, feature_input=size)
-        side = ViewOptions.of(build_network(sized), sized).size
+        side = size or PRESETS[arguments.preset].feature_input
         facts = f"{arguments.preset}, {side} pixels, {arguments.precision}, batch {arguments.batch}"
         found = measure(sized, arguments.device, arguments.rounds, arguments.steps)
         rows |= {f"{name} ({facts})": values for name, values in found.items()}

@@ -1,6 +1,7 @@
 """The options of `dhpe predict`."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -30,11 +31,11 @@ class FileName(StrEnum):
     bvh = "bvh"
 
 
-EVIDENCE_PANEL = "Hands and their joints"
-CAMERA_PANEL = "Camera"
-MANY_PANEL = "Many photos"
-CLIP_PANEL = "Clips"
-"""Panels of the options in the help."""
+evidence_option = partial(typer.Option, rich_help_panel="Hands and their joints")
+camera_option = partial(typer.Option, rich_help_panel="Camera")
+many_option = partial(typer.Option, rich_help_panel="Many photos")
+clip_option = partial(typer.Option, rich_help_panel="Clips")
+"""Options of each panel of the help."""
 
 PhotosArgument = Annotated[
     list[Path] | None,
@@ -42,41 +43,35 @@ PhotosArgument = Annotated[
 ]
 KeypointsOption = Annotated[
     Path | None,
-    typer.Option(
-        "--keypoints", rich_help_panel=EVIDENCE_PANEL, metavar="FILE", help="JSON with the 21 joints of each hand."
-    ),
+    evidence_option("--keypoints", metavar="FILE", help="JSON with the 21 joints of each hand."),
 ]
 Keypoints3dOption = Annotated[
     Path | None,
-    typer.Option(
+    evidence_option(
         "--keypoints-3d",
-        rich_help_panel=EVIDENCE_PANEL,
         metavar="FILE",
         help="JSON with the 21 joints of each hand in space; no photo.",
     ),
 ]
 EvidenceOption = Annotated[
     EvidenceName | None,
-    typer.Option(
+    evidence_option(
         "--evidence",
-        rich_help_panel=EVIDENCE_PANEL,
         help="Source of the joints; by default FILE if given, else the landmark network.",
     ),
 ]
 BoxOption = Annotated[
     str | None,
-    typer.Option(
+    evidence_option(
         "--box",
-        rich_help_panel=EVIDENCE_PANEL,
         metavar="X,Y,W,H|mediapipe|FILE",
         help="Left, top, width and height of the hand in pixels, or joints that give them: MediaPipe or a JSON.",
     ),
 ]
 MaxHandsOption = Annotated[
     int | None,
-    typer.Option(
+    evidence_option(
         "--max-hands",
-        rich_help_panel=EVIDENCE_PANEL,
         min=1,
         help="Largest number of hands in a photo.",
         show_default="all",
@@ -84,42 +79,36 @@ MaxHandsOption = Annotated[
 ]
 HandOption = Annotated[
     SideName | None,
-    typer.Option(
-        "--hand", rich_help_panel=EVIDENCE_PANEL, help="Handedness, if the networks do not know it or are wrong."
-    ),
+    evidence_option("--hand", help="Handedness, if the networks do not know it or are wrong."),
 ]
 FocalOption = Annotated[
     float | None,
-    typer.Option(
+    camera_option(
         "--focal",
-        rich_help_panel=CAMERA_PANEL,
         metavar="PX",
         help="Focal length of the camera in pixels of the photo.",
     ),
 ]
 FovOption = Annotated[
     float | None,
-    typer.Option(
+    camera_option(
         "--fov",
-        rich_help_panel=CAMERA_PANEL,
         metavar="DEG",
         help="Field of view along the photo's larger side in degrees.",
     ),
 ]
 MaskOption = Annotated[
     Path | None,
-    typer.Option(
+    evidence_option(
         "--mask",
-        rich_help_panel=EVIDENCE_PANEL,
         metavar="FILE",
         help="Image of the photo's size, bright on the hand.",
     ),
 ]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option(
+    evidence_option(
         "--weights",
-        rich_help_panel=EVIDENCE_PANEL,
         metavar="FILE",
         help="Weights for --evidence estimator, or the folder of a run.",
     ),
@@ -131,31 +120,27 @@ WriteOption = Annotated[
         help="File to write; may be repeated. Photos: glb, obj, json, png, html; clips: mp4, json, glb, bvh.",
     ),
 ]
-WorkersOption = Annotated[
-    int, typer.Option("--workers", rich_help_panel=MANY_PANEL, min=1, help="Number of processes for many photos.")
-]
+WorkersOption = Annotated[int, many_option("--workers", min=1, help="Number of processes for many photos.")]
 ResumeOption = Annotated[
     bool,
-    typer.Option("--resume", rich_help_panel=MANY_PANEL, help="Skip photos whose files are all written."),
+    many_option("--resume", help="Skip photos whose files are all written."),
 ]
 ShardOption = Annotated[
     str | None,
-    typer.Option(
+    many_option(
         "--shard",
-        rich_help_panel=MANY_PANEL,
         metavar="I/N",
         help="Process the I-th of N parts of the photos, for several machines.",
     ),
 ]
 VideoOption = Annotated[
     bool,
-    typer.Option("--video", rich_help_panel=CLIP_PANEL, help="Each folder holds the frames of a clip, not photos."),
+    clip_option("--video", help="Each folder holds the frames of a clip, not photos."),
 ]
 FpsOption = Annotated[
     float,
-    typer.Option(
+    clip_option(
         "--fps",
-        rich_help_panel=CLIP_PANEL,
         min=0.1,
         metavar="RATE",
         help="Frame rate of a folder of frames. Below 4, hands are not followed but found anew in each frame.",

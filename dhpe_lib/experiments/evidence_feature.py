@@ -114,8 +114,9 @@ def facts_of(network: Estimator, view: View, estimate: Estimate) -> dict[str, nd
     h = estimate.h.detach().requires_grad_()
     with evaluating(network):
         moving = without_depth(h)
-        terms = energy_terms(hand, moving, hand.forward_h(moving), evidence, EQ_13, prior)
-        exact = feature_term(hand.forward_h(moving), hand, replace(appearance, silhouette="coverage"), terms.gate > 0)
+        mesh = hand.forward_h(moving)
+        terms = energy_terms(hand, moving, mesh, evidence, EQ_13, prior)
+        exact = feature_term(mesh, hand, replace(appearance, silhouette="coverage"), terms.gate > 0)
         parts = {"joints": terms.joints, "feature": terms.feature, "feature_exact": exact}
         gradients = {
             name: torch.autograd.grad(part.sum(), h, retain_graph=True)[0].norm(dim=1) for name, part in parts.items()

@@ -5,7 +5,7 @@ Images are data URLs, masks are black and white PNGs, and hands are lists of 63 
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,33 +79,33 @@ def stored_hands(images: Float[Tensor, "n 3 s s"], hands: Mapping[str, Float[Ten
 
 def mask_pictures(stored: Sequence[Mapping[str, str]], truth: str = "true mask") -> Html:
     """Draw Fig. 4: for each image a row with the image and each method's mask, compared with the true one."""
-    rows = []
-    for number, one in enumerate(stored, 1):
-        image = torch.from_numpy(loaded(one["image"])).permute(2, 0, 1)
-        true_mask = torch.from_numpy(loaded(one[truth])) > 0.5
-        row = {f"image {number}": to_numpy(image.permute(1, 2, 0))}
-        for name in one:
-            if name not in ("image", truth):
-                row[name] = mask_comparison(image, torch.from_numpy(loaded(one[name])) > 0.5, true_mask)
-        rows.append(row)
-    return joined_rows(rows)
+
+    def mask(one: Mapping[str, str], name: str) -> Bool[Tensor, "s s"]:
+        return torch.from_numpy(loaded(one[name])) > 0.5
+
+    return picture_rows(
+        stored, lambda image, one, name: mask_comparison(image, mask(one, name), mask(one, truth)), truth
+    )
 
 
 def hand_pictures(stored: Sequence[Mapping[str, Any]], hand: HandModel) -> Html:
     """Draw Fig. 6: for each image a row with the image and the mesh of each variant over it."""
+
+    def draw(image: Tensor, one: Mapping[str, Any], name: str) -> ndarray:
+        with torch.no_grad():
+            return mesh_over(image, hand.forward_h(torch.tensor([one[name]])).vertices[0], hand)
+
+    return picture_rows(stored, draw)
+
+
+def picture_rows(
+    stored: Sequence[Mapping[str, Any]], draw: Callable[[Tensor, Mapping[str, Any], str], ndarray], *hidden: str
+) -> Html:
+    """Draw a row for each stored image: the image, and what `draw` makes of image, record and each name not hidden."""
     rows = []
     for number, one in enumerate(stored, 1):
         image = torch.from_numpy(loaded(one["image"])).permute(2, 0, 1)
-        row = {f"image {number}": to_numpy(image.permute(1, 2, 0))}
-        for name in one:
-            if name != "image":
-                with torch.no_grad():
-                    vertices = hand.forward_h(torch.tensor([one[name]])).vertices[0]
-                row[name] = mesh_over(image, vertices, hand)
-        rows.append(row)
-    return joined_rows(rows)
-
-
-def joined_rows(rows: Sequence[Mapping[str, ndarray]]) -> Html:
-    """Draw rows of pictures with captions below each other."""
-    return Html("".join(picture_row(row, TESTED_MASK, QUALITY).html for row in rows))
+        drawn = {name: draw(image, one, name) for name in one if name not in ("image", *hidden)}
+        pictures = {f"image {number}": to_numpy(image.permute(1, 2, 0))} | drawn
+        rows.append(picture_row(pictures, TESTED_MASK, QUALITY).html)
+    return Html("".join(rows))

@@ -17,7 +17,7 @@ from dhpe_lib.evaluation.published import PUBLISHED_AUC, PUBLISHED_MASKS
 from dhpe_lib.experiments.claims import CLAIMS, deciding, gain_text, here, opposite, verdict_of
 from dhpe_lib.experiments.evidence_results import NAMES, version_text
 from dhpe_lib.experiments.plain_names import plain_name
-from dhpe_lib.experiments.reasons import reasons
+from dhpe_lib.experiments.reasons import pull_of_feature_term, reasons
 from dhpe_lib.experiments.verdicts import Verdict, judge_all, judge_number
 from dhpe_lib.figures.chapters import machine_line, markdown_table, read_result
 
@@ -140,18 +140,14 @@ def feature_pull(split: str, read: Read, exact: bool) -> str:
 
     That file may be about an earlier network, so the text names it.
     """
-    form, weights = " with the exact gradient" if exact else "", {"all terms": "1", "without the feature term": "0"}
-    names = {
-        label: f"shipped network refined, feature weight {weight}{form if weight == '1' else ''}, j2D by f_Ref, "
-        f"{split.upper()}"
-        for label, weight in weights.items()
-    }
+    forms = {"all terms": f"1{' with the exact gradient' if exact else ''}", "without the feature term": "0"}
+    name = "shipped network refined, feature weight {}, j2D by f_Ref, " + split.upper()
+    names = {label: name.format(form) for label, form in forms.items()}
     file = read("evidence")
     if file is None or any(name not in file["results"]["comparisons"] for name in names.values()):
         return "size of the feature term: not measured"
     result = file["results"]
-    row = result["feature_term"][f"{split}_test"]
-    times = row[f"gradient_feature{'_exact' if exact else ''}"] / row["gradient_joints"]
+    times = pull_of_feature_term(result["feature_term"][f"{split}_test"], exact)
     gains = "; ".join(f"{label} {gain_text(result['comparisons'][name])}" for label, name in names.items())
     network = version_text(result["setting"]["network"]["sha256"])
     return f"in {network}: the feature term pulls {times:.1f} times as hard as the joints; {gains}"

@@ -105,11 +105,16 @@ def worth_of_erased_joints(result: Mapping[str, Any]) -> str:
     return text + measured(result, names)
 
 
+def pull_of_feature_term(row: Mapping[str, float], exact: bool = False) -> float:
+    """Length of the feature term's gradient, of the paper's silhouette or the exact one, over that of the joints."""
+    return row[f"gradient_feature{'_exact' if exact else ''}"] / row["gradient_joints"]
+
+
 def sizes_of_feature_term(result: Mapping[str, Any]) -> str:
     """Compare the gradients of the terms of Eq. 13, and the term of the mesh with that of a mesh of twice the size."""
     parts = []
     for test, row in result["feature_term"].items():
-        times = row["gradient_feature"] / row["gradient_joints"]
+        times = pull_of_feature_term(row)
         values = f"value {row['value']:.3f}, for a mesh of twice the size {row['value_twice']:.3f}"
         parts.append(f"{NAMES[test]}: gradient {times:.0f} times that of the joints, {values}")
     forms = {"0.01": "with weight 0.01", "1 of the same size": "without gradient to size and shape"}
@@ -123,10 +128,10 @@ def sizes_of_feature_term(result: Mapping[str, Any]) -> str:
 
 def exact_feature_term(result: Mapping[str, Any]) -> str:
     """Compare the exact gradient of the feature term with that of the joints; the gain of all terms and with f_Ref."""
-    parts = []
-    for test, row in result["feature_term"].items():
-        times = row["gradient_feature_exact"] / row["gradient_joints"]
-        parts.append(f"{NAMES[test]}: gradient {times:.1f} times that of the joints")
+    parts = [
+        f"{NAMES[test]}: gradient {pull_of_feature_term(row, exact=True):.1f} times that of the joints"
+        for test, row in result["feature_term"].items()
+    ]
     term, refined = "feature term of weight", "shipped network refined, feature weight"
     names = {
         f"{refined} 1 with the exact gradient, j2D(3) fixed": "all terms",

@@ -18,6 +18,7 @@ from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.photos import read_photo
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.palm_detector import Palms, detect_palms
+from dhpe_lib.network.trained import load_shipped
 from dhpe_lib.prediction import hand_search
 from dhpe_lib.prediction.demo import DemoScene, demo_scene
 from dhpe_lib.prediction.find_hands import (
@@ -31,6 +32,8 @@ from dhpe_lib.prediction.find_hands import (
     shared_boxes,
     with_finger_ends,
 )
+from dhpe_lib.prediction.from_estimator import look_with_estimator
+from dhpe_lib.prediction.from_photo import fit_found_hands
 from dhpe_lib.prediction.hand_estimate import SIDE_SPREAD, NoHandError, PredictionError
 from dhpe_lib.prediction.hand_looks import VARIANTS, Looks, check_side, look, look_again
 from dhpe_lib.prediction.hand_search import HandNetworks, keep_distinct, load_hand_networks
@@ -440,3 +443,12 @@ def test_looks_that_disagree_are_said():
     knuckle = sure.clone()
     knuckle[17] = 0.0
     assert look_doubts(knuckle) == ()
+
+
+def test_the_doubts_of_the_looks_reach_the_warnings(networks, small, monkeypatch):
+    monkeypatch.setattr("dhpe_lib.prediction.find_hands.LOW_CONFIDENCE", 1.1)
+    model, photo = HandModel.open_hand(), small[0].copy()
+    (estimate,) = fit_found_hands(model, find_hands(networks, photo, max_hands=1))
+    assert estimate.warnings == ["the crops of the hand disagree on its joints"]
+    (hand,) = look_with_estimator(load_shipped(), photo, find_hands(networks, photo, max_hands=1))
+    assert hand.doubts == ("the crops of the hand disagree on its joints",)
