@@ -40,6 +40,7 @@ from evidence_stages import (
     refinement_is_there,
     rigid,
     train,
+    train_on_trunk,
 )
 from numpy import ndarray
 from reporting import write_result
@@ -83,6 +84,8 @@ from dhpe_lib.experiments.evidence_refinement import MODES, estimate_of
 from dhpe_lib.experiments.evidence_refinement import refined as refined_hands
 from dhpe_lib.experiments.evidence_results import BLOCKS, NAMES, network_facts, scores
 from dhpe_lib.experiments.evidence_training import BATCH, TESTED, spread
+from dhpe_lib.experiments.evidence_trunks import BUDGET as TRUNK_BUDGET
+from dhpe_lib.experiments.evidence_trunks import TRUNK_INPUT, TRUNK_RUNS, TRUNKS
 
 FIG_6 = {"w/o shape loss": "without-shape-loss", "with shape loss": "shape-loss-of-all"}
 """Variants whose hands Fig. 6 shows."""
@@ -90,6 +93,7 @@ REFINED = ("orh_test", "orh-o_test")
 """Tests of Figs. 5d and 5e, whose refinement has all forms. On the others *full* is refined."""
 STAGES = (
     "train",
+    "trunks",
     "refine",
     "feature",
     "fit",
@@ -135,7 +139,7 @@ def network_masks(place: Workplace, steps: int, images: Tensor) -> dict[str, Ten
 
 def results_of(place: Workplace, steps: int) -> dict[str, Any]:
     """Compute the rows of the result file from what was measured; what was not measured is left out."""
-    runs = {name: place.load_runs(name) for name in FORMS}
+    runs = {name: place.load_runs(name) for name in (*FORMS, *TRUNK_RUNS)}
     raw = {test: refined(place, test) for test in place.tested if refinement_is_there(place, test, "full")}
     counts = all_counts(place, steps)
     gains = part_gains(runs) | mask_comparisons(counts)
@@ -215,7 +219,11 @@ def setting(place: Workplace, steps: int) -> dict[str, Any]:
         "curve_images": TESTED,
         "blocks_of_frames": BLOCKS,
         "segmentation": segmentation_setting(place, steps),
-    }
+        "trunks": {
+            "steps": TRUNK_BUDGET.steps, "batch": TRUNK_BUDGET.batch, "input_px": TRUNK_INPUT,
+            "images_seen": TRUNK_BUDGET.steps * TRUNK_BUDGET.batch,
+        },
+    }  # fmt: skip
 
 
 def segmentation_setting(place: Workplace, steps: int) -> Mapping[str, Any]:
@@ -253,6 +261,9 @@ def main() -> None:
         for name in arguments.form:
             for seed in range(SEEDS):
                 train(place, name, seed)
+    if "trunks" in arguments.stage:
+        for seed, trunk in product(range(SEEDS), TRUNKS):
+            train_on_trunk(place, trunk, seed)
     if "refine" in arguments.stage:
         for test, name in (*product(place.tested, ("full",)), *product(REFINED, ("weak-start",))):
             if place.weights(name):

@@ -2,17 +2,20 @@
 
 import copy
 import json
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy import ndarray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dhpe_lib.common.records import take_rows
+from dhpe_lib.common.files import atomic_writes
+from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.crops import Crops
+from dhpe_lib.experiments.cached_evidence import CachedEvidence, training_evidence
 from dhpe_lib.experiments.evidence_collapse import collapse_rows, masked_features
 from dhpe_lib.experiments.evidence_comparisons import (
     PARTS,
@@ -26,7 +29,7 @@ from dhpe_lib.experiments.evidence_feature import (
     side_row,
 )
 from dhpe_lib.experiments.evidence_files import SEEDS, Workplace
-from dhpe_lib.experiments.evidence_forms import FEW, FORMS, seen_by
+from dhpe_lib.experiments.evidence_forms import FEW, FORMS, Form, seen_by
 from dhpe_lib.experiments.evidence_landmarks import image_errors, landmark_errors, rigid_errors
 from dhpe_lib.experiments.evidence_masks import (
     shipped_predictions,
@@ -42,6 +45,7 @@ from dhpe_lib.experiments.evidence_reasons import told_apart
 from dhpe_lib.experiments.evidence_refinement import MODES, estimate_of, fitted_errors, moved_px, refined_errors
 from dhpe_lib.experiments.evidence_results import errors_of
 from dhpe_lib.experiments.evidence_training import TESTED, Batches, error_px, fit, new_regressor, predict, spread
+from dhpe_lib.experiments.evidence_trunks import TRUNK_RUNS, TRUNKS, evidence_in_view, new_trunk, train_trunk
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.hand_landmarks import FEATURES
 from dhpe_lib.network.regressor import Regressor
@@ -64,19 +68,57 @@ def train(place: Workplace, name: str, seed: int) -> None:
     def find() -> dict[str, ndarray]:
         novel = seen_by(form, place.novel_views(form)) if form.novel_views else None
         batches = Batches(place.trained_for(form), novel, seed, form.few, form.half_batch)
-        tests = {test: seen_by(form, evidence) for test, evidence in place.tested.items()}
-        first = next(iter(tests))
-        hand, some = place.network.hand, take_rows(tests[first], torch.arange(TESTED))
-        training = fit(form, batches, hand, some, place.crops[first][:TESTED], start())
-        values = {"curve": np.array(json.dumps(training.curve)), "under_tau": training.under_tau}
-        for test, evidence in tests.items():
-            found = predict(form, training.regressor, evidence, place.crops[test], hand)
-            values |= {f"{test}.{field}": array for field, array in vars(found).items()}
-        save_file(training.regressor.state_dict(), place.weights_file(name, seed))
-        print(f"{run}: {training.curve[-1]}", flush=True)
-        return values
+        return trained_run(place, name, form, batches, place.tested, start())
 
     place.kept_arrays(run, find)
+
+
+def trained_run(
+    place: Workplace,
+    name: str,
+    form: Form,
+    batches: Batches,
+    tested: Mapping[str, CachedEvidence],
+    start: Mapping[str, Tensor] | None = None,
+) -> dict[str, ndarray]:
+    """Train f_E3D and write its weights; return its predictions on the tests and its curve."""
+    tests = {test: seen_by(form, evidence) for test, evidence in tested.items()}
+    first = next(iter(tests))
+    hand, some = place.network.hand, take_rows(tests[first], torch.arange(TESTED))
+    training = fit(form, batches, hand, some, place.crops[first][:TESTED], start)
+    values = {"curve": np.array(json.dumps(training.curve)), "under_tau": training.under_tau}
+    for test, evidence in tests.items():
+        found = predict(form, training.regressor, evidence, place.crops[test], hand)
+        values |= {f"{test}.{field}": array for field, array in vars(found).items()}
+    save_file(training.regressor.state_dict(), place.weights_file(name, batches.seed))
+    print(f"{name}, seed {batches.seed}: {training.curve[-1]}", flush=True)
+    return values
+
+
+def train_on_trunk(place: Workplace, trunk: str, seed: int) -> None:
+    """Train F with a choice of losses, and the variants of f_E3D on it, if one of them is missing."""
+    runs = {name: form for name, (own, form) in TRUNK_RUNS.items() if own == trunk}
+    if all(place.file(f"runs/{name}_seed{seed}").is_file() for name in runs):
+        return
+    network = trunk_network(place, trunk, seed)
+    trained = join_rows([training_evidence(network, split, place.rows[k], k) for k, split in enumerate(place.train)])
+    tested = {test: evidence_in_view(network, place.crops[test], one.frame) for test, one in place.tested.items()}
+    for name, form in runs.items():
+        batches = Batches(seen_by(form, trained), None, seed)
+        place.kept_arrays(f"runs/{name}_seed{seed}", partial(trained_run, place, name, form, batches, tested))
+
+
+def trunk_network(place: Workplace, trunk: str, seed: int) -> Estimator:
+    """Return f_DHPE with a trained trunk; its weights are kept."""
+    path = place.out / "trunks" / f"{trunk}_seed{seed}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    if not path.is_file():
+        network = train_trunk(TRUNKS[trunk], place.train, place.network.hand, seed, print)
+        with atomic_writes(path.parent, [path.name]) as (draft,):
+            save_file(network.state_dict(), draft)
+    network = new_trunk(TRUNKS[trunk], place.network.hand, seed)
+    network.load_state_dict(load_file(path))
+    return network.eval()
 
 
 def estimator_of(place: Workplace, name: str, seed: int) -> Estimator:

@@ -5,6 +5,7 @@
 - Steps of one photo run in one thread; their time is the processor's own, so that other programs do not count.
 - "start to result" is the whole command in a new process, beside a process that imports PyTorch and nothing else: wall
   time, processor time and the ratio of the two processor times.
+- "photo of 40 megapixels": the same photo, enlarged; the largest memory of some rounds counts.
 - Photos a second: the command runs with a few photos and with `--count` more, and the difference of the two wall times
   counts. So start-up counts neither for one process nor for several. The photos come from `--photos`, the same number
   from each folder of pictures as far as it has them. Each hand gets its .json and its .glb.
@@ -35,6 +36,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from processor_time import processor_ms
 from reporting import write_result
 
@@ -53,6 +55,8 @@ WORKERS = (1, 2)
 FEW = 2 * GROUP
 """Photos of the run that measures the start-up: worker processes start from two groups on."""
 MOST_CANDIDATES = 8
+LARGE = 40e6
+"""Pixels of a large photo."""
 IMPORT = """
 import torch
 print(open("/proc/self/status").read())
@@ -137,6 +141,18 @@ def start_to_result(photo: Path, rounds: int) -> Rows:
     return rows | {"start to result, times import PyTorch": {"ratio": round(ratio, 2)}}
 
 
+def large_photo(photo: Path, rounds: int) -> Rows:
+    """The whole command for the photo at 40 megapixels, the cheapest of some rounds."""
+    image = Image.fromarray(read_photo(photo))
+    factor = (LARGE / (image.width * image.height)) ** 0.5
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "large.jpg"
+        image.resize((round(factor * image.width), round(factor * image.height))).save(path)
+        costs = [whole_command([path]) for _ in range(rounds)]
+    best = {"s": round(min(cost.seconds for cost in costs), 2), "peak_mb": round(max(cost.peak_mb for cost in costs))}
+    return {"photo of 40 megapixels": best}
+
+
 def choose_photos(folders: Sequence[Path], count: int) -> list[Path]:
     """Choose photos at random, the same number from each folder of pictures as far as it has them."""
     by_folder: dict[Path, list[Path]] = {}
@@ -186,6 +202,7 @@ def main() -> None:
     photos = choose_photos(arguments.photos, FEW + arguments.count)
     results = steps_of_one_photo(arguments.photo, arguments.rounds)
     results |= start_to_result(arguments.photo, arguments.rounds)
+    results |= large_photo(arguments.photo, arguments.rounds)
     for workers in WORKERS:
         name = f"folder, {workers} process{'es' * (workers > 1)}"
         results[name] = photos_per_second(photos, workers)

@@ -11,19 +11,20 @@ network. Writes book/results/regressor_switches.json.
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from reporting import write_result
-from torch import Tensor
+from torch import Tensor, nn
 
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.targets import Targets
 from dhpe_lib.evaluation.alignment import align_similarity
 from dhpe_lib.hand.model import HandMesh, HandModel, neutral_h
-from dhpe_lib.network.estimator import PRESETS, SIZE
+from dhpe_lib.network.estimator import PRESETS, SIZE, Estimator
 from dhpe_lib.network.hand_evidence import JointReader
 from dhpe_lib.network.regressor import Regressor
 from dhpe_lib.network.trained import default_weights, load_trained
@@ -51,6 +52,10 @@ class Form:
     Attributes:
         standard_units, hidden, joint_features: As in `EstimatorConfig`.
         weight_h, weight_sh: Weights of L_h and L_Sh.
+        layer_norm: Whether F is normalised to mean 0 and variance 1.
+        known_h: Whether pose and shape have labels.
+        weight_prior: Weight of the mean hand where they have none.
+        upright: Whether crops are turned upright.
         true_joints: Whether j2D(0) is the ground truth, which shows what f_J2D's errors cost.
     """
 
@@ -59,34 +64,75 @@ class Form:
     joint_features: int = LIGHT.joint_features
     weight_h: float = MeshStage.weight_h
     weight_sh: float = MeshStage.weight_sh
+    layer_norm: bool = LIGHT.layer_norm
+    known_h: bool = True
+    weight_prior: float = MeshStage.weight_prior
+    upright: bool = LIGHT.upright
     true_joints: bool = False
 
 
 FORMS = {
     "light": Form(),
-    "the paper's f_E3D": Form(standard_units=False, hidden=0, joint_features=0, weight_h=0.0),
+    "the paper's f_E3D": Form(standard_units=False, hidden=0, joint_features=0, weight_h=0.0, layer_norm=False),
     "light without standard units": Form(standard_units=False),
     "light without hidden layers": Form(hidden=0),
     "light without the joints' maps": Form(joint_features=0),
     "light without L_h": Form(weight_h=0.0),
+    "light with the mean hand instead of labels": Form(known_h=False),
+    "light without LayerNorm": Form(layer_norm=False),
+    "light without upright crops": Form(upright=False),
+    "the paper's f_E3D without upright crops": Form(
+        standard_units=False, hidden=0, joint_features=0, weight_h=0.0, layer_norm=False, upright=False
+    ),
     "light with L_Sh": Form(weight_sh=10.0),
     "light with the true j2D": Form(true_joints=True),
 }
 
 
-def seen_by(form: Form, evidence: FixedEvidence) -> FixedEvidence:
-    """Return the evidence with the j2D(0) that a form sees."""
-    return replace(evidence, joints_2d=evidence.targets.joints_2d) if form.true_joints else evidence
+@dataclass(frozen=True)
+class Evidence:
+    """The evidence of the training and of the test, with features before LayerNorm, and this LayerNorm."""
+
+    seen: FixedEvidence
+    unseen: FixedEvidence
+    norm: nn.Module
+
+
+def find(
+    network: Estimator, upright: bool, train: Sequence[Prepared], test: Prepared, counts: tuple[int, int]
+) -> Evidence:
+    """Find the evidence of images of the training splits and of the test."""
+    network.config = replace(network.config, upright=upright)
+    norm, network.features.norm = network.features.norm, nn.Identity()
+    rows = np.array_split(test.evenly_spaced(counts[1]), max(counts[1] // AT_A_TIME, 1))
+    seen = find_fixed_evidence(network, jittered_views(network, train, counts[0], SEED))
+    unseen = find_fixed_evidence(network, (network_view(network, test[some]) for some in rows))
+    network.features.norm = norm
+    return Evidence(seen, unseen, norm)
+
+
+@torch.no_grad()
+def seen_by(form: Form, evidence: FixedEvidence, norm: nn.Module) -> FixedEvidence:
+    """Return the feature, the j2D(0) and the labels that a form sees."""
+    targets = evidence.targets
+    return replace(
+        evidence,
+        feature=norm(evidence.feature) if form.layer_norm else evidence.feature,
+        joints_2d=targets.joints_2d if form.true_joints else evidence.joints_2d,
+        targets=replace(targets, has_h=targets.has_h & form.known_h),
+    )
 
 
 def fit(form: Form, evidence: FixedEvidence, hand: HandModel, steps: int) -> MeshEstimator:
-    """Train f_E3D of a form."""
+    """Train f_E3D of a form on the evidence that it sees."""
     torch.manual_seed(SEED)
     reader = JointReader(form.joint_features) if form.joint_features else None
     size = evidence.feature.shape[1] + (reader.size if reader else 0)
     mesh = MeshEstimator(Regressor(size, standard_units=form.standard_units, hidden=form.hidden), reader, hand)
-    stage = MeshStage(steps, weight_h=form.weight_h, weight_sh=form.weight_sh, seed=SEED)
-    train_mesh_estimator(mesh, seen_by(form, evidence), stage)
+    stage = MeshStage(
+        steps, weight_h=form.weight_h, weight_prior=form.weight_prior, weight_sh=form.weight_sh, seed=SEED
+    )
+    train_mesh_estimator(mesh, evidence, stage)
     return mesh
 
 
@@ -128,22 +174,24 @@ def main() -> None:
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     torch.set_num_threads(1)
-    network = load_trained(default_weights())
-    hand, test = network.hand, Prepared(arguments.test)
-    seen = find_fixed_evidence(
-        network, jittered_views(network, list(map(Prepared, arguments.train)), arguments.pictures, SEED)
+    network, test, train = (
+        load_trained(default_weights()),
+        Prepared(arguments.test),
+        list(map(Prepared, arguments.train)),
     )
-    tested = test.evenly_spaced(arguments.tests)
-    parts = np.array_split(tested, max(len(tested) // AT_A_TIME, 1))
-    unseen = find_fixed_evidence(network, (network_view(network, test[rows]) for rows in parts))
-    mean = neutral_h(hand).repeat(len(unseen), 1)
-    table = {"the mean hand": describe(mean, hand.forward_h(mean), unseen.targets, hand)}
-    for name, form in FORMS.items():
-        mesh = fit(form, seen, hand, arguments.steps)
-        with torch.no_grad():
-            last = mesh(seen_by(form, unseen))[-1]
-        table[name] = describe(last.h, last.mesh, unseen.targets, hand)
-        print(name, table[name], flush=True)
+    hand, table = network.hand, {}
+    for upright in (True, False):
+        evidence = find(network, upright, train, test, (arguments.pictures, arguments.tests))
+        targets = evidence.unseen.targets
+        mean = neutral_h(hand).repeat(len(evidence.unseen), 1)
+        table.setdefault("the mean hand", describe(mean, hand.forward_h(mean), targets, hand))
+        for name, form in FORMS.items():
+            if form.upright == upright:
+                mesh = fit(form, seen_by(form, evidence.seen, evidence.norm), hand, arguments.steps)
+                with torch.no_grad():
+                    last = mesh(seen_by(form, evidence.unseen, evidence.norm))[-1]
+                table[name] = describe(last.h, last.mesh, targets, hand)
+                print(name, table[name], flush=True)
     write_result("regressor_switches", table, SEED, load)
 
 

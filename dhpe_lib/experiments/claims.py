@@ -164,6 +164,12 @@ CLAIMS = {
         "better",
         tuple(f"f_Ref, erased joints in training, {test}" for test in ("ORH", "ORH-O")),
     ),
+    "2d-losses-trained": Claim(
+        "The 2D losses help, if F learns with and without them",
+        "Figs. 5d, 5e",
+        "better",
+        ("2D losses of F, ORH", "2D losses of F, ORH-O"),
+    ),
     "2d-losses": Claim(
         "2D joints help f_E3D, if F learnt from L_J2D with and without them",
         "Figs. 5d, 5e",
@@ -212,7 +218,8 @@ CLAIMS = {
 }
 """The claims, by name. The paper can be read in two ways: f_Ref moves j2D in every step of the refinement, or in the
 regressor alone (PAPER.md Sec. 9.9); both readings are judged. Four claims have a second row, under conditions in which
-the part has more to do: an exact gradient, hidden joints, few viewpoints, half-open gates."""
+the part has more to do: an exact gradient, hidden joints, few viewpoints, half-open gates. The claim on the 2D losses
+has one row with an F that learns with and without them, and one with an F that is the same in both."""
 
 
 def verdict_of(claim: Claim, result: Mapping[str, Any]) -> Verdict | None:

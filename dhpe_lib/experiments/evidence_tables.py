@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from dhpe_lib.experiments.claims import gain_text
 from dhpe_lib.experiments.evidence_forms import MEANINGS
 from dhpe_lib.experiments.evidence_results import BLOCKS, NAMES, SEQUENCES
+from dhpe_lib.experiments.evidence_trunks import TRUNK_MEANINGS
 from dhpe_lib.experiments.plain_names import in_markdown, plain_name
 from dhpe_lib.figures.chapters import markdown_table
 from dhpe_lib.figures.html_records import Html, csv_link
@@ -89,7 +90,7 @@ def variant_rows(result: Mapping[str, Any], names: Sequence[str] | None = None) 
             scores = (form["tests"].get(test, {}).get(score) for test, score, _ in SCORES.values())
             places = (places for _, _, places in SCORES.values())
             cells = (f"{one['mean']:.{n}f}" if one else "" for one, n in zip(scores, places, strict=True))
-            yield (MEANINGS[name], *cells)
+            yield ((MEANINGS | TRUNK_MEANINGS)[name], *cells)
 
 
 def if_drawn(figure: go.Figure) -> go.Figure | Html:

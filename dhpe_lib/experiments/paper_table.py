@@ -232,12 +232,6 @@ ROWS: tuple[Callable[[Read], Row], ...] = (
     lambda read: refinement_row("orh-o", False, read, exact=True),
     refiner_row,
     *(partial(claim_row, name) for name in CLAIMS),
-    lambda read: unmeasured_row(
-        "The 2D losses help F",
-        "Figs. 5d, 5e",
-        "better",
-        "F is the same in all variants here; to train it without 2D losses takes hours for each seed (dhpe ablate)",
-    ),
     time_row,
     lambda read: unmeasured_row(
         "The network at full size learns from 71,258 images", "Sec. 4", "trained", "no GPU run and no licensed data"

@@ -4,7 +4,11 @@ import html
 import re
 
 WORDS = (
-    (r"^2D losses", "2D joints instead of F(x) alone"),
+    (r"^(2D losses|L_J2D) of F, F\(x\) alone", r"\1 in the training of F, no 2D joints for f_E3D"),
+    (r"^(2D losses|L_J2D) of F", r"\1 in the training of F, and 2D joints for f_E3D"),
+    (r"^L_Feat of F", "L_Feat in the training of F"),
+    (r"^training of F without 2D losses", "training of F by L_Art and L_Lap"),
+    (r"^2D losses(?! in)", "2D joints instead of F(x) alone"),
     (r"^iterations (\d+ to \d+)", r"refinement, iterations \1"),
     (r"j2D\(0\) fixed", "fixed joints of f_J2D"),
     (r"j2D\(3\) fixed", "fixed joints of the regressor"),

@@ -27,6 +27,7 @@ def reasons(result: Mapping[str, Any]) -> dict[str, str]:
         "feature-term-exact": exact_feature_term,
         "refiner": worth_of_refiner,
         "refiner-erased": worth_of_erased_joints,
+        "2d-losses-trained": trunks_with_2d_losses,
         "2d-losses": joints_behind,
         "shape-loss": other_shape_losses,
         "augmentation": other_augmentations,
@@ -164,6 +165,22 @@ def fixed_iterations(result: Mapping[str, Any]) -> str:
         for test in FIRST_LAST
     }
     return f"with j2D(0) fixed, 20 to 50 {last}" + measured(result, others)
+
+
+def trunks_with_2d_losses(result: Mapping[str, Any]) -> str:
+    """Say what each part of the 2D losses does to F, and what a training without them brings."""
+    budget = result["setting"]["trunks"]
+    first, last = (
+        score(result, form, "orh_test", "epe_a_mm") for form in ("trunk-without-2d", "trunk-with-2d-and-joints")
+    )
+    text = f"ORH: {first:.1f} mm without, {last:.1f} mm with them; F learnt from {budget['images_seen']:,} images"
+    names = {
+        "2D losses of F, F(x) alone": "if f_E3D does not see 2D joints",
+        "L_J2D of F": "L_J2D alone",
+        "L_Feat of F": "L_Feat beside L_J2D",
+        "training of F without 2D losses": "training of F without 2D losses against its start",
+    }
+    return text + measured(result, {f"{part}, ORH": f"{label}, ORH" for part, label in names.items()})
 
 
 def joints_behind(result: Mapping[str, Any]) -> str:

@@ -33,6 +33,8 @@ class EstimatorConfig:
     Attributes:
         backbone: F: a ResNet, or "hand" for the trunk of the hand landmark network.
         feature_input: Side of the crop that F sees, pixels.
+        layer_norm: Whether the feature of the backbone "hand" is normalised to mean 0 and variance 1. The paper does
+            not say that F is normalised.
         pose_machine: Sizes of f_J2D: the paper's network of its own, or a head on the trunk of F.
         iterations: Iterations of the regressor.
         standard_units: Whether f_E3D sees the pose in units of its spread; see
@@ -51,6 +53,7 @@ class EstimatorConfig:
 
     backbone: Backbone = "resnet50"
     feature_input: int = 224
+    layer_norm: bool = False
     pose_machine: PoseMachineConfig | PyramidConfig = field(default_factory=PoseMachineConfig)
     iterations: int = 3
     standard_units: bool = False
@@ -66,7 +69,14 @@ class EstimatorConfig:
 PRESETS = {
     "paper": EstimatorConfig(),
     "light": EstimatorConfig(
-        "hand", 192, PyramidConfig(), standard_units=True, hidden=512, joint_features=64, upright=True
+        "hand",
+        feature_input=192,
+        layer_norm=True,
+        pose_machine=PyramidConfig(),
+        standard_units=True,
+        hidden=512,
+        joint_features=64,
+        upright=True,
     ),
 }
 """The paper's network, and a light network for CPUs and workshops. The light network has the same equations. F and
@@ -278,7 +288,7 @@ class Estimator(nn.Module):
 def build_features(config: EstimatorConfig) -> FeatureNet | HandFeatureNet:
     """Build F with random weights."""
     if config.backbone == "hand":
-        return HandFeatureNet(config.feature_input)
+        return HandFeatureNet(config.feature_input, config.layer_norm)
     return FeatureNet(config.backbone, config.feature_input)
 
 

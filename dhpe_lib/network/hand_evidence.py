@@ -48,15 +48,16 @@ class HandFeatureNet(nn.Module):
 
     Args:
         input_size: Side of the resized crop, pixels; a multiple of 32.
+        layer_norm: Whether F is normalised.
     """
 
     size = FEATURES
 
-    def __init__(self, input_size: int = 192) -> None:
+    def __init__(self, input_size: int = 192, layer_norm: bool = True) -> None:
         super().__init__()
         self.input_size = input_size
         self.network = hand_trunk()
-        self.norm = nn.LayerNorm(FEATURES, EPSILON)
+        self.norm = nn.LayerNorm(FEATURES, EPSILON) if layer_norm else nn.Identity()
 
     def forward(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 1152"]:
         """Compute F(x).

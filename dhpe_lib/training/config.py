@@ -10,6 +10,7 @@ from dhpe_lib.common.files import write_json
 from dhpe_lib.common.json_files import Count, JsonError, Whole, convert, read_json
 from dhpe_lib.common.schedules import half_cosine
 from dhpe_lib.data.views import JitterRange
+from dhpe_lib.training.losses import PRIOR
 
 STARTS = ("random", "imagenet", "hand")
 """Values of `start` that are not a file."""
@@ -78,7 +79,8 @@ class TrainingConfig:
         weight_feat: Weight of L_Feat, a mean over the numbers of F; with 0 F(x (.) m) is not computed.
         weight_sh: Weight of L_Sh, a mean over the pixels.
         weight_j2d: Weight of L_J2D.
-        weight_h: Weight of L_h, which the paper does not have.
+        weight_h: Weight of L_h where pose and shape are known; the paper does not have L_h.
+        weight_prior: Weight of L_h where they are unknown: it pulls to the mean hand.
         feature_share: Share of each batch whose F(x (.) m) is computed for L_Feat.
         tau: Mean 2D error below which L_Sh counts (Eq. 12), pixels of the crop.
         jitter_shift: Units of g; see :class:`dhpe_lib.data.views.JitterRange` for the four jitter fields.
@@ -132,6 +134,7 @@ class TrainingConfig:
     weight_sh: float = 10.0
     weight_j2d: float = 0.1
     weight_h: float = 1.0
+    weight_prior: float = PRIOR
     feature_share: float = 0.25
     tau: float = 15.0
     jitter_shift: float = 0.06
@@ -157,7 +160,7 @@ class TrainingConfig:
         for name in ("steps", "batch", "log_every", "test_every", "test_count", "save_every", "augment_capacity"):
             _demand(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in (
-            *("weight_lap", "weight_feat", "weight_sh", "weight_j2d", "weight_h"),
+            *("weight_lap", "weight_feat", "weight_sh", "weight_j2d", "weight_h", "weight_prior"),
             *("warmup", "weight_decay", "clip", "frozen"),
             "augment_after",
             "jitter_shift",
@@ -209,6 +212,7 @@ PAPER = {
     "weight_sh": 1.0,
     "weight_j2d": 1.0,
     "weight_h": 0.0,
+    "weight_prior": 0.0,
     "feature_share": 1.0,
     "jitter_turned": 0.0,
 }

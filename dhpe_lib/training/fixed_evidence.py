@@ -27,7 +27,7 @@ from dhpe_lib.network.regressor import Regressor, RegressorState
 from dhpe_lib.rendering.renderer import DEFAULT_METHOD, Method, silhouette
 from dhpe_lib.synthetic.sampling import seed_of
 from dhpe_lib.training.batches import ViewOptions, draw_turns, training_view
-from dhpe_lib.training.losses import articulation_loss, hand_loss, refiner_loss, shape_gate, shape_loss
+from dhpe_lib.training.losses import PRIOR, articulation_loss, hand_loss, refiner_loss, shape_gate, shape_loss
 
 AT_A_TIME = 64
 TRAINED_MASK = 64
@@ -165,7 +165,8 @@ class MeshStage:
         weight_decay: Weight decay of AdamW.
         warmup: Steps in which the rate rises from 0.
         clip: Largest norm of the gradient.
-        weight_h: Weight of L_h.
+        weight_h: Weight of L_h where pose and shape are known.
+        weight_prior: Weight of L_h where they are unknown.
         weight_sh: Weight of L_Sh, a mean over the pixels; 0 for none.
         shape_share: To save time L_Sh is a mean over every n-th crop of a batch.
         seed: Random seed of the weights and of the order.
@@ -178,6 +179,7 @@ class MeshStage:
     warmup: int = 200
     clip: float = 1.0
     weight_h: float = 1.0
+    weight_prior: float = PRIOR
     weight_sh: float = 0.0
     shape_share: int = 4
     seed: int = 0
@@ -229,7 +231,7 @@ def mesh_loss(
     joints, vertices = path[-1].mesh.joints, path[-1].mesh.vertices
     refined = torch.stack([state.joints_2d for state in path[1:]], 1)
     loss = articulation_loss(joints, targets) + refiner_loss(refined, targets)
-    loss = (loss + stage.weight_h * hand_loss(path, targets)).mean()
+    loss = (loss + hand_loss(path, targets, stage.weight_h, stage.weight_prior)).mean()
     if not stage.weight_sh:
         return loss
     rows = torch.arange(0, len(joints), stage.shape_share, device=joints.device)

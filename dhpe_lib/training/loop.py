@@ -228,6 +228,7 @@ def loss_options(config: TrainingConfig) -> LossOptions:
         sh=config.weight_sh,
         j2d=config.weight_j2d,
         hand=config.weight_h,
+        prior=config.weight_prior,
         tau=config.tau,
         constant_lambda=CONSTANT_LAMBDA if "constant-lambda" in config.ablation else None,
         without_shape_loss="without-shape-loss" in config.ablation,

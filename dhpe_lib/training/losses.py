@@ -30,7 +30,7 @@ from dhpe_lib.network.heatmaps import SIGMA, target_heatmaps
 from dhpe_lib.network.regressor import POSE_SPREAD, RegressorState
 
 PRIOR = 0.02
-"""Weight of the mean hand in L_h for an instance with unknown h; 1 for a known h."""
+"""Weight of the mean hand in L_h of an instance with unknown h, where a known h has the weight 1."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class LossOptions:
         feat: Weight of L_Feat; as many as F has numbers for the sum of Eq. 2.
         sh: Weight of L_Sh; as many as a mask has pixels for the sum of Eq. 9.
         j2d: Weight of L_J2D. It matters if f_J2D and F share a trunk.
-        hand: Weight of L_h; 0 in the paper.
+        hand: Weight of L_h for instances with known h; 0 in the paper.
+        prior: Weight of L_h for instances with unknown h, which are pulled to the mean hand; 0 in the paper.
         tau: Threshold of Eq. 12, pixels of the 224.
         literal_tau: Whether tau bounds the sum of squared distances, as Eq. 12 is written, not the mean distance.
         sigma: Standard deviation of the heat maps' Gaussians, units of g.
@@ -56,6 +57,7 @@ class LossOptions:
     sh: float = 1.0
     j2d: float = 1.0
     hand: float = 0.0
+    prior: float = 0.0
     tau: float = 15.0
     literal_tau: bool = False
     sigma: float = SIGMA
@@ -130,8 +132,8 @@ def losses_of(
     if not options.without_shape_loss:
         gate = shape_gate(estimate.joints, targets, options)
         sh = options.sh * gate * shape_loss(_required(estimate.mask, "mask", "render=True"), targets)
-    if options.hand > 0:
-        natural = options.hand * hand_loss(estimate.steps, targets)
+    if options.hand > 0 or options.prior > 0:
+        natural = hand_loss(estimate.steps, targets, options.hand, options.prior)
     return Losses(art, lap, feat, sh, ref, j2d, natural, gate, art + lap + feat + sh + ref + natural)
 
 
@@ -247,15 +249,18 @@ def articulation_loss(joints: Float[Tensor, "b 21 3"], targets: Targets) -> Floa
     return 21 * weighted_mean(plane + depth, either.to(targets.mask.dtype))
 
 
-def hand_loss(steps: Sequence[RegressorState], targets: Targets) -> Float[Tensor, " b"]:
+def hand_loss(
+    steps: Sequence[RegressorState], targets: Targets, known: float = 1.0, unknown: float = PRIOR
+) -> Float[Tensor, " b"]:
     """Compute L_h, which keeps hands natural: the distance of pose and shape to their labels, or to the mean hand.
 
-    Pose and shape are divided by their spread. An instance with unknown h is pulled to the mean hand with weight
-    ``PRIOR``.
+    Pose and shape are divided by their spread. An instance with unknown h is pulled to the mean hand.
 
     Args:
         steps: States of the regressor; the first has the mean hand, the last is judged.
         targets: Ground truth; pose and shape are known for rendered hands.
+        known: Weight of an instance with known h.
+        unknown: Weight of an instance with unknown h.
 
     Returns:
         Mean over the 55 numbers of pose and shape, no unit.
@@ -264,7 +269,7 @@ def hand_loss(steps: Sequence[RegressorState], targets: Targets) -> Float[Tensor
     """
     wanted = torch.where(targets.has_h[:, None], targets.pose_shape, steps[0].h[:, :55])
     off = (steps[-1].h[:, :55] - wanted).square()
-    weight = torch.where(targets.has_h, 1.0, PRIOR)
+    weight = torch.where(targets.has_h, known, unknown)
     return weight * (off[:, :45].sum(1) / POSE_SPREAD**2 + off[:, 45:].sum(1)) / 55
 
 

@@ -40,6 +40,7 @@ from dhpe_lib.experiments.evidence_results import (
     run_from,
     scores,
 )
+from dhpe_lib.experiments.evidence_trunks import TRUNK_MEANINGS, TRUNK_RUNS
 from dhpe_lib.network.estimator import PRESETS, Estimator
 from dhpe_lib.network.hand_landmarks import FEATURES
 from dhpe_lib.refinement.fitting import FitOptions
@@ -123,8 +124,8 @@ def test_scores_of_each_seed_and_of_a_file():
 
 def test_every_claim_about_trainings_and_iterations_has_its_comparison():
     """All that a claim names is computed by some function; masks have a test of their own."""
-    runs = {name: [run(3.0, tuple(NAMES)), run(2.0, tuple(NAMES))] for name in FORMS}
-    assert {name for pair in PARTS.values() for name in pair} == set(FORMS) == set(MEANINGS)
+    runs = {name: [run(3.0, tuple(NAMES)), run(2.0, tuple(NAMES))] for name in (*FORMS, *TRUNK_RUNS)}
+    assert {name for pair in PARTS.values() for name in pair} == set(runs) == set(MEANINGS | TRUNK_MEANINGS)
     refined = {mode: np.ones((2, len(ITERATIONS), 4, 21)) for mode in MODES}
     found = part_gains(runs) | refinement_gains("orh_test", refined) | refinement_gains("orh-o_test", refined)
     forms = {form: {"epe_mm": np.ones((2, 3))} for form in FEATURE_FORMS}
