@@ -46,7 +46,7 @@ def verdicts_figure(rows: Sequence[Row], height: int = 240) -> go.Figure:
     return figure.update_xaxes(title="number of claims", dtick=5)
 
 
-def gains_figure(rows: Sequence[Row], height_of_row: int = 54) -> go.Figure:
+def gains_figure(rows: Sequence[Row], height_of_row: int = 62) -> go.Figure:
     """Draw the gain that decides each claim, with its interval, and the range of gains that are none.
 
     Args:
@@ -64,7 +64,7 @@ def gains_figure(rows: Sequence[Row], height_of_row: int = 54) -> go.Figure:
     margin = 100 * RELEVANT
     figure.add_vrect(-margin, margin, fillcolor="#8a929c", opacity=0.25, line_width=0, layer="below")
     figure.add_vline(x=0, line_color="#8a929c", line_width=1)
-    figure.update_yaxes(categoryorder="array", categoryarray=[_label(row) for row in shown])
+    figure.update_yaxes(categoryorder="array", categoryarray=[_label(row) for row in shown], tickfont_size=11)
     return figure.update_xaxes(title="gain, percent", range=[-FARTHEST - 1, FARTHEST + 1], dtick=5)
 
 
