@@ -9,7 +9,8 @@ trainings of f_E3D, refinement, segmentation networks, meshes' masks, hand landm
 
 import argparse
 import os
-from collections.abc import Mapping
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -91,19 +92,6 @@ FIG_6 = {"w/o shape loss": "without-shape-loss", "with shape loss": "shape-loss-
 """Variants whose hands Fig. 6 shows."""
 REFINED = ("orh_test", "orh-o_test")
 """Tests of Figs. 5d and 5e, whose refinement has all forms. On the others *full* is refined."""
-STAGES = (
-    "train",
-    "trunks",
-    "refine",
-    "feature",
-    "fit",
-    "collapse",
-    "photos",
-    "segment",
-    "meshes",
-    "landmarks",
-    "write",
-)
 
 
 def pictures(place: Workplace, steps: int) -> dict[str, Any]:
@@ -236,6 +224,87 @@ def segmentation_setting(place: Workplace, steps: int) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
+def train_forms(place: Workplace, arguments: Namespace) -> None:
+    """Train the variants of f_E3D with all seeds."""
+    for name, seed in product(arguments.form, range(SEEDS)):
+        train(place, name, seed)
+
+
+def train_trunks(place: Workplace, _: Namespace) -> None:
+    """Train F with each choice of losses and all seeds, and f_E3D on it."""
+    for seed, trunk in product(range(SEEDS), TRUNKS):
+        train_on_trunk(place, trunk, seed)
+
+
+def refine_tests(place: Workplace, _: Namespace) -> None:
+    """Refine the tests: *full* on all, a weak start on those of Figs. 5d and 5e, and *full* there for longer."""
+    for test, name in (*product(place.tested, ("full",)), *product(REFINED, ("weak-start",))):
+        if place.weights(name):
+            refined(place, test, name)
+    for test in REFINED:
+        refined_long(place, test)
+
+
+def refine_with_feature_term(place: Workplace, _: Namespace) -> None:
+    """Measure the feature term, and refine with each form of it."""
+    for test in REFINED:
+        feature_row_of(place, test)
+        for form in FEATURE_FORMS:
+            feature_course(place, test, form)
+
+
+def fit_tests(place: Workplace, _: Namespace) -> None:
+    """Fit without a network."""
+    for test in REFINED:
+        fitted(place, test)
+
+
+def find_in_photos(place: Workplace, arguments: Namespace) -> None:
+    """Find the errors of the variants that were trained on the photos that there are."""
+    if place.photo_crops:
+        for name in filter(place.weights, arguments.form):
+            photos(place, name)
+    if "pseudo" in place.photo_crops:
+        refined_photos(place)
+
+
+def count_masks(place: Workplace, _: Namespace) -> None:
+    """Count the pixels of the meshes' masks."""
+    for test in MASKED:
+        mesh_counts(place, test)
+
+
+def compare_landmarks(place: Workplace, _: Namespace) -> None:
+    """Find the errors of the hand landmark network."""
+    for test in place.tested:
+        landmarks(place, test)
+        rigid(place, test)
+    if "labelled" in place.photo_crops:
+        photo_landmarks(place)
+
+
+def write(place: Workplace, arguments: Namespace) -> None:
+    """Write the result files."""
+    for name, results in (("evidence_pictures", pictures), ("evidence", results_of)):
+        write_result(name, results(place, arguments.segment_steps), 0, arguments.load_before, show=False)
+
+
+STAGES: dict[str, Callable[[Workplace, Namespace], object]] = {
+    "train": train_forms,
+    "trunks": train_trunks,
+    "refine": refine_tests,
+    "feature": refine_with_feature_term,
+    "fit": fit_tests,
+    "collapse": lambda place, _: collapsed(place),
+    "photos": find_in_photos,
+    "segment": lambda place, arguments: segmented(place, arguments.segment_steps),
+    "meshes": count_masks,
+    "landmarks": compare_landmarks,
+    "write": write,
+}
+"""The stages by name, in their order."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
@@ -251,55 +320,14 @@ def main() -> None:
         "--segment-steps", type=int, default=STEPS * BATCH // SEGMENTED, help="steps of the segmentation networks"
     )
     parser.add_argument("--stage", choices=STAGES, nargs="+", default=list(STAGES))
+    parser.set_defaults(load_before=os.getloadavg()[0])
     arguments = parser.parse_args()
-    load = os.getloadavg()[0]
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     sizes = arguments.pictures, arguments.tests, arguments.pairs
     place = Workplace(arguments.out, arguments.train, arguments.test, *sizes, arguments.photos, arguments.labelled)
-    if "train" in arguments.stage:
-        for name in arguments.form:
-            for seed in range(SEEDS):
-                train(place, name, seed)
-    if "trunks" in arguments.stage:
-        for seed, trunk in product(range(SEEDS), TRUNKS):
-            train_on_trunk(place, trunk, seed)
-    if "refine" in arguments.stage:
-        for test, name in (*product(place.tested, ("full",)), *product(REFINED, ("weak-start",))):
-            if place.weights(name):
-                refined(place, test, name)
-        for test in REFINED:
-            refined_long(place, test)
-    if "feature" in arguments.stage:
-        for test in REFINED:
-            feature_row_of(place, test)
-            for form in FEATURE_FORMS:
-                feature_course(place, test, form)
-    if "fit" in arguments.stage:
-        for test in REFINED:
-            fitted(place, test)
-    if "collapse" in arguments.stage:
-        collapsed(place)
-    if "photos" in arguments.stage and place.photo_crops:
-        for name in arguments.form:
-            if place.weights(name):
-                photos(place, name)
-        if "pseudo" in place.photo_crops:
-            refined_photos(place)
-    if "segment" in arguments.stage:
-        segmented(place, arguments.segment_steps)
-    if "meshes" in arguments.stage:
-        for test in MASKED:
-            mesh_counts(place, test)
-    if "landmarks" in arguments.stage:
-        for test in place.tested:
-            landmarks(place, test)
-            rigid(place, test)
-        if "labelled" in place.photo_crops:
-            photo_landmarks(place)
-    if "write" in arguments.stage:
-        write_result("evidence_pictures", pictures(place, arguments.segment_steps), 0, load, show=False)
-        write_result("evidence", results_of(place, arguments.segment_steps), 0, load, show=False)
+    for stage in arguments.stage:
+        STAGES[stage](place, arguments)
 
 
 if __name__ == "__main__":
