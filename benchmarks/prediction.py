@@ -21,7 +21,6 @@ import json
 import os
 import random
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -57,20 +56,21 @@ FEW = 2 * GROUP
 MOST_CANDIDATES = 8
 LARGE = 40e6
 """Pixels of a large photo."""
-IMPORT = """
-import torch
-print(open("/proc/self/status").read())
-"""
+IMPORT = "import torch"
 CHILD = """
 import sys
 from dhpe_lib.cli.__main__ import main
 sys.argv = ["dhpe", *sys.argv[1:]]
-try:
-    main()
-finally:
-    print(open("/proc/self/status").read())
+main()
 """
-"""Programs that end with the system's facts about their process; its `ru_maxrss` would be at least that of ours."""
+LAUNCHER = """
+import os, sys
+_, status, usage = os.wait4(os.posix_spawn(sys.executable, [sys.executable, "-c", *sys.argv[1:]], os.environ), 0)
+print(f"launched: {usage.ru_maxrss} kB, {usage.ru_utime + usage.ru_stime} s")
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""Programs: two that are measured, and one that starts them and prints their largest memory, the end included, and
+their processor time. The system counts a process at least as large as the one that started it, so that one is small."""
 
 Rows = dict[str, dict[str, Any]]
 
@@ -81,8 +81,8 @@ class Cost:
 
     Attributes:
         seconds: Wall time.
-        processor: Time of the processor, seconds, without worker processes.
-        peak_mb: Largest memory, MB, without worker processes.
+        processor: Time of the processor, seconds, worker processes included.
+        peak_mb: Largest memory of a process, MB of 1,000,000 bytes.
         hands: Number of hands that it wrote.
     """
 
@@ -120,14 +120,17 @@ def whole_command(photos: Sequence[Path], *options: str) -> Cost:
 
 
 def new_process(program: str, *arguments: str) -> Cost:
-    """Cost of a Python program that prints the system's facts about its process."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
-    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    peak, hands = re.search(r"^VmHWM:\s*(\d+) kB$", done.stdout, re.M), re.search(r"(\d+) hands? in ", done.stdout)
-    assert peak is not None, done.stdout + done.stderr
-    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(seconds, processor, int(peak[1]) / 1024, int(hands[1]) if hands else 0)
+    """Cost of a Python program in a new process."""
+    start = time.perf_counter()
+    command = [sys.executable, "-S", "-c", LAUNCHER, program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - start
+    usage, hands = (
+        re.search(r"^launched: (\d+) kB, (\S+) s$", done.stdout, re.M),
+        re.search(r"(\d+) hands? in ", done.stdout),
+    )
+    assert usage is not None, done.stdout + done.stderr
+    return Cost(seconds, float(usage[2]), 1.024e-3 * int(usage[1]), int(hands[1]) if hands else 0)
 
 
 def start_to_result(photo: Path, rounds: int) -> Rows:

@@ -9,6 +9,8 @@ JOINT_COLORS = (PALM_COLOR, *(color for color in FINGER_COLORS for _ in range(4)
 
 PAPER, INK, FAINT = (247, 248, 250), (52, 60, 72), (122, 130, 142)
 """Background, text and secondary text of a sheet, RGB in [0, 255]."""
+DOUBT = (196, 92, 12)
+"""Text and outline of a doubtful result, RGB in [0, 255]."""
 MASK_COLOR = (0, 190, 255)
 """Colour of a ground-truth or estimated mask on a sheet, RGB in [0, 255]."""
 

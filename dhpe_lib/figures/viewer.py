@@ -8,7 +8,7 @@ import base64
 import html
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -193,11 +193,12 @@ PAGE = """<!doctype html>
 body {{ max-width: 1080px; margin: 2rem auto; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif;
   background: Canvas; color: CanvasText; --height: min(78vh, 680px); }}
 h1 {{ font-size: 1.3rem; font-weight: 600; }}
+.doubts {{ color: light-dark(#a34a00, #ffb066); }}
 </style>
 </head>
 <body>
 <h1>{title}</h1>
-<noscript>This page draws with JavaScript and WebGL2.</noscript>
+{doubts}<noscript>This page draws with JavaScript and WebGL2.</noscript>
 <main>{data}</main>
 <script type="module">
 {module}
@@ -219,6 +220,7 @@ def hand_page(
     photo: PhotoView | None = None,
     title: str = "The hand",
     swing: Pose = None,
+    doubts: Sequence[str] = (),
 ) -> str:
     """Return a stand-alone page with the hand and its sliders; it works offline, also when opened as a file.
 
@@ -229,13 +231,16 @@ def hand_page(
         photo: Photo behind the hand, and the position of the hand in it.
         title: Heading of the page.
         swing: Second pose; the hand moves between both until it is touched. By default it does not move.
+        doubts: Reasons to doubt the hand, which stand under the heading.
 
     Returns:
         HTML.
     """
     module = SCRIPT.read_text(encoding="utf-8")
     payload = hand_payload(model, pose, shape, photo, swing)
-    return PAGE.format(title=html.escape(title), data=json_script(payload), module=module)
+    reasons = "".join(f"<li>{html.escape(doubt)}</li>" for doubt in doubts)
+    listed = f'<div class="doubts"><strong>This hand is doubtful:</strong><ul>{reasons}</ul></div>\n' if doubts else ""
+    return PAGE.format(title=html.escape(title), doubts=listed, data=json_script(payload), module=module)
 
 
 @dataclass(frozen=True)

@@ -224,6 +224,5 @@ def photo_page(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"], 
     parts, side = split_h(estimate.h), estimate.model.side
     pose, shape = to_numpy(parts.pose[0]), to_numpy(parts.shape[0])
     name = name.encode("utf-8", "replace").decode()  # a file name may hold bytes that are no text
-    return hand_page(
-        estimate.model, pose, shape, photo_view(estimate, photo), title=f"{side.capitalize()} hand in {name}"
-    )
+    view, title = photo_view(estimate, photo), f"{side.capitalize()} hand in {name}"
+    return hand_page(estimate.model, pose, shape, view, title, doubts=estimate.warnings)

@@ -1,6 +1,7 @@
 """Draw hand estimates: the skeleton in the photo, the mesh over the crop, the mesh from the side, all meshes together.
 
-Right hands are blue, left hands are orange. Nothing here has a gradient.
+Right hands are blue, left hands are orange. A doubtful hand is marked, with the reasons where there is room. Nothing
+here has a gradient.
 """
 
 from collections.abc import Sequence
@@ -17,14 +18,14 @@ from dhpe_lib.common.records import to_numpy
 from dhpe_lib.data.crop_frame import CropFrame
 from dhpe_lib.data.photos import reduce_photo, shrink_photo
 from dhpe_lib.figures.drawing import draw_outline, draw_skeleton
-from dhpe_lib.figures.palette import INK, MESH_OF_SIDE, PAPER, SQUARE
+from dhpe_lib.figures.palette import DOUBT, INK, MESH_OF_SIDE, PAPER, SQUARE
 from dhpe_lib.hand.io import Side
 from dhpe_lib.prediction.hand_estimate import HandEstimate
 from dhpe_lib.rendering.lighting import Light
 from dhpe_lib.rendering.renderer import render
 
-PANEL, GAP, CAPTION = 560, 14, 40
-"""Height of the panels, space between them, and height of the captions, pixels."""
+PANEL, GAP, CAPTION, LINE = 560, 14, 40, 26
+"""Height of the panels, space between them, and heights of the captions and of a line below them, pixels."""
 MIN_WIDTH, MAX_ASPECT = 260, 1.5
 """Smallest width of the photo's panel in pixels, and its largest ratio of width to height."""
 OUTLINE_WIDTHS = (4, 2)
@@ -39,7 +40,7 @@ Panel = tuple[ndarray, str]  # a picture and its caption
 
 
 def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray, "rows columns 3"]:
-    """Draw the photo with the skeleton, the mesh over its crop, and the mesh from the side, in one row."""
+    """Draw the photo with the skeleton, the mesh over its crop, and the mesh from the side; reasons to doubt below."""
     background = crop_photo(photo, estimate.frame, PANEL)
     mesh, faces = estimate.mesh.vertices, estimate.model.faces
     colors = mesh_colors(mesh, estimate.model.side)
@@ -52,7 +53,8 @@ def figure(estimate: HandEstimate, photo: UInt8[ndarray, "height width 3"]) -> U
             (photo_panel(estimate, photo), f"skeleton, 2D residual {100 * estimate.relative_error:.1f} %"),
             (to_pixels(background + MESH_OPACITY * (rendered - background)), f"mesh of the {hand}"),
             (to_pixels(side), "from the side"),
-        )
+        ),
+        [f"doubtful: {reason}" for reason in estimate.warnings],
     )
 
 
@@ -133,15 +135,17 @@ def center_in_panel(picture: UInt8[ndarray, "height width 3"]) -> UInt8[ndarray,
     return np.asarray(panel)
 
 
-def side_by_side(panels: Sequence[Panel]) -> UInt8[ndarray, "rows columns 3"]:
-    """Join panels of height ``PANEL`` into one row, each with its caption below."""
+def side_by_side(panels: Sequence[Panel], lines: Sequence[str] = ()) -> UInt8[ndarray, "rows columns 3"]:
+    """Join panels of height ``PANEL`` into one row, each with its caption below, and lines of text below them."""
     width = GAP + sum(panel.shape[1] + GAP for panel, _ in panels)
-    sheet = Image.new("RGB", (width, GAP + PANEL + CAPTION), PAPER)
+    sheet = Image.new("RGB", (width, GAP + PANEL + CAPTION + LINE * len(lines)), PAPER)
     pen, font, left = ImageDraw.Draw(sheet), ImageFont.load_default(17), GAP
     for panel, caption in panels:
         sheet.paste(Image.fromarray(panel), (left, GAP))
         pen.text((left + 2, GAP + PANEL + CAPTION / 2), caption, INK, font, anchor="lm")
         left += panel.shape[1] + GAP
+    for number, line in enumerate(lines):
+        pen.text((GAP + 2, GAP + PANEL + CAPTION + LINE * number), line, DOUBT, font)
     return np.asarray(sheet)
 
 
@@ -181,10 +185,29 @@ def photo_panels(estimates: Sequence[HandEstimate], photo: UInt8[ndarray, "heigh
 def all_hands(
     estimates: Sequence[HandEstimate], photo: UInt8[ndarray, "height width 3"]
 ) -> UInt8[ndarray, "rows columns 3"]:
-    """Draw the meshes of all hands over the photo, which is shrunk to ``LARGEST_PICTURE`` if it is larger."""
+    """Draw the meshes of all hands over the photo, which is shrunk to ``LARGEST_PICTURE`` if it is larger.
+
+    A doubtful hand has a box with its number, which is the number in the names of its files.
+    """
     scale = min(1.0, LARGEST_PICTURE / max(photo.shape[:2]))
     height, width = (max(1, round(scale * length)) for length in photo.shape[:2])
-    return meshes_over(estimates, shrink_photo(photo, width, height), scale)
+    picture = Image.fromarray(meshes_over(estimates, shrink_photo(photo, width, height), scale))
+    for number, estimate in enumerate(estimates, 1):
+        if estimate.warnings:
+            mark_doubtful(picture, scale * estimate.joints_px, f"{number}: doubtful")
+    return np.asarray(picture)
+
+
+def mark_doubtful(picture: Image.Image, joints_px: Float[ndarray, "21 2"], text: str) -> None:
+    """Draw a box around a hand onto a picture, in place, with a text in its upper left corner."""
+    pen, thick = ImageDraw.Draw(picture), max(2, round(max(picture.size) / 400))
+    margin = 0.12 * float(np.ptp(joints_px, axis=0).max())
+    low = np.clip(joints_px.min(0) - margin, 0, np.array(picture.size) - 1)
+    high = np.clip(joints_px.max(0) + margin, low, np.array(picture.size) - 1)
+    pen.rectangle([*low.tolist(), *high.tolist()], outline=DOUBT, width=thick)
+    font, corner = ImageFont.load_default(max(12, 6 * thick)), (float(low[0]), float(low[1]))
+    pen.rectangle(pen.textbbox(corner, text, font), fill=DOUBT)
+    pen.text(corner, text, "white", font)
 
 
 def meshes_over(

@@ -150,6 +150,12 @@ def test_page_is_one_small_offline_file(model):
     assert page.count("</script>") == 2  # the data and the module: nothing in them closes the element early
 
 
+def test_page_lists_the_doubts(model):
+    page = hand_page(model, doubts=("joints <outside>", "no side"))
+    assert "<li>joints &lt;outside&gt;</li><li>no side</li>" in page
+    assert "<ul>" not in hand_page(model)
+
+
 def test_page_starts_at_the_given_hand(model):
     page = hand_page(model, pose=model.hands_mean, shape=np.full(10, 0.5))
     found = re.search(r'<script type="application/json">(.*?)</script>', page)

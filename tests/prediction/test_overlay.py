@@ -1,15 +1,19 @@
 """The picture shows the mesh on the hand and the photo elsewhere, for photos of any shape."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from estimates import placed_hand
 
 from dhpe_lib.data.crop_frame import CropFrame
+from dhpe_lib.figures.palette import DOUBT
 from dhpe_lib.prediction.overlay import (
     CAPTION,
     GAP,
     LARGEST_PICTURE,
+    LINE,
     MAX_ASPECT,
     MIN_WIDTH,
     OUTSIDE,
@@ -94,6 +98,31 @@ def test_all_hands_of_a_photo_in_one_picture(size):
     hand = placed_hand()
     assert photo_figure([], photo).shape == (GAP + PANEL + CAPTION, 2 * GAP + wide, 3)
     assert photo_figure([hand, hand], photo).shape == (GAP + PANEL + CAPTION, 5 * GAP + 2 * wide + PANEL, 3)
+
+
+def test_the_pictures_of_a_doubtful_hand_say_so():
+    hand, photo = placed_hand(), np.full((120, 160, 3), 90, np.uint8)
+    doubtful = replace(hand, keypoints=replace(hand.keypoints, doubts=("one", "another")))
+    plain, marked = figure(hand, photo), figure(doubtful, photo)
+    assert len(marked) == len(plain) + 2 * LINE
+    np.testing.assert_array_equal(marked[: len(plain) - LINE], plain[:-LINE])
+    for k in range(2):
+        assert (marked[len(plain) + k * LINE :][:LINE] == DOUBT).all(2).any()
+    both = all_hands([hand, doubtful], photo)
+    changed = (both != meshes_over([hand, doubtful], photo, 1.0)).any(2)
+    assert changed.any()
+    rows, columns = changed.nonzero()
+    low, high = hand.joints_px.min(0), hand.joints_px.max(0)
+    assert columns.min() < low[0] < high[0] < columns.max()
+    assert rows.min() < low[1] < high[1] < rows.max()
+    np.testing.assert_array_equal(all_hands([hand], photo), meshes_over([hand], photo, 1.0))
+
+
+@pytest.mark.parametrize("center", [(0.0, 0.0), (500.0, 60.0)])
+def test_a_doubtful_hand_at_the_border_is_marked_without_an_error(center):
+    hand, photo = placed_hand(center=center), np.full((120, 160, 3), 90, np.uint8)
+    doubtful = replace(hand, keypoints=replace(hand.keypoints, doubts=("one",)))
+    assert all_hands([doubtful], photo).shape == photo.shape
 
 
 def test_a_mesh_over_the_photo_lies_where_the_hand_is():
