@@ -7,10 +7,12 @@
 # distractors, and the hand landmark network in protocols A, A8, B and C.
 # Tests: all of ORH, ORH-S and ORH-O; TESTS=1024 takes so many images of each, evenly spaced. Writes
 # book/results/evidence.json and evidence_pictures.json; benchmarks/evidence_figures.py draws all figures from them.
+# One part trains F, too: the trunk learns without and with the 2D losses from 25,600 images of all (stage "trunks").
 # PHOTOS: a prepared split of photos, from `dhpe data pseudo-label` and `dhpe data prepare`. LABELLED: a folder with
 # labels.json and mediapipe.json. Both may be absent.
 # Hardware: one core of an AMD EPYC without a GPU, other jobs beside it. Processor time on whole tests: 30 to
-# 50 s for a training, so 90 minutes for all; 80 minutes for the segmentation networks; 5 s for each refinement of 512
+# 50 s for a training, so 90 minutes for all; 7 to 10 minutes for a trunk with each seed, and 2 for its evidence;
+# 80 minutes for the segmentation networks; 5 s for each refinement of 512
 # images without the feature term and 2 minutes for 64 images with it. The images and their evidence take some hours.
 # The script measures the network that the library ships and the images of today's renderer. The published file is of the
 # fifth light network and version 3 of the renderer; it says so itself.
