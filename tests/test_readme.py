@@ -1,10 +1,13 @@
 """The README is true: its numbers are those of the result files, and what it names exists."""
 
 import re
+import shlex
 
 import pytest
+import typer
 from project import ROOT
 
+from dhpe_lib.cli.__main__ import app
 from dhpe_lib.figures import read_result
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,3 +42,45 @@ def test_names_and_counts_what_exists():
         assert (ROOT / path).exists(), path
     folders = {f"dhpe_lib/{path.parent.name}" for path in (ROOT / "dhpe_lib").glob("*/__init__.py")}
     assert folders <= set(named)
+
+
+def resolve(words: list[str]) -> None:
+    """Walk down the commands of `dhpe` and check the options; a word in capitals stands for one of a kind."""
+    command = typer.main.get_command(app)
+    options = {"--help", "--version"}
+    for word in words:
+        if word.startswith("-"):
+            assert word in options, words
+        elif hasattr(command, "commands"):
+            if word.isupper():
+                return
+            command = command.commands[word]
+            options |= {name for parameter in command.params for name in parameter.opts}
+
+
+def test_commands_exist():
+    spans = re.findall(r"`(dhpe [a-z][^`]*)`", TEXT)
+    assert len(spans) >= 6
+    for span in spans:
+        resolve(shlex.split(span)[1:])
+    resolve(["predict", "--evidence"])  # named without their commands
+    resolve(["hand", "show", "--model"])
+    assert set(re.findall(r"`(--[a-z-]+)", TEXT)) == {"--evidence", "--model"}
+
+
+def test_targets_of_make_and_extras_exist():
+    targets = re.findall(r"(?:^|`)make (\w+)", TEXT, re.M)
+    made = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert {"demo", "test", "lab", "book"} <= set(targets) <= set(made)
+    extras = re.findall(r"-e \"\.\[(\w+)\]", TEXT)
+    assert extras
+    for extra in extras:
+        assert re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+
+
+def test_a_wrong_command_is_found():
+    resolve(["predict", "photo.jpg", "--resume"])
+    with pytest.raises(KeyError):
+        resolve(["forecast", "photo.jpg"])
+    with pytest.raises(AssertionError):
+        resolve(["predict", "photo.jpg", "--resumed"])

@@ -1,4 +1,4 @@
-"""The plan for teachers: each of its exercises can be solved with the cells of the sections before it."""
+"""The plan for teachers: its exercises exist and need only the sections before them, and its minutes keep its rule."""
 
 import ast
 import builtins
@@ -7,9 +7,12 @@ import re
 import pytest
 from project import ROOT
 
-PLAN = re.compile(r"^\| \d+ \| \{doc\}`(\w+)` up to and including \*([^*]+)\*[^|]*\| ([\d., ]*)\|$", re.M)
+PLAN = re.compile(r"^\| (\d+) \| \{doc\}`(\w+)` up to and including \*([^*]+)\*[^|]*\| ([\d., ]*)\|$", re.M)
 CELL = re.compile(r"^```\{code-cell\} ipython3\n(?:---\n.*?\n---\n|(?::[^\n]*\n)*)(.*?)^```", re.M | re.S)
-ROWS = PLAN.findall((ROOT / "book" / "teaching.md").read_text(encoding="utf-8"))
+PAGE = (ROOT / "book" / "teaching.md").read_text(encoding="utf-8")
+ROWS = PLAN.findall(PAGE)
+CHAPTERS = re.findall(r"- file: book/(\w+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
+by_row = pytest.mark.parametrize(("minutes", "chapter", "section", "exercises"), ROWS, ids=[row[1] for row in ROWS])
 
 
 def code(text: str) -> str:
@@ -42,18 +45,49 @@ def taught(chapter: str, section: str) -> str:
     return "".join(parts[: last + 1])
 
 
+def numbers(exercises: str) -> list[str]:
+    """The numbers in a cell of the plan."""
+    return re.findall(r"\d+\.\d+", exercises)
+
+
 def test_every_row_with_a_chapter_is_read():
-    text = (ROOT / "book" / "teaching.md").read_text(encoding="utf-8")
-    assert len(ROWS) == len(re.findall(r"^\| \d+ \| \{doc\}", text, re.M)) > 8
+    assert len(ROWS) == len(re.findall(r"^\| \d+ \| \{doc\}", PAGE, re.M)) > 8
 
 
-@pytest.mark.parametrize(("chapter", "section", "exercises"), ROWS, ids=[row[0] for row in ROWS])
-def test_exercises_of_the_plan_can_be_solved(chapter, section, exercises):
+@by_row
+def test_exercises_of_the_plan_can_be_solved(minutes, chapter, section, exercises):
     cells = code(taught(chapter, section))
     everything = (ROOT / "book" / f"{chapter}.md").read_text(encoding="utf-8")
-    for number in filter(None, exercises.strip().split(", ")):
-        exercise = everything.split("```{exercise-start} ")[int(number.split(".")[1])]
+    for number in numbers(exercises):
+        place, which = map(int, number.split("."))
+        assert CHAPTERS[place - 1] == chapter, number
+        exercise = everything.split("```{exercise-start} ")[which].split("```{exercise-end}")[0]
         assert undefined_names(f"{cells}\n{code(exercise)}") == set(), number
+
+
+@by_row
+def test_minutes_keep_the_rule_of_the_page(minutes, chapter, section, exercises):
+    assert "one minute for 80 words, one minute for 20 lines of code, and ten minutes for an exercise" in PAGE
+    text = taught(chapter, section)
+    words, lines = len(re.findall(r"[A-Za-z]{2,}", CELL.sub("", text))), len(code(text).splitlines())
+    assert int(minutes) >= words / 80 + lines / 20 + 10 * len(numbers(exercises))
+
+
+def test_plans_fill_their_hours():
+    rows = PAGE.split("## Half a day")[1].split("## Assessment")[0]
+    morning, evening, afternoon = (
+        sum(map(int, re.findall(r"^\| (\d+) \|", table, re.M)))
+        for table in re.split(r"^\| minutes", rows, flags=re.M)[1:]
+    )
+    assert (morning, evening, afternoon) == (210, 60, 225)
+    assert "It takes three hours and a half" in PAGE
+    assert "three hours and 45 minutes" in PAGE
+
+
+def test_outcomes_name_the_exercises_of_the_plan():
+    outcomes = PAGE.split("## What students learn")[1].split("## Half a day")[0]
+    named = [number for bracket in re.findall(r"\(([\d., ]+)\)", outcomes) for number in numbers(bracket)]
+    assert sorted(named) == sorted(number for row in ROWS for number in numbers(row[3]))
 
 
 def test_a_missing_name_is_found():
