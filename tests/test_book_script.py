@@ -20,6 +20,8 @@ PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 PAGE = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><link rel="stylesheet" href="book.css">
 <body>{figures}<script src="book.js"></script></body>"""
 
+LINES = "(text) => [...text.querySelectorAll('.line')].map((line) => line.textContent)"
+
 
 def square(height: float, color: str) -> go.Figure:
     axes = {"xaxis": {"range": [0, 1]}, "yaxis": {"range": [0, 1]}}
@@ -34,14 +36,24 @@ def side_by_side() -> go.Figure:
     return figure.update_layout(height=320, legend={"orientation": "h", "y": 1.14}, margin={"t": 35, "b": 45})
 
 
-def write_page(folder: Path, figures: list[go.Figure]) -> str:
-    """Write a page with the book's script and some figures; return its address."""
+def named_rows() -> go.Figure:
+    """Bars in two plots, whose rows have names that are too long for a phone."""
+    names = ["without the term that compares two pictures of one hand", "with <i>f</i><sub>Ref</sub> in all iterations"]
+    figure = make_subplots(1, 2, shared_yaxes=True)
+    for column in (1, 2):
+        figure.add_bar(x=[1, 2], y=names, orientation="h", row=1, col=column)
+    figure.update_yaxes(categoryorder="array", categoryarray=names, automargin=True)
+    return figure.update_layout(height=200, showlegend=False, margin={"t": 40, "b": 50})
+
+
+def write_page(folder: Path, figures: list[go.Figure], text: str = "") -> str:
+    """Write a page with the book's script, some figures and a text in HTML; return its address."""
     (folder / "dhpe").mkdir()
     shutil.copy(PLOTLY, folder / "dhpe")
     for name in ("book.js", "book.css"):
         shutil.copy(ROOT / "book" / "_static" / name, folder)
     html = "".join(figure_html(json.loads(figure.to_json())) for figure in figures)
-    (folder / "index.html").write_text(PAGE.format(figures=html), encoding="utf-8")
+    (folder / "index.html").write_text(PAGE.format(figures=html + text), encoding="utf-8")
     return (folder / "index.html").as_uri()
 
 
@@ -138,3 +150,38 @@ def test_on_a_phone_plots_stand_below_each_other_and_the_legend_below_them(brows
     assert lower["y"] + lower["height"] < legend["y"]
     assert legend["y"] + legend["height"] <= place["y"] + place["height"] + 1
     assert min(upper["height"], lower["height"]) > 120
+
+
+def test_on_a_phone_long_names_of_rows_break_and_leave_room_for_the_plots(browser, tmp_path):
+    page, problems = watched_page(browser, viewport={"width": 390, "height": 900})
+    page.goto(write_page(tmp_path, [named_rows()]))
+    page.wait_for_selector(".ytick")
+    page.wait_for_timeout(500)
+    plots = [place.bounding_box() for place in page.locator(".nsewdrag").all()]
+    names = page.locator(".ytick text").all()
+    texts = [name.evaluate(LINES) for name in names]
+    boxes = sorted((name.bounding_box() for name in names), key=lambda box: box["y"])
+    page.close()
+    assert len(plots) == 2
+    assert min(plot["width"] for plot in plots) > 150
+    assert texts[0] == ["without the term that", "compares two pictures of", "one hand"]
+    assert len(texts[1]) == 2  # letters of tags do not count
+    assert all(upper["y"] + upper["height"] < lower["y"] for upper, lower in zip(boxes, boxes[1:], strict=False))
+    assert problems == []
+
+
+def test_short_entries_and_the_mark_after_a_formula_do_not_break(browser, tmp_path):
+    text = (
+        '<div class="bd-article" style="width:60px"><p>see <span class="math">x</span>), too</p><p><code>--focal</code></p>'
+        "<table><tr><td>16 × 3</td><td>a longer entry</td></tr></table></div>"
+    )
+    page, problems = watched_page(browser, viewport={"width": 390, "height": 900})
+    page.goto(write_page(tmp_path, [], text))
+    whole = page.locator("span.math").locator("..")
+    kept = [page.locator(part).first.evaluate("(part) => part.style.whiteSpace") for part in ("td", "code", "td + td")]
+    assert whole.text_content() == "x),"
+    assert whole.evaluate("(part) => part.style.whiteSpace") == "nowrap"
+    assert page.locator("p").first.text_content() == "see x), too"
+    assert kept == ["nowrap", "nowrap", ""]
+    page.close()
+    assert problems == []

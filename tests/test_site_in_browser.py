@@ -30,7 +30,7 @@ STRONG_LINES = """() => [...document.querySelectorAll('.gridlayer path, .zerolin
 CUT = """() => [...document.querySelectorAll('div.math, .dhpe-diagram, .dhpe-pictures, .bd-article pre, .cell_output')]
     .filter((box) => box.scrollWidth > box.clientWidth + 1 && !/auto|scroll/.test(getComputedStyle(box).overflowX))
     .map((box) => `${box.className} is cut: ${box.textContent.trim().slice(0, 60)}`)"""
-# Labels of a plotly figure that leave its box, and legends over its plots.
+# Labels of a plotly figure that leave its box or lie over each other, and legends over its plots.
 LABELS = """(place) => {
     const frame = place.getBoundingClientRect(), rect = (part) => part.getBoundingClientRect();
     const cut = [...place.querySelectorAll('.main-svg text')]
@@ -39,8 +39,21 @@ LABELS = """(place) => {
     const covered = [...place.querySelectorAll('.nsewdrag')].map(rect).filter((plot) => legend
         && legend.top < plot.bottom - 2 && legend.bottom > plot.top + 2
         && legend.left < plot.right - 2 && legend.right > plot.left + 2);
-    return [...cut.map((text) => `"${text.textContent}" is cut`), ...covered.map(() => 'a legend covers a plot')];
+    const names = [...place.querySelectorAll('.ytick text')], over = names.filter((name, k) => names.slice(k + 1).map(rect)
+        .some((other) => rect(name).bottom > other.top + 3 && rect(name).top < other.bottom - 3
+            && rect(name).right > other.left && rect(name).left < other.right));
+    return [...cut.map((text) => `"${text.textContent}" is cut`), ...covered.map(() => 'a legend covers a plot'),
+        ...over.map((name) => `"${name.textContent}" lies over another name`)];
 }"""
+# In dark mode outputs have no light box of the theme.
+BOXES = """() => [...document.querySelectorAll('.cell_output .text_html')]
+    .filter((box) => getComputedStyle(box).backgroundColor !== 'rgba(0, 0, 0, 0)')
+    .map((box) => `a box of its own: ${box.textContent.trim().slice(0, 60)}`)"""
+# The view of a hand must not lie over its controls.
+HIDDEN_CONTROLS = """() => [...document.querySelectorAll('.dhpe-hand')]
+    .map((hand) => [...hand.querySelectorAll('.stage, .panel')].map((part) => part.getBoundingClientRect()))
+    .filter(([stage, panel]) => stage.bottom > panel.top && stage.right > panel.left)
+    .map(() => 'a hand lies over its controls')"""
 # Dark mode must not change a picture of a result.
 CHANGED_PICTURES = """() => [...document.querySelectorAll('.cell_output img')]
     .map((picture) => getComputedStyle(picture))
@@ -126,6 +139,7 @@ def test_page_on_a_screen_light_and_dark(browser, address):
                 problems += [f"{name} changes nothing" for name in check_sliders(page, place)]
         problems += page.evaluate(STRONG_LINES)
     problems += page.evaluate(CHANGED_PICTURES)
+    problems += page.evaluate(BOXES)
     page.close()
     assert problems == []
 
@@ -140,6 +154,8 @@ def test_page_on_a_phone(browser, address):
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= PHONE["width"], f"the page is {wide} pixels wide"
     problems += page.evaluate(CUT)
+    page.evaluate("window.scrollTo(0, 0)")
+    problems += page.evaluate(HIDDEN_CONTROLS)
     assert page.evaluate(COVERED) == 0, "a toolbar lies over a figure"
     page.close()
     assert problems == []

@@ -51,13 +51,22 @@
     };
   }
 
+  // Breaks the name of a row into lines of at most so many letters, tags not counted; earlier breaks are dropped.
+  const inLines = (name, letters) => name.split(/ |<br>/).reduce((lines, word) => {
+    const longer = `${lines.at(-1)} ${word}`.trim();
+    return longer.replace(/<[^>]*>/g, "").length > letters ? [...lines, word] : [...lines.slice(0, -1), longer];
+  }, [""]).filter(Boolean);
+
   // On a phone, buttons fit into one row, long names of rows break, and a wide scene is smaller.
   function narrow(layout) {
-    const { height, scene, updatemenus, yaxis } = layout, names = yaxis?.categoryarray;
+    const { height, scene, updatemenus } = layout;
     const smaller = { updatemenus: updatemenus?.map((menu) => ({ ...menu, font: { size: 10 } })) };
-    if (names) {
-      smaller.height = Math.max(height, 46 * names.length + 120);
-      smaller.yaxis = { ...yaxis, tickvals: names, ticktext: names.map((name) => name.replace(/(.{21}\S*) /g, "$1<br>")), tickfont: { size: 10 } };
+    const axes = Object.keys(layout).filter((name) => /^yaxis\d*$/.test(name) && layout[name].categoryarray);
+    for (const axis of axes) {
+      const names = layout[axis].categoryarray, lines = names.map((name) => inLines(name, 24));
+      const rows = names.length * Math.max(46, 13 * Math.max(...lines.map((one) => one.length)) + 6);
+      smaller.height = Math.max(height, (rows + 120) / (axes.length > 1 ? 0.8 : 1)); // `stacked` takes 0.8 of it
+      smaller[axis] = { ...layout[axis], tickvals: names, ticktext: lines.map((one) => one.join("<br>")), tickfont: { size: 10 } };
     }
     if (scene?.aspectratio?.x > 2) {
       const aspectratio = Object.fromEntries(Object.entries(scene.aspectratio).map(([axis, length]) => [axis, length / 1.5]));
@@ -145,6 +154,22 @@
       drawn.delete(other);
     }
   }
+
+  // A short entry of a table and a short piece of code stay on one line, for instance "ORH-O", "16 × 3" and "--focal".
+  document.querySelectorAll(".bd-article :is(td, th, :not(pre) > code)").forEach((part) => {
+    if (part.textContent.trim().length < 12) part.style.whiteSpace = "nowrap";
+  });
+
+  // A punctuation mark stays on the line of the formula before it.
+  document.querySelectorAll(".bd-article span.math").forEach((formula) => {
+    const after = formula.nextSibling, mark = after?.nodeType === Node.TEXT_NODE && after.data.match(/^[.,:;?!)]+/)?.[0];
+    if (!mark) return;
+    after.deleteData(0, mark.length);
+    const whole = document.createElement("span");
+    whole.style.whiteSpace = "nowrap";
+    formula.replaceWith(whole);
+    whole.append(formula, mark);
+  });
 
   document.querySelectorAll('a[href$=".ipynb"]').forEach((link) => { link.download = ""; }); // else a browser shows the JSON
 

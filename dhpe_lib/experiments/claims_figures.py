@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from dhpe_lib.experiments.paper_table import Row
 from dhpe_lib.experiments.plain_names import in_html
 from dhpe_lib.experiments.verdicts import RELEVANT, Verdict
-from dhpe_lib.figures.chapters import GRID_COLOR
+from dhpe_lib.figures.chapters import GRID_COLOR, ROWS
 
 COLORS: dict[Verdict, str] = {
     "holds": "#3fa34d",
@@ -22,8 +22,8 @@ COLORS: dict[Verdict, str] = {
 }
 FARTHEST = 15
 """Ends of the axis of gains, percent; a gain beyond them stands at the end, with its number."""
-LETTERS = 30
-"""Longest line of a claim beside an axis, so that a figure has room on a phone."""
+LETTERS = 44
+"""Longest line of a claim beside an axis; the page breaks it again on a phone."""
 
 
 def verdicts_figure(rows: Sequence[Row], height: int = 240) -> go.Figure:
@@ -98,5 +98,5 @@ def _figure(traces: Sequence[go.Bar | go.Scatter], height: int) -> go.Figure:
     figure.update_layout(template="none", height=height, paper_bgcolor="rgba(0,0,0,0)", showlegend=len(traces) > 1)
     legend = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "xanchor": "left"}
     figure.update_layout(margin={"t": 50, "r": 20, "b": 50, "l": 20}, legend=legend)
-    figure.update_yaxes(autorange="reversed", automargin=True, zeroline=False)
+    figure.update_yaxes(ROWS)
     return figure.update_xaxes(zeroline=False, gridcolor=GRID_COLOR)

@@ -10,6 +10,7 @@ from dhpe_lib.experiments.verdicts import Verdict
 from dhpe_lib.figures.html_records import Html
 
 DOT = "display:inline-block;width:.7em;height:.7em;border-radius:50%;margin-right:.5em;background:{}"
+HEADING = "margin:1.2em 0 .2em"
 LINE = "cursor:pointer;padding:.25em 0;line-height:1.4"
 PART = "margin:.3em 0 .3em 1.6em;line-height:1.4"
 
@@ -24,7 +25,7 @@ def claims_list(rows: Sequence[Row]) -> Html:
     for verdict in get_args(Verdict):
         some = [row for row in rows if row.verdict == verdict]
         lines = "".join(folded(row, str(numbers.get(row.file, ""))) for row in some)
-        parts.append(f"<p><strong>{verdict}: {len(some)}</strong></p>{lines}")
+        parts.append(f'<p style="{HEADING}"><strong>{verdict}: {len(some)}</strong></p>{lines}')
     return Html("".join(parts))
 
 

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from dhpe_lib.experiments.claims import gain_text, gain_word, opposite
 from dhpe_lib.experiments.plain_names import in_html, in_markdown
-from dhpe_lib.figures.chapters import GRID_COLOR
+from dhpe_lib.figures.chapters import GRID_COLOR, ROWS
 
 TESTS = {"orh_test": "ORH", "orh-o_test": "ORH-O"}
 COLORS = {"better": "#3fa34d", "worse": "#e63946", "undecided": "#8a929c"}
@@ -79,7 +79,7 @@ def effects_figure(result: Mapping[str, Any], height: int = 380) -> go.Figure:
         figure.add_vline(x=full, line_dash="dash", line_color=FULL, row=1, col=column)
     figure.update_layout(template="none", height=height, showlegend=False, paper_bgcolor="rgba(0,0,0,0)")
     figure.update_layout(margin={"t": 40, "r": 15, "b": 50, "l": 20})
-    figure.update_yaxes(autorange="reversed", automargin=True, zeroline=False)
+    figure.update_yaxes(ROWS, categoryorder="array", categoryarray=figure.data[0].y)
     return figure.update_xaxes(title="mean error, mm", rangemode="tozero", zeroline=False, gridcolor=GRID_COLOR)
 
 

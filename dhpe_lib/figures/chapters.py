@@ -22,6 +22,8 @@ RESULTS = IN_WHEEL if IN_WHEEL.is_dir() else PACKAGE.parent / "book" / "results"
 TITLE_HEIGHT = 40
 """Height of a chart's title, pixels."""
 GRID_COLOR = "rgba(128,128,128,.25)"  # visible on a white page and on a dark one
+ROWS = {"autorange": "reversed", "automargin": True, "zeroline": False, "ticklabelstandoff": 6}
+"""Vertical axis whose values are names of rows, from top to bottom."""
 
 
 def chart(

@@ -121,9 +121,9 @@ def light_network() -> Drawing:
     parts += [line([(310, 180), (345, 180)]), dot((354, 180), 9, f'fill="{GREEN}" stroke="none"')]
     parts += [words((354, 206), "21 maps", size=12), line([(363, 180), (400, 180)], arrow=True)]
     parts += [words((420, 185), "j_2D"), line([(420, 168), (420, 133)], faint, True)]
-    parts += [line([(180, 110), (352, 110)], faint, True), box((420, 110), (130, 40), "maps at the joints")]
+    parts += [line([(180, 110), (341, 110)], faint, True), box((420, 110), (150, 40), "maps at the joints")]
     parts += [line([(310, 40), (590, 40), (590, 84)], arrow=True), words((450, 32), "F(x): 1,152 numbers", size=12)]
-    parts += [line([(485, 110), (542, 110)], arrow=True), line([(442, 180), (590, 180), (590, 136)], arrow=True)]
+    parts += [line([(495, 110), (542, 110)], arrow=True), line([(442, 180), (590, 180), (590, 136)], arrow=True)]
     parts += [box((590, 110), (90, 46), "f_J3D, f_Ref"), words((662, 140), "3 rounds", size=12)]
     parts += [line([(635, 110), (680, 110)], arrow=True), words((695, 115), "h")]
     return Drawing(
@@ -254,7 +254,7 @@ def energy_line() -> Drawing:
         line(curve, f'stroke="{BLUE}" stroke-width="3"'),
         words((66, 50), "energy: known at test time", "start", 13, BLUE),
         line(error, f'stroke="{RED}" stroke-width="2" {DASHED}'),
-        words((66, 120), "error: not known", "start", 13, RED),
+        words((66, 132), "error: not known", "start", 13, RED),
         line(steps, 'stroke-width="3"', arrow=True),
         dot((begin, 60 + 150 * _depth(begin)), 6),
         words((begin + 10, 50 + 150 * _depth(begin)), "the estimate", "start", 13),
@@ -262,7 +262,7 @@ def energy_line() -> Drawing:
         words((evidence, 62), "evidence", size=13),
         line([(truth, 90), (truth, 245)], f'opacity="{FAINT}"'),
         words((truth, 82), "truth", size=13),
-        words((530, 196), "another valley", size=13),
+        words((552, 206), "another valley", size=13),
     ]
     return Drawing(
         parts, 640, 275,

@@ -308,7 +308,7 @@ class Camera {
       const moved = apply(turn, this.centre);
       return { turn, offset: pivot.map((p, k) => (k < 2 ? 2 * p : 0) - moved[k]), span: [1, 1], perspective: 0 };
     }
-    const turn = product(orbit, rotation).map((r) => r / this.radius), fit = 1.15 * this.zoom, shorter = Math.min(width, height);
+    const turn = product(orbit, rotation).map((r) => r / this.radius), fit = 1.08 * this.zoom, shorter = Math.min(width, height);
     return { turn, offset: apply(turn, this.centre).map((r) => -r), perspective: 0.22, span: [fit * shorter / width, fit * shorter / height] };
   }
 }
