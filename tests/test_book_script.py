@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -166,13 +167,14 @@ def test_on_a_phone_long_names_of_rows_break_and_leave_room_for_the_plots(browse
     assert min(plot["width"] for plot in plots) > 150
     assert texts[0] == ["without the term that", "compares two pictures of", "one hand"]
     assert len(texts[1]) == 2  # letters of tags do not count
-    assert all(upper["y"] + upper["height"] < lower["y"] for upper, lower in zip(boxes, boxes[1:], strict=False))
+    assert all(upper["y"] + upper["height"] < lower["y"] for upper, lower in pairwise(boxes))
     assert problems == []
 
 
 def test_short_entries_and_the_mark_after_a_formula_do_not_break(browser, tmp_path):
     text = (
-        '<div class="bd-article" style="width:60px"><p>see <span class="math">x</span>), too</p><p><code>--focal</code></p>'
+        '<div class="bd-article" style="width:60px"><p>see <span class="math">x</span>), too</p>'
+        "<p><code>--focal</code></p>"
         "<table><tr><td>16 × 3</td><td>a longer entry</td></tr></table></div>"
     )
     page, problems = watched_page(browser, viewport={"width": 390, "height": 900})

@@ -39,8 +39,8 @@ LABELS = """(place) => {
     const covered = [...place.querySelectorAll('.nsewdrag')].map(rect).filter((plot) => legend
         && legend.top < plot.bottom - 2 && legend.bottom > plot.top + 2
         && legend.left < plot.right - 2 && legend.right > plot.left + 2);
-    const names = [...place.querySelectorAll('.ytick text')], over = names.filter((name, k) => names.slice(k + 1).map(rect)
-        .some((other) => rect(name).bottom > other.top + 3 && rect(name).top < other.bottom - 3
+    const names = [...place.querySelectorAll('.ytick text')], over = names.filter((name, k) => names.slice(k + 1)
+        .map(rect).some((other) => rect(name).bottom > other.top + 3 && rect(name).top < other.bottom - 3
             && rect(name).right > other.left && rect(name).left < other.right));
     return [...cut.map((text) => `"${text.textContent}" is cut`), ...covered.map(() => 'a legend covers a plot'),
         ...over.map((name) => `"${name.textContent}" lies over another name`)];
