@@ -20,8 +20,9 @@ __all__, __getattr__, __dir__ = lazy_exports(
             "unrolled_regressor",
             "viewpoint_spheres",
         ],
+        "dataset_figures": ["cameras_from_above", "joint_orders"],
         "svg": ["Drawing"],
-        "drawing": ["draw_skeleton", "overlay", "signed_colors"],
+        "drawing": ["draw_box", "draw_skeleton", "overlay", "signed_colors"],
         "gallery": [
             "SIDE_VIEW",
             "canonical_vertices",

@@ -71,6 +71,26 @@ def draw_skeleton(
     return np.asarray(picture.reduce(scale))
 
 
+def draw_box(
+    image: UInt8[ndarray, "height width 3"], low: Float[ndarray, " 2"], high: Float[ndarray, " 2"]
+) -> UInt8[ndarray, "height width 3"]:
+    """Draw the outline of a box on a photo.
+
+    Args:
+        image: Photo.
+        low: Corner of the box with the smaller coordinates, pixels.
+        high: Corner with the larger coordinates, pixels.
+
+    Returns:
+        A new image.
+    """
+    drawn, line = Image.fromarray(image), max(1, round(0.004 * max(image.shape)))
+    (left, top), (right, bottom) = low.tolist(), high.tolist()
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    draw_outline(drawn, corners, (3 * line, line))
+    return np.asarray(drawn)
+
+
 def draw_outline(
     image: Image.Image, corners: Sequence[Sequence[float]], widths: tuple[int, int], joint: str | None = None
 ) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from dhpe_lib.figures.drawing import draw_skeleton, overlay, signed_colors
+from dhpe_lib.figures.drawing import draw_box, draw_skeleton, overlay, signed_colors
 from dhpe_lib.figures.palette import FINGER_COLORS
 
 
@@ -69,3 +69,14 @@ def test_signed_colors_are_white_at_zero():
 def test_draws_on_bytes_only():
     with pytest.raises(TypeCheckError):
         overlay(np.zeros((2, 2, 3)), np.ones((2, 2)))
+
+
+def test_box_is_a_line_around_what_it_holds():
+    image = np.full((100, 200, 3), 128, np.uint8)
+    result = draw_box(image, np.array([40.0, 20]), np.array([160.0, 80]))
+    changed = (result != image).any(-1)
+    assert changed[20, 40:161].all()
+    assert changed[20:81, 160].all()
+    assert not changed[30:70, 50:150].any()  # inside
+    assert not changed[:10].any()  # outside
+    assert (image == 128).all()  # the photo itself is left alone
