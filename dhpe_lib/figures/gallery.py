@@ -5,6 +5,7 @@ crop. Nothing here has a gradient.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ MISSED, CLAIMED, RIGHT = (0.90, 0.22, 0.27), (0.96, 0.64, 0.14), (0.25, 0.64, 0.
 """Colours of pixels of the hand that a mask lacks, of pixels that it has wrongly, and of those that it has rightly."""
 FILLED = 0.8
 """Share of the picture's side that a hand fills when it is shown alone."""
+GREY, TWO_SIDES_SIZE = (0.75, 0.75, 0.75), 300
+"""Colour of a mesh behind skeletons, and the side of such a picture in pixels."""
 DARK = 0.35
 """Brightness that is left of a crop below its heat maps, so that these can be seen."""
 
@@ -99,6 +102,32 @@ def mesh_alone(vertices: Float[Tensor, "v 3"], model: HandModel, size: int = 224
     placed = (turned - (low + high) / 2) * (FILLED / (high - low)[:2].max())
     paper = placed.new_tensor(PAPER).div(255).expand(size, size, 3)
     return to_numpy(_drawn(placed, model, MESH_OPAQUE, paper))
+
+
+def from_two_sides(
+    vertices: Float[Tensor, "v 3"], skeletons: Mapping[str, Float[Tensor, "21 3"]], model: HandModel, reach: float
+) -> dict[str, Picture]:
+    """Draw skeletons over a grey mesh, first each from the camera and then each from the side.
+
+    From the side the camera is to the left, so farther points are farther to the right.
+
+    Args:
+        vertices: The mesh in the camera frame, any unit.
+        skeletons: Name -> joints in canonical order, in the frame and the unit of the mesh.
+        model: Its faces are used.
+        reach: Length that fills one picture, in the unit of the mesh.
+
+    Returns:
+        Caption -> picture.
+    """
+    middle, paper = vertices.mean(0), vertices.new_tensor(PAPER).div(255).expand(TWO_SIDES_SIZE, TWO_SIDES_SIZE, 3)
+    pictures = {}
+    for side, turn in (("from the camera", 0.0), ("from the side", SIDE_VIEW)):
+        rotation = axis_angle_to_matrix(vertices.new_tensor([[0.0, turn, 0.0]]))[0].T / reach
+        behind = _drawn((vertices - middle) @ rotation, model, GREY, paper).permute(2, 0, 1)
+        for name, joints in skeletons.items():
+            pictures[f"{name}, {side}"] = skeleton_over(behind, (joints - middle) @ rotation)
+    return pictures
 
 
 def canonical_vertices(model: HandModel, shape: Float[Tensor, " 10"]) -> Float[Tensor, "v 3"]:

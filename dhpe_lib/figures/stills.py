@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.rotations import axis_angle_to_matrix
 from dhpe_lib.rendering.renderer import Rendering, render
 
 FINGERS_UP = torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
@@ -45,6 +47,35 @@ def mesh_stills(
     seen = seen - (box.amin(1, keepdim=True) + box.amax(1, keepdim=True)) / 2
     colors = torch.full_like(vertices[0], GREY) if colors is None else colors
     return render(seen, faces, colors, seen.new_full((size, size, 3), PAPER), size)
+
+
+def model_steps(
+    model: HandModel, pose: Float[Tensor, "1 45"], shape: Float[Tensor, "1 10"], size: int = 220
+) -> dict[str, Float[Tensor, "size size 3"]]:
+    """Draw the four steps from the template to a posed hand; the vertices that a step moves are red.
+
+    Args:
+        model: The hand model.
+        pose: Pose p, radians.
+        shape: Shape s, standard deviations.
+        size: Side of a picture, pixels.
+
+    Returns:
+        Caption -> picture.
+    """
+    template, shaped = model().vertices, model(shape=shape).vertices
+    features = (axis_angle_to_matrix(pose.view(15, 3)) - torch.eye(3)).flatten()
+    corrected, posed = shaped + model.posedirs @ features, model(pose=pose, shape=shape).vertices
+    steps = {
+        "template": (template, template),
+        "+ B_S: this person": (template, shaped),
+        "+ B_P: correctives of the pose": (shaped, corrected),
+        "the sum over the bones": (corrected, posed),
+    }
+    return {
+        name: mesh_stills(after, model.faces, colors=moved_colors(before, after), size=size, reach=0.27).image[0]
+        for name, (before, after) in steps.items()
+    }
 
 
 def moved_colors(before: Float[Tensor, "*#b v 3"], after: Float[Tensor, "b v 3"]) -> Float[Tensor, "b v 3"]:

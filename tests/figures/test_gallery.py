@@ -12,6 +12,7 @@ from dhpe_lib.figures.gallery import (
     RIGHT,
     SIDE_VIEW,
     canonical_vertices,
+    from_two_sides,
     heat_over,
     mask_comparison,
     mesh_alone,
@@ -98,3 +99,19 @@ def test_each_kind_of_pixel_has_its_color():
         np.testing.assert_allclose(picture[0, column], OPACITY * np.array(color), atol=1e-6)
     assert not picture[1:].any()
     assert not picture[0, 3].any()
+
+
+def test_a_hand_that_is_too_far_away_is_seen_only_from_the_side():
+    """Two skeletons that differ in depth alone give one picture from the camera, and two from the side."""
+    mesh = HAND()
+    vertices, joints = mesh.vertices[0], mesh.joints[0]
+    far = joints + torch.tensor([0.0, 0, 0.05])
+    pictures = from_two_sides(vertices, {"true": joints, "far": far}, HAND, reach=0.4)
+    sides = [f"{name}, {side}" for side in ("from the camera", "from the side") for name in ("true", "far")]
+    assert list(pictures) == sides
+    near_front, far_front, near_side, far_side = pictures.values()
+    np.testing.assert_array_equal(near_front, far_front)
+    shift = round(0.05 / 0.4 * len(near_side))  # farther is to the right
+    little = [(abs(one - rgb(FINGER_COLORS[4])).max(-1) < 0.02).any(0) for one in (near_side, far_side)]
+    rightmost = [np.flatnonzero(columns).max() for columns in little]
+    assert abs(rightmost[1] - rightmost[0] - shift) <= 2

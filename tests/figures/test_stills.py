@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dhpe_lib.figures.stills import FROM_LITTLE_FINGER, MOVED, STAYED, mesh_stills, moved_colors
+from dhpe_lib.figures.stills import FROM_LITTLE_FINGER, MOVED, STAYED, mesh_stills, model_steps, moved_colors
 from dhpe_lib.hand.model import HandModel
 
 HAND = HandModel.open_hand()
@@ -53,3 +53,25 @@ def test_red_vertices_are_those_that_moved(pair):
     assert torch.allclose(colors[6], (stayed + most) / 2, atol=1e-4)
     assert torch.allclose(colors[7:], stayed)
     assert torch.allclose(moved_colors(pair, pair).cpu(), stayed)  # no motion, and no division by zero
+
+
+def test_steps_of_the_model_end_at_the_posed_hand_and_each_step_is_seen():
+    pose, shape = torch.zeros(1, 45), torch.zeros(1, 10)
+    pose[0, :36], shape[0, 0] = 0.5, 2.0
+    template, shaped, corrected, posed = model_steps(HAND, pose, shape, size=64).values()
+
+    def red(picture):
+        return picture[..., 0] - picture[..., 2] > 0.2
+
+    assert not red(template).any()
+    for picture in (shaped, corrected, posed):
+        assert red(picture).any()
+    grey = mesh_stills(HAND(pose=pose, shape=shape).vertices, HAND.faces, size=64, reach=0.27).image[0]
+    outlines = [(picture - grey[0, 0]).abs().amax(-1) > 0.02 for picture in (posed, grey)]
+    assert (outlines[0] == outlines[1]).float().mean() > 0.98
+
+
+def test_without_pose_and_shape_no_step_moves_the_template():
+    pictures = list(model_steps(HAND, torch.zeros(1, 45), torch.zeros(1, 10), size=64).values())
+    for picture in pictures[1:]:
+        assert torch.equal(picture, pictures[0])
