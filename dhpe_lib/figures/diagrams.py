@@ -139,7 +139,7 @@ def unrolled_regressor() -> Drawing:
     parts += [words((60, 115), "h(0)"), words((60, 245), "j_2D(0)")]
     for t in range(3):
         x = 150 + 200 * t
-        before = 82 if t == 0 else x - 48
+        before = 82 if t == 0 else x - 78
         parts += [box((x, 110), (76, 42), "f_J3D"), line([(before, 110), (x - 40, 110)], arrow=True)]
         parts += [line([(x, 30), (x, 87)], f'opacity="{FAINT + 0.2}"', arrow=True)]
         parts += [line([(90 if t == 0 else x - 48, 240), (x - 15, 240), (x - 15, 133)], arrow=True)]
