@@ -212,7 +212,7 @@ def augmentation_loop() -> Drawing:
         "network": ((middle, top), "network", "estimates h"),
         "views": ((right, top), "three novel views", "keep p; draw s and R"),
         "set": ((right, bottom), "growing set", "h, colours, light"),
-        "render": ((middle, bottom), "f_TRen, f_Ren, f_Reg", "draw them"),
+        "render": ((middle, bottom), "f_TRen, f_Ren, f_Reg", "render them"),
         "children": ((left, bottom), "novel views", "picture, mask, joints"),
     }
     parts: list[str] = []
@@ -238,7 +238,7 @@ def augmentation_loop() -> Drawing:
     return Drawing(
         parts, 700, 295,
         "A loop. The network estimates h for a batch. Each estimate of a photo gives three novel views, which a set "
-        "keeps. The renderers draw some of them, with labels, and they fill half of the next batch.",
+        "keeps. Some of them are rendered with their labels, and they fill half of the next batch.",
     )  # fmt: skip
 
 
