@@ -1,4 +1,4 @@
-"""Labelled pictures of hands: the crop frame (Eq. 8), samples, crops, dataset readers and the prepared cache."""
+"""Labelled pictures of hands: the crop frame (below Eq. 8), samples, crops, dataset readers and the prepared cache."""
 
 from dhpe_lib.common.lazy import lazy_exports
 
