@@ -39,9 +39,9 @@ from dhpe_lib.prediction.hand_squares import cut_squares, squares_of_joints, who
 MOST_SHARED = 0.5
 """Intersection over union of two hands' boxes above which both are doubtful: they may be two readings of one hand."""
 SAME_PLACE = "another hand is found in the same place; one of the two may be wrong"
-FINGER_END = 1.3
-"""Length of a last bone over the network's. The network's fingertip lies under the nail, and the model's is the end
-of the finger. On rendered hands of ORH the network's last bones have 0.78 of the true length (LOG.md)."""
+LAST_JOINT, FINGERTIPS = 0.13, (0.30, 0.36, 0.36, 0.36, 0.36)
+"""How far the hand model's last joint and fingertip lie beyond the network's, over the length of the network's bone that
+ends there; fingertips from thumb to little finger. `benchmarks/landmark_points.py` measures them."""
 LOW_CONFIDENCE, LOW_FINGER = 0.3, 0.1
 """Mean confidence of all joints, and of the last three joints of a finger, below which a hand is doubtful. The looks
 may see different fingers if two hands touch."""
@@ -53,8 +53,9 @@ class FoundHand:
     """One hand in a photo.
 
     Attributes:
-        joints_px: Joints in canonical order, pixels of the photo. Fingertips are the ends of the fingers.
-        joints_world: Joints in metres from the hand's centre, axes of the photo (x right, y down, z away).
+        joints_px: Joints of the hand model in canonical order, pixels of the photo; see :func:`model_joints`.
+        joints_world: Joints in metres from the hand's centre, axes of the photo (x right, y down, z away). The points
+            of the network are not moved, since the fit uses only the directions of their bones.
         presence: Mean probability of the looks that there is a hand.
         side: Handedness: the more probable one, or the one that the caller gave.
         right_probability: Mean probability of the looks that it is a right hand.
@@ -272,15 +273,20 @@ def _probability(hands: Looks, side: Side) -> Float[Tensor, " n"]:
     return hands.right if side == "right" else 1 - hands.right
 
 
-def with_finger_ends(joints: Float[Tensor, "21 d"]) -> Float[Tensor, "21 d"]:
-    """Move the fingertips of the hand landmark network along their bones to the ends of the fingers.
+def model_joints(points: Float[Tensor, "21 d"]) -> Float[Tensor, "21 d"]:
+    """Convert the points of the hand landmark network to joints of the hand model.
+
+    The network marks fingertips under the nails, and the last joint of each finger nearer to the palm. Both are moved
+    outwards along their bones.
 
     Args:
-        joints: In canonical order, in any unit.
+        points: In canonical order, in any unit.
     """
-    bases, ends = joints[3::4], joints.clone()
-    ends[4::4] = bases + FINGER_END * (joints[4::4] - bases)
-    return ends
+    before, last, tips = points[2::4], points[3::4], points[4::4]
+    joints = points.clone()
+    joints[3::4] = last + LAST_JOINT * (last - before)
+    joints[4::4] = tips + points.new_tensor(FINGERTIPS)[:, None] * (tips - last)
+    return joints
 
 
 def look_doubts(confidence: Float[Tensor, " 21"]) -> tuple[str, ...]:
@@ -297,12 +303,12 @@ def _found_hand(
     photo: UInt8[ndarray, "height width 3"], hands: Looks, row: int, side: Side | None, doubts: tuple[str, ...] = ()
 ) -> FoundHand:
     one = take_rows(hands, torch.tensor([row]))
-    joints = with_finger_ends(one.joints_px[0])
+    joints = model_joints(one.joints_px[0])
     beyond = (joints < 0) | (joints > joints.new_tensor((photo.shape[1], photo.shape[0])))
     right = float(one.right)
     return FoundHand(
         joints,
-        with_finger_ends(one.world[0]),
+        one.world[0],
         float(one.presence),
         side or ("right" if right >= 0.5 else "left"),
         right,

@@ -23,14 +23,15 @@ from dhpe_lib.prediction import hand_search
 from dhpe_lib.prediction.demo import DemoScene, demo_scene
 from dhpe_lib.prediction.find_hands import (
     BESIDE,
-    FINGER_END,
+    FINGERTIPS,
+    LAST_JOINT,
     find_hand_in_box,
     find_hands,
     follow_hand,
     letterboxed,
     look_doubts,
+    model_joints,
     shared_boxes,
-    with_finger_ends,
 )
 from dhpe_lib.prediction.from_estimator import look_with_estimator
 from dhpe_lib.prediction.from_photo import fit_found_hands
@@ -114,7 +115,7 @@ def test_the_hands_of_mediapipe_in_real_photos(networks, real):
         if not theirs:
             continue
         hands = find_hands(networks, read_photo(REAL_PHOTOS / file))
-        joints = with_finger_ends(torch.tensor(theirs[0]["joints_2d"], dtype=torch.float32)[:, :2])
+        joints = model_joints(torch.tensor(theirs[0]["joints_2d"], dtype=torch.float32)[:, :2])
         distances = [error(hand.joints_px, joints) for hand in hands]
         nearest = hands[int(np.argmin(distances))]
         errors.append(min(distances))
@@ -156,10 +157,8 @@ def test_the_demo_picture_as_in_mediapipe(networks, demo):
         assert abs(hand.right_probability - 0.5) > 0.4
         assert hand.presence > 0.95
         assert hand.palm_score > 0.8
-        assert error(hand.joints_px, with_finger_ends(torch.tensor(DEMO_PIXELS[truth.side]))) < 0.02
-        assert (1000 * hand.joints_world - with_finger_ends(torch.tensor(DEMO_WORLD[truth.side]))).norm(
-            dim=1
-        ).mean() < 8
+        assert error(hand.joints_px, model_joints(torch.tensor(DEMO_PIXELS[truth.side]))) < 0.02
+        assert (1000 * hand.joints_world - torch.tensor(DEMO_WORLD[truth.side])).norm(dim=1).mean() < 8
         assert error(hand.joints_px, torch.tensor(truth.joints_2d, dtype=torch.float32)) < 0.05
         assert hand.confidence.shape == (21,)
         assert (hand.confidence > 0.3).all()
@@ -167,19 +166,48 @@ def test_the_demo_picture_as_in_mediapipe(networks, demo):
     torch.testing.assert_close(hands["right"].frame.side, torch.tensor([717.0]), rtol=0.1, atol=0)
 
 
-def test_fingertips_are_the_ends_of_the_fingers(networks, demo):
-    """A straight finger gets longer, and the fingertips of the demo picture come nearer to the true ones."""
+def test_points_move_along_their_bones():
     straight = torch.zeros(21, 2)
     straight[:, 0] = torch.tensor([0.0, *([1.0, 2.0, 3.0, 4.0] * 5)])
-    longer = with_finger_ends(straight)
-    assert torch.equal(longer[4::4, 0], torch.full((5,), 3 + FINGER_END))
-    others = [joint for joint in range(21) if joint not in range(4, 21, 4)]
-    assert torch.equal(longer[others], straight[others])
+    joints = model_joints(straight)
+    torch.testing.assert_close(joints[3::4, 0], torch.full((5,), 3 + LAST_JOINT))
+    torch.testing.assert_close(joints[4::4, 0], 4 + torch.tensor(FINGERTIPS))
+    others = [joint for joint in range(21) if joint == 0 or joint % 4 in (1, 2)]
+    assert torch.equal(joints[others], straight[others])
+    assert not joints[:, 1].any()
+
+
+def test_points_of_one_place_stay_there():
+    points = torch.full((21, 3), 5.0, dtype=torch.float64)
+    assert torch.equal(model_joints(points), points)
+
+
+def test_moved_points_are_nearer_to_the_joints_of_rendered_hands(networks, demo):
+    """In the demo picture, last joints and fingertips of both hands, and the mesh's fingertips along their bones."""
+    hands = find_hands(networks, demo.image)
+    estimates = fit_found_hands(HandModel.open_hand(), hands)
     truths = {truth.side: torch.tensor(truth.joints_2d, dtype=torch.float32) for truth in demo.hands}
-    for hand in find_hands(networks, demo.image):
-        tips, bases, true = hand.joints_px[4::4], hand.joints_px[3::4], truths[hand.side][4::4]
-        unmoved = bases + (tips - bases) / FINGER_END
-        assert (tips - true).norm(dim=1).mean() < 0.8 * (unmoved - true).norm(dim=1).mean()
+    short = []
+    for hand, estimate in zip(hands, estimates, strict=True):
+        moved, true = hand.joints_px, truths[hand.side]
+        raw = raw_points(moved)
+        torch.testing.assert_close(model_joints(raw), moved)
+        for first, share in ((3, 0.9), (4, 0.7)):
+            off, off_raw = ((joints - true)[first::4].norm(dim=1).mean() for joints in (moved, raw))
+            assert off < share * off_raw
+        bones = torch.nn.functional.normalize(true[4::4] - true[3::4], dim=1)
+        tips = torch.from_numpy(estimate.joints_px[4::4]).float()
+        short.append(((true[4::4] - tips) * bones).sum(1) / (true.amax(0) - true.amin(0)).amax())
+    assert torch.stack(short).mean() < 0.02
+
+
+def raw_points(joints: Tensor) -> Tensor:
+    """The network's points of a found hand: the inverse of `model_joints`."""
+    raw = joints.clone()
+    raw[3::4] = (joints[3::4] + LAST_JOINT * joints[2::4]) / (1 + LAST_JOINT)
+    share = joints.new_tensor(FINGERTIPS)[:, None]
+    raw[4::4] = (joints[4::4] + share * raw[3::4]) / (1 + share)
+    return raw
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
