@@ -182,23 +182,37 @@ def test_points_of_one_place_stay_there():
     assert torch.equal(model_joints(points), points)
 
 
+def test_moved_points_only_add_lengths_of_bones():
+    """A shift and a scale of the points are those of the joints, and a tip has the gradient of its finger alone."""
+    points = torch.randn(21, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    joints = model_joints(points)
+    torch.testing.assert_close(model_joints(3 * points + 7), 3 * joints + 7)
+    assert torch.autograd.gradcheck(model_joints, points)
+    (gradient,) = torch.autograd.grad(joints[8, 0], points)
+    expected = torch.zeros_like(points)
+    expected[[7, 8], 0] = torch.tensor([-FINGERTIPS[1], 1 + FINGERTIPS[1]], dtype=torch.float64)
+    torch.testing.assert_close(gradient, expected)
+
+
 def test_moved_points_are_nearer_to_the_joints_of_rendered_hands(networks, demo):
-    """In the demo picture, last joints and fingertips of both hands, and the mesh's fingertips along their bones."""
+    """In the demo picture; the mesh's fingertips were short by 1.7 % of the hand's size with raw last joints."""
     hands = find_hands(networks, demo.image)
     estimates = fit_found_hands(HandModel.open_hand(), hands)
     truths = {truth.side: torch.tensor(truth.joints_2d, dtype=torch.float32) for truth in demo.hands}
-    short = []
+    moved_by, raw_by, short = [], [], []
     for hand, estimate in zip(hands, estimates, strict=True):
-        moved, true = hand.joints_px, truths[hand.side]
-        raw = raw_points(moved)
-        torch.testing.assert_close(model_joints(raw), moved)
-        for first, share in ((3, 0.9), (4, 0.7)):
-            off, off_raw = ((joints - true)[first::4].norm(dim=1).mean() for joints in (moved, raw))
-            assert off < share * off_raw
+        true, raw = truths[hand.side], raw_points(hand.joints_px)
+        torch.testing.assert_close(model_joints(raw), hand.joints_px)
+        size = (true.amax(0) - true.amin(0)).amax()
+        moved_by.append((hand.joints_px - true).norm(dim=1) / size)
+        raw_by.append((raw - true).norm(dim=1) / size)
         bones = torch.nn.functional.normalize(true[4::4] - true[3::4], dim=1)
         tips = torch.from_numpy(estimate.joints_px[4::4]).float()
-        short.append(((true[4::4] - tips) * bones).sum(1) / (true.amax(0) - true.amin(0)).amax())
-    assert torch.stack(short).mean() < 0.02
+        short.append(((true[4::4] - tips) * bones).sum(1) / size)
+    moved, unmoved = torch.stack(moved_by).mean(0), torch.stack(raw_by).mean(0)
+    assert moved[3::4].mean() < 0.85 * unmoved[3::4].mean()
+    assert moved[4::4].mean() < 0.5 * unmoved[4::4].mean()
+    assert torch.stack(short).mean() < 0.012
 
 
 def raw_points(joints: Tensor) -> Tensor:
