@@ -40,8 +40,9 @@ MOST_SHARED = 0.5
 """Intersection over union of two hands' boxes above which both are doubtful: they may be two readings of one hand."""
 SAME_PLACE = "another hand is found in the same place; one of the two may be wrong"
 LAST_JOINT, FINGERTIPS = 0.13, (0.30, 0.36, 0.36, 0.36, 0.36)
-"""How far the hand model's last joints and fingertips lie beyond the points of the network, over the length of the
-network's bone that ends there; fingertips from thumb to little. `benchmarks/landmark_points.py` measures them."""
+"""Distances by which the points of the network are moved to the hand model's last joints and fingertips, over the
+length of the network's bone that ends there. The fingertips go from thumb to little finger.
+`benchmarks/landmark_points.py` measures these distances."""
 LOW_CONFIDENCE, LOW_FINGER = 0.3, 0.1
 """Mean confidence of all joints, and of the last three joints of a finger, below which a hand is doubtful. The looks
 may see different fingers if two hands touch."""
