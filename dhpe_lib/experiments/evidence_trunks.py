@@ -43,7 +43,7 @@ class Trunk:
 
     Attributes:
         heat_maps: Whether there is f_J2D on the trunk, with L_J2D, and f_E3D sees j2D; else there are no 2D losses.
-        feature: Whether L_Feat is one of the losses, with the paper's weight of a mean.
+        feature: Whether L_Feat is one of the losses, as a mean over the numbers of F with weight 1; all masks count.
         steps: Steps of the training; 0 for the start as it is.
     """
 
@@ -81,7 +81,10 @@ TRUNK_MEANINGS = {
 
 
 def new_trunk(trunk: Trunk, hand: HandModel, seed: int) -> Estimator:
-    """Return f_DHPE with the paper's f_E3D without f_Ref, and with the trunk's start; its first modules are frozen."""
+    """Return f_DHPE with the paper's f_E3D without f_Ref, and with the trunk's start; its first modules are frozen.
+
+    Trunks of one seed see the same images in the same views; the random weights of f_E3D differ if there is no f_J2D.
+    """
     torch.manual_seed(seed)
     config = replace(
         PRESETS["light"],
