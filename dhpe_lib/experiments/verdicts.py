@@ -12,7 +12,7 @@ Verdict = Literal["holds", "does not hold", "undecided", "not comparable", "not 
 """The last two are no judgements: the number was measured under other conditions than the paper's, or not at all."""
 
 RELEVANT = 0.02
-"""A gain of less than this share of the quantity itself counts as none."""
+"""Share of the quantity itself below which a gain that is not certain counts as none."""
 
 
 def judge(low: float, high: float, relevant: float, neutral: bool = False) -> Verdict:
