@@ -3,7 +3,8 @@
 Nothing here has a gradient.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -28,7 +29,8 @@ WIDTH, HAND_DEPTH, FARTHEST = 640, 500, 560
 QUIET = {"showlegend": False, "hoverinfo": "skip"}
 
 
-class Camera(NamedTuple):
+@dataclass(frozen=True)
+class Camera:
     """A camera seen from above.
 
     Attributes:
