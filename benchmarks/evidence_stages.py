@@ -15,7 +15,7 @@ from torch import Tensor
 from dhpe_lib.common.files import atomic_writes
 from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.crops import Crops
-from dhpe_lib.experiments.cached_evidence import CachedEvidence, training_evidence
+from dhpe_lib.experiments.cached_evidence import CachedEvidence
 from dhpe_lib.experiments.evidence_collapse import collapse_rows, masked_features
 from dhpe_lib.experiments.evidence_comparisons import (
     PARTS,
@@ -51,6 +51,8 @@ from dhpe_lib.network.hand_landmarks import FEATURES
 from dhpe_lib.network.regressor import Regressor
 
 MOVED_IMAGES, FEATURE_IMAGES, FITTED_IMAGES, LONG_IMAGES = 128, 64, 64, 512
+REFINED = ("orh_test", "orh-o_test")
+"""Tests of Figs. 5d and 5e, whose refinement has all forms. On the others *full* is refined."""
 LONG = (50, 100)
 """Numbers of iterations of the paper's refinement, and of one that is twice as long."""
 
@@ -101,7 +103,7 @@ def train_on_trunk(place: Workplace, trunk: str, seed: int) -> None:
     if all(place.file(f"runs/{name}_seed{seed}").is_file() for name in runs):
         return
     network = trunk_network(place, trunk, seed)
-    trained = join_rows([training_evidence(network, split, place.rows[k], k) for k, split in enumerate(place.train)])
+    trained = join_rows([find() for _, find in place.found_training(network)])
     tested = {test: evidence_in_view(network, place.crops[test], one.frame) for test, one in place.tested.items()}
     for name, form in runs.items():
         batches = Batches(seen_by(form, trained), None, seed)

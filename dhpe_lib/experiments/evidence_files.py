@@ -6,7 +6,7 @@ interrupted measurement continues.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from dhpe_lib.experiments.evidence_refinement import estimate_of
 from dhpe_lib.experiments.evidence_results import Run, run_from
 from dhpe_lib.experiments.evidence_training import spread
 from dhpe_lib.experiments.novel_view_evidence import novel_view_evidence
+from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.trained import load_shipped
 from dhpe_lib.training.batches import rows_of
 from dhpe_lib.training.novel_views import VIEWS_PER_SEED
@@ -149,12 +150,13 @@ class Workplace:
     @cached_property
     def trained(self) -> CachedEvidence:
         """Evidence of the training images."""
-        parts = []
+        return join_rows([self.kept(f"train_{k}", find) for k, find in self.found_training(self.network)])
+
+    def found_training(self, network: Estimator) -> Iterator[tuple[int, Callable[[], CachedEvidence]]]:
+        """Yield the number of each split that has training images, and what finds their evidence with a network."""
         for k, (split, rows) in enumerate(zip(self.train, self.rows, strict=True)):
             if len(rows):
-                find = partial(training_evidence, self.network, split, rows, k)
-                parts.append(self.kept(f"train_{k}", find))
-        return join_rows(parts)
+                yield k, partial(training_evidence, network, split, rows, k)
 
     @cached_property
     def trained_with_whole_masks(self) -> CachedEvidence:

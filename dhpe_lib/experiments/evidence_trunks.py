@@ -117,7 +117,10 @@ def train_trunk(
     Returns:
         f_DHPE.
     """
-    network, config = new_trunk(trunk, hand, seed), replace(BUDGET, steps=max(trunk.steps, 1))
+    network = new_trunk(trunk, hand, seed)
+    if not trunk.steps:
+        return network
+    config = replace(BUDGET, steps=trunk.steps)
     options = LossOptions(feat=float(trunk.feature), j2d=BUDGET.weight_j2d, without_shape_loss=True,
                           without_2d_losses=not trunk.heat_maps)  # fmt: skip
     views = ViewOptions(size=TRUNK_INPUT, upright=True)

@@ -48,7 +48,9 @@ class SmallWorkplace(Workplace):
 @pytest.fixture(scope="module")
 def scripts():
     sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield SimpleNamespace(stages=importlib.import_module("evidence_stages"), main=importlib.import_module("evidence"))
+    yield SimpleNamespace(
+        stages=importlib.import_module("evidence_stages"), write=importlib.import_module("evidence_write")
+    )
     sys.path.remove(str(ROOT / "benchmarks"))
 
 
@@ -105,7 +107,7 @@ def test_near_seeds_alone_have_novel_views(place, monkeypatch):
 
 
 def test_results_are_written_from_what_is_there(place, scripts):
-    empty = scripts.main.results_of(place, 1)
+    empty = scripts.write.results_of(place, 1)
     assert empty["comparisons"] == empty["forms"] == empty["refinement"] == empty["feature_term"] == {}
     for seed in range(3):
         for name in ("full", "without-refiner", "erased-joints"):
@@ -114,7 +116,7 @@ def test_results_are_written_from_what_is_there(place, scripts):
     for mode in MODES:
         for seed in range(3):
             place.kept_arrays(scripts.stages.refined_file("orh_test", mode, seed, "full"), lambda: {"errors": errors})
-    found = scripts.main.results_of(place, 1)
+    found = scripts.write.results_of(place, 1)
     assert set(found["forms"]) == {"full", "without-refiner", "erased-joints"}
     assert {"f_Ref, ORH", "erased joints in training, ORH", "refinement, ORH"} <= set(found["comparisons"])
     assert found["comparisons"]["refinement, ORH"]["images"] == HANDS
@@ -138,5 +140,5 @@ def test_the_hand_landmark_network_is_compared_in_each_protocol(place, scripts):
     place.photos = {"labelled": place.tested["orh_test"]}
     on_photos = scripts.stages.photo_landmarks(place)
     assert np.nanmean(on_photos["C"]) < np.nanmean(on_photos["A"])
-    gains = scripts.main.landmark_gains("labelled photos", on_photos, "px")
+    gains = scripts.write.landmark_gains("labelled photos", on_photos, "px")
     assert gains["instead of the hand landmark network, A, labelled photos"]["unit"] == "px"
