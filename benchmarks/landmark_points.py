@@ -2,7 +2,7 @@
 
     python benchmarks/landmark_points.py CACHE [--count N]
 
-CACHE is a prepared folder of rendered hands (`dhpe prepare`), whose joints are known. The network looks four times at
+CACHE is a prepared folder of rendered hands (`dhpe data make`), whose joints are known. The network looks four times at
 each hand, as in `dhpe predict`, from a square around the true joints. For each joint of the fingers, over the network's
 own bone b that ends there:
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from reporting import write_result
 from torch import Tensor
 
@@ -48,23 +48,22 @@ def seen_hand(network: HandLandmarkNetwork, crops: Crops, row: int) -> Looks:
     return look_again(network, image, look(network, image, squares_of_joints(crops.joints_px[[row]])))
 
 
-def near_points(crops: Crops, looks: list[Looks]) -> Bool[Tensor, "n 21"]:
+def near_points(crops: Crops, looks: list[Looks], points: Float[Tensor, "n 21 2"]) -> Bool[Tensor, "n 21"]:
     """Whether a point lies near its visible joint, in a hand that was found."""
-    points, truth = torch.cat([one.joints_px for one in looks]), crops.joints_px
+    truth = crops.joints_px
     size = (truth.amax(1) - truth.amin(1)).amax(1, keepdim=True)
     off = (points - truth).norm(dim=-1) / size
     found = torch.tensor([bool(one.presence > LEAST_PRESENCE and one.right > 0.5) for one in looks])
     return (off < FAR) & crops.visible & (found & (off.mean(1) < WRONG))[:, None]
 
 
-def offsets(crops: Crops, looks: list[Looks], joint: int) -> dict[str, Any]:
+def offsets(crops: Crops, points: Float[Tensor, "n 21 2"], near: Bool[Tensor, "n 21"], joint: int) -> dict[str, Any]:
     """Statistics of one joint, whose bone begins at the joint before it."""
-    points, truth = torch.cat([one.joints_px for one in looks]), crops.joints_px
-    near, in_space = near_points(crops, looks), crops.joints_3d[:, joint] - crops.joints_3d[:, joint - 1]
+    in_space = crops.joints_3d[:, joint] - crops.joints_3d[:, joint - 1]
     flat = in_space[:, :2].norm(dim=1) > IN_PLANE * in_space.norm(dim=1)
     rows = near[:, joint] & near[:, joint - 1] & flat
     bone = (points[:, joint] - points[:, joint - 1])[rows]
-    off, squared = (truth - points)[rows, joint], bone.square().sum(1)
+    off, squared = (crops.joints_px - points)[rows, joint], bone.square().sum(1)
     along = (off * bone).sum(1) / squared
     across = (off[:, 0] * bone[:, 1] - off[:, 1] * bone[:, 0]).abs() / squared
     quarter, middle, three = along.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
@@ -81,8 +80,10 @@ def main() -> None:
     load, network, cache = os.getloadavg()[0], load_hand_networks().landmarks, Prepared(arguments.cache)
     crops = cache[cache.evenly_spaced(arguments.count)]
     looks = [seen_hand(network, crops, row) for row in range(len(crops))]
+    points = torch.cat([one.joints_px for one in looks])
+    near = near_points(crops, looks, points)
     joints = [joint for joint in range(1, 21) if joint % 4 != 1]  # the others begin a finger
-    write_result("landmark_points", {JOINT_NAMES[k]: offsets(crops, looks, k) for k in joints}, 0, load)
+    write_result("landmark_points", {JOINT_NAMES[k]: offsets(crops, points, near, k) for k in joints}, 0, load)
 
 
 if __name__ == "__main__":

@@ -125,10 +125,8 @@ def new_process(program: str, *arguments: str) -> Cost:
     command = [sys.executable, "-S", "-c", LAUNCHER, program, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - start
-    usage, hands = (
-        re.search(r"^launched: (\d+) kB, (\S+) s$", done.stdout, re.M),
-        re.search(r"(\d+) hands? in ", done.stdout),
-    )
+    usage = re.search(r"^launched: (\d+) kB, (\S+) s$", done.stdout, re.M)
+    hands = re.search(r"(\d+) hands? in ", done.stdout)
     assert usage is not None, done.stdout + done.stderr
     return Cost(seconds, float(usage[2]), 1.024e-3 * int(usage[1]), int(hands[1]) if hands else 0)
 
@@ -145,7 +143,7 @@ def start_to_result(photo: Path, rounds: int) -> Rows:
 
 
 def large_photo(photo: Path, rounds: int) -> Rows:
-    """The whole command for the photo at 40 megapixels, the cheapest of some rounds."""
+    """The whole command for the photo at 40 megapixels: the least time and the largest memory of some rounds."""
     image = Image.fromarray(read_photo(photo))
     factor = (LARGE / (image.width * image.height)) ** 0.5
     with tempfile.TemporaryDirectory() as folder:

@@ -53,8 +53,7 @@ class Form:
         standard_units, hidden, joint_features: As in `EstimatorConfig`.
         weight_h, weight_sh: Weights of L_h and L_Sh.
         layer_norm: Whether F is normalised to mean 0 and variance 1.
-        known_h: Whether pose and shape have labels.
-        weight_prior: Weight of the mean hand where they have none.
+        known_h: Whether pose and shape have labels; else L_h pulls to the mean hand, with the weight of the library.
         upright: Whether crops are turned upright.
         true_joints: Whether j2D(0) is the ground truth, which shows what f_J2D's errors cost.
     """
@@ -66,7 +65,6 @@ class Form:
     weight_sh: float = MeshStage.weight_sh
     layer_norm: bool = LIGHT.layer_norm
     known_h: bool = True
-    weight_prior: float = MeshStage.weight_prior
     upright: bool = LIGHT.upright
     true_joints: bool = False
 
@@ -129,9 +127,7 @@ def fit(form: Form, evidence: FixedEvidence, hand: HandModel, steps: int) -> Mes
     reader = JointReader(form.joint_features) if form.joint_features else None
     size = evidence.feature.shape[1] + (reader.size if reader else 0)
     mesh = MeshEstimator(Regressor(size, standard_units=form.standard_units, hidden=form.hidden), reader, hand)
-    stage = MeshStage(
-        steps, weight_h=form.weight_h, weight_prior=form.weight_prior, weight_sh=form.weight_sh, seed=SEED
-    )
+    stage = MeshStage(steps, weight_h=form.weight_h, weight_sh=form.weight_sh, seed=SEED)
     train_mesh_estimator(mesh, evidence, stage)
     return mesh
 
@@ -174,11 +170,8 @@ def main() -> None:
     arguments = parser.parse_args()
     load = os.getloadavg()[0]
     torch.set_num_threads(1)
-    network, test, train = (
-        load_trained(default_weights()),
-        Prepared(arguments.test),
-        list(map(Prepared, arguments.train)),
-    )
+    network = load_trained(default_weights())
+    test, train = Prepared(arguments.test), list(map(Prepared, arguments.train))
     hand, table = network.hand, {}
     for upright in (True, False):
         evidence = find(network, upright, train, test, (arguments.pictures, arguments.tests))

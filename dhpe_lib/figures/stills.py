@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.rotations import axis_angle_to_matrix
+from dhpe_lib.hand.skinning import pose_features
 from dhpe_lib.rendering.renderer import Rendering, render
 
 FINGERS_UP = torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
@@ -64,7 +65,7 @@ def model_steps(
         Caption -> picture.
     """
     template, shaped = model().vertices, model(shape=shape).vertices
-    features = (axis_angle_to_matrix(pose.view(15, 3)) - torch.eye(3)).flatten()
+    features = pose_features(axis_angle_to_matrix(pose.unflatten(1, (15, 3))))[0]
     corrected, posed = shaped + model.posedirs @ features, model(pose=pose, shape=shape).vertices
     steps = {
         "template": (template, template),
