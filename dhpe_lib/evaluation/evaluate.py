@@ -298,10 +298,14 @@ def mean_hand_scores(truth_mm: Float[ndarray, "n 21 3"]) -> dict[str, Any] | Non
     enough = np.isfinite(truth_mm).all(-1).sum(1) >= FEWEST_JOINTS
     if enough.sum() < 2:
         return None
-    model = HandModel.open_hand()
-    mean = to_numpy(model.forward_h(neutral_h(model)).joints).astype(float)
     truth = truth_mm[enough]
-    return protocol_scores(joint_errors(align_similarity(np.repeat(mean, len(truth), 0), truth), truth))
+    return protocol_scores(joint_errors(align_similarity(mean_hands(len(truth)), truth), truth))
+
+
+def mean_hands(count: int) -> Float[ndarray, "count 21 3"]:
+    """Return the joints of the mean hand, metres, once for each of `count` images."""
+    model = HandModel.open_hand()
+    return np.repeat(to_numpy(model.forward_h(neutral_h(model)).joints).astype(float), count, 0)
 
 
 def mean_hand_in_place(

@@ -169,14 +169,27 @@ def draw_part(recipe: Recipe, rows: range) -> Crops:
     Returns:
         The crops. For ORH-O only the fingertips are known; masks and h are unknown.
     """
+    crops = draw_labelled(recipe, rows)
+    return tips_only(crops) if recipe.name == "orh-o" else crops
+
+
+def draw_labelled(recipe: Recipe, rows: range) -> Crops:
+    """Render the same pictures as :func:`draw_part`, with all labels also for ORH-O.
+
+    Args:
+        recipe: Description of the split.
+        rows: Rows of one part of the cache.
+
+    Returns:
+        The crops.
+    """
     engine = engine_for(recipe.photos)
     with one_thread():
         if recipe.name == "orh-s":
             return _draw_frames(engine, recipe, rows)
         pool = pool_for(recipe, rows.start // SHARED)
         seed = seed_of(recipe.seed, recipe.name, recipe.split, rows.start)
-        crops = engine.batch(len(rows), seed, pool, recipe.style, MARGIN).crops()
-    return tips_only(crops) if recipe.name == "orh-o" else crops
+        return engine.batch(len(rows), seed, pool, recipe.style, MARGIN).crops()
 
 
 def _draw_frames(engine: SyntheticHands, recipe: Recipe, rows: range) -> Crops:

@@ -91,6 +91,10 @@ def test_orh_o_has_fingertip_labels_only():
     torch.testing.assert_close((low + high) / 2, torch.zeros(4, 2), rtol=0, atol=1e-4)
     assert ((high - low).amax(1) <= 1 / 1.5 + 1e-4).all()
     torch.testing.assert_close(crops.z_root, crops.joints_3d[:, TIPS, 2].mean(1))
+    labelled = orh.draw_labelled(orh.Recipe("orh-o", "test", 4), range(4))
+    assert torch.equal(labelled.images, crops.images)
+    assert torch.equal(labelled.joints_3d[:, TIPS], crops.joints_3d[:, TIPS])
+    assert labelled.known.all()
 
 
 def test_sequences_are_smooth_and_of_one_person():
