@@ -23,6 +23,9 @@ MESH_SEE_THROUGH = (0.30, 0.55, 0.95)
 MESH_FLAT = (0.19, 0.5, 0.88)
 """Colour of a mask that stands in for a rendered mesh, unshaded."""
 
+STAYED, MOVED = (0.78, 0.74, 0.7), (0.85, 0.25, 0.1)
+"""Colours of the smallest and the largest value or motion of a mesh; both show on white and on black."""
+
 OUTLINE_DARK, OUTLINE_LIGHT = (40, 44, 52), (255, 255, 255)
 """A light line on a wider dark one shows on any picture."""
 SQUARE = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5))

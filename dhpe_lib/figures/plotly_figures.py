@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from numpy import ndarray
 
 from dhpe_lib.common.records import to_numpy
-from dhpe_lib.figures.palette import FINGER_COLORS, PALM_COLOR, SKIN
+from dhpe_lib.figures.palette import FINGER_COLORS, MOVED, PALM_COLOR, SKIN, STAYED
 
 # Position of plotly's camera. "hand": the model's own frame, fingers up, palm to the viewer, a little from the thumb's
 # side. "camera": x right, y down, z away, seen as the photo sees it.
@@ -23,6 +23,8 @@ VIEWS = {
 LIGHTING = {"ambient": 0.38, "diffuse": 0.65, "specular": 0.12, "roughness": 0.6, "fresnel": 0.1}
 SEE_THROUGH_LIGHTING = {**LIGHTING, "ambient": 0.8, "diffuse": 0.25, "specular": 0.0}
 """A see-through mesh shows faces behind others in no order: with less shade between them they leave no dark patches."""
+VALUE_SCALE = [f"rgb({255 * r:.0f},{255 * g:.0f},{255 * b:.0f})" for r, g, b in (STAYED, MOVED)]
+"""Colours of the smallest and the largest value of a mesh."""
 BARE = {"template": "none", "margin": {"l": 0, "r": 0, "t": 0, "b": 0}, "paper_bgcolor": "rgba(0,0,0,0)"}
 """Layout of a figure without margins and background."""
 
@@ -57,7 +59,7 @@ def mesh_trace(
         intensity = np.asarray(to_numpy(values), np.float32)
         paint = {
             "intensity": intensity,
-            "colorscale": "Viridis",
+            "colorscale": VALUE_SCALE,
             "colorbar": {"title": unit, "thickness": 12, "len": 0.7},
         }
     lighting = LIGHTING if opacity == 1 else SEE_THROUGH_LIGHTING

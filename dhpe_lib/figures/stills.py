@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from dhpe_lib.figures.palette import MOVED, STAYED
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.rotations import axis_angle_to_matrix
 from dhpe_lib.hand.skinning import pose_features
@@ -17,7 +18,6 @@ FINGERS_UP = torch.tensor([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
 FROM_LITTLE_FINGER = torch.tensor([[-1.0, 0, 0], [0, -1, 0], [0, 0, 1]])
 """View from the side of the little finger."""
 GREY, PAPER = 0.76, 0.93
-STAYED, MOVED = (0.78, 0.74, 0.7), (0.85, 0.25, 0.1)
 
 
 def mesh_stills(

@@ -42,6 +42,21 @@ def test_values_become_colours_with_a_named_bar():
     assert trace.colorbar.title.text == "mm"
 
 
+def luminance(rgb) -> float:
+    """Relative luminance of WCAG 2; RGB in [0, 1]."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def test_every_value_shows_on_a_white_page_and_on_a_dark_one():
+    scale = mesh_trace(VERTICES, FACES, values=[0.0, 1.0, 2.0, 3.0]).colorscale
+    for _, color in scale:
+        light = luminance([int(part) / 255 for part in color[4:-1].split(",")])
+        for page in (1.0, luminance([0x12 / 255] * 3)):  # the theme's backgrounds
+            low, high = sorted((light, page))
+            assert (high + 0.05) / (low + 0.05) > 1.7  # 1.2 for both ends of viridis
+
+
 def test_each_finger_runs_from_the_wrist_to_its_tip_in_its_colour():
     for finger, trace in enumerate(skeleton_traces(JOINTS)):
         np.testing.assert_array_equal(trace.x, [0, *range(1 + 4 * finger, 5 + 4 * finger)])
