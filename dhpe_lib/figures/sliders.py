@@ -180,13 +180,13 @@ def slider_figure(
     """
     coordinates = dict(zip(values, (columns(vertices_of(value)) for value in values), strict=True))
     low, high = np.min([*coordinates.values()], axis=(0, 2)), np.max([*coordinates.values()], axis=(0, 2))
-    fixed = {  # the mesh moves, not the scale
-        f"scene_{axis}axis_range": [float(a), float(b)] for axis, a, b in zip("xyz", low, high, strict=True)
-    }
+    lengths = (high - low) / np.cbrt(np.prod(high - low))
+    scale = {"aspectmode": "manual", "aspectratio": dict(zip("xyz", lengths.tolist(), strict=True))}
+    ranges = {f"{axis}axis_range": [float(a), float(b)] for axis, a, b in zip("xyz", low, high, strict=True)}
 
     def draw(value: float) -> go.Figure:
         mesh = np.stack(coordinates[value], axis=1)
-        return mesh_figure(mesh, faces, view=view, height=height).update_layout(fixed)
+        return mesh_figure(mesh, faces, view=view, height=height).update_scenes(scale | ranges)
 
     return slider_view(draw, {label: values})
 

@@ -68,6 +68,16 @@ def test_slider_stores_the_vertices_of_each_value_and_fixes_the_axes():
     assert figure.layout.scene.zaxis.range == (0.0, 6.0)
 
 
+def test_a_mesh_that_becomes_shorter_keeps_its_proportions():
+    figure = slider_figure(lambda value: VERTICES * torch.tensor([1.0, 1, value]), FACES, [0.1, 0.5, 1.0], "height")
+    scene = figure.layout.scene
+    assert scene.aspectmode == "manual"  # "data" would stretch each mesh to the ranges of the axes
+    lengths = [high - low for low, high in (scene.xaxis.range, scene.yaxis.range, scene.zaxis.range)]
+    assert lengths == [1, 2, 3]
+    ratio = scene.aspectratio
+    np.testing.assert_allclose([ratio.y / ratio.x, ratio.z / ratio.x], [2, 3])
+
+
 def test_each_slider_starts_from_the_start_of_the_others():
     figure = slider_view(lines, {"height": [1.0, 2.0, 3.0], "colour": ["red", "blue"]}, {"colour": 0})
     height, colour = figure.layout.sliders
