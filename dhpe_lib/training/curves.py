@@ -19,15 +19,15 @@ from dhpe_lib.figures.chapters import GRID_COLOR
 from dhpe_lib.training.log import CURVES, read_curves
 
 TERMS = {
-    "art": ("L_Art", "#2f7fe0"),
-    "lap": ("L_Lap", "#8a929c"),
-    "feat": ("L_Feat", "#3fa34d"),
-    "sh": ("lambda L_Sh", "#e63946"),
-    "ref": ("L_Ref", "#9b4fd0"),
-    "j2d": ("L_J2D", "#f4a224"),
-    "hand": ("L_h", "#20a39e"),
+    "art": ("<i>L</i><sub>Art</sub>", "#2f7fe0"),
+    "lap": ("<i>L</i><sub>Lap</sub>", "#8a929c"),
+    "feat": ("<i>L</i><sub>Feat</sub>", "#3fa34d"),
+    "sh": ("<i>λL</i><sub>Sh</sub>", "#e63946"),
+    "ref": ("<i>L</i><sub>Ref</sub>", "#9b4fd0"),
+    "j2d": ("<i>L</i><sub>J2D</sub>", "#f4a224"),
+    "hand": ("<i>L<sub>h</sub></i>", "#20a39e"),
 }
-"""Name in the paper and colour of each term of a log line."""
+"""Symbol in the paper, as HTML, and colour of each term of a log line."""
 ERRORS = {"epe_a_mm": ("A", "solid"), "epe_c_mm": ("C", "dot")}
 """Protocol and line style of the two errors of a test that the figure shows."""
 STOPPED = 130
@@ -101,9 +101,15 @@ def _error_traces(path: Path) -> list[go.Scatter]:
         for name, (protocol, dash) in ERRORS.items():
             if name in records:
                 line = {"color": color, "dash": dash, "width": 2}
-                title = f"{kind.removeprefix('test_')}, {protocol}"
+                title = f"{_hands_of(kind)}, protocol {protocol}"
                 traces.append(go.Scatter(x=records["step"], y=records[name], name=title, line=line))
     return traces
+
+
+def _hands_of(kind: str) -> str:
+    """Say which hands a test has: "test_orh_test" is "test images of ORH", "test_rendered" is "rendered hands"."""
+    dataset, _, split = kind.removeprefix("test_").rpartition("_")
+    return f"{split} images of {dataset.upper()}" if dataset else f"{split} hands"
 
 
 def follow(command: Sequence[str], run: Path, show: Callable[[go.Figure], object], every: float = 10.0) -> bool:

@@ -39,19 +39,27 @@ def run(tmp_path) -> Path:
         {"step": 20, "kind": "train", "art": 1.0, "feat": 0.0, "sh": 0.1, "error_px": 30.0},
         {"step": 20, "kind": "test_orh_test", "epe_a_mm": 30.0, "epe_c_mm": 15.0},
         {"step": 20, "kind": "test_orh-o_test", "epe_a_mm": 50.0},
+        {"step": 20, "kind": "test_rendered", "epe_a_mm": 20.0},
     ]
     (tmp_path / CURVES).write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 30, "ki')
     return tmp_path
 
 
 def test_every_curve_is_drawn_and_terms_that_are_zero_are_not(run):
-    assert kinds_of(run / CURVES) == ["test_orh_test", "test_orh-o_test"]
+    assert kinds_of(run / CURVES) == ["test_orh_test", "test_orh-o_test", "test_rendered"]
     figure = training_figure(run)
     curves = {trace.name: (list(trace.x), list(trace.y)) for trace in figure.data}
-    assert list(curves) == ["L_Art", "lambda L_Sh", "orh_test, A", "orh_test, C", "orh-o_test, A"]
-    assert curves["L_Art"] == ([10, 20], [2, 1])
-    assert np.isnan(curves["lambda L_Sh"][1][0])  # a logarithmic axis has no 0
-    assert curves["orh_test, C"] == ([20], [15])
+    assert list(curves) == [
+        "<i>L</i><sub>Art</sub>",
+        "<i>λL</i><sub>Sh</sub>",
+        "test images of ORH, protocol A",
+        "test images of ORH, protocol C",
+        "test images of ORH-O, protocol A",
+        "rendered hands, protocol A",
+    ]
+    assert curves["<i>L</i><sub>Art</sub>"] == ([10, 20], [2, 1])
+    assert np.isnan(curves["<i>λL</i><sub>Sh</sub>"][1][0])  # a logarithmic axis has no 0
+    assert curves["test images of ORH, protocol C"] == ([20], [15])
     assert training_figure(run / CURVES).to_dict() == figure.to_dict()
     with pytest.raises(FileNotFoundError):
         training_figure(run / "nothing.jsonl")
