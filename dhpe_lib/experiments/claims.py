@@ -251,9 +251,9 @@ def opposite(one: Mapping[str, Any]) -> dict[str, float]:
 
 
 def gain_text(one: Mapping[str, Any]) -> str:
-    """Format a gain with its interval and unit."""
-    places = one["places"]
-    return f"{one['value']:+.{places}f} [{one['low']:+.{places}f}, {one['high']:+.{places}f}] {one['unit']}"
+    """Format a gain with its interval and unit; a value that rounds to zero is +0."""
+    sign = f"+z.{one['places']}f"
+    return f"{one['value']:{sign}} [{one['low']:{sign}}, {one['high']:{sign}}] {one['unit']}"
 
 
 def gain_word(one: Mapping[str, Any]) -> Literal["better", "worse", "undecided"]:

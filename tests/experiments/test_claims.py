@@ -6,6 +6,7 @@ import pytest
 from dhpe_lib.experiments.claims import (
     CLAIMS,
     deciding,
+    gain_text,
     gain_word,
     here,
     paired_interval,
@@ -84,6 +85,10 @@ def test_a_number_may_be_smaller_by_the_margin(low, high, expected):
 )
 def test_a_gain_has_a_direction_if_its_interval_leaves_out_0(low, high, expected):
     assert gain_word({"low": low, "high": high}) == expected
+
+
+def test_a_gain_that_rounds_to_zero_has_no_minus():
+    assert gain_text({"value": -0.04, "low": -0.06, "high": 0.0, "places": 1, "unit": "mm"}) == "+0.0 [-0.1, +0.0] mm"
 
 
 def test_every_comparison_of_a_claim_counts():
