@@ -1,4 +1,4 @@
-"""HTML that a notebook and a page show as it is, and a link that downloads a table."""
+"""HTML that a notebook and a page show as it is, a link that downloads a table, and a page with a title."""
 
 import base64
 import csv
@@ -7,6 +7,25 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ max-width: 60rem; margin: 1rem auto; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }}
+h1 {{ font-size: 1.2rem; }}
+td {{ padding: 0.1rem 1rem 0.1rem 0; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{content}
+</body>
+</html>
+"""
 
 
 @dataclass(frozen=True)
@@ -39,3 +58,16 @@ def csv_link(file: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> H
     address = f"data:text/csv;charset=utf-8;base64,{base64.b64encode(text.getvalue().encode()).decode()}"
     name = html.escape(file)
     return Html(f'<p><a download="{name}" href="{address}">Download {name}</a> ({len(rows)} rows)</p>')
+
+
+def titled_page(title: str, content: str) -> str:
+    """Return a stand-alone page with a title, which is also its heading.
+
+    Args:
+        title: Plain text.
+        content: HTML.
+
+    Returns:
+        HTML.
+    """
+    return PAGE.format(title=html.escape(title), content=content)
