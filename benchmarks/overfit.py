@@ -6,7 +6,8 @@
 scaled orthographic, so for perspective images no h has a joint error below a few millimetres at the minimum of
 L_Art + L_Sh (row "least error of any h", by gradient descent in h from the ground truth). A mask that an object cuts in
 two is not the outline of a hand, so L_Art and L_Sh would need different meshes. The network is trained and tested on
-these hands without jitter. Goal: a mean joint error below 2 mm (protocol A) and a mask IoU above 0.9. Writes
+the same views: without jitter, turned upright by the labels. A row more tests it on crops that its own first look
+turns; it has never learnt to look at a crop that is not upright. Goal: a mean joint error below 2 mm (protocol A) and a mask IoU above 0.9. Writes
 book/results/overfit.json. The same command with --resume continues an interrupted run.
 """
 
@@ -26,17 +27,20 @@ from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.cache.writer import PreparedWriter
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.crops import MARGIN, Crops
-from dhpe_lib.data.views import plain_view
+from dhpe_lib.data.views import View, plain_view
 from dhpe_lib.evaluation.alignment import from_crop_frame
-from dhpe_lib.evaluation.evaluate import evaluate, full_scores
+from dhpe_lib.evaluation.evaluate import compare_with_truth, full_scores
 from dhpe_lib.hand.model import HandModel
+from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.trained import load_trained
+from dhpe_lib.network.upright import network_view
 from dhpe_lib.refinement.descent import descend
 from dhpe_lib.rendering.renderer import silhouette
 from dhpe_lib.synthetic.engine import Style, SyntheticHands, draw_look
 from dhpe_lib.synthetic.hands import draw_poses, draw_shots, place_hands
 from dhpe_lib.synthetic.sampling import Sampler
 from dhpe_lib.synthetic.scenery import draw_backgrounds
+from dhpe_lib.training.batches import ViewOptions, draw_turns, training_view
 from dhpe_lib.training.config import TrainingConfig
 from dhpe_lib.training.loop import train
 from dhpe_lib.training.losses import articulation_loss, shape_loss
@@ -128,6 +132,13 @@ def ending(first: TrainingConfig, weights: Path, steps: int) -> TrainingConfig:
     )  # fmt: skip
 
 
+def scores_of(network: Estimator, crops: Crops, view: View) -> dict[str, float]:
+    """Errors in protocols A and C, mm, and the IoU of the masks for views of the crops."""
+    scores = full_scores(compare_with_truth(network.predict(view.images), crops, view))
+    error, aligned = (scores["protocols"][name]["epe_mm"]["value"] for name in ("A", "C"))
+    return {"epe_mm": error, "epe_pa_mm": aligned, "mask_iou": scores["mask"]["iou"]}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, nargs=2, default=(1000, 300), help="steps of the two stages")
@@ -144,22 +155,23 @@ def main() -> int:
         begun = arguments.resume and (folder / CONFIG).is_file()
         if not train(config, folder, launch_fabric(config, "cpu"), console, begun).finished:
             return 130
-    network = load_trained(stages[1] / LAST)
-    scores = full_scores(evaluate(network, cache, torch.device("cpu")))
-    error, iou = scores["protocols"]["A"]["epe_mm"]["value"], scores["mask"]["iou"]
-    reached = error < MOST_MM and iou > LEAST_IOU
-    summary = {
-        "epe_mm": error,
-        "epe_pa_mm": scores["protocols"]["C"]["epe_mm"]["value"],
-        "mask_iou": iou,
+    network, crops = load_trained(stages[1] / LAST), cache[:]
+    options = ViewOptions.of(network, first)
+    learnt = scores_of(network, crops, training_view(crops, draw_turns(PICTURES, SEED, options), options))
+    reached = learnt["epe_mm"] < MOST_MM and learnt["mask_iou"] > LEAST_IOU
+    summary = learnt | {
         "wanted": f"below {MOST_MM} mm and above {LEAST_IOU}",
         "reached": reached,
         "steps": list(arguments.steps),
         "seconds_of_this_call": round(time.perf_counter() - start),
     }
-    floors = {"these pictures": least_error(cache[:]), "pictures from ORH's distances": least_error(draw(None))}
+    floors = {"these pictures": least_error(crops), "pictures from ORH's distances": least_error(draw(None))}
     floors = {name: round(value, 2) for name, value in floors.items()}
-    rows = {"light network, 32 pictures": summary, "least error of any h, mm": floors}
+    rows = {
+        "light network, 32 pictures": summary,
+        "turned by its own first look": scores_of(network, crops, network_view(network, crops)),
+        "least error of any h, mm": floors,
+    }
     write_result("overfit", rows, first.seed, load)
     return 0 if reached else 1
 
