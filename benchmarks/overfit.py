@@ -7,8 +7,8 @@ scaled orthographic, so for perspective images no h has a joint error below a fe
 L_Art + L_Sh (row "least error of any h", by gradient descent in h from the ground truth). A mask that an object cuts in
 two is not the outline of a hand, so L_Art and L_Sh would need different meshes. The network is trained and tested on
 the same views: without jitter, turned upright by the labels. A row more tests it on crops that its own first look
-turns; it has never learnt to look at a crop that is not upright. Goal: a mean joint error below 2 mm (protocol A) and a mask IoU above 0.9. Writes
-book/results/overfit.json. The same command with --resume continues an interrupted run.
+turns; it has never learnt to look at a crop that is not upright. Goal: a mean joint error below 2 mm (protocol A) and a
+mask IoU above 0.9. Writes book/results/overfit.json. The same command with --resume continues an interrupted run.
 """
 
 import argparse
