@@ -79,6 +79,8 @@ def test_no_short_name_of_a_comparison_is_left():
     assert plain_name("moving against fixed j2D, ORH") == "refinement, joints moved by f_Ref instead of fixed ones, ORH"
     assert plain_name("shape loss, pose, ORH") == "shape loss, ORH, pose"
     assert in_markdown("lambda of j2D(3) and f_Ref") == r"$\lambda$ of $j_{2D}(3)$ and $f_\text{Ref}$"
+    assert in_markdown("F(x) in the training of F") == "$F(x)$ in the training of $F$"
+    assert plain_name("instead of the hand landmark network, A8, ORH").endswith("instead of MediaPipe's, A8, ORH")
     assert in_html("tau < j2D(0), `a`, *b*") == "τ &lt; <i>j</i><sub>2D</sub>(0), <code>a</code>, <em>b</em>"
 
 
