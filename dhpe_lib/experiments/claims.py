@@ -102,26 +102,26 @@ SPANS = ("0 to 1", "1 to 5", "5 to 10", "10 to 20", "20 to 50")
 NETWORKS = ("U-Net", "two-class network")
 CLAIMS = {
     "refinement-differs": Claim(
-        "Refinement helps where the domain differs, if f_Ref moves j2D",
+        "Refinement helps on images of another kind, if f_Ref moves j2D",
         "Fig. 5e",
         "much better on DO",
         ("refinement, ORH-O",),
     ),
     "refinement-differs-kept": Claim(
-        "Refinement helps where the domain differs, with the regressor's j2D(3)",
+        "Refinement helps on images of another kind, if j2D(3) stays fixed",
         "Fig. 5e",
         "much better on DO",
         ("refinement, j2D(3) fixed, ORH-O",),
     ),
     "refinement-same": Claim(
-        "Refinement is neutral within the domain, if f_Ref moves j2D",
+        "Refinement changes nothing on images of the same kind, if f_Ref moves j2D",
         "Fig. 5d",
         "similar on RHD",
         ("refinement, ORH",),
         True,
     ),
     "refinement-same-kept": Claim(
-        "Refinement is neutral within the domain, with the regressor's j2D(3)",
+        "Refinement changes nothing on images of the same kind, if j2D(3) stays fixed",
         "Fig. 5d",
         "similar on RHD",
         ("refinement, j2D(3) fixed, ORH",),
@@ -140,7 +140,7 @@ CLAIMS = {
         tuple(f"iterations {span}, ORH-O" for span in SPANS),
     ),
     "iterations-kept": Claim(
-        "More iterations help, up to 50, with the regressor's j2D(3)",
+        "More iterations help, up to 50, if j2D(3) stays fixed",
         "Fig. 5e",
         "rising",
         tuple(f"iterations {span}, j2D(3) fixed, ORH-O" for span in SPANS),
@@ -159,7 +159,7 @@ CLAIMS = {
     ),
     "refiner": Claim("f_Ref helps", "Figs. 5d, 5e", "better", ("f_Ref, ORH", "f_Ref, ORH-O")),
     "refiner-erased": Claim(
-        "f_Ref helps if joints are hidden in training",
+        "f_Ref helps if some joints are wrong in training",
         "Figs. 5d, 5e",
         "better",
         tuple(f"f_Ref, erased joints in training, {test}" for test in ("ORH", "ORH-O")),
@@ -218,7 +218,7 @@ CLAIMS = {
 }
 """The claims, by name. The paper can be read in two ways: f_Ref moves j2D in every step of the refinement, or in the
 regressor alone (PAPER.md Sec. 9.9); both readings are judged. Four claims have a second row, under conditions in which
-the part has more to do: an exact gradient, hidden joints, few viewpoints, half-open gates. The claim on the 2D losses
+the part has more to do: an exact gradient, wrong joints, few viewpoints, half-open gates. The claim on the 2D losses
 has one row with an F that learns with and without them, and one with an F that is the same in both."""
 
 

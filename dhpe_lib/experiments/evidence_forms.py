@@ -136,7 +136,7 @@ FORMS = {
 }
 """The variants that are trained, by name."""
 MEANINGS = {
-    "full": "all of the paper's losses but L_Feat, L_J2D; L_Sh is 10 times the mean over pixels of every fourth image",
+    "full": "*full*: all losses but L_Feat, L_J2D; L_Sh is 10 times the mean over pixels of every fourth image",
     "without-shape-loss": "no L_Sh",
     "without-refiner": "no f_Ref, so j2D stays j2D(0)",
     "without-loss-ref": "f_Ref, but no L_Ref: only L_Art trains it",

@@ -7,7 +7,6 @@ import plotly.graph_objects as go
 
 from dhpe_lib.experiments.claims import gain_text
 from dhpe_lib.experiments.evidence_forms import MEANINGS
-from dhpe_lib.experiments.evidence_results import BLOCKS, NAMES, SEQUENCES
 from dhpe_lib.experiments.evidence_trunks import TRUNK_MEANINGS
 from dhpe_lib.experiments.plain_names import in_markdown, plain_name
 from dhpe_lib.figures.chapters import markdown_table
@@ -35,21 +34,17 @@ def gains_table(result: Mapping[str, Any], parts: Sequence[str], quantities: Seq
 
     Args:
         result: "results" of `evidence.json`.
-        parts: Parts of the names of comparisons.
-        quantities: The last parts of the names.
+        parts: Parts of the names of comparisons: a row for each that was measured.
+        quantities: The last parts of the names: a column for each.
     """
     gains, rows = result["comparisons"], []
-    for name in (f"{part}, {quantity}" for part in parts for quantity in quantities):
-        if name in gains:
-            one = gains[name]
-            rows.append((in_markdown(plain_name(name)), *sides(one), gain_text(one), sample_text(name, one["images"])))
-    return markdown_table(("part", "without", "with", "gain", "images"), rows) if rows else NOT_MEASURED
-
-
-def sample_text(name: str, images: int) -> str:
-    """Say how many images a gain has, or blocks of frames of a sequence."""
-    blocks = images == BLOCKS and any(name.endswith(NAMES[test]) for test in SEQUENCES)
-    return f"{images} blocks" if blocks else f"{images:,}"
+    for part in parts:
+        found = [gains.get(f"{part}, {quantity}") for quantity in quantities]
+        if any(found):
+            cells = (gain_text(one) if one else "" for one in found)
+            rows.append((in_markdown(plain_name(part)), *cells))
+    titles = (in_markdown(plain_name(quantity)) for quantity in quantities)
+    return markdown_table(("gain of", *titles), rows) if rows else NOT_MEASURED
 
 
 def photos_table(result: Mapping[str, Any], parts: Sequence[str]) -> str:
@@ -60,11 +55,6 @@ def photos_table(result: Mapping[str, Any], parts: Sequence[str]) -> str:
         cells = (f"{gain_text(one)}, {one['images']} photos" if one else "not measured" for one in found)
         rows.append((in_markdown(plain_name(part)), *cells))
     return markdown_table(("part", *PHOTOS), rows)
-
-
-def sides(one: Mapping[str, Any]) -> tuple[str, str]:
-    """Format the quantity without and with a part."""
-    return f"{one['without']:.4g}", f"{one['with']:.4g}"
 
 
 def gains_csv(gains: Mapping[str, Mapping[str, Any]]) -> Html:

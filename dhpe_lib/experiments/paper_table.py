@@ -28,7 +28,7 @@ CALLS = ("orh_test", "orh-o_test")
 """Tests on which the calls of f_Ref are judged."""
 
 
-REFINERS = {"distance-ref": "with L_Ref as a distance", "erased-joints": "with joints that are hidden in training"}
+REFINERS = {"distance-ref": "with L_Ref as a distance", "erased-joints": "with some joints that are wrong in training"}
 """Variants of f_Ref by name, in words."""
 
 
@@ -123,7 +123,7 @@ def refinement_row(split: str, neutral: bool, read: Read, exact: bool = False) -
     """
     name, of_paper = f"light_cpu_refined_{split}", {"orh": "RHD", "orh-o": "Dexter+Object"}[split]
     network = f"one trained network{', exact gradient of the silhouette' if exact else ''}"
-    claim = f"Refinement {'is neutral' if neutral else 'helps'} on {of_paper} ({network})"
+    claim = f"Refinement {'changes nothing' if neutral else 'helps'} on {of_paper} ({network})"
     where = "Fig. 5d" if neutral else "Fig. 5e"
     paper = "no change" if neutral else "much smaller error"
     variant = "coverage" if exact else "refinement"

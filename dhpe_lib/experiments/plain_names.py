@@ -15,7 +15,9 @@ WORDS = (
     (r"j2D by f_Ref", "joints moved by f_Ref"),
     (r"^j2D\(3\) against j2D\(0\)", "refinement, joints of the regressor instead of those of f_J2D"),
     (r"^moving against fixed j2D", "refinement, joints moved by f_Ref instead of fixed ones"),
-    (r"^fit without a network instead of refinement", "fit without a network instead of 50 steps of refinement"),
+    (r"^fit without a network instead of refinement", "fit with priors instead of 50 steps of refinement"),
+    (r"^fit without a network", "fit with priors"),
+    (r"^instead of the hand landmark network, (A8?|B|C)\b", r"the measured network instead of MediaPipe's, \1"),
     (r"^shipped network refined", "refinement of the measured network"),
     (r"^feature term of weight (.*?), fixed", r"refinement, feature term of weight \1, fixed"),
     (r"shape loss of a quarter", "shape loss of every fourth image"),
@@ -53,6 +55,7 @@ def in_markdown(text: str) -> str:
     text = re.sub(r"\bL_h\b", "$L_h$", text)
     text = re.sub(r"\b([fL])_([A-Z0-9]\w*)", r"$\1_\\text{\2}$", text)
     text = re.sub(r"\bj2D(\(\d\))?", r"$j_{2D}\1$", text)
+    text = re.sub(r"\bF\b(\(x\))?", r"$F\1$", text)
     return re.sub(r"\b(lambda|Lambda|tau)\b", lambda found: f"$\\{found[1].lower()}$", text)
 
 
@@ -62,4 +65,5 @@ def in_html(text: str) -> str:
     text = re.sub(r"\*(\w[^*]*)\*", r"<em>\1</em>", text)
     text = re.sub(r"\b([fL])_([A-Za-z0-9]+)", r"<i>\1</i><sub>\2</sub>", text)
     text = re.sub(r"\bj2D", "<i>j</i><sub>2D</sub>", text)
+    text = re.sub(r"\bF\b", "<i>F</i>", text)
     return re.sub(r"\b(lambda|Lambda|tau)\b", lambda found: GREEK[found[1]], text)

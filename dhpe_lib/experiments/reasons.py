@@ -98,7 +98,7 @@ def worth_of_refiner(result: Mapping[str, Any]) -> str:
 
 
 def worth_of_erased_joints(result: Mapping[str, Any]) -> str:
-    """Compare j2D before and after the three calls of f_Ref that was trained with hidden joints."""
+    """Compare j2D before and after the three calls of f_Ref that was trained with wrong joints."""
     first, last = (score(result, "erased-joints", "orh-o_test", name) for name in ("j2d_first_px", "j2d_last_px"))
     text = f"ORH-O: error of j2D {first:.1f} px before the three calls of f_Ref, {last:.1f} px after them"
     kinds = ("erased", "shifted")

@@ -13,7 +13,6 @@ from dhpe_lib.experiments.evidence_tables import (
     gains_table,
     if_drawn,
     photos_table,
-    sample_text,
     variant_rows,
 )
 from dhpe_lib.experiments.part_effects import PARTS, VARIANTS, effect_sentence, effects_figure
@@ -49,12 +48,16 @@ def test_a_table_without_data_says_so():
     assert if_drawn(drawn) is drawn
 
 
-def test_tables_name_parts_in_words_and_give_both_sides():
-    found = gains_table(result(1.0), ["f_Ref", "shape loss of a quarter", "none"], ("ORH",)).split("\n")
-    assert found[2] == "| $f_\\text{Ref}$, ORH | 20 | 19 | +1.0 [+0.5, +1.5] mm | 9 |"
-    assert found[3].startswith("| shape loss of every fourth image, ORH |")
-    assert len(found) == 4
-    assert [sample_text(f"f_Ref, {test}", 16) for test in ("ORH", "ORH-S")] == ["16", "16 blocks"]
+def test_a_table_has_a_row_for_each_part_in_words_and_a_column_for_each_test():
+    found = gains_table(result(1.0), ["f_Ref", "shape loss of a quarter", "none"], ("ORH", "under tau")).split("\n")
+    assert found[0] == "| gain of | ORH | images under $\\tau$ |"
+    assert found[2:] == [
+        "| $f_\\text{Ref}$ | +1.0 [+0.5, +1.5] mm |  |",
+        "| shape loss of every fourth image | +1.0 [+0.5, +1.5] mm |  |",
+    ]
+
+
+def test_variants_have_their_scores_and_none_that_was_not_measured():
     (row,) = variant_rows(result(1.0))
     assert row[1:] == ("20.0", "", "20.0", "", "")
     assert list(variant_rows(result(1.0), ["few"])) == []
@@ -76,6 +79,8 @@ def test_no_short_name_of_a_comparison_is_left():
     assert plain_name("moving against fixed j2D, ORH") == "refinement, joints moved by f_Ref instead of fixed ones, ORH"
     assert plain_name("shape loss, pose, ORH") == "shape loss, ORH, pose"
     assert in_markdown("lambda of j2D(3) and f_Ref") == r"$\lambda$ of $j_{2D}(3)$ and $f_\text{Ref}$"
+    assert in_markdown("F(x) in the training of F") == "$F(x)$ in the training of $F$"
+    assert plain_name("instead of the hand landmark network, A8, ORH").endswith("instead of MediaPipe's, A8, ORH")
     assert in_html("tau < j2D(0), `a`, *b*") == "τ &lt; <i>j</i><sub>2D</sub>(0), <code>a</code>, <em>b</em>"
 
 
