@@ -1,4 +1,4 @@
-"""The main variants of the ablation in one chart, and one sentence for each part of the method."""
+"""Gains in a chart: the main variants of the ablation, and rows of gains; and one sentence for each part."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from dhpe_lib.experiments.claims import gain_text, gain_word, opposite
 from dhpe_lib.experiments.plain_names import in_html, in_markdown
-from dhpe_lib.figures.chapters import GRID_COLOR, ROWS
+from dhpe_lib.figures.chapters import GRID_COLOR, ROWS, chart
 
 TESTS = {"orh_test": "ORH", "orh-o_test": "ORH-O"}
 COLORS = {"better": "#3fa34d", "worse": "#e63946", "undecided": "#8a929c"}
@@ -96,6 +96,28 @@ def _bars(full: float, rows: Sequence[tuple[Variant, Mapping[str, Any]]]) -> go.
         text=[f"{value:.1f}" for value in values], textposition="inside", insidetextanchor="start",
         hovertemplate="%{y}: %{x:.1f} mm<extra></extra>",
     )  # fmt: skip
+
+
+def gain_dots(gains: Mapping[str, Mapping[str, Any]], unit: str) -> go.Figure:
+    """Draw gains with their 95 % intervals, one below the other.
+
+    Args:
+        gains: Gains of `evidence.json`, by the label of their row, from the top.
+        unit: Unit of the gains.
+
+    Returns:
+        A plotly figure. A dot is green if the interval lies above 0, red if it lies below, and grey otherwise.
+    """
+    rows = list(gains.values())
+    above, below = ([abs(one[end] - one["value"]) for one in rows] for end in ("high", "low"))
+    dots = go.Scatter(
+        x=[one["value"] for one in rows], y=list(gains), mode="markers", showlegend=False,
+        marker={"size": 9, "color": [COLORS[gain_word(one)] for one in rows]},
+        error_x={"type": "data", "array": above, "arrayminus": below, "color": "#6b7280"},
+    )  # fmt: skip
+    figure = chart(f"gain, {unit}", "", [dots], height=30 + 30 * len(rows))
+    figure.update_yaxes(ROWS, type="category", categoryorder="array", categoryarray=list(gains))
+    return figure.add_vline(0, line_dash="dot", line_color="#8a929c")
 
 
 def effect_sentence(result: Mapping[str, Any], subject: str) -> str:

@@ -4,6 +4,7 @@ import base64
 import re
 
 import plotly.graph_objects as go
+import pytest
 
 from dhpe_lib.experiments.claims import CLAIMS
 from dhpe_lib.experiments.evidence_figures import with_buttons
@@ -15,7 +16,7 @@ from dhpe_lib.experiments.evidence_tables import (
     photos_table,
     variant_rows,
 )
-from dhpe_lib.experiments.part_effects import PARTS, VARIANTS, effect_sentence, effects_figure
+from dhpe_lib.experiments.part_effects import PARTS, VARIANTS, effect_sentence, effects_figure, gain_dots
 from dhpe_lib.experiments.plain_names import in_html, in_markdown, plain_name
 
 
@@ -92,6 +93,16 @@ def test_a_variant_without_a_harmful_part_is_better():
         assert width == 0.5
     assert bars.error_x.array[0] is None
     assert set(effects_figure(result(0.1)).data[0].marker.color[1:]) == {"#8a929c"}
+
+
+def test_a_dot_has_the_colour_and_the_interval_of_its_gain():
+    figure = gain_dots({"up": one(1.0), "none": one(0.1), "down": one(-1.0, 0.25)}, "mm")
+    (dots,) = figure.data
+    assert dots.y == figure.layout.yaxis.categoryarray == ("up", "none", "down")
+    assert figure.layout.yaxis.type == "category"  # the chart's linear axis shows no names
+    assert dots.x == (1.0, 0.1, -1.0)
+    assert dots.marker.color == ("#3fa34d", "#8a929c", "#e63946")
+    assert dots.error_x.array == dots.error_x.arrayminus == pytest.approx((0.5, 0.5, 0.25))
 
 
 def test_a_sentence_has_the_direction_of_the_gain():
