@@ -1,4 +1,4 @@
-"""Checks the built book: no request to another host, no dead link, no blank output, no figure without a number.
+"""Checks the built book: requests to other hosts, dead links, blank outputs, figures without a number, pictures.
 
     python book/check_site.py _build/html [--max-kb 400]
 
@@ -24,6 +24,8 @@ LOADING = {
 LOADING_LINKS = {"stylesheet", "icon", "preload", "modulepreload", "preconnect", "dns-prefetch", "manifest"}
 WIDGET = "application/vnd.jupyter.widget"  # ipywidgets: dead on a page
 DRAWN = {"dhpe-plotly", "dhpe-viewer", "dhpe-triangle", "dhpe-pictures", "dhpe-diagram", "dhpe-drawing"}
+MAX_INLINE = 5000  # characters of a picture that a page itself holds
+PICTURE_FILE = re.compile(r"\S+\.(png|jpe?g|webp|gif|svg)")
 SLIDES = "slides.html"  # a slide has a heading in place of a number
 CSS_LOADS = re.compile(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""")
 JS_LOADS = re.compile(r"""(?:import\(|import\s[^;]*?from|fetch\(|importScripts\()\s*["'`]https?://""")
@@ -40,6 +42,7 @@ class Page(HTMLParser):
         self.inline = ""
         self.widgets = False
         self.unnumbered = 0  # figures
+        self.pictures: list[tuple[str, str]] = []  # address and alternative text of each
         self._in_code = False
         self._figures: list[bool] = []  # whether each open figure has a number
         self.feed(text)
@@ -56,6 +59,8 @@ class Page(HTMLParser):
         is_picture = tag == "img" and "_images/" in given.get("src", "")
         if (is_picture or DRAWN & set(given.get("class", "").split())) and not any(self._figures):
             self.unnumbered += 1
+        if tag == "img" and re.search("_images/|^data:", given.get("src", "")):
+            self.pictures.append((given["src"], given.get("alt", "")))
         if tag in LOADING and given.get(LOADING[tag]):
             self.loads.append(given[LOADING[tag]])
         if tag == "link" and LOADING_LINKS & set(given.get("rel", "").split()):
@@ -113,6 +118,9 @@ def page_problems(path: Path, page: Page, pages: dict[Path, Page]) -> list[str]:
         problems.append("an ipywidgets output, blank without a kernel")
     if page.unnumbered and path.name != SLIDES:
         problems.append(f"{page.unnumbered} figures without a number")
+    problems += [f"a picture of {len(source)} characters" for source, _ in page.pictures if len(source) > MAX_INLINE]
+    unnamed = [alt for _, alt in page.pictures if not alt or PICTURE_FILE.fullmatch(alt)]
+    problems += [f"a picture whose alternative text is {alt!r}" for alt in unnamed]
     inside = [
         address for address in page.loads + page.links if not is_outside(address) and not urlsplit(address).scheme
     ]

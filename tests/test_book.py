@@ -1,15 +1,20 @@
 """The book is complete and its site checker finds what it is for; the strict build itself is part of `.ci/run`."""
 
+import base64
 import importlib.util
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 from project import ROOT
+
+from dhpe_lib.figures.data_urls import json_script
+from dhpe_lib.figures.picture_rows import picture_row
 
 CHAPTERS = [ROOT / f"{name}.md" for name in re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text())]
 MODULES = sorted(
@@ -178,7 +183,8 @@ def test_lab_opens_markdown_as_notebooks():
 
 GOOD = (
     '<body id="top"><script src="a.js"></script><a href="b.html#x">b</a><a href="https://example.org">out</a>'
-    '<figure id="fig-a"><figure><img src="_images/a.png"></figure><div class="dhpe-viewer"></div></figure></body>'
+    '<figure id="fig-a"><figure><img src="_images/a.png" alt="a hand"></figure>'
+    '<div class="dhpe-viewer"></div></figure></body>'
 )
 PLANTED = {
     "script": ('<script src="https://example.org/a.js"></script>', "from another host"),
@@ -190,7 +196,10 @@ PLANTED = {
     "dead link": ('<a href="missing.html">m</a>', "dead link missing.html"),
     "dead anchor": ('<a href="b.html#nowhere">m</a>', "dead link b.html#nowhere"),
     "figure": ('<figure><div class="dhpe-plotly"></div></figure>', "1 figures without a number"),
-    "picture": ('<figure id="fig-a"></figure><img src="_images/a.png">', "1 figures without a number"),
+    "picture": ('<figure id="fig-a"></figure><img src="_images/a.png" alt="b">', "1 figures without a number"),
+    "inline picture": (f'<img src="data:image/png;base64,{6000 * "A"}" alt="b">', "a picture of 6022 characters"),
+    "no alternative text": ('<img src="data:image/png;base64,AA">', "alternative text is ''"),
+    "file name": ('<img src="data:," alt="../_images/a.png">', "alternative text is '../_images/a.png'"),
     "widget": ('<script type="application/vnd.jupyter.widget-view+json">{}</script>', "blank without a kernel"),
 }
 
@@ -283,6 +292,36 @@ def test_figures_become_classic_scripts():
             extension.classic_script(module + "\n", name)
     with pytest.raises(AssertionError, match="no longer exports"):
         extension.classic_script("mount();\n", "dhpeNothing")
+
+
+def test_large_embedded_pictures_become_files(tmp_path):
+    """A page keeps small pictures; of the others it keeps all but the bytes."""
+    pytest.importorskip("jupytext", reason="the book's packages are not installed: pip install -e '.[book]'")
+    extension = load(ROOT / "book" / "_ext" / "dhpe_book.py")
+    noise = np.random.default_rng(0).random((60, 80, 3))
+    small, large, photo = (
+        picture_row({"a <b>": pixels}, quality=quality).html
+        for pixels, quality in ((noise[:4, :4], None), (noise, None), (noise, 95))
+    )
+    script = json_script({"html": large})
+    context = {
+        "body": f"<p>{small}{large}{photo}{script}</p>",
+        "pathto": lambda name, resource: f"../{name}" if resource else "",
+    }
+    extension.store_pictures(SimpleNamespace(outdir=tmp_path), "book/a", "page.html", context, None)
+    files = sorted((tmp_path / "_images").iterdir(), key=lambda file: file.suffix)
+    assert [file.suffix for file in files] == [".jpeg", ".png"]
+    expected = context["body"]
+    for row, file in ((large, files[1]), (photo, files[0])):
+        address = re.search(r'src="(data:.*?)"', row)[1]
+        assert file.read_bytes() == base64.b64decode(address.partition(",")[2])
+        stored = row.replace(f'src="{address}"', f'loading="lazy" src="../_images/{file.name}"')
+        assert 'alt="a &lt;b&gt;"' in stored
+        expected = expected.replace(stored, "")
+    assert expected == f"<p>{small}{script}</p>"
+    empty = {}  # the index has no body of its own
+    extension.store_pictures(SimpleNamespace(outdir=tmp_path), "genindex", "genindex.html", empty, None)
+    assert empty == {}
 
 
 def test_library_hash_follows_the_sources(monkeypatch, tmp_path):

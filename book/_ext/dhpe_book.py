@@ -4,6 +4,7 @@ The third-party scripts (plotly, MathJax) are copied from the installed Python p
 and a page asks nothing of another host.
 """
 
+import base64
 import hashlib
 import html
 import importlib.util
@@ -28,6 +29,7 @@ SIDEBAR = [
     "search-button-field.html",
     "sbt-sidebar-nav.html",
 ]
+EMBEDDED = re.compile(r'<img ([^>]*?)src="data:image/(\w+);base64,([^"]{4000,})"')  # pictures worth a file
 SCRIPTS = {"viewer.js": "dhpeViewer", "triangle.js": "dhpeTriangle"}  # figures that are drawn by code of ours
 
 
@@ -129,6 +131,20 @@ def describe_page(app, pagename, _templatename, context, doctree):
     )
 
 
+def store_pictures(app, _pagename, _templatename, context, _doctree):
+    """Files for the embedded pictures of a page: a browser loads them when they come into view."""
+
+    def stored(found):
+        attributes, kind, data = found[1], found[2], base64.b64decode(found[3])
+        name = f"_images/{hashlib.sha256(data).hexdigest()[:32]}.{kind}"
+        Path(app.outdir, "_images").mkdir(exist_ok=True)
+        Path(app.outdir, name).write_bytes(data)
+        return f'<img {attributes}loading="lazy" src="{context["pathto"](name, resource=True)}"'
+
+    if "body" in context:
+        context["body"] = EMBEDDED.sub(stored, context["body"])
+
+
 def write_notebooks(app):
     """The notebooks of all pages that run something, into `notebooks/student` and `notebooks/solutions` of the site."""
     if app.builder.format != "html":
@@ -193,4 +209,5 @@ def setup(app):
     app.connect("builder-inited", write_notebooks)
     app.connect("html-page-context", offer_notebook, priority=500)
     app.connect("html-page-context", describe_page)
+    app.connect("html-page-context", store_pictures)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -35,7 +35,7 @@ __all__, __getattr__, __dir__ = lazy_exports(
         ],
         "stills": ["FINGERS_UP", "FROM_LITTLE_FINGER", "mesh_stills", "model_steps", "moved_colors"],
         "html_records": ["csv_link"],
-        "picture_rows": ["picture_row"],
+        "picture_rows": ["picture_row", "single_picture"],
         "viewer": ["hand_page", "hand_view", "hand_widget"],
         "triangle_figure": ["triangle_view"],
         "chapters": ["RESULTS", "chart", "machine_line", "markdown_table", "read_result", "results_table"],

@@ -1,10 +1,12 @@
-"""Small pictures beside each other, as HTML for notebooks and pages."""
+"""Pictures as HTML for notebooks and pages: one alone, or small ones beside each other."""
 
 import html
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
 from PIL import Image
 
 from dhpe_lib.common.records import to_numpy
@@ -35,7 +37,7 @@ def picture_row(pictures: Mapping[str, Any], width: int = 200, quality: int | No
         drawn = Image.fromarray(levels)
         address = data_url(drawn, "PNG", optimize=True) if quality is None else data_url(drawn, "JPEG", quality=quality)
         sharp = "image-rendering:pixelated;" if levels.shape[1] < width else ""
-        style = f"width:{width}px;max-width:100%;{sharp}display:block;margin:0;padding:0;{FRAME}"
+        style = f"{sized(drawn, width)};{sharp}display:block;margin:0;padding:0;{FRAME}"
         text = html.escape(caption)
         figures.append(
             f'<figure style="margin:0;width:{width}px"><img src="{address}" alt="{text}" style="{style}">'
@@ -46,3 +48,24 @@ def picture_row(pictures: Mapping[str, Any], width: int = 200, quality: int | No
     is_grid = len(figures) > columns > 2 and len(figures) % columns == 0  # a column may then have a meaning
     names = "dhpe-pictures dhpe-grid" if is_grid else "dhpe-pictures"
     return Html(f'<div class="{names}" style="{row}">{"".join(figures)}</div>')
+
+
+def single_picture(pixels: UInt8[ndarray, "height width 3"], alt: str, quality: int = 90) -> Html:
+    """Show one picture in its own size, stored as a JPEG; on a narrow screen it shrinks.
+
+    Args:
+        pixels: RGB picture.
+        alt: What it shows, for whoever cannot see it.
+        quality: Quality of the JPEG.
+
+    Returns:
+        The picture.
+    """
+    drawn = Image.fromarray(pixels)
+    address = data_url(drawn, "JPEG", quality=quality)
+    return Html(f'<img src="{address}" alt="{html.escape(alt)}" style="{sized(drawn, drawn.width)}">')
+
+
+def sized(drawn: Image.Image, width: int) -> str:
+    """Return the style of a picture `width` CSS pixels wide; a page keeps its place before it is loaded."""
+    return f"width:{width}px;max-width:100%;aspect-ratio:{drawn.width}/{drawn.height}"

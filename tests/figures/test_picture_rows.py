@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dhpe_lib.figures.picture_rows import picture_row
+from dhpe_lib.figures.picture_rows import picture_row, single_picture
 
 
 def test_row_holds_each_picture_and_its_caption():
@@ -39,3 +39,14 @@ def test_photos_take_fewer_bytes_as_jpeg():
     png, jpeg = (picture_row({"a": photo}, quality=quality).html for quality in (None, 85))
     assert "data:image/jpeg;base64," in jpeg
     assert len(jpeg) < 0.5 * len(png)
+
+
+def test_a_single_picture_has_its_own_size_and_an_alternative_text():
+    y, x = np.mgrid[:30, :80]
+    pixels = np.stack((3 * x, 8 * y, x + y), -1).astype(np.uint8)
+    html = single_picture(pixels, 'a "b"')._repr_html_()
+    assert 'alt="a &quot;b&quot;"' in html
+    assert 'style="width:80px;max-width:100%;aspect-ratio:80/30"' in html
+    (data,) = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
+    found = np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int)
+    assert np.abs(found - pixels).mean() < 4
