@@ -17,9 +17,10 @@ PAGES = re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encodi
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 FIGURES = ".dhpe-plotly, .dhpe-viewer, .dhpe-triangle"
 DRAWN = "(place) => place.querySelector('.main-svg, canvas, .dhpe-tri svg') && !place.querySelector('.dhpe-failed')"
-# Boxes whose content is wider than they are: what does not fit has to be scrolled.
+# Boxes whose content is wider than they are: what does not fit has to be scrolled. Folded code may.
+WIDE = ".bd-article :is(mjx-container[display], pre, .pst-scrollable-table-container)"
 TOO_WIDE = """(selector) => [...document.querySelectorAll(selector)]
-    .filter((box) => box.clientWidth && box.scrollWidth > box.clientWidth + 1)
+    .filter((box) => !box.closest('details:not([open])') && box.scrollWidth > box.clientWidth + 1)
     .map((box) => `${box.scrollWidth} > ${box.clientWidth}: ${box.textContent.trim().slice(0, 60)}`)"""
 # A figure's lines behind its data: they must be fainter than the text, on white and on black.
 STRONG_LINES = """() => [...document.querySelectorAll('.gridlayer path, .zerolinelayer path')]
@@ -123,7 +124,7 @@ def test_page_on_a_screen_light_and_dark(browser, address):
     page.wait_for_function(
         "!window.MathJax || !document.querySelector('.math') || document.querySelector('mjx-container')"
     )
-    problems += page.evaluate(TOO_WIDE, "div.math")
+    problems += page.evaluate(TOO_WIDE, WIDE)
     for mode in ("light", "dark"):
         page.evaluate("(mode) => { document.documentElement.dataset.theme = mode; }", mode)
         paper = 255 if mode == "light" else 30

@@ -1,4 +1,4 @@
-"""Pictures as HTML for notebooks and pages: one alone, or small ones beside each other."""
+"""One picture, or small pictures beside each other, as HTML for notebooks and pages."""
 
 import html
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ def single_picture(pixels: UInt8[ndarray, "height width 3"], alt: str, quality: 
 
     Args:
         pixels: RGB picture.
-        alt: What it shows, for whoever cannot see it.
+        alt: Text for whoever cannot see the picture.
         quality: Quality of the JPEG.
 
     Returns:

@@ -5,14 +5,15 @@ A file is .json, .npz, .npy or .pkl; pickles are read without running their code
 
 ::
 
-    axis-angle, matrix, 6d, quaternion   pose: 15 rotations relative to the flat hand, or 16 with the global one first
-    mean                                 pose: 45 axis-angle numbers relative to the mean pose, or 48
-    pca                                  pose: up to 45 coefficients relative to the mean pose
-    smplx                                hand_pose 45 relative to the mean pose, global_orient 3, transl 3
-    freihand                             the vectors of 61 numbers; needs a camera
-    hamer                                hand_pose, global_orient (matrices), betas, right; WiLoR writes the same
-    frankmocap                           pred_hand_pose 48, pred_hand_betas
-    dhpe                                 the JSON that ``dhpe predict`` writes for a hand
+    axis-angle, matrix, 6d, quaternion
+                pose: 15 rotations relative to the flat hand, or 16 with the global one first
+    mean        pose: 45 axis-angle numbers relative to the mean pose, or 48
+    pca         pose: up to 45 coefficients relative to the mean pose
+    smplx       hand_pose 45 relative to the mean pose, global_orient 3, transl 3
+    freihand    the vectors of 61 numbers; needs a camera
+    hamer       hand_pose, global_orient (matrices), betas, right; WiLoR writes the same
+    frankmocap  pred_hand_pose 48, pred_hand_betas
+    dhpe        the JSON that ``dhpe predict`` writes for a hand
 
 The formats up to smplx may have shape (or betas), rotation (axis-angle) and translation beside their pose. Nothing here
 has a gradient.

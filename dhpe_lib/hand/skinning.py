@@ -56,11 +56,12 @@ def joint_transforms(
 ) -> Float[Tensor, "b 16 3 4"]:
     """Compute the rigid transform of each joint from rest to pose (forward kinematics).
 
-    With G_k = G_parent R_k and t_k = t_parent + G_parent (J_k - J_parent), the transform is [G_k | t_k - G_k J_k].
-    Every finger has three joints, so three steps compute all five fingers in parallel. The wrist stays at rest.
+    With G_k = G_parent R_k and t_k = t_parent + G_parent (J_k - J_parent), the transform is
+    [G_k | t_k - G_k J_k]. Every finger has three joints, so three steps compute all five fingers
+    in parallel. The wrist stays at rest.
 
     Args:
-        rotations: Joint rotations R_k relative to their parents, in MANO's order without the wrist.
+        rotations: Rotations R_k relative to the parents, in MANO's order without the wrist.
         joints: Rest joints J_k in MANO's order, metres.
 
     Returns:
@@ -73,13 +74,13 @@ def joint_transforms(
     first = local[:, :, 0]
     second = first @ local[:, :, 1]
     turned = torch.stack((first, second, second @ local[:, :, 2]), dim=2)
-    # t_k - G_k J_k is the sum of (G_parent - G_k) J_k over the joints from the wrist to joint k.
+    # t_k - G_k J_k is the sum of (G_parent - G_k) J_k over the joints from wrist to joint k.
     identity = torch.eye(3, dtype=first.dtype, device=first.device)
     parents = torch.cat((identity.expand_as(turned[:, :, :1]), turned[:, :, :2]), dim=2)
     shift = ((parents - turned) @ rest[..., None]).cumsum(2)
     fingers = torch.cat((turned, shift), dim=-1).flatten(1, 2)
-    wrist = torch.eye(3, 4, dtype=first.dtype, device=first.device).expand(len(rotations), 1, 3, 4)
-    return torch.cat((wrist, fingers), dim=1)
+    wrist = torch.eye(3, 4, dtype=first.dtype, device=first.device)
+    return torch.cat((wrist.expand(len(rotations), 1, 3, 4), fingers), dim=1)
 
 
 class _Skin(torch.autograd.Function):

@@ -4,11 +4,11 @@ The joints come from a JSON: a list with one entry for each hand.
 
 ::
 
-    {"name": "frame_1",                 first part of the names of the files (optional)
+    {"name": "frame_1",            first part of the names of the files (optional)
      "joints_3d": 21 x [x, y, z] or [x, y, z, confidence],
-     "hand": "left" or "right",         optional; without it both are fitted, and the better one is kept
-     "order": "mano",                   or another key of JOINT_ORDERS (optional; canonical by default)
-     "unit": "m", "mm" or "any"}        optional, "m" by default; "any": the size of the joints has no meaning
+     "hand": "left" or "right",    optional; without it both are fitted, the better one is kept
+     "order": "mano",              or another key of JOINT_ORDERS; canonical by default
+     "unit": "m", "mm" or "any"}   "m" by default; "any": the size of the joints has no meaning
 
 Nothing here has a gradient.
 """

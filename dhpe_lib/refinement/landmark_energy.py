@@ -3,9 +3,9 @@ r"""The energy of a hand and given joints, as residuals for :mod:`dhpe_lib.refin
 Let x be the joints of the hand, y the given joints (in the image or in space), u the length of a metre in the unit of
 y, and each sigma a standard deviation. The energy of h is a sum of squares::
 
-    E(h) = sum_k c_k rho(| x_k - y_k | / (u sigma_joint))           given joints with confidence c
-         + sum_b rho(| d_b(x) - d_b | / sigma_direction)            directions of the 20 bones in space
-         + | (p - mean) / (sigma_pose * deviations) |^2             pose space
+    E(h) = sum_k c_k rho(| x_k - y_k | / (u sigma_joint))      given joints with confidence c
+         + sum_b rho(| d_b(x) - d_b | / sigma_direction)       directions of the 20 bones in space
+         + | (p - mean) / (sigma_pose * deviations) |^2        pose space
          + | angles beyond the joint limits / sigma_limits |^2
          + | shape / sigma_shape |^2
 

@@ -2,7 +2,8 @@
 
 ::
 
-    h(t+1) = h(t) - gamma grad_h ( | [f_DHPE(x)_J]_XY - j2D(t) |^2 + lambda | F(x) - F(f_Ren(v) (.) x) |^2 + L_Lap )
+    E(h) = | [f_DHPE(x)_J]_XY - j2D(t) |^2 + lambda | F(x) - F(f_Ren(v) (.) x) |^2 + L_Lap
+    h(t+1) = h(t) - gamma grad_h E(h(t))
     j2D(t+1) = f_Ref(j2D(t), F(x), h(t), f_Reg(v(t)))
 
 Earlier work kept the 2D evidence fixed; here f_Ref updates it while h moves. f_Ref is linear: if the part that

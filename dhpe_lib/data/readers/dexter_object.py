@@ -2,8 +2,8 @@
 
 ::
 
-    data/{Grasp1,Grasp2,Occlusion,Rigid,Pinch,Rotate}/color/*.png      640 x 480, in the order of their numbers
-    data/<sequence>/annotations/<sequence>{2D,3D}.txt                  one line for each frame
+    data/{Grasp1,Grasp2,Occlusion,Rigid,Pinch,Rotate}/color/*.png   640 x 480, by number
+    data/<sequence>/annotations/<sequence>{2D,3D}.txt               one line for each frame
 
 A line has five fields that end in `;`: thumb, index, middle, ring and little fingertip. In the 3D file a field is `x,
 y, z` in millimetres, with z = 32001 if the tip is not labelled. In the 2D file a field is a pixel of the *depth*

@@ -2,10 +2,10 @@
 
 ::
 
-    <subject>/<sequence>/meta.yml                               serials, num_frames, mano_sides
-    <subject>/<sequence>/<serial>/color_%06d.jpg                640 x 480
-    <subject>/<sequence>/<serial>/labels_%06d.npz               seg (255 on the hand), joint_3d 1 x 21 x 3 in metres
-    calibration/intrinsics/<serial>_640x480.yml                 color: fx, fy, ppx, ppy
+    <subject>/<sequence>/meta.yml                  serials, num_frames, mano_sides
+    <subject>/<sequence>/<serial>/color_%06d.jpg   640 x 480
+    <subject>/<sequence>/<serial>/labels_%06d.npz  seg (255 on the hand), joint_3d 1 x 21 x 3, metres
+    calibration/intrinsics/<serial>_640x480.yml    color: fx, fy, ppx, ppy
 
 Joints are in canonical order, before the camera; a frame without a hand has -1 everywhere. The four set-ups of the
 authors are the splits: s0 (all is seen), s1 (new people), s2 (new cameras), s3 (new objects). Subjects and sequences

@@ -2,11 +2,11 @@
 
 ::
 
-    training/rgb/%08d.jpg        130,240 pictures, 224 x 224: number i + 32560 k is photo i with background k
-    training/mask/%08d.jpg       32,560 masks, one for each photo
-    training_{K,xyz}.json        one entry for each photo: K, and 21 joints in metres in the camera frame
-    evaluation/rgb/%08d.jpg      3,960 pictures
-    evaluation_{K,xyz}.json      xyz is public now; without it the joints are unknown
+    training/rgb/%08d.jpg      130,240 pictures, 224 x 224: i + 32560 k is photo i, background k
+    training/mask/%08d.jpg     32,560 masks, one for each photo
+    training_{K,xyz}.json      for each photo: K, and 21 joints in metres in the camera frame
+    evaluation/rgb/%08d.jpg    3,960 pictures
+    evaluation_{K,xyz}.json    xyz is public now; without it the joints are unknown
 
 The joints are in canonical order. The fitted meshes (`mano`, `verts`) and the length of the bone between joints 9 and
 10 (`scale`) are not read. The dataset does not say whether a whole number is the centre or the corner of a pixel. It is

@@ -2,11 +2,11 @@
 
 ::
 
-    {train,evaluation}/<sequence>/rgb/NNNN.{png,jpg}     640 x 480; PNG in version 2, JPEG in version 3
-    {train,evaluation}/<sequence>/meta/NNNN.pkl          camMat, and handJoints3D in metres
-    train/<sequence>/seg/NNNN.png                        version 3: blue on the hand
-    train.txt, evaluation.txt                            the labelled pictures, one <sequence>/NNNN in each line
-    evaluation_xyz.json                                  joints of the evaluation in this order (public since 2024)
+    {train,evaluation}/<sequence>/rgb/NNNN.{png,jpg}  640 x 480; PNG in version 2, JPEG in 3
+    {train,evaluation}/<sequence>/meta/NNNN.pkl       camMat, and handJoints3D in metres
+    train/<sequence>/seg/NNNN.png                     version 3: blue on the hand
+    train.txt, evaluation.txt                         one <sequence>/NNNN for each labelled picture
+    evaluation_xyz.json                               joints in this order (public since 2024)
 
 The axes are those of OpenGL: y up, and the camera looks along -z; the reader converts them. The joint order is MANO's:
 wrist, index, middle, little, ring finger, thumb, then the tips from thumb to little finger. Without

@@ -2,10 +2,11 @@
 
 ::
 
-    images/{train,val,test}/<file_name>                    JPEG; the labels name its size
-    annotations/{train,val,test}/InterHand2.6M_<split>_    data.json: images and annotations, as in COCO
-                                                           camera.json: capture -> campos, camrot, focal, princpt
-                                                           joint_3d.json: capture -> frame -> world_coord, mm
+    images/{train,val,test}/<file_name>     JPEG; the labels name its size
+    annotations/{train,val,test}/InterHand2.6M_<split>_
+        data.json                           images and annotations, as in COCO
+        camera.json                         capture -> campos, camrot, focal, princpt
+        joint_3d.json                       capture -> frame -> world_coord, mm
 
 Older copies have ``annotations/{all,human_annot,machine_annot}/InterHand2.6M_<split>_`` instead of a folder for each
 split. The reader takes the first of these that has the split: `all` for train and test, `machine_annot` for val.

@@ -2,9 +2,10 @@
 
 ::
 
-    images/B{1..6}{Counting,Random}/{BB_left,BB_right,SK_color}_%d.png     640 x 480; some copies have no folder images
-    labels/<sequence>_{BB,SK}.mat                                          handPara, 3 x 21 x 1500, millimetres
+    images/B{1..6}{Counting,Random}/{BB_left,BB_right,SK_color}_%d.png    640 x 480
+    labels/<sequence>_{BB,SK}.mat              handPara, 3 x 21 x 1500, millimetres
 
+Some copies have no folder `images`.
 Joint 0 is the palm's centre. Little, ring, middle, index finger and thumb follow, each from base to tip. B1 is the test
 set. The paper's 30,000 training and 6,000 test pictures come from both cameras of the Bumblebee2 (BB). The pictures of
 the RealSense F200 (SK) are separate splits.

@@ -110,7 +110,10 @@ def soft(
 
 
 def clip(polygon: list[Tensor], axis: int, bound: int, sign: int) -> list[Tensor]:
-    """Clip a polygon by a line: keep the points with sign (p[axis] - bound) >= 0 (Sutherland and Hodgman)."""
+    """Clip a polygon by a line: keep the points p with sign (p[axis] - bound) >= 0.
+
+    Source: Sutherland and Hodgman, Reentrant Polygon Clipping, 1974.
+    """
     kept = []
     for a, b in zip(polygon, polygon[1:] + polygon[:1], strict=True):
         da, db = sign * (a[axis] - bound), sign * (b[axis] - bound)
