@@ -104,6 +104,16 @@ def test_students_get_all_but_the_solutions(page):
             assert code in teacher
 
 
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_code_that_the_site_folds_is_folded_in_the_notebook(page):
+    made = dhpe_notebooks.notebook(page, dhpe_notebooks.read_pages(), ADDRESS, solutions=True)
+    folded = [cell for cell in made.cells if cell.metadata.get("jupyter") == {"source_hidden": True}]
+    assert all(cell.cell_type == "code" for cell in folded)
+    marked = re.findall(r"^:?tags: \[.*\b(?:hide|remove)-input\b", page.text, re.M)
+    assert len(folded) == len(marked)
+    assert all("-input" in str(cell.metadata["tags"]) for cell in folded)
+
+
 def test_exercise_index_has_every_exercise_once():
     index = dhpe_notebooks.exercise_index(dhpe_notebooks.read_pages())
     labels = [label for page in PAGES.values() for label in page.exercises]

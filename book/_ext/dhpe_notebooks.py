@@ -22,6 +22,7 @@ NO_ADDRESS = 'raise ModuleNotFoundError("dhpe_lib is missing: run `pip install .
 EXERCISE = re.compile(
     r"^```\{exercise-start\} *(?P<title>.*)\n:label: (?P<label>\S+)\n```\n\n\*\*(?P<kind>.+?)\.\*\*", re.M
 )
+FOLDED = {"hide-input", "remove-input"}  # tags of cells whose code the site folds or leaves out
 FIGURE = re.compile(r"^    name: (fig-\S+)$", re.M)
 SOLUTION = re.compile(
     r"^```\{solution-start\} (\S+)\n:class: dropdown\n```\n(.*?)^```\{solution-end\}\n```\n", re.M | re.S
@@ -121,6 +122,8 @@ def notebook(page: Page, pages: dict[str, Page], repository: str, solutions: boo
     made.cells.insert(first, nbformat.v4.new_code_cell(SETUP.format(install=install), id="setup"))
     made.cells = [one for cell in made.cells for one in with_caption(cell, figure_numbers(pages))]
     for k, cell in enumerate(made.cells):
+        if FOLDED & set(cell.metadata.get("tags", [])):
+            cell.metadata["jupyter"] = {"source_hidden": True}  # as on the site; a click in JupyterLab shows it
         cell.id = f"cell-{k}"  # jupytext draws them: two builds would differ
     return made
 
