@@ -1,13 +1,15 @@
-"""Time the hand model against smplx and manopth: forward and backward of a batch on two CPU cores, in one run.
+"""Compare the hand model with smplx and manopth.
 
-    python benchmarks/hand_model.py
+    python benchmarks/hand_model.py             # forward and backward of a batch on two CPU cores, in one run
+    python benchmarks/hand_model.py --vertices  # the largest distance between two vertices that should be equal
 
 All programs pose the same hands (the open hand, exported to their format) from the same axis-angle vectors. Then the
 gradient of one random contraction of the vertices is computed to pose, shape, global rotation and translation.
 
 The programs take turns, so a busy machine slows all of them, and the table shows medians. Run it on an idle machine:
 with more threads than cores, the times are only noise. Programs that are not installed are skipped. Install smplx with
-pip; CONTRIBUTING.md describes how to install manopth. The result is written to book/results/hand_model_speed.json.
+pip; CONTRIBUTING.md describes how to install manopth. The results are written to book/results/hand_model_speed.json and
+book/results/hand_model_vertices.json.
 """
 
 import argparse
@@ -31,14 +33,15 @@ from rich.table import Table
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from reporting import ROOT, commit, processor
+from reporting import ROOT, commit, processor, write_result
 
 from dhpe_lib.hand.io import write_hand
-from dhpe_lib.hand.model import HandModel
+from dhpe_lib.hand.model import HandModel, about_wrist
 from dhpe_lib.hand.rotations import axis_angle_to_matrix
 
 RESULT = ROOT / "book" / "results" / "hand_model_speed.json"
 BARS = {"smplx": 1.5, "manopth": 3.0}  # required speed-up over each program
+METRES = {"smplx": 1.0, "manopth": 1e-3}  # the unit of their vertices
 # From pose, shape, global rotation (axis-angle) and translation to vertices.
 Program = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -100,6 +103,20 @@ def measure(found: dict[str, Program], inputs: tuple[Tensor, ...], rounds: int) 
     return {name: times[3:] for name, times in taken.items()}
 
 
+@torch.no_grad()
+def compare_vertices(model: HandModel, found: dict[str, Program], inputs: tuple[Tensor, ...]) -> dict[str, dict]:
+    """Return for each other program the largest distance of a vertex from ours, in millimetres."""
+    pose, shape, turn, shift = inputs
+    rotation = axis_angle_to_matrix(turn)
+    ours = model(pose, shape, rotation, None, about_wrist(shift, rotation, model.rest_joints(shape)[:, 0])).vertices
+    rows = {}
+    for name, metres in METRES.items():
+        if name in found:
+            apart = (metres * found[name](*inputs) - ours).norm(dim=-1)
+            rows[name] = {"version": version(name), "hands": len(pose), "largest_mm": float(f"{1000 * apart.max():.1g}")}
+    return rows
+
+
 def version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
@@ -148,13 +165,20 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=1024, help="hands in a batch (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=25, help="measured rounds (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--vertices", action="store_true", help="compare the vertices, not the times")
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULT, help="output JSON file")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     warnings.simplefilter("ignore")  # warnings of the other programs, which are old
     inputs = draw_inputs(arguments.batch, torch.Generator().manual_seed(arguments.seed))
-    result = report(measure(programs(HandModel.open_hand()), inputs, arguments.rounds), arguments)
+    model = HandModel.open_hand()
+    found = programs(model)
+    if arguments.vertices:
+        rows = compare_vertices(model, found, inputs)
+        write_result("hand_model_vertices", rows, arguments.seed, os.getloadavg()[0])
+        return 0
+    result = report(measure(found, inputs, arguments.rounds), arguments)
     show(result)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
