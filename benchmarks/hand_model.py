@@ -113,7 +113,11 @@ def compare_vertices(model: HandModel, found: dict[str, Program], inputs: tuple[
     for name, metres in METRES.items():
         if name in found:
             apart = (metres * found[name](*inputs) - ours).norm(dim=-1)
-            rows[name] = {"version": version(name), "hands": len(pose), "largest_mm": float(f"{1000 * apart.max():.1g}")}
+            rows[name] = {
+                "version": version(name),
+                "hands": len(pose),
+                "largest_mm": float(f"{1000 * apart.max():.1g}"),
+            }
     return rows
 
 

@@ -1,7 +1,11 @@
-"""The plan for teachers: its exercises exist and need only the sections before them, and its minutes keep its rule."""
+"""The plan for teachers: its exercises exist and need only the sections before them, and its minutes keep its rule.
+
+The times on the chapters' cards are the measured ones.
+"""
 
 import ast
 import builtins
+import json
 import re
 
 import pytest
@@ -9,8 +13,17 @@ from project import ROOT
 
 PLAN = re.compile(r"^\| (\d+) \| \{doc\}`(\w+)` up to and including \*([^*]+)\*[^|]*\| ([\d., ]*)\|$", re.M)
 CELL = re.compile(r"^```\{code-cell\} ipython3\n(?:---\n.*?\n---\n|(?::[^\n]*\n)*)(.*?)^```", re.M | re.S)
-PAGE = (ROOT / "book" / "teaching.md").read_text(encoding="utf-8")
+
+
+def source(page: str) -> str:
+    """The Markdown of a page."""
+    return (ROOT / "book" / f"{page}.md").read_text(encoding="utf-8")
+
+
+PAGE = source("teaching")
 ROWS = PLAN.findall(PAGE)
+TIMES = json.loads((ROOT / "book" / "results" / "chapter_times.json").read_text(encoding="utf-8"))
+SECONDS = {name: row["seconds"] for name, row in TIMES["results"].items()}
 CHAPTERS = re.findall(r"- file: book/(\w+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
 by_row = pytest.mark.parametrize(("minutes", "chapter", "section", "exercises"), ROWS, ids=[row[1] for row in ROWS])
 
@@ -40,7 +53,7 @@ def undefined_names(source: str) -> set[str]:
 
 def taught(chapter: str, section: str) -> str:
     """The chapter up to the end of a section."""
-    parts = re.split(r"^(?=## )", (ROOT / "book" / f"{chapter}.md").read_text(encoding="utf-8"), flags=re.M)
+    parts = re.split(r"^(?=## )", source(chapter), flags=re.M)
     (last,) = (k for k, part in enumerate(parts) if part.startswith(f"## {section}\n"))
     return "".join(parts[: last + 1])
 
@@ -57,7 +70,7 @@ def test_every_row_with_a_chapter_is_read():
 @by_row
 def test_exercises_of_the_plan_can_be_solved(minutes, chapter, section, exercises):
     cells = code(taught(chapter, section))
-    everything = (ROOT / "book" / f"{chapter}.md").read_text(encoding="utf-8")
+    everything = source(chapter)
     for number in numbers(exercises):
         place, which = map(int, number.split("."))
         assert CHAPTERS[place - 1] == chapter, number
@@ -88,6 +101,23 @@ def test_outcomes_name_the_exercises_of_the_plan():
     outcomes = PAGE.split("## What students learn")[1].split("## Half a day")[0]
     named = [number for bracket in re.findall(r"\(([\d., ]+)\)", outcomes) for number in numbers(bracket)]
     assert sorted(named) == sorted(number for row in ROWS for number in numbers(row[3]))
+
+
+def test_every_chapter_was_measured():
+    assert list(SECONDS) == [name for name in CHAPTERS if "\n## Exercises\n" in source(name)]
+
+
+def test_a_chapter_takes_less_than_a_minute_unless_it_trains_while_it_is_read():
+    assert {name for name, seconds in SECONDS.items() if seconds > 60} <= {"full_training"}
+
+
+@pytest.mark.parametrize("chapter", SECONDS)
+def test_card_has_the_measured_time(chapter):
+    """Within a quarter of it: two runs on one machine differ, too."""
+    (card,) = re.findall(r"^:::\{grid-item-card\} It takes\n(.*)$", source(chapter), re.M)
+    seconds = re.match(r"about (\d+) seconds on one CPU core\b", card)
+    assert seconds, card
+    assert SECONDS[chapter] / 1.25 < int(seconds[1]) < 1.25 * SECONDS[chapter]
 
 
 def test_a_missing_name_is_found():

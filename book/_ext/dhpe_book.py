@@ -14,9 +14,10 @@ import shutil
 from pathlib import Path
 
 import nbformat
-from dhpe_notebooks import ROOT, exercise_index, notebook, read_pages
+from dhpe_notebooks import ROOT, Page, exercise_index, notebook, read_pages
 
 import dhpe_lib
+from dhpe_lib.figures import machine_line, markdown_table, read_result
 
 DESCRIPTION = (
     "A free book and library that estimate a dense 3D mesh of a hand from one colour picture, with code that runs."
@@ -59,6 +60,7 @@ def configure(app, config):
     config.myst_substitutions |= {
         "exercise_index": exercise_index(read_pages()),
         "links": links(config.dhpe_repository),
+        "run_times": run_times(read_pages()),
         "version": config.version,
     }
     config.templates_path = [*config.templates_path, str(ROOT / "book" / "_templates")]
@@ -114,6 +116,15 @@ def links(repository: str) -> str:
     """Links of the first page, in Markdown."""
     ours = f"[Repository]({repository}) · " if repository else ""
     return f"{ours}[The paper](https://arxiv.org/abs/1904.04196) · [Licences](#licences)"
+
+
+def run_times(pages: dict[str, Page]) -> str:
+    """The measured seconds of each chapter as a table in Markdown."""
+    result = read_result("chapter_times")
+    rows = [
+        (pages[name].number, f"{{doc}}`{name}`", f"{row['seconds']:.0f}") for name, row in result["results"].items()
+    ]
+    return f"{markdown_table(('', 'chapter', 'seconds'), rows, text_columns=2)}\n\n{machine_line(result)}"
 
 
 def describe_page(app, pagename, _templatename, context, doctree):
