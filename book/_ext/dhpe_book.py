@@ -121,8 +121,11 @@ def links(repository: str) -> str:
 def run_times(pages: dict[str, Page]) -> str:
     """The measured seconds of each chapter as a table in Markdown."""
     result = read_result("chapter_times")
+    taken = result["results"]
     rows = [
-        (pages[name].number, f"{{doc}}`{name}`", f"{row['seconds']:.0f}") for name, row in result["results"].items()
+        (page.number, f"{{doc}}`{name}`", f"{taken[name]['seconds']:.0f}")
+        for name, page in pages.items()
+        if page.number
     ]
     return f"{markdown_table(('', 'chapter', 'seconds'), rows, text_columns=2)}\n\n{machine_line(result)}"
 
