@@ -114,6 +114,13 @@ def test_code_that_the_site_folds_is_folded_in_the_notebook(page):
     assert all("-input" in str(cell.metadata["tags"]) for cell in folded)
 
 
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_code_in_the_notebook_is_that_of_the_page(page):
+    made = dhpe_notebooks.notebook(page, dhpe_notebooks.read_pages(), "", solutions=True)
+    _setup, *code = (cell.source for cell in made.cells if cell.cell_type == "code")
+    assert all(source in page.text for source in code)
+
+
 def test_exercise_index_has_every_exercise_once():
     index = dhpe_notebooks.exercise_index(dhpe_notebooks.read_pages())
     labels = [label for page in PAGES.values() for label in page.exercises]

@@ -151,7 +151,7 @@ def plain_markdown(page: Page, pages: dict[str, Page], solutions: bool) -> str:
     text = re.sub(r"\{cite(?::\w+)?\}`([\w,]+)`", lambda found: f"({keys(found[1])})", text)
     numbers = figure_numbers(pages)
     text = re.sub(r"\{numref\}`(fig-[\w-]+)`", lambda found: f"Figure {numbers[found[1]]}", text)
-    return re.sub(r"\{(?:term|ref|eq|source)\}`([^`<]*?)(?: *<[^`]*>)?`", r"\1", text)
+    return re.sub(r"\{(?:term|ref|eq|source)\}`([^`<]+?)(?: *<[^`]*>)?`", r"\1", text)
 
 
 def solution(found: re.Match[str], page: Page) -> str:
