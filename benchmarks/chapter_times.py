@@ -14,7 +14,6 @@ from pathlib import Path
 
 from nbclient import NotebookClient
 
-sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "book" / "_ext"))
 from dhpe_notebooks import Page, notebook, read_pages
 from reporting import write_result

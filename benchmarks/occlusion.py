@@ -5,7 +5,7 @@
 ORH-O gives the labels of the fingertips only, as Dexter+Object does. The engine knows all joints, so this benchmark
 renders the pictures of ORH and ORH-O again, with all labels, and measures the shipped network on them. Rows: the error
 of a group of joints after a similarity alignment (protocol C) to this group, or to all joints, beside that of the mean
-hand. A joint is visible if less flesh and fewer things lie before it than RHD's rule allows.
+hand. A joint is visible if it lies in the picture and nothing but the flesh around it hides it.
 Writes book/results/occlusion.json.
 """
 

@@ -14,10 +14,9 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{title}</title>
+<link rel="icon" href="data:,">
 <style>
-body {{ max-width: 60rem; margin: 1rem auto; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }}
-h1 {{ font-size: 1.2rem; }}
-td {{ padding: 0.1rem 1rem 0.1rem 0; }}
+{style}
 </style>
 </head>
 <body>
@@ -26,6 +25,9 @@ td {{ padding: 0.1rem 1rem 0.1rem 0; }}
 </body>
 </html>
 """
+STYLE = """body { max-width: 60rem; margin: 1rem auto; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.2rem; }
+td { padding: 0.1rem 1rem 0.1rem 0; }"""
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,15 @@ def csv_link(file: str, head: Sequence[str], rows: Sequence[Sequence[Any]]) -> H
     return Html(f'<p><a download="{name}" href="{address}">Download {name}</a> ({len(rows)} rows)</p>')
 
 
-def titled_page(title: str, content: str) -> str:
+def titled_page(title: str, content: str, style: str = STYLE) -> str:
     """Return a stand-alone page with a title, which is also its heading.
 
     Args:
         title: Plain text.
         content: HTML.
+        style: CSS.
 
     Returns:
         HTML.
     """
-    return PAGE.format(title=html.escape(title), content=content)
+    return PAGE.format(title=html.escape(title), content=content, style=style)

@@ -23,6 +23,7 @@ from torch import Tensor
 from dhpe_lib.common.arguments import check_fields, checked
 from dhpe_lib.common.records import to_numpy
 from dhpe_lib.figures.data_urls import data_url, json_script
+from dhpe_lib.figures.html_records import titled_page
 from dhpe_lib.hand.export import SKIN_COLOR
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.hand.poses import JOINTS_OF_FINGER, joint_limits
@@ -181,24 +182,12 @@ def as_jpeg(image: UInt8[ndarray, "height width 3"]) -> str:
     return data_url(Image.fromarray(image), "JPEG", quality=JPEG_QUALITY)
 
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ max-width: 1080px; margin: 2rem auto; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif;
-  background: Canvas; color: CanvasText; --height: min(78vh, 680px); }}
-h1 {{ font-size: 1.3rem; font-weight: 600; }}
-.doubts {{ color: light-dark(#a34a00, #ffb066); }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-{doubts}<noscript>This page draws with JavaScript and WebGL2.</noscript>
+STYLE = """:root { color-scheme: light dark; }
+body { max-width: 1080px; margin: 2rem auto; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif;
+  background: Canvas; color: CanvasText; --height: min(78vh, 680px); }
+h1 { font-size: 1.3rem; font-weight: 600; }
+.doubts { color: light-dark(#a34a00, #ffb066); }"""
+CONTENT = """{doubts}<noscript>This page draws with JavaScript and WebGL2.</noscript>
 <main>{data}</main>
 <script type="module">
 {module}
@@ -206,10 +195,7 @@ const place = document.querySelector("main");
 mount(place, JSON.parse(place.querySelector("script").textContent)).catch((error) => {{
   place.append(`The hand cannot be drawn: ${{error.message}}`);
 }});
-</script>
-</body>
-</html>
-"""
+</script>"""
 
 
 @checked(HINTS)
@@ -240,7 +226,8 @@ def hand_page(
     payload = hand_payload(model, pose, shape, photo, swing)
     reasons = "".join(f"<li>{html.escape(doubt)}</li>" for doubt in doubts)
     listed = f'<div class="doubts"><strong>This hand is doubtful:</strong><ul>{reasons}</ul></div>\n' if doubts else ""
-    return PAGE.format(title=html.escape(title), doubts=listed, data=json_script(payload), module=module)
+    content = CONTENT.format(doubts=listed, data=json_script(payload), module=module)
+    return titled_page(title, content, STYLE)
 
 
 @dataclass(frozen=True)
