@@ -22,8 +22,9 @@ from reporting import write_result
 from dhpe_lib.common.records import join_rows
 from dhpe_lib.data.cache.layout import ROWS_PER_PART
 from dhpe_lib.evaluation.alignment import align_similarity
-from dhpe_lib.evaluation.evaluate import Predictions, mean_hands, predict_batch, rounded
+from dhpe_lib.evaluation.evaluate import Predictions, predict_batch
 from dhpe_lib.evaluation.metrics import bootstrap, joint_errors, mean_epe
+from dhpe_lib.evaluation.scores import mean_hands, rounded
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.trained import load_shipped
 from dhpe_lib.synthetic.hands import TIPS

@@ -29,7 +29,8 @@ from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.crops import MARGIN, Crops
 from dhpe_lib.data.views import View, plain_view
 from dhpe_lib.evaluation.alignment import from_crop_frame
-from dhpe_lib.evaluation.evaluate import compare_with_truth, full_scores
+from dhpe_lib.evaluation.evaluate import compare_with_truth
+from dhpe_lib.evaluation.scores import full_scores
 from dhpe_lib.hand.model import HandModel
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.trained import load_trained

@@ -25,8 +25,9 @@ from dhpe_lib.data.cache.preparation import Job, prepare
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.targets import Targets, masked_images
 from dhpe_lib.data.views import plain_view
-from dhpe_lib.evaluation.evaluate import evaluate, full_scores
+from dhpe_lib.evaluation.evaluate import evaluate
 from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
+from dhpe_lib.evaluation.scores import full_scores
 from dhpe_lib.hand.laplacian import Laplacian
 from dhpe_lib.hand.model import HandModel, neutral_h
 from dhpe_lib.hand.parameters import mirror_h

@@ -141,9 +141,9 @@ def evaluate(
     from dhpe_lib.common.console import progress_bar
     from dhpe_lib.common.devices import find_device
     from dhpe_lib.data.cache.reader import Prepared
-    from dhpe_lib.evaluation.evaluate import full_scores
     from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
     from dhpe_lib.evaluation.reports import write_report
+    from dhpe_lib.evaluation.scores import full_scores
     from dhpe_lib.network.trained import load_trained
 
     for option, given in (("--variant", variant), ("--iterations", iterations)):
@@ -375,7 +375,7 @@ def show_scores(scores: dict[str, Any], title: str) -> None:
 
 def score_table(scores: dict[str, Any], title: str) -> Table:
     """Return the table of errors (mm) and AUC, one row for each protocol."""
-    from dhpe_lib.evaluation.evaluate import GRIDS, score_rows
+    from dhpe_lib.evaluation.scores import GRIDS, score_rows
 
     table = Table(title=f"{title}, {scores['images']:,} images")
     for name in ("protocol", "EPE, mm", "median, mm", *(f"AUC {grid}" for grid in GRIDS)):

@@ -14,17 +14,9 @@ from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import joint_error_px
 from dhpe_lib.data.views import View
-from dhpe_lib.evaluation.evaluate import (
-    DRAWS,
-    Predictions,
-    compare_with_truth,
-    estimates,
-    full_scores,
-    millimetres,
-    pixels,
-    rounded,
-)
+from dhpe_lib.evaluation.evaluate import Predictions, compare_with_truth, estimates, millimetres, pixels
 from dhpe_lib.evaluation.metrics import Interval, bootstrap, joint_errors, mean_epe
+from dhpe_lib.evaluation.scores import DRAWS, full_scores, rounded
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.refinement.test_time import Refinement, RefineOptions, refine
 
@@ -64,7 +56,7 @@ class Refined:
     course: Course
 
     def scores(self) -> dict[str, Any]:
-        """Scores of :func:`dhpe_lib.evaluation.evaluate.full_scores`, "over_iterations" and "change_mm", for JSON.
+        """Scores of :func:`dhpe_lib.evaluation.scores.full_scores`, "over_iterations" and "change_mm", for JSON.
 
         The images of both errors of a change are the same, so its interval is that of a paired comparison.
         """

@@ -138,7 +138,7 @@ def result_curve(scores: Mapping[str, Any], grid: str) -> Interval[ndarray] | No
     """Return the PCK curve of a protocol in a result file at the thresholds of a grid.
 
     Args:
-        scores: Scores of a protocol, from :func:`dhpe_lib.evaluation.evaluate.protocol_scores`.
+        scores: Scores of a protocol, from :func:`dhpe_lib.evaluation.scores.protocol_scores`.
         grid: "20-50", "0-50" or "0-100".
 
     Returns:

@@ -16,8 +16,9 @@ import dhpe_lib
 from dhpe_lib import __version__
 from dhpe_lib.common.files import atomic_writes
 from dhpe_lib.data.cache.reader import Prepared
-from dhpe_lib.evaluation.evaluate import Predictions, protocol_errors
+from dhpe_lib.evaluation.evaluate import Predictions
 from dhpe_lib.evaluation.plots import pck_figure
+from dhpe_lib.evaluation.scores import protocol_errors
 
 
 def write_report(
@@ -27,7 +28,7 @@ def write_report(
 
     Args:
         found: Predictions of one or more variants on one split; the key is appended to the name of each curve.
-        scores: From :func:`dhpe_lib.evaluation.evaluate.full_scores`.
+        scores: From :func:`dhpe_lib.evaluation.scores.full_scores`.
         cache: The prepared split.
         checkpoint: Path of the network's checkpoint.
         folder: Folder of the report.

@@ -23,12 +23,13 @@ from rich.console import Console
 from dhpe_lib.common.files import atomic_writes, write_json
 from dhpe_lib.common.npz_files import NpzFileError, read_npz
 from dhpe_lib.data.cache.reader import Prepared
-from dhpe_lib.evaluation.evaluate import DRAWS, GRIDS, Predictions, area_over, protocol_errors, rounded
+from dhpe_lib.evaluation.evaluate import Predictions
 from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
 from dhpe_lib.evaluation.mask_metrics import mask_scores
 from dhpe_lib.evaluation.metrics import THRESHOLDS, bootstrap, mean_epe
 from dhpe_lib.evaluation.plots import pck_curve
 from dhpe_lib.evaluation.reports import provenance
+from dhpe_lib.evaluation.scores import DRAWS, GRIDS, area_over, protocol_errors, rounded
 from dhpe_lib.experiments.ablation_figures import PANELS
 from dhpe_lib.network.checkpoints import progress_of, read_checkpoint
 from dhpe_lib.network.trained import load_trained

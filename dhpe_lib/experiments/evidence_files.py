@@ -21,7 +21,7 @@ from dhpe_lib.common.records import join_rows, take_rows
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import joint_error_px
-from dhpe_lib.evaluation.evaluate import TAU
+from dhpe_lib.evaluation.scores import TAU
 from dhpe_lib.experiments.cached_evidence import (
     CachedEvidence,
     first_rows,

@@ -14,8 +14,9 @@ from dhpe_lib.common.records import take_rows, to_numpy
 from dhpe_lib.data.crop_frame import SIZE, CropFrame
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.evaluation.alignment import align_similarity
-from dhpe_lib.evaluation.evaluate import Predictions, millimetres, protocol_errors, undo_eq8
+from dhpe_lib.evaluation.evaluate import Predictions, millimetres, undo_eq8
 from dhpe_lib.evaluation.metrics import joint_errors
+from dhpe_lib.evaluation.scores import protocol_errors
 from dhpe_lib.experiments.cached_evidence import AT_A_TIME, CachedEvidence, same_view
 from dhpe_lib.experiments.evidence_photos import hand_of_photo
 from dhpe_lib.experiments.evidence_results import gain

@@ -18,8 +18,9 @@ from dhpe_lib.common.records import take_rows
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.views import View
-from dhpe_lib.evaluation.evaluate import Predictions, rounded
+from dhpe_lib.evaluation.evaluate import Predictions
 from dhpe_lib.evaluation.mask_metrics import mask_counts, mask_scores
+from dhpe_lib.evaluation.scores import rounded
 from dhpe_lib.experiments.cached_evidence import AT_A_TIME, TESTED_MASK, CachedEvidence, same_view
 from dhpe_lib.experiments.claims import pooled_interval
 from dhpe_lib.experiments.evidence_files import PAIR, SEED, SEEDS, Workplace

@@ -12,9 +12,10 @@ from numpy import ndarray
 from scipy.integrate import trapezoid
 
 from dhpe_lib.evaluation.alignment import align_similarity
-from dhpe_lib.evaluation.evaluate import Predictions, rounded
+from dhpe_lib.evaluation.evaluate import Predictions
 from dhpe_lib.evaluation.mask_metrics import mask_scores
 from dhpe_lib.evaluation.metrics import THRESHOLDS, joint_errors
+from dhpe_lib.evaluation.scores import rounded
 from dhpe_lib.experiments.claims import paired_interval, pooled_interval
 from dhpe_lib.network.trained import default_weights
 

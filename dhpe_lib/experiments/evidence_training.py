@@ -20,9 +20,10 @@ from dhpe_lib.common.schedules import half_cosine
 from dhpe_lib.data.crop_frame import SIZE
 from dhpe_lib.data.crops import Crops
 from dhpe_lib.data.targets import Targets, joint_error_px, weighted_mean
-from dhpe_lib.evaluation.evaluate import TAU, Predictions, millimetres, undo_eq8
+from dhpe_lib.evaluation.evaluate import Predictions, millimetres, undo_eq8
 from dhpe_lib.evaluation.mask_metrics import mask_counts
 from dhpe_lib.evaluation.metrics import joint_errors, mean_epe
+from dhpe_lib.evaluation.scores import TAU
 from dhpe_lib.experiments.cached_evidence import CachedEvidence
 from dhpe_lib.experiments.evidence_forms import SHARE, Form, disturbed
 from dhpe_lib.hand.laplacian import Laplacian

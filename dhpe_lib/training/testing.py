@@ -11,7 +11,8 @@ from lightning_fabric import Fabric
 from dhpe_lib.common.records import join_rows
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.crops import Crops
-from dhpe_lib.evaluation.evaluate import Predictions, predict_batch, quick_scores
+from dhpe_lib.evaluation.evaluate import Predictions, predict_batch
+from dhpe_lib.evaluation.scores import quick_scores
 from dhpe_lib.network.estimator import Estimator
 from dhpe_lib.network.upright import network_view
 from dhpe_lib.synthetic.engine import Style, SyntheticHands

@@ -14,22 +14,18 @@ from rich.console import Console
 from dhpe_lib.data.cache.preparation import Job, prepare
 from dhpe_lib.data.cache.reader import Prepared
 from dhpe_lib.data.targets import targets_of
-from dhpe_lib.evaluation.evaluate import (
-    Predictions,
-    evaluate,
+from dhpe_lib.evaluation.evaluate import Predictions, evaluate, millimetres, predict_batch, undo_eq8
+from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
+from dhpe_lib.evaluation.reports import provenance, write_report
+from dhpe_lib.evaluation.scores import (
     full_scores,
     hand_scores,
     mean_hand_in_place,
     mean_hand_scores,
-    millimetres,
-    predict_batch,
     protocol_errors,
     quick_scores,
     score_rows,
-    undo_eq8,
 )
-from dhpe_lib.evaluation.evaluate_refined import evaluate_refined
-from dhpe_lib.evaluation.reports import provenance, write_report
 from dhpe_lib.hand.model import HandMesh, HandModel, neutral_h
 from dhpe_lib.network.estimator import Estimate, Estimator
 from dhpe_lib.network.regressor import RegressorState

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from dhpe_lib.common.devices import one_thread
 from dhpe_lib.data.cache.preparation import Job, prepare
-from dhpe_lib.evaluation.evaluate import quick_scores
+from dhpe_lib.evaluation.scores import quick_scores
 from dhpe_lib.network.checkpoints import read_checkpoint
 from dhpe_lib.network.trained import load_trained
 from dhpe_lib.training import testing
